@@ -1,0 +1,53 @@
+"""Equalized loss (EL), the paper's baseline: ℓ_g − ℓ = 0 for every group g (paper section 5.1).
+
+The reference's released setting takes |ℓ_g − ℓ| instead, whose multiplier can only grow.
+"""
+
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.constraints.estimators import group_estimator, overall_mean
+
+
+def equalized_loss(
+    reference: DenseReference,
+    *,
+    absolute: bool = False,
+    buffer_size: int = 0,
+    overall_loss: str = "population",
+) -> Constraint:
+    """Args:
+      reference: only its group frequencies are used.
+      absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
+      buffer_size: 0, or how many of a group's last losses the multipliers see.
+      overall_loss: `population` or `group_mean`, how the buffer's overall loss is formed.
+
+    Returns:
+      One equality a group.
+    """
+    num_groups = reference.frequency.shape[0]
+    estimator = group_estimator(num_groups, buffer_size)
+    magnitude = jnp.abs if absolute else lambda x: x
+
+    def evaluate(state, observations: Observations):
+        estimate, state = estimator.update(state, observations.loss, observations)
+        sums = metrics.group_sums(
+            observations.loss, observations.group_ids, observations.weight, num_groups
+        )
+        loss = metrics.weighted_mean(observations.loss, observations.weight)
+        seen = loss
+        if buffer_size:
+            seen = overall_mean(
+                estimate.mean, estimate.observed, reference.frequency, overall_loss
+            )
+        values = ConstraintValues(
+            violation=magnitude(estimate.mean - seen),
+            proxy=magnitude(metrics.group_means(sums) - loss),
+            violation_mask=estimate.observed,
+            proxy_mask=sums.count > 0,
+            overall=jnp.zeros((num_groups,)),
+        )
+        return values, state
+
+    return Constraint(num_groups, True, estimator.init, evaluate)

@@ -1,0 +1,14 @@
+"""From arrays to parts and batches."""
+
+from bap_jax.data.batches import epoch_indices as epoch_indices
+from bap_jax.data.batches import gather as gather
+from bap_jax.data.batches import num_batches as num_batches
+from bap_jax.data.batches import on_device as on_device
+from bap_jax.data.batches import ordered_indices as ordered_indices
+from bap_jax.data.checks import check_dataset as check_dataset
+from bap_jax.data.parts import PARTS as PARTS
+from bap_jax.data.parts import Parts as Parts
+from bap_jax.data.parts import make_parts as make_parts
+from bap_jax.data.parts import random_test_indices as random_test_indices
+from bap_jax.data.registry import load as load
+from bap_jax.data.source import Source as Source

@@ -1,0 +1,40 @@
+"""Which samples make up each step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bap_jax.types import Array, Dataset
+
+
+def num_batches(num_samples: int, batch_size: int) -> int:
+    """Steps of an epoch; the last batch may be ragged."""
+    return -(-num_samples // batch_size)
+
+
+def epoch_indices(key: Array, num_samples: int, batch_size: int) -> Array:
+    """`(step, batch)` int32: every sample once, in random order; −1 pads the last batch."""
+    return _pad(jax.random.permutation(key, num_samples), batch_size)
+
+
+def ordered_indices(num_samples: int, batch_size: int) -> Array:
+    """`(step, batch)` int32: every sample once, in order; −1 pads the last batch."""
+    return _pad(jnp.arange(num_samples), batch_size)
+
+
+def _pad(order, batch_size):
+    short = -order.size % batch_size
+    return jnp.pad(order, (0, short), constant_values=-1).reshape(-1, batch_size)
+
+
+def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:
+    """The batch at `indices` `(batch,)` and its weights `(batch,)`, 0 where an index is −1."""
+    rows = jnp.maximum(indices, 0)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], data)
+    return batch, (indices >= 0).astype(jnp.float32)
+
+
+def on_device(data: Dataset) -> Dataset:
+    """Inputs as they are, labels and ids as int32, on the default device."""
+    labels, ids = (np.asarray(leaf, np.int32) for leaf in (data.labels, data.group_ids))
+    return jax.device_put(Dataset(np.asarray(data.inputs), labels, ids))

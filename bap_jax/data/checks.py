@@ -1,0 +1,69 @@
+"""Mistakes in arrays, found before anything is trained."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bap_jax.groups import group_counts
+from bap_jax.types import Dataset, UserError
+
+
+def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:
+    """Args:
+      data: arrays of one part, or of all of them.
+      num_classes: labels must lie in `[0, num_classes)`.
+      group_names: group ids must lie in `[0, len(group_names))`.
+
+    Raises:
+      UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
+    """
+    inputs, labels, ids = (np.asarray(leaf) for leaf in data)
+    if ids.ndim != 2:
+        raise UserError(f"group_ids must have shape (sample, attribute), got {ids.shape}.")
+    lengths = {"inputs": len(inputs), "labels": len(labels), "groups": len(ids)}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UserError(f"inputs, labels and groups must have one entry a sample; got {listed}.")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            "labels must be integer class ids of shape (sample,); "
+            f"got {labels.dtype} of shape {labels.shape}."
+        )
+    _check_finite(inputs)
+    _check_range("label", labels, num_classes, "classes")
+    _check_range("group id", ids, len(group_names), "groups")
+
+
+def _check_finite(inputs):
+    if not np.issubdtype(inputs.dtype, np.floating):
+        return
+    bad = ~np.isfinite(inputs)
+    if bad.any():
+        sample = int(np.argmax(bad.reshape(len(inputs), -1).any(axis=1)))
+        raise UserError(
+            f"inputs hold {int(bad.sum())} NaN or Inf values, first in sample {sample}; "
+            "remove or replace them."
+        )
+
+
+def _check_range(what, values, size, of_what):
+    outside = values[(values < 0) | (values >= size)]
+    if outside.size:
+        raise UserError(
+            f"{what} {outside.flat[0]} is out of range: with {size} {of_what} "
+            f"{what}s must lie in [0, {size - 1}]."
+        )
+
+
+def check_groups_present(part: str, data: Dataset, group_names: Sequence[str]) -> None:
+    """Raises:
+    UserError: a group has no sample in this part; all such groups are named.
+    """
+    counts = group_counts(data.group_ids, len(group_names))
+    missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]
+    if missing:
+        raise UserError(
+            f"no sample of group {', '.join(map(repr, missing))} in the {part} part "
+            f"({data.size} samples): its accuracy is undefined there. Merge or drop the group, "
+            "or give the part more samples."
+        )

@@ -1,0 +1,116 @@
+"""Training, validation and test parts: made once, checked, never mixed.
+
+Weights learn from `train`, iterates are chosen on `validation`, and `test` is read once, at the
+end, to judge.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.data.checks import check_dataset, check_groups_present
+from bap_jax.types import Dataset, UserError
+
+PARTS = ("train", "validation", "test")
+
+
+class Parts(NamedTuple):
+    """Attributes:
+    train, validation, test: disjoint parts.
+    num_classes: labels lie in `[0, num_classes)`.
+    group_names: one name a group.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    num_classes: int
+    group_names: tuple[str, ...]
+
+
+def random_test_indices(num_samples: int, fraction: float, random_state: int) -> np.ndarray:
+    """The test part that scikit-learn's `train_test_split` draws, as sorted indices.
+
+    Raises:
+      UserError: `fraction` is not in (0, 1).
+    """
+    from sklearn.model_selection import train_test_split
+
+    _check_fraction("test", fraction)
+    drawn = train_test_split(
+        np.arange(num_samples), test_size=fraction, random_state=random_state
+    )
+    return np.sort(drawn[1])
+
+
+def make_parts(
+    data: Dataset,
+    num_classes: int,
+    group_names: Sequence[str],
+    *,
+    test_indices: np.ndarray,
+    validation_fraction: float = 0.15,
+    seed: int = 0,
+) -> Parts:
+    """Splits samples into parts and checks each.
+
+    Args:
+      data: all samples.
+      num_classes: number of classes.
+      group_names: one name a group.
+      test_indices: which samples are the test part; nothing else ever is.
+      validation_fraction: share of the remaining samples, drawn at random from every group (from
+        every combination of groups where samples belong to several).
+      seed: of that draw.
+
+    Raises:
+      UserError: anything that `data.check_dataset` finds, indices out of range or given twice, a
+        fraction outside (0, 1), or a group without a sample in some part.
+    """
+    check_dataset(data, num_classes, group_names)
+    _check_fraction("validation", validation_fraction)
+    test = _check_indices(test_indices, data.size)
+    rest = np.setdiff1d(np.arange(data.size), test)
+    validation = _draw_by_group(np.asarray(data.group_ids)[rest], validation_fraction, seed)
+    chosen = {"train": rest[~validation], "validation": rest[validation], "test": test}
+    parts = {name: _take(data, indices) for name, indices in chosen.items()}
+    for name, part in parts.items():
+        check_groups_present(name, part, group_names)
+    return Parts(**parts, num_classes=num_classes, group_names=tuple(group_names))
+
+
+def _take(data, indices):
+    return Dataset(*(np.asarray(leaf)[indices] for leaf in data))
+
+
+def _check_fraction(part, fraction):
+    if not 0 < fraction < 1:
+        raise UserError(f"the {part} fraction must lie in (0, 1), got {fraction}.")
+
+
+def _check_indices(indices, num_samples):
+    indices = np.asarray(indices)
+    if indices.size == 0:
+        raise UserError("the test part is empty; give at least one index for each group.")
+    if len(np.unique(indices)) != indices.size:
+        raise UserError("test indices must be distinct; some samples are given twice.")
+    if indices.min() < 0 or indices.max() >= num_samples:
+        raise UserError(f"test indices must lie in [0, {num_samples - 1}].")
+    if indices.size == num_samples:
+        raise UserError("all samples are test samples; none is left to learn from.")
+    return indices
+
+
+def _draw_by_group(group_ids, fraction, seed):
+    """`(sample,)` bool, stratified over the rows of `group_ids`.
+
+    Each stratum gives round(fraction · n), but at least one sample and never all of them.
+    """
+    rng = np.random.default_rng(seed)
+    _, stratum = np.unique(group_ids, axis=0, return_inverse=True)
+    drawn = np.zeros(len(group_ids), bool)
+    for members in (np.flatnonzero(stratum.ravel() == s) for s in range(stratum.max() + 1)):
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        drawn[rng.permutation(members)[:count]] = True
+    return drawn

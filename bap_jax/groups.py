@@ -1,0 +1,86 @@
+"""Names ↔ ids of groups: one attribute, several, their intersections or their margins.
+
+Every grouping ends as one array `(sample, attribute)` of ids into one list of names. With one
+attribute, or with intersections, there is one column; with margins, one column an attribute, and
+the ids of each attribute follow on from those of the attribute before it.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.types import Array, UserError
+
+
+class Grouping(NamedTuple):
+    """Attributes:
+    ids: `(sample, attribute)` int32 group ids.
+    names: one name a group; its length is the number of groups.
+    """
+
+    ids: np.ndarray
+    names: tuple[str, ...]
+
+
+def encode(values: Sequence | Array, names: Sequence[str] | None = None) -> Grouping:
+    """Turns one group name a sample into ids.
+
+    Args:
+      values: `(sample,)` names (strings, numbers or booleans).
+      names: the known names, in the order of the ids; by default the sorted distinct values.
+
+    Raises:
+      UserError: `values` is not one-dimensional, or a value is not among `names`.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise UserError(f"group names must be one a sample, shape (sample,); got {array.shape}.")
+    if names is None:
+        distinct, ids = np.unique(array, return_inverse=True)
+        return Grouping(ids.astype(np.int32)[:, None], tuple(str(name) for name in distinct))
+    index = {str(name): i for i, name in enumerate(names)}
+    unknown = sorted({str(value) for value in array} - set(index))
+    if unknown:
+        raise UserError(f"unknown group name {unknown[0]!r}; known names: {', '.join(index)}.")
+    ids = np.array([index[str(value)] for value in array], np.int32)
+    return Grouping(ids[:, None], tuple(index))
+
+
+def select(attributes: Mapping[str, Grouping], name: str) -> Grouping:
+    """The grouping called `name`.
+
+    Raises:
+      UserError: there is no such attribute; the message lists those there are.
+    """
+    if name not in attributes:
+        raise UserError(
+            f"unknown group attribute {name!r}; known attributes: {', '.join(sorted(attributes))}."
+        )
+    return attributes[name]
+
+
+def intersections(groupings: Sequence[Grouping]) -> Grouping:
+    """Every combination of one group of each attribute, numbered in C order.
+
+    Combinations that no sample has are groups too (of zero samples); `data.make_parts` names them.
+    """
+    sizes = tuple(len(grouping.names) for grouping in groupings)
+    columns = tuple(grouping.ids[:, 0] for grouping in groupings)
+    ids = np.ravel_multi_index(columns, sizes).astype(np.int32)
+    combinations = itertools.product(*(grouping.names for grouping in groupings))
+    return Grouping(ids[:, None], tuple("*".join(names) for names in combinations))
+
+
+def margins(groupings: Sequence[Grouping]) -> Grouping:
+    """Each attribute's groups after those of the attribute before it; one column an attribute."""
+    offsets = np.cumsum([0] + [len(grouping.names) for grouping in groupings[:-1]])
+    columns = [grouping.ids + offset for grouping, offset in zip(groupings, offsets, strict=True)]
+    names = tuple(name for grouping in groupings for name in grouping.names)
+    return Grouping(np.concatenate(columns, axis=1).astype(np.int32), names)
+
+
+def group_counts(ids: np.ndarray, num_groups: int) -> np.ndarray:
+    """`(group,)` int64 samples of each group; every attribute of a sample counts."""
+    return np.bincount(np.asarray(ids).ravel(), minlength=num_groups)

@@ -1,0 +1,64 @@
+"""Alternating ascent-descent, multipliers first (method.md 2; the paper's algorithm 1).
+
+    λ_{t+1} = [λ_t + η_λ v(θ_t)]_+ ,   θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_{t+1})
+
+The violation of θ_t is known after the forward pass and the backward pass already uses the new λ:
+one forward, one backward.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.lagrangian.base import (
+    LagrangianState,
+    Scheme,
+    SchemeInfo,
+    check_overall_term,
+    lagrangian,
+)
+from bap_jax.lagrangian.multipliers import ascend
+
+
+def dual_primal(
+    primal_optimizer: optax.GradientTransformation,
+    dual_optimizer: optax.GradientTransformation,
+    *,
+    equality: bool = False,
+    overall_term: str = "full",
+) -> Scheme:
+    """Args:
+      primal_optimizer: moves the weights.
+      dual_optimizer: moves the multipliers, usually `optax.sgd(η_λ)`.
+      equality: whether the constraints are equalities.
+      overall_term: see `lagrangian`.
+
+    Raises:
+      UserError: `overall_term` is unknown.
+    """
+    check_overall_term(overall_term)
+
+    def init(params, num_constraints):
+        multipliers = jnp.zeros((num_constraints,))
+        return LagrangianState(
+            multipliers, dual_optimizer.init(multipliers), primal_optimizer.init(params)
+        )
+
+    def update(problem, params, state):
+        def objective(params):
+            evaluation = problem(params)
+            dual = ascend(
+                dual_optimizer,
+                state.multipliers,
+                state.dual_state,
+                evaluation.constraints,
+                equality=equality,
+            )
+            return lagrangian(evaluation, dual[0], overall_term), (evaluation, dual)
+
+        (value, (evaluation, dual)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, primal_state = primal_optimizer.update(gradient, state.primal_state, params)
+        params = optax.apply_updates(params, updates)
+        return params, LagrangianState(*dual, primal_state), SchemeInfo(evaluation, value)
+
+    return Scheme(init, update)

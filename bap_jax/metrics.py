@@ -1,0 +1,83 @@
+"""From samples to groups: losses, correctness, and sums and counts for each group.
+
+Numbers leave a step as sums and counts and are divided once, at the end, so that ragged batches,
+several devices and several steps add up exactly. method.md, section 1: A_g and ℓ_g are
+`group_means` of `correctness` and `cross_entropy`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.types import Array
+
+
+class GroupSums(NamedTuple):
+    """Attributes:
+    total: `(group,)` weighted sum of the values of each group.
+    count: `(group,)` sum of the weights of each group.
+    """
+
+    total: Array
+    count: Array
+
+
+def cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0) -> Array:
+    """Cross-entropy of each sample.
+
+    Args:
+      logits: `(batch, class)`.
+      labels: `(batch,)` class ids.
+      label_smoothing: probability mass spread evenly over all classes.
+
+    Returns:
+      `(batch,)` nats.
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def correctness(logits: Array, labels: Array) -> Array:
+    """1.0 where the largest logit is the label's, else 0.0; a tie goes to the first class.
+
+    Args:
+      logits: `(batch, class)`.
+      labels: `(batch,)` class ids.
+
+    Returns:
+      `(batch,)` float32.
+    """
+    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+
+
+def group_sums(values: Array, group_ids: Array, weight: Array, num_groups: int) -> GroupSums:
+    """Sums and counts for each group, vmapped over attributes.
+
+    A sample counts once for every attribute. Work and memory grow with batch + groups, never with
+    their product.
+
+    Args:
+      values: `(batch,)`.
+      group_ids: `(batch, attribute)` int; ids outside `[0, num_groups)` are left out.
+      weight: `(batch,)`, 0 for padding.
+      num_groups: length of the result.
+    """
+
+    def one_attribute(ids):
+        total = jax.ops.segment_sum(values * weight, ids, num_groups)
+        return GroupSums(total, jax.ops.segment_sum(weight, ids, num_groups))
+
+    return jax.tree.map(lambda x: x.sum(0), jax.vmap(one_attribute, in_axes=1)(group_ids))
+
+
+def group_means(sums: GroupSums) -> Array:
+    """`(group,)` means; 0 for a group without samples."""
+    return sums.total / jnp.where(sums.count > 0, sums.count, 1)
+
+
+def weighted_mean(values: Array, weight: Array) -> Array:
+    """Mean of `values` `(batch,)` under `weight` `(batch,)`; 0 where all weights are 0."""
+    total = weight.sum()
+    return (values * weight).sum() / jnp.where(total > 0, total, 1)

@@ -1,0 +1,9 @@
+"""Networks as pairs of pure functions. The only folder that imports Flax."""
+
+from bap_jax.models.adapt import adapt as adapt
+from bap_jax.models.base import Model as Model
+from bap_jax.models.kernel_order import kernel_order as kernel_order
+from bap_jax.models.linen import from_linen as from_linen
+from bap_jax.models.mlp import MLP as MLP
+from bap_jax.models.nnx import from_nnx as from_nnx
+from bap_jax.models.registry import build as build

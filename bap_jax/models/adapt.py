@@ -1,0 +1,40 @@
+"""Whatever network a user brings, as a `Model` and its `Variables`."""
+
+from typing import Any
+
+from flax import linen, nnx
+
+from bap_jax.models.base import Model
+from bap_jax.models.linen import from_linen, split
+from bap_jax.models.nnx import from_nnx
+from bap_jax.types import UserError, Variables
+
+
+def adapt(network: Any, variables: Any = None) -> tuple[Model, Variables]:
+    """Args:
+      network: a trained `nnx.Module`, a `linen.Module`, or a `Model`.
+      variables: for a Linen module the dict that `module.init` returns, for a `Model` its
+        `Variables`; an NNX module holds its own.
+
+    Raises:
+      UserError: the network is of none of these kinds, or `variables` does not go with it.
+    """
+    if isinstance(network, nnx.Module):
+        if variables is not None:
+            raise UserError("an NNX module holds its own variables; leave out `variables`.")
+        return from_nnx(network)
+    if isinstance(network, linen.Module):
+        if variables is None:
+            raise UserError(
+                "a Linen module needs its trained variables; "
+                "write variables={'params': params, ...} as module.init returns them."
+            )
+        return from_linen(network), split(variables)
+    if isinstance(network, Model):
+        if not isinstance(variables, Variables):
+            raise UserError("a bap_jax Model needs variables=bap_jax.Variables(params, state).")
+        return network, variables
+    raise UserError(
+        "expected a flax.nnx.Module, a flax.linen.Module or a bap_jax Model; "
+        f"got {type(network).__name__}."
+    )

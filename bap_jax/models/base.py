@@ -1,0 +1,20 @@
+"""A network, to the rest of the house: two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from bap_jax.types import Array, Variables
+
+
+class Model(NamedTuple):
+    """Attributes:
+    init: `(key, inputs) -> Variables`.
+    apply: `(Variables, inputs (batch, ...), train, key) -> (logits (batch, class), state)`.
+        `train` is a Python bool; `key` seeds dropout and the like and may be None when `train` is
+        False; `state` is the new `Variables.state`.
+    export: `Variables -> ` the network in the form that its user knows (a module, a dict).
+    """
+
+    init: Callable[[Array, Array], Variables]
+    apply: Callable[..., tuple[Array, Any]]
+    export: Callable[[Variables], Any] = lambda variables: variables

@@ -1,0 +1,42 @@
+"""Flax NNX modules as `Model`s."""
+
+import jax
+from flax import nnx
+
+from bap_jax.models.base import Model
+from bap_jax.types import Variables
+
+
+def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
+    """Wraps a trained NNX module, which is called as `module(inputs)`.
+
+    The module itself is left alone. `module.train()` and `module.eval()` switch dropout and batch
+    normalisation; dropout draws from the module's own streams, which travel in `Variables.state`.
+    """
+    train_graph, params, state = _split(module, train=True)
+    eval_graph = _split(module, train=False)[0]
+
+    def merge(variables, graph):
+        params = nnx.State(variables.params)
+        return nnx.merge(graph, params, variables.state, copy=True)
+
+    def init(key, inputs):
+        del key, inputs
+        return Variables(params, state)
+
+    def apply(variables, inputs, *, train=False, key=None):
+        del key
+        network = merge(variables, train_graph if train else eval_graph)
+        logits = network(inputs)
+        return logits, nnx.split(network, nnx.Param, ...)[2]
+
+    return Model(init, apply, lambda variables: merge(variables, eval_graph)), Variables(
+        params, state
+    )
+
+
+def _split(module, train):
+    twin = nnx.clone(module)
+    twin.train() if train else twin.eval()
+    graph, params, state = nnx.split(twin, nnx.Param, ...)
+    return graph, jax.tree.map(lambda leaf: leaf, nnx.to_pure_dict(params)), state

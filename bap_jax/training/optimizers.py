@@ -1,0 +1,43 @@
+"""Optax optimisers from settings."""
+
+import optax
+
+from bap_jax.lagrangian import dampened_momentum
+from bap_jax.training.settings import DualSettings, OptimizerSettings
+from bap_jax.types import Array
+
+
+def step_schedule(
+    settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """Learning rate by step: × `decay` from epoch ⌊milestone · num_epochs⌋ on."""
+    epochs = [int(milestone * num_epochs) for milestone in settings.milestones]
+    boundaries = {epoch * steps_per_epoch: settings.decay for epoch in epochs}
+    return optax.piecewise_constant_schedule(settings.learning_rate, boundaries)
+
+
+def primal_optimizer(
+    settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """SGD with momentum, true L2 weight decay and the step schedule."""
+    schedule = step_schedule(settings, num_epochs, steps_per_epoch)
+    sgd = optax.sgd(schedule, momentum=settings.momentum or None)
+    if not settings.weight_decay:
+        return sgd
+    return optax.chain(optax.add_decayed_weights(settings.weight_decay), sgd)
+
+
+def dual_optimizer(
+    settings: DualSettings, learning_rate: Array | float | None = None
+) -> optax.GradientTransformation:
+    """Gradient ascent, with momentum where that is asked for.
+
+    Args:
+      settings: see there.
+      learning_rate: in place of the settings' own, for instance a traced array in a sweep.
+    """
+    rate = settings.learning_rate if learning_rate is None else learning_rate
+    if not settings.momentum:
+        return optax.sgd(rate)
+    momentum = dampened_momentum(settings.momentum, settings.dampening)
+    return optax.chain(momentum, optax.scale_by_learning_rate(rate))

@@ -1,0 +1,157 @@
+"""Every knob of a run, its default, and what it may be. The one place that knows them all.
+
+Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, divided by ten at 60,
+80 and 90 % of the epochs, batch 128, 15 epochs of pruning and 45 of fine-tuning, buffer 40.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from bap_jax.constraints.estimators import OVERALL
+from bap_jax.lagrangian import OVERALL_TERMS
+from bap_jax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """SGD with a step schedule.
+
+    Attributes:
+      learning_rate: initial step size.
+      momentum: of the heavy ball.
+      milestones: fractions of all epochs at which the step size is multiplied by `decay`.
+      decay: that factor.
+      weight_decay: L2 term added to the gradient.
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    milestones: tuple[float, ...] = (0.6, 0.8, 0.9)
+    decay: float = 0.1
+    weight_decay: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningSettings:
+    """Gradual magnitude pruning.
+
+    Attributes:
+      sparsity: fraction of the prunable weights that end as zeros, in [0, 1).
+      epochs: length of the pruning phase; the last pruning opens the epoch after it.
+      frequency: prune every so many epochs.
+      prunable: paths of the kernels to prune; empty: all but the first convolution and the last
+        linear layer.
+    """
+
+    sparsity: float = 0.95
+    epochs: int = 15
+    frequency: int = 1
+    prunable: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DualSettings:
+    """How the multipliers move.
+
+    Attributes:
+      learning_rate: η_λ, step size of the gradient ascent.
+      momentum, dampening: of the ascent direction, as in `lagrangian.dampened_momentum`.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    dampening: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ConstraintSettings:
+    """What the players see.
+
+    Attributes:
+      buffer_size: k, samples of each group from which CEAG estimates its accuracy; 0: the batch.
+      overall_accuracy: `population` or `group_mean` (the reference), see
+        `constraints.excess_accuracy_gap`.
+      overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.lagrangian`.
+      el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
+      el_buffer_size: the same as `buffer_size`, for EL.
+    """
+
+    buffer_size: int = 40
+    overall_accuracy: str = "population"
+    overall_term: str = "detached"
+    el_absolute: bool = False
+    el_buffer_size: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One run of pruning and fine-tuning under a method.
+
+    Attributes:
+      method: `nft`, `el` or `ceag`.
+      seed: of the order of samples, and of dropout.
+      tolerance: ε, how much more than the overall accuracy a group's may drop; a fraction.
+      finetune_epochs: epochs after the pruning phase.
+      batch_size: samples of one step.
+      optimizer, pruning, dual, constraint: see there.
+    """
+
+    method: str = "ceag"
+    seed: int = 0
+    tolerance: float = 0.01
+    finetune_epochs: int = 45
+    batch_size: int = 128
+    optimizer: OptimizerSettings = OptimizerSettings()
+    pruning: PruningSettings = PruningSettings()
+    dual: DualSettings = DualSettings()
+    constraint: ConstraintSettings = ConstraintSettings()
+
+    @property
+    def epochs(self) -> int:
+        """All epochs, pruning and fine-tuning."""
+        return self.pruning.epochs + self.finetune_epochs
+
+
+def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
+    """Raises:
+    UserError: a value that no run can have; the message says what was expected.
+    """
+    optimizer, pruning, dual = settings.optimizer, settings.pruning, settings.dual
+    _one_of("method", settings.method, known_methods)
+    _one_of("constraint.overall_accuracy", settings.constraint.overall_accuracy, OVERALL)
+    _one_of("constraint.overall_term", settings.constraint.overall_term, OVERALL_TERMS)
+    if not 0 <= pruning.sparsity < 1:
+        raise UserError(
+            "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
+            f"got {pruning.sparsity}. For 95 % write 0.95."
+        )
+    _number("tolerance", settings.tolerance, "a fraction ≥ 0; for one point write 0.01", 0)
+    _number("dual.learning_rate", dual.learning_rate, "≥ 0", 0)
+    _number("optimizer.learning_rate", optimizer.learning_rate, "≥ 0", 0)
+    for name, value in (("momentum", optimizer.momentum), ("weight_decay", optimizer.weight_decay)):
+        _number(f"optimizer.{name}", value, "≥ 0", 0)
+    for milestone in optimizer.milestones:
+        if not 0 < milestone < 1:
+            raise UserError(
+                f"optimizer.milestones must be fractions in (0, 1) of all epochs; got {milestone}."
+            )
+    for name, value, least in (
+        ("batch_size", settings.batch_size, 1),
+        ("finetune_epochs", settings.finetune_epochs, 1),
+        ("pruning.epochs", pruning.epochs, 0),
+        ("pruning.frequency", pruning.frequency, 1),
+        ("constraint.buffer_size", settings.constraint.buffer_size, 0),
+        ("constraint.el_buffer_size", settings.constraint.el_buffer_size, 0),
+    ):
+        _number(name, value, f"an integer ≥ {least}", least, accept=lambda v: v == int(v))
+
+
+def _one_of(name, value, known):
+    if value not in known:
+        raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")
+
+
+def _number(name, value, expected, least, accept: Callable[[float], bool] = lambda value: True):
+    if not (math.isfinite(value) and value >= least and accept(value)):
+        raise UserError(f"{name} must be {expected}; got {value}.")

@@ -1,0 +1,53 @@
+"""Everything that a step changes, as arrays."""
+
+from typing import NamedTuple
+
+from bap_jax.lagrangian import LagrangianState
+from bap_jax.types import Array, ModelState, Params, PyTree, Variables
+
+
+class TrainState(NamedTuple):
+    """Attributes:
+    params: weights; those that `masks` remove are exactly 0.
+    model_state: arrays moved by the forward pass.
+    masks: bool for each weight of a prunable leaf, None for other leaves.
+    lagrangian: multipliers and optimiser states.
+    constraint: the constraint's state (replay buffer).
+    step: `()` int32 steps done.
+    epoch: `()` int32 epoch of the last step; −1 before the first.
+    key: seeds what is random in the forward pass.
+    """
+
+    params: Params
+    model_state: ModelState
+    masks: PyTree
+    lagrangian: LagrangianState
+    constraint: PyTree
+    step: Array
+    epoch: Array
+    key: Array
+
+    @property
+    def variables(self) -> Variables:
+        """What the network needs."""
+        return Variables(self.params, self.model_state)
+
+
+class StepMetrics(NamedTuple):
+    """Numbers of one step, left on the device.
+
+    Attributes:
+      loss: `()` mean cross-entropy of the batch.
+      accuracy: `()` fraction right in the batch.
+      lagrangian: `()`.
+      multipliers: `(constraint,)` after this step.
+      violation: `(constraint,)` true violations that moved them; NaN where not observed.
+      proxy: `(constraint,)` as the weights saw it; NaN where not observed.
+    """
+
+    loss: Array
+    accuracy: Array
+    lagrangian: Array
+    multipliers: Array
+    violation: Array
+    proxy: Array

@@ -1,0 +1,132 @@
+"""One training step as a pure function (method.md, section 2).
+
+    masks (first step of a pruning epoch) ─► forward ─► group sums ─► buffer ─► violation
+        ─► multipliers ─► gradient of the Lagrangian ─► weights ─► masked weights
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints import Constraint, Observations
+from bap_jax.data.batches import gather
+from bap_jax.lagrangian import Evaluation, Scheme
+from bap_jax.models import Model
+from bap_jax.pruning import Pruner, apply_masks
+from bap_jax.training.state import StepMetrics, TrainState
+from bap_jax.types import Array, Dataset, Variables
+
+
+class Trainer(NamedTuple):
+    """Attributes:
+    init: `(Variables, key) -> TrainState`.
+    step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; an
+        index of −1 is padding. Pure; jit, vmap and scan it as you like.
+    """
+
+    init: Callable[[Variables, Array], TrainState]
+    step: Callable[[TrainState, Dataset, Array, Array], tuple[TrainState, StepMetrics]]
+
+
+def make_trainer(
+    model: Model,
+    scheme: Scheme,
+    constraint: Constraint,
+    pruner: Pruner,
+    *,
+    constrained_from: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Trainer:
+    """Puts a network, a scheme, a constraint and a pruner together.
+
+    Args:
+      model: the network.
+      scheme: how weights and multipliers move.
+      constraint: what must hold.
+      pruner: when and how masks change.
+      constrained_from: first epoch in which the constraints act; before it neither multipliers nor
+        the constraint's state move. By default the epoch of the last pruning.
+      label_smoothing: of the cross-entropy, in objective and constraints alike.
+    """
+    first = pruner.last_epoch if constrained_from is None else constrained_from
+
+    def init(variables, key):
+        masks = pruner.init(variables.params)
+        return TrainState(
+            *variables,
+            masks=masks,
+            lagrangian=scheme.init(variables.params, constraint.size),
+            constraint=constraint.init(),
+            step=jnp.int32(0),
+            epoch=jnp.int32(-1),
+            key=key,
+        )
+
+    def step(state, data, indices, epoch):
+        epoch = jnp.asarray(epoch, jnp.int32)
+        masks = _update_masks(pruner, state, epoch)
+        batch, weight = gather(data, indices)
+        key = jax.random.fold_in(state.key, state.step)
+
+        def problem(params):
+            variables = Variables(apply_masks(params, masks), state.model_state)
+            logits, model_state = model.apply(variables, batch.inputs, train=True, key=key)
+            observations = Observations(
+                metrics.cross_entropy(logits, batch.labels, label_smoothing),
+                metrics.correctness(logits, batch.labels),
+                batch.group_ids,
+                weight,
+            )
+            values, memory = _constrain(constraint, state.constraint, observations, epoch >= first)
+            loss = metrics.weighted_mean(observations.loss, weight)
+            accuracy = metrics.weighted_mean(observations.correct, weight)
+            return Evaluation(loss, values, (model_state, memory, accuracy))
+
+        params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
+        model_state, memory, _ = info.evaluation.aux
+        new_state = TrainState(
+            apply_masks(params, masks),
+            model_state,
+            masks,
+            lagrangian,
+            memory,
+            state.step + 1,
+            epoch,
+            state.key,
+        )
+        return new_state, _step_metrics(info, lagrangian.multipliers)
+
+    return Trainer(init, step)
+
+
+def _update_masks(pruner, state, epoch):
+    due = (epoch != state.epoch) & (epoch <= pruner.last_epoch)
+    return jax.lax.cond(
+        due,
+        lambda: pruner.update(state.masks, state.params, epoch),
+        lambda: state.masks,
+    )
+
+
+def _constrain(constraint, state, observations, active):
+    """The constraint's values and state; as if nothing had been observed unless `active`."""
+    values, moved = constraint.evaluate(state, observations)
+    values = values._replace(
+        violation_mask=values.violation_mask & active, proxy_mask=values.proxy_mask & active
+    )
+    return values, jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, state)
+
+
+def _step_metrics(info, multipliers):
+    values = info.evaluation.constraints
+    return StepMetrics(
+        loss=info.evaluation.loss,
+        accuracy=info.evaluation.aux[2],
+        lagrangian=info.lagrangian,
+        multipliers=multipliers,
+        violation=jnp.where(values.violation_mask, values.violation, jnp.nan),
+        proxy=jnp.where(values.proxy_mask, values.proxy, jnp.nan),
+    )
