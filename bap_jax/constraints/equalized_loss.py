@@ -1,6 +1,8 @@
 """Equalized loss (EL), the paper's baseline: ℓ_g − ℓ = 0 for every group g (paper section 5.1).
 
-The reference's released setting takes |ℓ_g − ℓ| instead, whose multiplier can only grow.
+The reference's released setting takes |ℓ_g − ℓ| instead, whose multiplier can only grow: bound it.
+Equal losses are reached from both sides, so EL also drives up the loss of groups that fare well;
+that is its definition, and `overall_term` leaves it alone.
 """
 
 import jax.numpy as jnp

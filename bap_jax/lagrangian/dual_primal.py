@@ -6,6 +6,8 @@ The violation of θ_t is known after the forward pass and the backward pass alre
 one forward, one backward.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,6 +20,7 @@ from bap_jax.lagrangian.base import (
     lagrangian,
 )
 from bap_jax.lagrangian.multipliers import ascend
+from bap_jax.types import Array
 
 
 def dual_primal(
@@ -26,12 +29,14 @@ def dual_primal(
     *,
     equality: bool = False,
     overall_term: str = "full",
+    multiplier_bound: Array | float = math.inf,
 ) -> Scheme:
     """Args:
       primal_optimizer: moves the weights.
       dual_optimizer: moves the multipliers, usually `optax.sgd(η_λ)`.
       equality: whether the constraints are equalities.
       overall_term: see `lagrangian`.
+      multiplier_bound: largest |λ|, see `ascend`.
 
     Raises:
       UserError: `overall_term` is unknown.
@@ -53,6 +58,7 @@ def dual_primal(
                 state.dual_state,
                 evaluation.constraints,
                 equality=equality,
+                bound=multiplier_bound,
             )
             return lagrangian(evaluation, dual[0], overall_term), (evaluation, dual)
 

@@ -1,5 +1,7 @@
 """How multipliers move: λ ← [λ + η v]_+ by any optax optimiser."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +17,7 @@ def ascend(
     values: ConstraintValues,
     *,
     equality: bool = False,
+    bound: Array | float = math.inf,
 ) -> tuple[Array, optax.OptState]:
     """One ascent step on the true violations of the constraints in `violation_mask`.
 
@@ -27,12 +30,15 @@ def ascend(
       opt_state: its state.
       values: where the violations come from.
       equality: leave the sign of λ free; otherwise λ is projected to λ ≥ 0.
+      bound: largest |λ|. Σ λ scales the weights' gradient, and so their step; the bound keeps both
+        finite where a constraint cannot be met. Analyses of proxy constraints assume one (Cotter
+        et al. 2019).
     """
     violation = jax.lax.stop_gradient(values.violation)
     descent = jnp.where(values.violation_mask, -violation, 0)
     updates, opt_state = optimizer.update(descent, opt_state, multipliers)
     multipliers = optax.apply_updates(multipliers, updates)
-    return (multipliers if equality else jnp.maximum(multipliers, 0)), opt_state
+    return jnp.clip(multipliers, -bound if equality else 0, bound), opt_state
 
 
 def dampened_momentum(momentum: float, dampening: float) -> optax.GradientTransformation:

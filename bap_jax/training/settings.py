@@ -6,7 +6,6 @@ Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, div
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 from bap_jax.constraints.estimators import OVERALL
 from bap_jax.lagrangian import OVERALL_TERMS
@@ -57,11 +56,13 @@ class DualSettings:
     Attributes:
       learning_rate: η_λ, step size of the gradient ascent.
       momentum, dampening: of the ascent direction, as in `lagrangian.dampened_momentum`.
+      bound: largest |λ|.
     """
 
     learning_rate: float = 0.1
     momentum: float = 0.0
     dampening: float = 0.0
+    bound: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,41 +118,56 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     """Raises:
     UserError: a value that no run can have; the message says what was expected.
     """
-    optimizer, pruning, dual = settings.optimizer, settings.pruning, settings.dual
+    pruning, constraint = settings.pruning, settings.constraint
     _one_of("method", settings.method, known_methods)
-    _one_of("constraint.overall_accuracy", settings.constraint.overall_accuracy, OVERALL)
-    _one_of("constraint.overall_term", settings.constraint.overall_term, OVERALL_TERMS)
+    _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
+    _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
     if not 0 <= pruning.sparsity < 1:
         raise UserError(
             "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
             f"got {pruning.sparsity}. For 95 % write 0.95."
         )
-    _number("tolerance", settings.tolerance, "a fraction ≥ 0; for one point write 0.01", 0)
-    _number("dual.learning_rate", dual.learning_rate, "≥ 0", 0)
-    _number("optimizer.learning_rate", optimizer.learning_rate, "≥ 0", 0)
-    for name, value in (("momentum", optimizer.momentum), ("weight_decay", optimizer.weight_decay)):
-        _number(f"optimizer.{name}", value, "≥ 0", 0)
+    check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
+    for name in ("learning_rate", "momentum", "dampening"):
+        check_number(f"dual.{name}", getattr(settings.dual, name))
+    check_optimizer(settings.optimizer)
+    check_integer("batch_size", settings.batch_size, 1)
+    check_integer("finetune_epochs", settings.finetune_epochs, 1)
+    check_integer("pruning.epochs", pruning.epochs, 0)
+    check_integer("pruning.frequency", pruning.frequency, 1)
+    check_integer("constraint.buffer_size", constraint.buffer_size, 0)
+    check_integer("constraint.el_buffer_size", constraint.el_buffer_size, 0)
+
+
+def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") -> None:
+    """Raises:
+    UserError: a negative rate, or a milestone that is no fraction of the epochs.
+    """
+    for name in ("learning_rate", "momentum", "decay", "weight_decay"):
+        check_number(f"{prefix}{name}", getattr(optimizer, name))
     for milestone in optimizer.milestones:
         if not 0 < milestone < 1:
             raise UserError(
-                f"optimizer.milestones must be fractions in (0, 1) of all epochs; got {milestone}."
+                f"{prefix}milestones must be fractions in (0, 1) of all epochs; got {milestone}."
             )
-    for name, value, least in (
-        ("batch_size", settings.batch_size, 1),
-        ("finetune_epochs", settings.finetune_epochs, 1),
-        ("pruning.epochs", pruning.epochs, 0),
-        ("pruning.frequency", pruning.frequency, 1),
-        ("constraint.buffer_size", settings.constraint.buffer_size, 0),
-        ("constraint.el_buffer_size", settings.constraint.el_buffer_size, 0),
-    ):
-        _number(name, value, f"an integer ≥ {least}", least, accept=lambda v: v == int(v))
+
+
+def check_number(name: str, value: float, note: str = "") -> None:
+    """Raises:
+    UserError: `value` is negative or not finite.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise UserError(f"{name} must be a number ≥ 0{note}; got {value}.")
+
+
+def check_integer(name: str, value: int, least: int) -> None:
+    """Raises:
+    UserError: `value` is no whole number, or less than `least`.
+    """
+    if not (math.isfinite(value) and value == int(value) and value >= least):
+        raise UserError(f"{name} must be an integer ≥ {least}; got {value}.")
 
 
 def _one_of(name, value, known):
     if value not in known:
         raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")
-
-
-def _number(name, value, expected, least, accept: Callable[[float], bool] = lambda value: True):
-    if not (math.isfinite(value) and value >= least and accept(value)):
-        raise UserError(f"{name} must be {expected}; got {value}.")

@@ -1,0 +1,106 @@
+"""The main job from Python: a user's own network and arrays, one call."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bap_jax import data, groups, models, pipeline, training
+from bap_jax.training.settings import Settings
+from bap_jax.types import Array, Dataset, UserError
+
+
+class Result(NamedTuple):
+    """Attributes:
+    report: what `report.json` holds, less config and times.
+    pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
+    tuned: selected and last iterate with their masks.
+    """
+
+    report: dict[str, Any]
+    pruned: Any
+    tuned: pipeline.Tuned
+
+
+def prune_and_tune(
+    network: Any,
+    inputs: Array,
+    labels: Array,
+    group_names: Sequence | Array,
+    *,
+    variables: Any = None,
+    known_groups: Sequence[str] | None = None,
+    test_indices: Array | None = None,
+    test_fraction: float = 0.3,
+    validation_fraction: float = 0.15,
+    split_seed: int = 0,
+    settings: Settings = Settings(),
+    **overrides: Any,
+) -> Result:
+    """Prunes a trained classifier and tunes it so that no group pays more than `tolerance`.
+
+    Args:
+      network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
+      inputs: `(sample, ...)` what the network takes.
+      labels: `(sample,)` integer class ids.
+      group_names: `(sample,)` the name of each sample's group.
+      variables: for a Linen module, the dict that `module.init` returns, trained.
+      known_groups: all group names there may be; by default those that occur.
+      test_indices: samples that judge and do nothing else; by default `test_fraction` of all,
+        drawn at random. Samples that the network was trained on do not belong here.
+      test_fraction: see there.
+      validation_fraction: share of the others on which the iterate is chosen.
+      split_seed: of both draws.
+      settings: everything else about the run.
+      **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` reach
+        `settings.pruning.sparsity` and `settings.dual.learning_rate`.
+
+    Raises:
+      UserError: a mistake in any of these, before anything is trained.
+    """
+    settings = override(settings, overrides)
+    training.check_settings(settings, tuple(training.METHODS))
+    model, variables = models.adapt(network, variables)
+    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    grouping = groups.encode(group_names, known_groups)
+    if test_indices is None:
+        test_indices = data.random_test_indices(len(labels), test_fraction, split_seed)
+    parts = data.make_parts(
+        Dataset(inputs, labels, grouping.ids),
+        _num_classes(model, variables, inputs),
+        grouping.names,
+        test_indices=np.asarray(test_indices),
+        validation_fraction=validation_fraction,
+        seed=split_seed,
+    )
+    tuned = pipeline.prune_and_tune(model, variables, parts, settings)
+    report = pipeline.judge(model, variables, tuned, parts, settings)
+    return Result(report, model.export(tuned.selected.variables), tuned)
+
+
+def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
+    """Settings with some fields replaced.
+
+    Raises:
+      UserError: a name is unknown; the message lists the known ones.
+    """
+    nested = {"sparsity": ("pruning", "sparsity"), "dual_learning_rate": ("dual", "learning_rate")}
+    known = [field.name for field in dataclasses.fields(Settings)] + list(nested)
+    for name, value in overrides.items():
+        if name not in known:
+            raise UserError(f"unknown argument {name!r}; known settings: {', '.join(known)}.")
+        if name in nested:
+            section, field = nested[name]
+            value = dataclasses.replace(getattr(settings, section), **{field: value})
+            name = section
+        settings = dataclasses.replace(settings, **{name: value})
+    return settings
+
+
+def _num_classes(model, variables, inputs):
+    def logits(variables):
+        return model.apply(variables, inputs[:1], train=False, key=None)[0]
+
+    return jax.eval_shape(logits, variables).shape[-1]

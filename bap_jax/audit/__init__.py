@@ -1,0 +1,12 @@
+"""What became of each group: gaps, the choice of an iterate, the report."""
+
+from bap_jax.audit.figure import draw_disparity as draw_disparity
+from bap_jax.audit.gaps import Gaps as Gaps
+from bap_jax.audit.gaps import accuracy_gaps as accuracy_gaps
+from bap_jax.audit.report import split_report as split_report
+from bap_jax.audit.report import tree_sha256 as tree_sha256
+from bap_jax.audit.report import versions as versions
+from bap_jax.audit.selection import Score as Score
+from bap_jax.audit.selection import better as better
+from bap_jax.audit.selection import score as score
+from bap_jax.audit.table import format_report as format_report

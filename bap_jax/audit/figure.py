@@ -1,0 +1,56 @@
+"""A picture of a workdir: the excess gap of every group, one bar a method."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_COLORS = {"nft": "#9aa0a6", "el": "#f2a541", "ceag": "#1f6f8b"}
+
+
+def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Draws excess gaps on the training and the test part.
+
+    Args:
+      reports: for each method its reports, one a seed; bars are means over seeds, whiskers one
+        standard deviation where there are several.
+      path: of the PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    any_report = next(iter(reports.values()))[0]
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, 1, sharex=True)
+    for panel, part in zip(panels, ("train", "test"), strict=True):
+        _draw_part(panel, reports, part, any_report["tolerance"])
+    names = [group["name"] for group in any_report["splits"]["test"]["groups"]]
+    panels[1].set_xticks(range(len(names)), names)
+    panels[1].set_xlabel("group")
+    panels[0].legend(loc="upper right", ncols=len(reports) + 1, frameon=False)
+    removed = 100 * any_report["sparsity"]["prunable"]
+    figure.suptitle(f"Accuracy lost beyond the overall loss, {removed:.1f} % of weights removed")
+    figure.savefig(path, dpi=120)
+
+
+def _draw_part(panel, reports, part, tolerance):
+    width = 0.8 / len(reports)
+    for i, (method, runs) in enumerate(reports.items()):
+        gaps = 100 * np.array([
+            [group["excess_gap"] for group in run["splits"][part]["groups"]] for run in runs
+        ])
+        seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
+        panel.bar(
+            np.arange(gaps.shape[1]) + (i - (len(reports) - 1) / 2) * width,
+            gaps.mean(0),
+            width,
+            yerr=gaps.std(0, ddof=1) if len(runs) > 1 else None,
+            color=_COLORS.get(method),
+            label=f"{method.upper()}{seeds}",
+        )
+    panel.axhline(100 * tolerance, color="#b3261e", linestyle="--", label="tolerance")
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set_ylabel(f"excess gap, {part}\n(points)")
+    panel.spines[["top", "right"]].set_visible(False)

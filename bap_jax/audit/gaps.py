@@ -1,0 +1,31 @@
+"""The quantities of method.md, section 1, from accuracies on one part."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.training.evaluate import PartMeans
+
+
+class Gaps(NamedTuple):
+    """Fractions, not points.
+
+    Attributes:
+      group_gap: `(group,)` Δ_g = A_g(θ_d) − A_g(θ_s).
+      overall_gap: Δ = A(θ_d) − A(θ_s).
+      excess_gap: `(group,)` ψ_g = Δ_g − Δ.
+      pairwise_disparity: Ψ_PW = max_g ψ_g − min_g ψ_g.
+    """
+
+    group_gap: np.ndarray
+    overall_gap: float
+    excess_gap: np.ndarray
+    pairwise_disparity: float
+
+
+def accuracy_gaps(dense: PartMeans, sparse: PartMeans) -> Gaps:
+    """Gaps of the sparse model against the dense one, both evaluated on the same part."""
+    group_gap = dense.group_accuracy - sparse.group_accuracy
+    overall_gap = dense.accuracy - sparse.accuracy
+    excess = group_gap - overall_gap
+    return Gaps(group_gap, overall_gap, excess, float(excess.max() - excess.min()))

@@ -1,0 +1,121 @@
+"""The config of an experiment: `Settings` and, beside them, data, network and dense training.
+
+An experiment file starts from `default_config()` and changes what it needs. Keys that are not here
+are errors. Only this file, `experiment` and `main` know `ConfigDict`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from bap_jax.training.methods import METHODS
+from bap_jax.training.settings import (
+    OptimizerSettings,
+    Settings,
+    check_integer,
+    check_optimizer,
+    check_settings,
+)
+from bap_jax.types import UserError
+
+
+def default_config() -> ConfigDict:
+    """Everything that may be set, at its default.
+
+    Beside the fields of `Settings`:
+      data: `name`, `group_by` (an attribute of the data set), `test_fraction` and `test_seed` (the
+        test part), `validation_fraction` and `split_seed` (the validation part).
+      model: `name` and `hidden`, widths of the hidden layers.
+      dense: `epochs`, `batch_size`, `seed` and `optimizer` of the dense network's training.
+    """
+    return ConfigDict({
+        **dataclasses.asdict(Settings()),
+        "data": {
+            "name": "digits",
+            "group_by": "digit",
+            "test_fraction": 0.3,
+            "test_seed": 0,
+            "validation_fraction": 0.15,
+            "split_seed": 0,
+        },
+        "model": {"name": "mlp", "hidden": (256, 256)},
+        "dense": {
+            "epochs": 100,
+            "batch_size": 128,
+            "seed": 0,
+            "optimizer": dataclasses.asdict(OptimizerSettings()),
+        },
+    })
+
+
+def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
+    """Raises:
+    UserError: `config` has a key that `known` lacks, or lacks one; the message lists the known.
+    """
+    where = f"config.{prefix}" if prefix else "config."
+    for key in config:
+        if key not in known:
+            _unknown_key(f"{where}{key}", [f"{where}{name}" for name in known])
+    for key, value in known.items():
+        if key not in config:
+            raise UserError(f"config key {where}{key} is missing; start from default_config().")
+        if isinstance(value, Mapping | ConfigDict):
+            check_keys(config[key], value, f"{prefix}{key}.")
+
+
+def check_flags(argv: Sequence[str]) -> None:
+    """Names of `--config.NAME=VALUE` arguments, before anything is parsed.
+
+    Raises:
+      UserError: there is no such key; the message lists the known ones.
+    """
+    for argument in argv:
+        if not argument.lstrip("-").startswith("config.") or not argument.startswith("-"):
+            continue
+        path = argument.lstrip("-").partition("=")[0].split(".")[1:]
+        level = default_config()
+        for depth, key in enumerate(path):
+            where = ".".join(["config", *path[:depth], ""])
+            if not isinstance(level, ConfigDict) or key not in level:
+                known = level if isinstance(level, ConfigDict) else ()
+                _unknown_key(f"{where}{key}", [f"{where}{name}" for name in known])
+            level = level[key]
+
+
+def to_settings(config: Mapping[str, Any]) -> Settings:
+    """The run's settings, checked.
+
+    Raises:
+      UserError: an unknown key or method, or a value that no run can have.
+    """
+    check_keys(config, default_config())
+    settings = _fill(Settings, config)
+    check_settings(settings, tuple(METHODS))
+    dense = config["dense"]
+    check_optimizer(_fill(OptimizerSettings, dense["optimizer"]), "dense.optimizer.")
+    check_integer("dense.epochs", dense["epochs"], 1)
+    check_integer("dense.batch_size", dense["batch_size"], 1)
+    for width in config["model"]["hidden"]:
+        check_integer("model.hidden", width, 1)
+    return settings
+
+
+def dense_optimizer(config: Mapping[str, Any]) -> OptimizerSettings:
+    """How the dense network is trained."""
+    return _fill(OptimizerSettings, config["dense"]["optimizer"])
+
+
+def _unknown_key(key, known):
+    raise UserError(f"unknown config key {key}; known keys: {', '.join(known) or 'none below it'}.")
+
+
+def _fill(kind, values):
+    """An instance of the dataclass `kind` from a mapping that holds at least its fields."""
+    fields = {}
+    for field in dataclasses.fields(kind):
+        value = values[field.name]
+        nested = dataclasses.is_dataclass(field.default)
+        fields[field.name] = _fill(type(field.default), value) if nested else value
+    return kind(**fields)

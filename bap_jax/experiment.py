@@ -1,0 +1,131 @@
+"""One run from a config: the story of the paper's section 5, a short function a phase.
+
+    settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
+"""
+
+import contextlib
+import functools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import tqdm
+from absl import logging
+from ml_collections import ConfigDict
+
+from bap_jax import audit, checkpoint, config as config_lib, data, models, pipeline
+from bap_jax.metric_rows import JsonLines
+from bap_jax.training.settings import Settings
+from bap_jax.types import Variables
+from bap_jax.workdir import Workdir, claim
+
+
+def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+    """Runs one method with one seed and writes everything into `workdir`.
+
+    Args:
+      config: see `config.default_config`.
+      workdir: see `workdir`; runs that differ only in method and seed share one.
+
+    Returns:
+      The report, as written to `report.json`.
+
+    Raises:
+      UserError: a mistake in the config or the data, before anything is trained.
+      training.DivergedError: a loss or Lagrangian that is not finite.
+    """
+    plain = json.loads(config.to_json())
+    settings = config_lib.to_settings(plain)
+    clock = _Clock()
+    with clock("data"):
+        parts = make_parts(plain["data"])
+        model = models.build(
+            plain["model"]["name"], parts.num_classes, hidden=plain["model"]["hidden"]
+        )
+        like = model.init(jax.random.key(plain["dense"]["seed"]), parts.train.inputs[:1])
+        pipeline.prunable_leaves(model, like, parts.train.inputs[:1], settings)
+    here = claim(workdir, plain)
+    with clock("dense"):
+        dense = dense_model(model, like, parts, plain, here)
+    folder = here.run(settings.method, settings.seed)
+    folder.mkdir(exist_ok=True)
+    with clock("prune_and_tune"), JsonLines(folder / "metrics.jsonl") as log:
+        bar = functools.partial(_progress, label=settings.method)
+        tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
+    with clock("judge"):
+        found = pipeline.judge(model, dense, tuned, parts, settings)
+    report = {"config": plain, **found, "seconds": clock.seconds}
+    write(report, tuned, here, settings)
+    return report
+
+
+def make_parts(choice: dict[str, Any]) -> data.Parts:
+    """Loads, groups and splits the data set of `config.data`."""
+    samples, group_names = (source := data.load(choice["name"])).grouped_by(choice["group_by"])
+    test = data.random_test_indices(samples.size, choice["test_fraction"], choice["test_seed"])
+    return data.make_parts(
+        samples,
+        source.num_classes,
+        group_names,
+        test_indices=test,
+        validation_fraction=choice["validation_fraction"],
+        seed=choice["split_seed"],
+    )
+
+
+def dense_model(
+    model: models.Model,
+    variables: Variables,
+    parts: data.Parts,
+    plain: dict[str, Any],
+    here: Workdir,
+) -> Variables:
+    """The dense network of this workdir: from its cache, or trained and put there."""
+    if checkpoint.exists(here.dense):
+        try:
+            return checkpoint.load(here.dense, variables)
+        except checkpoint.DamagedCheckpointError as error:
+            logging.warning("%s; training the dense model anew", error)
+    dense = pipeline.train_dense(
+        model,
+        variables,
+        parts.train,
+        config_lib.dense_optimizer(plain),
+        epochs=plain["dense"]["epochs"],
+        batch_size=plain["dense"]["batch_size"],
+        seed=plain["dense"]["seed"],
+        progress=functools.partial(_progress, label="dense"),
+    )
+    checkpoint.save(here.dense, dense)
+    return dense
+
+
+def write(
+    report: dict[str, Any], tuned: pipeline.Tuned, here: Workdir, settings: Settings
+) -> None:
+    """Report, selected network and figure; the report last, so that a run with one is whole."""
+    folder = here.run(settings.method, settings.seed)
+    selected = {"variables": tuned.selected.variables, "masks": tuned.selected.masks}
+    checkpoint.save(folder / "selected", selected)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    here.publish(folder)
+    audit.draw_disparity(here.reports(), here.figure)
+
+
+class _Clock:
+    """Seconds spent in each phase."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextlib.contextmanager
+    def __call__(self, phase):
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = round(time.perf_counter() - start, 3)
+
+
+def _progress(epochs, label):
+    return tqdm.tqdm(epochs, desc=label, unit="epoch", leave=False, disable=None)

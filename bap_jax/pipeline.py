@@ -1,0 +1,201 @@
+"""The phases that a run from a config and a run from Python share.
+
+    train_dense ─► prune_and_tune ─► judge
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax import audit, data, lagrangian, metric_rows, pruning, training
+from bap_jax.constraints import DenseReference, unconstrained
+from bap_jax.models import Model, kernel_order
+from bap_jax.training.settings import OptimizerSettings, Settings
+from bap_jax.types import Dataset, PyTree, Variables
+
+Log = Callable[[dict[str, Any]], None]
+Progress = Callable[[Iterable], Iterable]
+
+
+class Iterate(NamedTuple):
+    """A network at the end of an epoch.
+
+    Attributes:
+      epoch: which.
+      variables: its arrays.
+      masks: which weights are kept.
+      score: on the validation part.
+    """
+
+    epoch: int
+    variables: Variables
+    masks: PyTree
+    score: audit.Score
+
+
+class Tuned(NamedTuple):
+    """Attributes:
+    selected: the iterate chosen on the validation part.
+    last: the iterate after the last epoch.
+    """
+
+    selected: Iterate
+    last: Iterate
+
+
+def train_dense(
+    model: Model,
+    variables: Variables,
+    train: Dataset,
+    optimizer: OptimizerSettings,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    progress: Progress = iter,
+) -> Variables:
+    """Trains a network with SGD on the training part; nothing is pruned or constrained."""
+    steps = data.num_batches(train.size, batch_size)
+    primal = training.primal_optimizer(optimizer, epochs, steps)
+    scheme = lagrangian.dual_primal(primal, training.dual_optimizer(Settings().dual))
+    trainer = training.make_trainer(model, scheme, unconstrained(), pruning.no_pruning())
+    order_key, state_key = jax.random.split(jax.random.key(seed))
+    for end in training.run_epochs(
+        trainer,
+        trainer.init(variables, state_key),
+        data.on_device(train),
+        num_epochs=epochs,
+        batch_size=batch_size,
+        key=order_key,
+        progress=progress,
+    ):
+        last = end
+    return last.state.variables
+
+
+def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
+    """A bool for each parameter leaf: the paths in the settings, or the paper's choice.
+
+    Raises:
+      UserError: a path is unknown, or nothing is left to prune.
+    """
+    params = variables.params
+    if settings.pruning.prunable:
+        return pruning.select_paths(params, settings.pruning.prunable)
+    paths = pruning.leaf_paths(params)
+    order = [paths[i] for i in kernel_order(model, variables, inputs)]
+    return pruning.all_but_first_and_last(params, order)
+
+
+def make_trainer(
+    model: Model,
+    variables: Variables,
+    reference: DenseReference,
+    prunable: PyTree,
+    settings: Settings,
+    steps_per_epoch: int,
+) -> training.Trainer:
+    """The trainer of one run of `settings.method`."""
+    constraint = training.build_constraint(reference, settings)
+    schedule = pruning.GradualSchedule(
+        settings.pruning.sparsity, settings.pruning.epochs, frequency=settings.pruning.frequency
+    )
+    scheme = lagrangian.dual_primal(
+        training.primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
+        training.dual_optimizer(settings.dual),
+        equality=constraint.equality,
+        overall_term=settings.constraint.overall_term,
+        multiplier_bound=settings.dual.bound,
+    )
+    pruner = pruning.gradual_magnitude(variables.params, prunable, schedule)
+    return training.make_trainer(model, scheme, constraint, pruner)
+
+
+def prune_and_tune(
+    model: Model,
+    variables: Variables,
+    parts: data.Parts,
+    settings: Settings,
+    *,
+    log: Log = lambda row: None,
+    progress: Progress = iter,
+) -> Tuned:
+    """Prunes a trained network and fine-tunes it under a method. The test part is not touched.
+
+    Args:
+      model: the network.
+      variables: its trained arrays.
+      parts: of the data.
+      settings: of the run, checked.
+      log: takes one dict a step and one an epoch.
+      progress: wraps the range of epochs.
+    """
+    train = data.on_device(parts.train)
+    validation = data.on_device(parts.validation)
+    evaluate = training.make_evaluator(model, len(parts.group_names))
+    reference = training.dense_reference(evaluate(variables, train))
+    dense_validation = evaluate(variables, validation)
+
+    prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
+    steps = data.num_batches(train.size, settings.batch_size)
+    trainer = make_trainer(model, variables, reference, prunable, settings, steps)
+    order_key, state_key = jax.random.split(jax.random.key(settings.seed))
+    best = None
+    for epoch, state in training.run_epochs(
+        trainer,
+        trainer.init(variables, state_key),
+        train,
+        num_epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        key=order_key,
+        on_step=lambda *step: log(metric_rows.step_row(*step, reference.frequency, settings)),
+        progress=progress,
+    ):
+        score = audit.score(dense_validation, evaluate(state.variables, validation))
+        log(metric_rows.epoch_row(epoch, state, score))
+        final = epoch >= settings.pruning.epochs
+        if final and audit.better(score, best and best.score, settings.tolerance):
+            best = _snapshot(epoch, state, score)
+    return Tuned(best, _snapshot(epoch, state, score))
+
+
+def _snapshot(epoch, state, score):
+    return Iterate(epoch, *jax.tree.map(jnp.copy, (state.variables, state.masks)), score)
+
+
+def judge(
+    model: Model, dense: Variables, tuned: Tuned, parts: data.Parts, settings: Settings
+) -> dict[str, Any]:
+    """Evaluates both iterates on every part. The only place that reads the test part.
+
+    Returns:
+      The report without what only its caller knows (config, seconds).
+    """
+    evaluate = training.make_evaluator(model, len(parts.group_names))
+    splits = {"selected": {}, "last": {}}
+    for name in data.PARTS:
+        part = data.on_device(getattr(parts, name))
+        dense_means = evaluate(dense, part)
+        for which, found in splits.items():
+            means = evaluate(getattr(tuned, which).variables, part)
+            found[name] = audit.split_report(dense_means, means, parts.group_names)
+    return {
+        "versions": audit.versions(),
+        "method": settings.method,
+        "seed": settings.seed,
+        "tolerance": settings.tolerance,
+        **_iterate_report(tuned.selected, settings, splits["selected"]),
+        "last": _iterate_report(tuned.last, settings, splits["last"]),
+    }
+
+
+def _iterate_report(iterate, settings, splits):
+    found = pruning.sparsity(iterate.variables.params, iterate.masks)
+    return {
+        "epoch": iterate.epoch,
+        "params_sha256": audit.tree_sha256(iterate.variables.params),
+        "sparsity": {"target": settings.pruning.sparsity, **found._asdict()},
+        "splits": splits,
+    }

@@ -1,0 +1,92 @@
+"""The folder of an experiment: one dense model, and one run for each method and seed.
+
+    WORKDIR/
+      config.json                 what all runs in here share: everything but method and seed
+      dense/                      the dense model, trained once
+      METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
+      metrics.jsonl, report.json  copies of the newest run's
+      disparity.png               excess gap of every group, one bar a method
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bap_jax.types import UserError
+
+_PER_RUN = ("method", "seed")
+
+
+class Workdir:
+    """Paths in a workdir whose config is known to be this one."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self.dense = self.root / "dense"
+        self.figure = self.root / "disparity.png"
+
+    def run(self, method: str, seed: int) -> Path:
+        """The folder of one run."""
+        return self.root / f"{method}-seed{seed}"
+
+    def publish(self, run: Path) -> None:
+        """Copies a finished run's metrics and report to the top."""
+        for name in ("metrics.jsonl", "report.json"):
+            shutil.copyfile(run / name, self.root / name)
+
+    def reports(self) -> dict[str, list[dict[str, Any]]]:
+        """Reports of all finished runs by method, seeds ascending."""
+        found = [json.loads(path.read_text()) for path in self.root.glob("*-seed*/report.json")]
+        found.sort(key=lambda report: report["seed"])
+        methods = sorted({report["method"] for report in found}, key=_drawing_order)
+        return {name: [r for r in found if r["method"] == name] for name in methods}
+
+
+def _drawing_order(method):
+    return (method == "ceag", method != "nft", method)
+
+
+def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
+    """Makes the workdir, or checks that what lies in it belongs to the same experiment.
+
+    Args:
+      root: the folder.
+      config: the whole config as plain values.
+
+    Raises:
+      UserError: the folder holds runs of another config (the differing keys are shown), or holds
+        something else.
+    """
+    root = Path(root)
+    shared = {key: value for key, value in config.items() if key not in _PER_RUN}
+    shared = json.loads(json.dumps(shared))
+    path = root / "config.json"
+    if path.exists():
+        there = json.loads(path.read_text())
+        differing = _differences(there, shared)
+        if differing:
+            raise UserError(
+                f"workdir {root} holds runs of another config: {'; '.join(differing)}. "
+                "Choose another --workdir, or delete that folder."
+            )
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(
+            f"workdir {root} is not empty and holds no run of bap_jax; choose another --workdir."
+        )
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(shared, indent=2) + "\n")
+    return Workdir(root)
+
+
+def _differences(there, here, prefix=""):
+    found = []
+    for key in sorted({*there, *here}):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"config.{prefix}{key} is {old} there and {new} here")
+    return found

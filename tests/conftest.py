@@ -1,0 +1,34 @@
+"""Eight fake devices for all tests; data and dense model of the digits, made once."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import pytest
+
+from bap_jax import data, models, pipeline
+from bap_jax.training.settings import OptimizerSettings
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def digits_parts():
+    samples, names = data.load("digits").grouped_by("digit")
+    test = data.random_test_indices(samples.size, 0.3, 0)
+    return data.make_parts(samples, 10, names, test_indices=test)
+
+
+@pytest.fixture(scope="session")
+def small_dense(digits_parts):
+    """A small MLP, briefly trained: enough to prune and tune in a second."""
+    model = models.build("mlp", 10, hidden=(32, 24))
+    variables = model.init(jax.random.key(0), digits_parts.train.inputs[:1])
+    dense = pipeline.train_dense(
+        model, variables, digits_parts.train, OptimizerSettings(0.1),
+        epochs=8, batch_size=128, seed=0,
+    )
+    return model, dense

@@ -1,0 +1,97 @@
+"""The replay buffer against a list in Python and against the reference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bap_jax.constraints import replay_buffer
+from bap_jax.types import UserError
+from tests import golden_files
+from tests.test_metrics import golden_ids
+
+
+def oldest_first(buffer, group):
+    """The values of one group, NaN where there are none yet."""
+    memory = buffer.values.shape[1]
+    seen = int(buffer.seen[group])
+    held = min(seen, memory)
+    slots = [(seen - held + i) % memory for i in range(held)]
+    values = np.asarray(buffer.values[group], np.float32)
+    return np.concatenate([values[slots], np.full(memory - held, np.nan)])
+
+
+@pytest.mark.parametrize("name", golden_files.cases("b/", "query_values"))
+def test_golden_sequences(name):
+    case = golden_files.case(f"b/{name}")
+    num_groups = case["lengths"].shape[1]
+    memory = int(case["memory"])
+    buffer = replay_buffer.init(num_groups, memory, case["metric"].dtype)
+    empty = replay_buffer.query(buffer)
+    np.testing.assert_array_equal(empty.mean, case["query_empty_values"])
+    np.testing.assert_array_equal(empty.observed * memory, case["query_empty_counts"])
+    push = jax.jit(replay_buffer.push)
+    for step, (attr, metric) in enumerate(zip(case["attr"], case["metric"], strict=True)):
+        ids, _ = golden_ids(case | {"attr": attr})
+        buffer = push(buffer, metric, ids)
+        found = replay_buffer.query(buffer)
+        lengths = np.minimum(buffer.seen, memory)
+        np.testing.assert_array_equal(lengths, case["lengths"][step])
+        np.testing.assert_array_equal(found.observed * memory, case["query_counts"][step])
+        np.testing.assert_allclose(found.mean, case["query_values"][step], atol=2e-6)
+        contents = [oldest_first(buffer, group) for group in range(num_groups)]
+        np.testing.assert_array_equal(contents, case["contents_oldest_first"][step])
+        average = found.mean.sum() / max(found.observed.sum(), 1)
+        np.testing.assert_allclose(average, case["query_avg"][step], atol=2e-6)
+
+
+@pytest.mark.parametrize("memory", [1, 3, 7])
+def test_against_lists(memory):
+    rng = np.random.default_rng(memory)
+    buffer, lists = replay_buffer.init(4, memory), [[] for _ in range(5)]
+    for size in (1, 5, 30, 2, 17):
+        ids = rng.integers(0, 5, (size, 2))  # 4 is no group
+        values = rng.normal(size=size).astype(np.float32)
+        for i in range(size):
+            for group in ids[i]:
+                lists[group].append(values[i])
+        buffer = replay_buffer.push(buffer, values, ids)
+        for group in range(4):
+            held = lists[group][-memory:]
+            np.testing.assert_array_equal(oldest_first(buffer, group)[: len(held)], held)
+            np.testing.assert_allclose(buffer.total[group], np.sum(held), atol=1e-5)
+
+
+def test_newest_stay_where_one_batch_overflows():
+    values = jnp.arange(1.0, 7.0)
+    buffer = replay_buffer.push(replay_buffer.init(1, 3), values, jnp.zeros((6, 1), jnp.int32))
+    expected = golden_files.ARRAYS["b/overflow_one_batch/group0"]
+    np.testing.assert_array_equal(oldest_first(buffer, 0), expected)
+
+
+def test_vmap_is_a_loop_and_sharding_changes_nothing():
+    values = jax.random.uniform(jax.random.key(0), (8, 64))
+    ids = jax.random.randint(jax.random.key(1), (8, 64, 1), 0, 6)
+    empty = replay_buffer.init(6, 5)
+    mapped = jax.vmap(replay_buffer.push, in_axes=(None, 0, 0))(empty, values, ids)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    shard = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    for i in range(8):
+        one = replay_buffer.push(empty, values[i], ids[i])
+        spread = jax.jit(replay_buffer.push)(
+            empty, jax.device_put(values[i], shard), jax.device_put(ids[i], shard)
+        )
+        for other in (jax.tree.map(lambda leaf, i=i: leaf[i], mapped), spread):
+            np.testing.assert_array_equal(one.values, other.values)
+            np.testing.assert_array_equal(one.seen, other.seen)
+            np.testing.assert_allclose(one.total, other.total, atol=1e-6)
+
+
+def test_memory_must_be_positive():
+    with pytest.raises(UserError, match="at least 1 sample, got 0"):
+        replay_buffer.init(2, 0)
+
+
+def test_one_byte_a_bit():
+    buffer = replay_buffer.init(1000, 40, bool)
+    assert sum(leaf.nbytes for leaf in buffer) == 1000 * (40 + 4 + 4)
