@@ -107,7 +107,8 @@ def make_trainer(
         training.dual_optimizer(settings.dual),
         equality=constraint.equality,
         overall_term=settings.constraint.overall_term,
-        multiplier_bound=settings.dual.bound,
+        multiplier_bound=constraint.bound,
+        weight_limit=settings.dual.weight_limit,
     )
     pruner = pruning.gradual_magnitude(variables.params, prunable, schedule)
     return training.make_trainer(model, scheme, constraint, pruner)

@@ -8,6 +8,8 @@ The violation is ψ̂_g − ε from 0/1 correctness, estimated by the replay buf
 ψ̃_g = (ℓ_g(θ_s) − ℓ_g(θ_d)) − (ℓ(θ_s) − ℓ(θ_d)) on the batch. Paper equations 3, 6 and 7.
 """
 
+import math
+
 import jax.numpy as jnp
 
 from bap_jax import metrics
@@ -63,4 +65,4 @@ def excess_accuracy_gap(
         )
         return values, state
 
-    return Constraint(num_groups, False, estimator.init, evaluate)
+    return Constraint(num_groups, False, math.inf, estimator.init, evaluate)

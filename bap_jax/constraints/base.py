@@ -5,6 +5,7 @@ Two players look at the same constraint with different eyes (paper section 4.1; 
 weights see the *proxy*, which does. Each player has a mask of the constraints it observed.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,12 +53,14 @@ class Constraint(NamedTuple):
     """Attributes:
     size: number of constraints.
     equality: whether values must be 0 rather than at most 0; multipliers then take either sign.
+    bound: largest |λ| that the multipliers may take.
     init: `() -> state`.
     evaluate: `(state, Observations) -> (ConstraintValues, state)`.
     """
 
     size: int
     equality: bool
+    bound: Array | float
     init: Callable[[], PyTree]
     evaluate: Callable[[PyTree, Observations], tuple[ConstraintValues, PyTree]]
 
@@ -85,4 +88,4 @@ def unconstrained() -> Constraint:
     nothing = jnp.zeros((0,))
     mask = jnp.zeros((0,), bool)
     values = ConstraintValues(nothing, nothing, mask, mask, nothing)
-    return Constraint(0, False, lambda: (), lambda state, observations: (values, state))
+    return Constraint(0, False, math.inf, lambda: (), lambda state, observations: (values, state))

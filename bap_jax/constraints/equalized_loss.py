@@ -5,11 +5,14 @@ Equal losses are reached from both sides, so EL also drives up the loss of group
 that is its definition, and `overall_term` leaves it alone.
 """
 
+import math
+
 import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
 from bap_jax.constraints.estimators import group_estimator, overall_mean
+from bap_jax.types import Array
 
 
 def equalized_loss(
@@ -18,12 +21,14 @@ def equalized_loss(
     absolute: bool = False,
     buffer_size: int = 0,
     overall_loss: str = "population",
+    bound: Array | float = math.inf,
 ) -> Constraint:
     """Args:
       reference: only its group frequencies are used.
       absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
       buffer_size: 0, or how many of a group's last losses the multipliers see.
       overall_loss: `population` or `group_mean`, how the buffer's overall loss is formed.
+      bound: largest |λ|; with `absolute` the only thing that ends its growth.
 
     Returns:
       One equality a group.
@@ -52,4 +57,4 @@ def equalized_loss(
         )
         return values, state
 
-    return Constraint(num_groups, True, estimator.init, evaluate)
+    return Constraint(num_groups, True, bound, estimator.init, evaluate)

@@ -30,6 +30,7 @@ def dual_primal(
     equality: bool = False,
     overall_term: str = "full",
     multiplier_bound: Array | float = math.inf,
+    weight_limit: Array | float = math.inf,
 ) -> Scheme:
     """Args:
       primal_optimizer: moves the weights.
@@ -37,6 +38,10 @@ def dual_primal(
       equality: whether the constraints are equalities.
       overall_term: see `lagrangian`.
       multiplier_bound: largest |λ|, see `ascend`.
+      weight_limit: largest total weight 1 + Σ|λ| of loss and constraints in the weights' gradient;
+        beyond it L is scaled down to it. The saddle points stay, and large multipliers no longer
+        lengthen the step without end. 1 gives every step the length it has without constraints, as
+        the proxy-Lagrangian of Cotter et al. (2019) does.
 
     Raises:
       UserError: `overall_term` is unknown.
@@ -60,9 +65,11 @@ def dual_primal(
                 equality=equality,
                 bound=multiplier_bound,
             )
-            return lagrangian(evaluation, dual[0], overall_term), (evaluation, dual)
+            value = lagrangian(evaluation, dual[0], overall_term)
+            scale = jnp.minimum(1, weight_limit / (1 + jnp.abs(dual[0]).sum()))
+            return value * scale, (value, evaluation, dual)
 
-        (value, (evaluation, dual)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        gradient, (value, evaluation, dual) = jax.grad(objective, has_aux=True)(params)
         updates, primal_state = primal_optimizer.update(gradient, state.primal_state, params)
         params = optax.apply_updates(params, updates)
         return params, LagrangianState(*dual, primal_state), SchemeInfo(evaluation, value)

@@ -25,6 +25,7 @@ def _el(reference: DenseReference, settings: Settings) -> Constraint:
         absolute=settings.constraint.el_absolute,
         buffer_size=settings.constraint.el_buffer_size,
         overall_loss=settings.constraint.overall_accuracy,
+        bound=settings.constraint.el_bound,
     )
 
 

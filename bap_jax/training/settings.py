@@ -56,13 +56,13 @@ class DualSettings:
     Attributes:
       learning_rate: η_λ, step size of the gradient ascent.
       momentum, dampening: of the ascent direction, as in `lagrangian.dampened_momentum`.
-      bound: largest |λ|.
+      weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.dual_primal`.
     """
 
-    learning_rate: float = 0.1
+    learning_rate: float = 1.0
     momentum: float = 0.0
     dampening: float = 0.0
-    bound: float = math.inf
+    weight_limit: float = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +76,15 @@ class ConstraintSettings:
       overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.lagrangian`.
       el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
       el_buffer_size: the same as `buffer_size`, for EL.
+      el_bound: largest |λ| of EL.
     """
 
     buffer_size: int = 40
     overall_accuracy: str = "population"
     overall_term: str = "detached"
-    el_absolute: bool = False
+    el_absolute: bool = True
     el_buffer_size: int = 0
+    el_bound: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,12 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
     for name in ("learning_rate", "momentum", "dampening"):
         check_number(f"dual.{name}", getattr(settings.dual, name))
+    for name, value in (
+        ("dual.weight_limit", settings.dual.weight_limit),
+        ("constraint.el_bound", constraint.el_bound),
+    ):
+        if not value > 0:
+            raise UserError(f"{name} must be a number > 0; got {value}.")
     check_optimizer(settings.optimizer)
     check_integer("batch_size", settings.batch_size, 1)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)

@@ -1,0 +1,115 @@
+"""A user's own network and arrays."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+import bap_jax
+from bap_jax.training.settings import PruningSettings, Settings
+
+README = Path(__file__).parents[1] / "README.md"
+QUICK = Settings(pruning=PruningSettings(sparsity=0.8, epochs=2), finetune_epochs=2)
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.out = nnx.Linear(16, 3, rngs=rngs)
+        self.first = nnx.Linear(6, 16, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(nnx.relu(self.first(x)))
+
+
+class LinenNet(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3, name="a")(linen.relu(linen.Dense(16, name="z")(x)))
+
+
+def arrays(n=200):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    return x, (x[:, 0] > 0).astype(int) + (x[:, 1] > 0), rng.choice(["north", "south"], n)
+
+
+def linen_net():
+    net = LinenNet()
+    return net, net.init(jax.random.key(0), jnp.zeros((1, 6)))
+
+
+def test_nnx_network_comes_back_pruned():
+    net = Net(nnx.Rngs(0))
+    before = np.array(net.first.kernel[...])
+    result = bap_jax.prune_and_tune(net, *arrays(), settings=QUICK)
+    assert float((result.pruned.first.kernel[...] == 0).mean()) == pytest.approx(77 / 96)
+    assert float((result.pruned.out.kernel[...] == 0).mean()) == 0
+    np.testing.assert_array_equal(net.first.kernel[...], before)
+    groups = result.report["splits"]["test"]["groups"]
+    assert [group["name"] for group in groups] == ["north", "south"]
+
+
+def test_linen_network_comes_back_pruned():
+    net, variables = linen_net()
+    result = bap_jax.prune_and_tune(net, *arrays(), variables=variables, settings=QUICK)
+    kernels = {name: leaf["kernel"] for name, leaf in result.pruned["params"].items()}
+    assert float((kernels["z"] == 0).mean()) == pytest.approx(77 / 96)
+    assert float((kernels["a"] == 0).mean()) == 0
+    logits = net.apply(result.pruned, arrays()[0])
+    assert logits.shape == (200, 3)
+
+
+def test_own_test_part_and_overrides():
+    net, variables = linen_net()
+    mine = np.arange(0, 200, 4)
+    result = bap_jax.prune_and_tune(
+        net, *arrays(), variables=variables, test_indices=mine, settings=QUICK,
+        method="nft", sparsity=0.5, seed=3, tolerance=0.05,
+    )
+    report = result.report
+    assert report["splits"]["test"]["n"] == 50
+    assert (report["method"], report["seed"], report["tolerance"]) == ("nft", 3, 0.05)
+    assert report["sparsity"]["prunable"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"sparsity": 1.2}, r"pruning.sparsity must lie in \[0, 1\)"),
+        ({"tolerence": 0.1}, "unknown argument 'tolerence'; known settings: method, seed, tolerance"),
+        ({"known_groups": ["north", "east"]}, "unknown group name 'south'; known names: north, east"),
+        ({"labels": np.full(200, 3)}, r"label 3 is out of range: with 3 classes.*\[0, 2\]"),
+        ({"labels": np.zeros(199, int)}, "one entry a sample; got inputs 200, labels 199, groups 200"),
+        ({"inputs": np.full((200, 6), np.nan, np.float32)}, "1200 NaN or Inf values, first in sample 0"),
+        ({"test_indices": [0, 200]}, r"test indices must lie in \[0, 199\]"),
+        ({"variables": None}, "a Linen module needs its trained variables"),
+    ],
+)
+def test_mistakes_are_found_before_training(change, text, monkeypatch):
+    monkeypatch.setattr(bap_jax.pipeline, "prune_and_tune", lambda *a, **k: pytest.fail("trained"))
+    net, variables = linen_net()
+    x, y, groups = arrays()
+    call = {"inputs": x, "labels": y, "group_names": groups, "variables": variables} | change
+    with pytest.raises(bap_jax.UserError, match=text):
+        bap_jax.prune_and_tune(net, **{"settings": QUICK, **call})
+
+
+def readme_examples():
+    """Python blocks of the README."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def test_readme_has_its_examples():
+    assert len(readme_examples()) == 2
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["nnx", "linen"])
+def test_readme_example(which, capsys):
+    code = readme_examples()[which]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    exec(compile(code, "README.md", "exec"), {})
+    assert "test" in capsys.readouterr().out

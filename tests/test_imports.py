@@ -1,0 +1,86 @@
+"""Imports point one way, the core is generic, and importing stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bap_jax
+
+PACKAGE = Path(bap_jax.__file__).parent
+
+# A room may import itself and rooms above it in this list; those in one row, each other not.
+LAYERS = [
+    ["types"],
+    ["groups", "metrics"],
+    ["models", "pruning", "constraints", "data"],
+    ["lagrangian"],
+    ["training"],
+    ["audit"],
+    ["metric_rows", "checkpoint"],
+    ["pipeline"],
+    ["config", "workdir", "api"],
+    ["__init__"],
+    ["experiment"],
+    ["main"],
+]
+RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
+CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")
+OUTSIDE = ("absl", "ml_collections", "orbax", "sklearn", "matplotlib", "tqdm", "pathlib", "os", "json")
+ONE_ROOM = {"flax": "models", "orbax": "checkpoint", "sklearn": "data", "matplotlib": "audit"}
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Full names of everything that a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(path):
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "bap_jax":
+            yield parts[1] if len(parts) > 1 else "__init__"
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    room = room_of(path)
+    for other in rooms_imported(path):
+        assert other == room or RANK[other] < RANK[room], f"{room} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_or_young_libraries_live_in_one_room(path):
+    roots = {name.split(".")[0] for name in imported(path)}
+    for library, room in ONE_ROOM.items():
+        assert library not in roots or room_of(path) == room
+    if room_of(path) in CORE:
+        assert not roots & set(OUTSIDE), f"{path} is core and knows {roots & set(OUTSIDE)}"
+
+
+@pytest.mark.parametrize("room", CORE)
+def test_the_core_names_no_data_set(room):
+    for path in FILES:
+        if room_of(path) == room:
+            text = path.read_text().lower()
+            assert not {"digits", "configdict", "celeba", "utkface"} & set(text.split())
+
+
+def test_importing_needs_none_of_the_heavy_libraries():
+    code = "import sys, bap_jax; print(' '.join(sorted({m.split('.')[0] for m in sys.modules})))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"tensorflow", "torch", "orbax", "sklearn", "matplotlib", "ml_collections"}
+    assert not heavy & set(found.stdout.split())

@@ -1,0 +1,136 @@
+"""The whole step: what is frozen when, and jit, vmap, scan and eight devices."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bap_jax import data, pipeline, training
+from bap_jax.training.settings import PruningSettings, Settings
+
+BATCH = 64
+
+
+@pytest.fixture(scope="module")
+def run(digits_parts, small_dense):
+    """A trainer of CEAG with pruning in epochs 0 to 2, its data and its first state."""
+    model, dense = small_dense
+    train = data.on_device(digits_parts.train)
+    reference = training.dense_reference(training.make_evaluator(model, 10)(dense, train))
+    settings = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=4)
+    prunable = pipeline.prunable_leaves(model, dense, train.inputs[:1], settings)
+    trainer = pipeline.make_trainer(model, dense, reference, prunable, settings, 3)
+    return trainer, train, trainer.init(dense, jax.random.key(1))
+
+
+
+def data_indices(size):
+    return data.epoch_indices(jax.random.key(3), size, BATCH)
+
+
+def play(step, state, train, steps=12, per_epoch=3):
+    """Runs steps of a few epochs and returns the last state and all metrics."""
+    seen = []
+    for i, indices in enumerate(data_indices(train.size)[:steps]):
+        state, metrics = step(state, train, indices, i // per_epoch)
+        seen.append(metrics)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
+
+
+def close(one, other, atol=1e-5):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), atol=atol)
+
+
+def test_jit_is_no_jit(run):
+    trainer, train, state = run
+    close(play(trainer.step, state, train), play(jax.jit(trainer.step), state, train))
+
+
+def test_traced_once_over_all_phases(run):
+    trainer, train, state = run
+    step = jax.jit(chex.assert_max_traces(trainer.step, n=1))
+    play(step, state, train)
+
+
+def test_scan_is_a_loop(run):
+    trainer, train, state = run
+    indices = data_indices(train.size)[:12]
+    epochs = jnp.arange(12) // 3
+
+    @jax.jit
+    def scanned(state):
+        return jax.lax.scan(lambda s, x: trainer.step(s, train, *x), state, (indices, epochs))
+
+    close(scanned(state), play(jax.jit(trainer.step), state, train))
+
+
+def test_vmap_over_eight_runs_is_a_loop(run):
+    trainer, train, state = run
+    scales = 1 + 0.01 * jnp.arange(8)
+
+    def scaled(scale):
+        return state._replace(params=jax.tree.map(lambda leaf: leaf * scale, state.params))
+
+    step = jax.jit(jax.vmap(trainer.step, in_axes=(0, None, None, None)))
+    mapped, _ = play(step, jax.vmap(scaled)(scales), train)
+    single = jax.jit(trainer.step)
+    for i in range(8):
+        one, _ = play(single, scaled(scales[i]), train)
+        close(jax.tree.map(functools.partial(lambda i, leaf: leaf[i], i), mapped), one, 2e-5)
+
+
+def test_eight_devices_are_one_device(run):
+    trainer, train, state = run
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    step = jax.jit(trainer.step)
+
+    def sharded(state, train, indices, epoch):
+        return step(state, train, jax.device_put(indices, spread), epoch)
+
+    one, metrics_one = play(step, state, train)
+    replicated = jax.device_put((state, train), everywhere)
+    eight, metrics_eight = play(sharded, *replicated)
+    np.testing.assert_array_equal(one.constraint.seen, eight.constraint.seen)
+    np.testing.assert_array_equal(one.constraint.values, eight.constraint.values)
+    close((one, metrics_one), (eight, metrics_eight), 1e-5)
+
+
+def test_nothing_but_weights_moves_before_the_last_pruning(run):
+    trainer, train, state = run
+    after, metrics = play(jax.jit(trainer.step), state, train, steps=6)  # epochs 0 and 1
+    close(after.lagrangian.multipliers, jnp.zeros(10), 0)
+    close(after.constraint, state.constraint, 0)
+    assert np.isnan(metrics.violation).all() and np.isnan(metrics.proxy).all()
+    after, metrics = play(jax.jit(trainer.step), state, train, steps=12)  # and 2, 3
+    full = after.constraint.seen >= 40
+    assert full.any()
+    np.testing.assert_array_equal(np.isfinite(metrics.violation[-1]), full)
+    assert after.constraint.seen.sum() == 6 * BATCH
+    assert after.lagrangian.multipliers.max() > 0
+
+
+def test_pruned_weights_are_zero_after_every_step(run):
+    trainer, train, state = run
+    after, _ = play(jax.jit(trainer.step), state, train)
+    for mask, leaf in zip(
+        jax.tree.leaves(after.masks, is_leaf=lambda x: x is None),
+        jax.tree.leaves(after.params), strict=True,
+    ):
+        if mask is not None:
+            assert int((~mask).sum()) == int(np.ceil(0.9 * mask.size))
+            assert (leaf[~mask] == 0).all() and (leaf[mask] != 0).any()
+
+
+def test_padding_changes_nothing(run):
+    trainer, train, state = run
+    padded = jnp.full((BATCH,), -1).at[: BATCH // 2].set(jnp.arange(BATCH // 2))
+    short = jnp.arange(BATCH // 2)
+    close(trainer.step(state, train, padded, 5), trainer.step(state, train, short, 5))
