@@ -6,7 +6,7 @@ Prunes and tunes one network by one method. Anything in the config can be set on
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from bap_jax import audit, experiment
@@ -35,7 +35,10 @@ def _parse(argv):
         check_flags(argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
-    return app.parse_flags_with_usage(argv)
+    rest = app.parse_flags_with_usage(argv)
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    return rest
 
 
 if __name__ == "__main__":

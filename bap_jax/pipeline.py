@@ -76,17 +76,14 @@ def train_dense(
 
 
 def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
-    """A bool for each parameter leaf: the paths in the settings, or the paper's choice.
+    """A bool for each parameter leaf, as `settings.pruning.prunable` chooses.
 
     Raises:
       UserError: a path is unknown, or nothing is left to prune.
     """
-    params = variables.params
-    if settings.pruning.prunable:
-        return pruning.select_paths(params, settings.pruning.prunable)
-    paths = pruning.leaf_paths(params)
+    paths = pruning.leaf_paths(variables.params)
     order = [paths[i] for i in kernel_order(model, variables, inputs)]
-    return pruning.all_but_first_and_last(params, order)
+    return pruning.prunable_leaves(settings.pruning.prunable, variables.params, order)
 
 
 def make_trainer(

@@ -29,7 +29,8 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     names = [group["name"] for group in any_report["splits"]["test"]["groups"]]
     panels[1].set_xticks(range(len(names)), names)
     panels[1].set_xlabel("group")
-    panels[0].legend(loc="upper right", ncols=len(reports) + 1, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     removed = 100 * any_report["sparsity"]["prunable"]
     figure.suptitle(f"Accuracy lost beyond the overall loss, {removed:.1f} % of weights removed")
     figure.savefig(path, dpi=120)

@@ -3,48 +3,65 @@
 from collections.abc import Mapping
 from typing import Any
 
-_LABELS = {"train": "train", "validation": "valid.", "test": "test"}
+_TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """The selected iterate: one line a group, excess gaps on every part, overall lines below.
+    """The selected iterate: a line a group, then overall lines; below them the last iterate.
 
-    Groups whose excess gap exceeds the tolerance are marked with `!`.
+    Excess gaps beyond the tolerance are marked with `!`.
     """
-    splits = report["splits"]
-    tolerance = report["tolerance"]
-    sparsity = report["sparsity"]
-    head = (
-        f"{report['method'].upper()}, seed {report['seed']}: {100 * sparsity['prunable']:.2f} % of "
-        f"the prunable weights removed ({100 * sparsity['total']:.2f} % of all), "
-        f"tolerance {100 * tolerance:g} points"
-    )
+    tolerance, splits, last = report["tolerance"], report["splits"], report["last"]["splits"]
     names = [group["name"] for group in splits["test"]["groups"]]
-    width = max(12, *(len(name) for name in names))
-    titles = [f"{_LABELS[part]:>8} dense  sparse  excess " for part in splits]
-    lines = [head, "", "group".ljust(width) + "".join(titles), ""]
-    lines[-1] = "-" * len(lines[-2])
-    for i, name in enumerate(names):
-        cells = [_group_cells(split["groups"][i], tolerance) for split in splits.values()]
-        lines.append(name.ljust(width) + "".join(cells))
-    lines.append("-" * len(lines[2]))
-    overall = [
-        f"{100 * s['dense_accuracy']:14.2f}{100 * s['sparse_accuracy']:8.2f}{'':9}"
-        for s in splits.values()
+    width = max(20, *(len(name) for name in names))
+    rule = "-" * (width + 31 * len(splits))
+
+    def row(label, cells):
+        return label.ljust(width) + "".join(cells)
+
+    groups = [
+        row(name, [_group(split["groups"][i], tolerance) for split in splits.values()])
+        for i, name in enumerate(names)
     ]
-    lines.append("accuracy".ljust(width) + "".join(overall))
-    for label, key in (("max excess", "max_excess_gap"), ("disparity", "pairwise_disparity")):
-        cells = [f"{'':22}{100 * split[key]:8.2f}{_mark(split, key, tolerance)}"
-                 for split in splits.values()]
-        lines.append(label.ljust(width) + "".join(cells))
-    return "\n".join(lines)
+    lines = [
+        _head(report),
+        "",
+        row("group", [f"{_TITLES[part]:>8} dense  sparse  excess " for part in splits]),
+        rule,
+        *groups,
+        rule,
+        *_summary(row, f"epoch {report['epoch']}, selected", splits, tolerance),
+        *_summary(row, f"epoch {report['last']['epoch']}, last", last, tolerance),
+    ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _group_cells(group, tolerance):
-    mark = "!" if group["excess_gap"] > tolerance else " "
-    dense, sparse = 100 * group["dense_accuracy"], 100 * group["sparse_accuracy"]
-    return f"{dense:14.2f}{sparse:8.2f}{100 * group['excess_gap']:8.2f}{mark}"
+def _head(report):
+    sparsity = report["sparsity"]
+    return (
+        f"{report['method'].upper()}, seed {report['seed']}: "
+        f"{100 * sparsity['prunable']:.2f} % of the prunable weights removed "
+        f"({100 * sparsity['total']:.2f} % of all), tolerance {100 * report['tolerance']:g} points"
+    )
 
 
-def _mark(split, key, tolerance):
-    return "!" if key == "max_excess_gap" and split[key] > tolerance else " "
+def _summary(row, title, splits, tolerance):
+    """Accuracy, largest excess gap and disparity of one iterate."""
+    yield row(title, ["" for _ in splits])
+    yield row("  accuracy", [_accuracies(split) + f"{'':9}" for split in splits.values()])
+    for label, key in (("  max excess gap", "max_excess_gap"), ("  disparity", "pairwise_disparity")):
+        limit = tolerance if key == "max_excess_gap" else None
+        yield row(label, [f"{'':22}{_gap(split[key], limit)}" for split in splits.values()])
+
+
+def _group(group, tolerance):
+    return _accuracies(group) + _gap(group["excess_gap"], tolerance)
+
+
+def _accuracies(values):
+    return f"{100 * values['dense_accuracy']:14.2f}{100 * values['sparse_accuracy']:8.2f}"
+
+
+def _gap(value, tolerance):
+    mark = "!" if tolerance is not None and value > tolerance else " "
+    return f"{100 * value:8.2f}{mark}"

@@ -1,7 +1,7 @@
 """Which weights go: scores, masks and schedules. Knows nothing of groups or constraints."""
 
-from bap_jax.pruning.filters import all_but_first_and_last as all_but_first_and_last
 from bap_jax.pruning.filters import leaf_paths as leaf_paths
+from bap_jax.pruning.filters import prunable_leaves as prunable_leaves
 from bap_jax.pruning.filters import select_paths as select_paths
 from bap_jax.pruning.gradual import Pruner as Pruner
 from bap_jax.pruning.gradual import gradual_magnitude as gradual_magnitude

@@ -39,14 +39,14 @@ class PruningSettings:
       sparsity: fraction of the prunable weights that end as zeros, in [0, 1).
       epochs: length of the pruning phase; the last pruning opens the epoch after it.
       frequency: prune every so many epochs.
-      prunable: paths of the kernels to prune; empty: all but the first convolution and the last
-        linear layer.
+      prunable: which weights: `all_but_first_and_last` (the paper: the first convolution and the
+        last linear layer stay dense), `kernels` (all of them), or paths joined by commas.
     """
 
     sparsity: float = 0.95
     epochs: int = 15
     frequency: int = 1
-    prunable: tuple[str, ...] = ()
+    prunable: str = "all_but_first_and_last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,13 @@ class DualSettings:
     """How the multipliers move.
 
     Attributes:
-      learning_rate: η_λ, step size of the gradient ascent.
+      learning_rate: η_λ, step size of the gradient ascent. A group that misses its tolerance by
+        one point gains .01 η_λ a step: the fewer the steps, the larger it must be.
       momentum, dampening: of the ascent direction, as in `lagrangian.dampened_momentum`.
       weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.dual_primal`.
     """
 
-    learning_rate: float = 1.0
+    learning_rate: float = 0.1
     momentum: float = 0.0
     dampening: float = 0.0
     weight_limit: float = 20.0

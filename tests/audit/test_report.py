@@ -1,0 +1,165 @@
+"""The report: its numbers, its table, its picture and its digests."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+
+from bap_jax import audit
+from tests.audit.test_gaps import part_means, random_bits
+
+TREE = {"a": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, "b": np.zeros(2, np.float32)}
+
+
+def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
+    """A report with the same two groups on all parts."""
+    names = ("left", "a very long name of a group")
+    groups = [
+        {"name": name, "n": 5, "dense_accuracy": 0.9, "sparse_accuracy": 0.8, "gap": 0.1,
+         "excess_gap": gap}
+        for name, gap in zip(names, excess, strict=True)
+    ]
+    split = {
+        "n": 10, "dense_accuracy": 0.975, "sparse_accuracy": 0.875, "overall_gap": 0.1,
+        "max_excess_gap": max(excess), "min_excess_gap": min(excess),
+        "pairwise_disparity": max(excess) - min(excess), "groups": groups,
+    }
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    last = split | {"sparse_accuracy": 0.5, "max_excess_gap": 0.025, "pairwise_disparity": 0.07}
+    return {
+        "method": method, "seed": seed, "tolerance": tolerance, "epoch": 7,
+        "sparsity": {"prunable": 0.95, "total": 0.9},
+        "splits": splits,
+        "last": {"epoch": 11, "splits": dict.fromkeys(splits, last)},
+    }
+
+
+def test_split_report_by_hand():
+    ids = np.repeat([0, 1], [4, 1])
+    dense, sparse = np.ones(5, bool), np.array([1, 1, 1, 0, 0], bool)
+    found = audit.split_report(part_means(dense, ids, 2), part_means(sparse, ids, 2), ("x", "y"))
+    groups = found.pop("groups")
+    assert found == pytest.approx({
+        "n": 5, "dense_accuracy": 1.0, "sparse_accuracy": 0.6, "overall_gap": 0.4,
+        "max_excess_gap": 0.6, "min_excess_gap": -0.15, "pairwise_disparity": 0.75,
+    })
+    assert [group.pop("name") for group in groups] == ["x", "y"]
+    assert groups[0] == pytest.approx(
+        {"n": 4, "dense_accuracy": 1, "sparse_accuracy": 0.75, "gap": 0.25, "excess_gap": -0.15}
+    )
+    assert groups[1] == pytest.approx(
+        {"n": 1, "dense_accuracy": 1, "sparse_accuracy": 0.0, "gap": 1.0, "excess_gap": 0.6}
+    )
+
+
+def test_split_report_is_plain_numbers():
+    dense, sparse, ids = random_bits(0)
+    found = audit.split_report(part_means(dense, ids, 4), part_means(sparse, ids, 4), "abcd")
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**TREE, "b": np.array([0, 1e-30], np.float32)},  # value
+        {**TREE, "b": np.array([0, -0.0], np.float32)},  # bit
+        {**TREE, "b": np.zeros(2, np.int32)},  # type of the same bytes
+        {**TREE, "b": np.zeros((2, 1), np.float32)},  # shape of the same bytes
+        {"a": TREE["a"], "c": TREE["b"]},  # name
+        {"a": {"v": TREE["a"]["w"]}, "b": TREE["b"]},  # name below
+        {"a": {"w": TREE["a"]["w"].T}, "b": TREE["b"]},
+        {"a": TREE["a"]},
+        {"a": {"w": TREE["b"]}, "b": TREE["a"]["w"]},
+    ],
+)
+def test_digest_changes_with_the_tree(other):
+    assert audit.tree_sha256(other) != audit.tree_sha256(TREE)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"b": TREE["b"].copy(), "a": dict(TREE["a"])},
+        jax.tree.map(jnp.asarray, TREE),
+        {**TREE, "a": {"w": np.asfortranarray(TREE["a"]["w"])}},
+        {**TREE, "a": {"w": np.repeat(TREE["a"]["w"], 2, axis=1)[:, ::2]}},
+    ],
+    ids=["order of keys", "on a device", "memory order", "strides"],
+)
+def test_digest_changes_with_nothing_else(same):
+    assert audit.tree_sha256(same) == audit.tree_sha256(TREE)
+
+
+def test_digest_takes_keys_and_half_precision():
+    one, other = jax.random.key(0), jax.random.key(1)
+    assert audit.tree_sha256({"k": one}) != audit.tree_sha256({"k": other})
+    half = [audit.tree_sha256({"w": jnp.zeros(2, dtype)}) for dtype in (jnp.bfloat16, jnp.float16)]
+    assert half[0] != half[1]
+
+
+def test_versions_name_what_shapes_the_numbers():
+    found = audit.versions()
+    assert {"python", "bap_jax", "jax", "jaxlib", "flax", "optax", "numpy", "device"} == set(found)
+    assert found["jax"] == jax.__version__
+
+
+def test_table_marks_violations_alone():
+    lines = audit.format_report(fake_report()).splitlines()
+    assert lines[0].startswith("CEAG, seed 0: 95.00 % of the prunable weights removed (90.00 % of")
+    assert lines[0].endswith("tolerance 2 points")
+    rows = [line for line in lines[1:] if line and set(line) != {"-"}]
+    assert [row[:31].split("  ")[0] or row.split("  ")[1] for row in rows[1:]] == [
+        "left", "a very long name of a group",
+        "epoch 7, selected", "accuracy", "max excess gap", "disparity",
+        "epoch 11, last", "accuracy", "max excess gap", "disparity",
+    ]
+    assert [row[27:].split() for row in rows[1:]] == [
+        ["90.00", "80.00", "3.00!"] * 3, ["90.00", "80.00", "-1.00"] * 3,
+        [], ["97.50", "87.50"] * 3, ["3.00!"] * 3, ["4.00"] * 3,
+        [], ["97.50", "50.00"] * 3, ["2.50!"] * 3, ["7.00"] * 3,
+    ]
+
+
+def test_columns_of_the_table_are_aligned():
+    lines = audit.format_report(fake_report()).splitlines()
+    for value, column in (("90.00", "dense"), ("80.00", "sparse"), ("3.00", "excess")):
+        end = lines[2].index(column) + len(column)
+        assert lines[4].index(value) + len(value) == end
+
+
+@pytest.mark.parametrize(("tolerance", "marks"), [(0.03, 0), (0.025, 6), (0.0, 9), (1.0, 0)])
+def test_table_marks_what_exceeds_the_tolerance(tolerance, marks):
+    assert audit.format_report(fake_report(tolerance=tolerance)).count("!") == marks
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("methods", [("ceag",), ("nft", "ceag"), ("nft", "el", "other")])
+def test_picture_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch):
+    drawn, save = [], Figure.savefig
+
+    def spy(figure, *args, **options):
+        drawn.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    reports = {
+        method: [fake_report(method, seed, (0.01 * (i + seed), -0.01)) for seed in range(seeds)]
+        for i, method in enumerate(methods)
+    }
+    audit.draw_disparity(reports, tmp_path / "disparity.png")
+    assert (tmp_path / "disparity.png").read_bytes().startswith(b"\x89PNG")
+    assert np.ptp(image.imread(tmp_path / "disparity.png")[..., :3]) > 0.5
+    suffix = f", {seeds} seeds" if seeds > 1 else ""
+    for panel in drawn[0].axes:
+        bars = [found for found in panel.containers if isinstance(found, BarContainer)]
+        heights = [[bar.get_height() for bar in method] for method in bars]
+        expected = [[i + (seeds - 1) / 2, -1] for i in range(len(methods))]
+        np.testing.assert_allclose(heights, expected, atol=1e-9)
+        assert all((method.errorbar is not None) == (seeds > 1) for method in bars)
+        labels = panel.get_legend_handles_labels()[1]
+        assert set(labels) == {"tolerance", *(f"{m.upper()}{suffix}" for m in methods)}

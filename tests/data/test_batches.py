@@ -1,0 +1,90 @@
+"""Batches: every sample once, padding with no weight, another order each epoch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bap_jax import data
+from bap_jax.types import Dataset
+
+SIZES = [(10, 5), (10, 4), (3, 8), (7, 1), (1, 1), (9, 10)]
+
+
+def dataset(size):
+    inputs = np.arange(size * 4, dtype=np.float32).reshape(size, 2, 2)
+    return Dataset(inputs, np.arange(size), np.stack([np.arange(size), np.arange(size) + size], 1))
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "expected"), [(10, 5, 2), (10, 4, 3), (3, 8, 1), (7, 1, 7), (1, 1, 1)]
+)
+def test_number_of_batches(size, batch, expected):
+    assert data.num_batches(size, batch) == expected
+
+
+@pytest.mark.parametrize(("size", "batch"), SIZES)
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_every_sample_once_and_the_padding_last(size, batch, shuffled):
+    found = (
+        data.epoch_indices(jax.random.key(0), size, batch)
+        if shuffled
+        else data.ordered_indices(size, batch)
+    )
+    assert found.shape == (data.num_batches(size, batch), batch)
+    assert found.dtype == jnp.int32
+    order = np.asarray(found).ravel()
+    np.testing.assert_array_equal(np.sort(order[:size]), np.arange(size))
+    np.testing.assert_array_equal(order[size:], -1)
+    if not shuffled:
+        np.testing.assert_array_equal(order[:size], np.arange(size))
+
+
+@pytest.mark.parametrize(("size", "batch"), SIZES)
+def test_weights_of_an_epoch_sum_to_its_samples(size, batch):
+    samples, seen = dataset(size), []
+    for indices in data.epoch_indices(jax.random.key(1), size, batch):
+        found, weight = data.gather(samples, indices)
+        np.testing.assert_array_equal(weight, indices >= 0)
+        seen.extend(np.asarray(found.labels)[np.asarray(weight) == 1])
+    assert sorted(seen) == list(range(size))
+
+
+def test_gather_takes_rows_of_every_array():
+    samples, indices = dataset(6), jnp.array([4, 0, 5, -1])
+    batch, weight = data.gather(samples, indices)
+    np.testing.assert_array_equal(weight, [1, 1, 1, 0])
+    assert weight.dtype == jnp.float32
+    for leaf, whole in zip(batch, samples, strict=True):
+        np.testing.assert_array_equal(leaf[:3], whole[np.array([4, 0, 5])])
+        assert leaf.shape == (4, *whole.shape[1:])
+
+
+def test_jit_of_gather_is_no_jit():
+    samples, indices = dataset(6), jnp.array([1, -1, 3])
+    plain, jitted = data.gather(samples, indices), jax.jit(data.gather)(samples, indices)
+    jax.tree.map(np.testing.assert_array_equal, plain, jitted)
+
+
+def test_keys_give_the_order():
+    keys = jax.random.split(jax.random.key(0), 5)
+    orders = [tuple(np.asarray(data.epoch_indices(key, 40, 8)).ravel()) for key in keys]
+    assert len(set(orders)) == 5
+    assert orders[2] == tuple(np.asarray(data.epoch_indices(keys[2], 40, 8)).ravel())
+    assert orders[0] != tuple(range(40))
+
+
+def test_vmap_over_keys_is_a_loop():
+    keys = jax.random.split(jax.random.key(0), 3)
+    mapped = jax.vmap(lambda key: data.epoch_indices(key, 11, 4))(keys)
+    for key, found in zip(keys, mapped, strict=True):
+        np.testing.assert_array_equal(found, data.epoch_indices(key, 11, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_on_device_keeps_inputs_and_makes_ids_int32(dtype):
+    samples = dataset(5)._replace(inputs=np.arange(5, dtype=dtype))
+    found = data.on_device(samples)
+    assert [leaf.dtype for leaf in found] == [dtype, jnp.int32, jnp.int32]
+    assert all(isinstance(leaf, jax.Array) for leaf in found)
+    jax.tree.map(np.testing.assert_array_equal, found, samples)

@@ -1,0 +1,102 @@
+"""Each mistake in the arrays is found, and its message says where."""
+
+import numpy as np
+import pytest
+
+from bap_jax import data
+from bap_jax.data.checks import check_groups_present
+from bap_jax.types import Dataset, UserError
+
+NAMES = ("a", "b", "c")
+
+
+def good():
+    """Six samples, two classes, two attributes over three groups."""
+    ids = np.array([[0, 2], [1, 2], [0, 2], [1, 2], [0, 2], [1, 2]], np.int32)
+    return Dataset(np.ones((6, 2, 2), np.float32), np.array([0, 1, 0, 1, 0, 1]), ids)
+
+
+def check(dataset):
+    data.check_dataset(dataset, 2, NAMES)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8, bool])
+def test_good_data_pass(dtype):
+    check(good()._replace(inputs=good().inputs.astype(dtype)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "lengths"),
+    [
+        ({"inputs": np.ones((5, 4))}, "inputs 5, labels 6, groups 6"),
+        ({"labels": np.zeros(7, int)}, "inputs 6, labels 7, groups 6"),
+        ({"group_ids": np.zeros((4, 1), int)}, "inputs 6, labels 6, groups 4"),
+    ],
+)
+def test_lengths_differ(changes, lengths):
+    with pytest.raises(UserError, match=f"must have one entry a sample; got {lengths}"):
+        check(good()._replace(**changes))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1, 1)])
+def test_ids_need_an_attribute_axis(shape):
+    with pytest.raises(UserError, match=r"shape \(sample, attribute\), got \(6,"):
+        check(good()._replace(group_ids=np.zeros(shape, np.int32)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (np.zeros(6), r"float64 of shape \(6,\)"),
+        (np.zeros(6, bool), r"bool of shape \(6,\)"),
+        (np.zeros((6, 2), np.int32), r"int32 of shape \(6, 2\)"),
+    ],
+)
+def test_labels_are_integer_class_ids(labels, got):
+    with pytest.raises(UserError, match=f"labels must be integer class ids.*got {got}"):
+        check(good()._replace(labels=labels))
+
+
+@pytest.mark.parametrize("value", [-1, 2, 255])
+def test_labels_out_of_range(value):
+    labels = good().labels
+    labels[3] = value
+    with pytest.raises(
+        UserError, match=rf"label {value} is out of range: with 2 classes labels .* \[0, 1\]"
+    ):
+        check(good()._replace(labels=labels))
+
+
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("value", [-1, 3])
+def test_group_ids_out_of_range(value, column):
+    ids = good().group_ids
+    ids[5, column] = value
+    with pytest.raises(
+        UserError, match=rf"group id {value} is out of range: with 3 groups group ids .* \[0, 2\]"
+    ):
+        check(good()._replace(group_ids=ids))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("sample", [0, 4])
+def test_inputs_that_are_not_finite(value, dtype, sample):
+    inputs = good().inputs.astype(dtype)
+    inputs[sample, 1, 0] = inputs[5, 1, 1] = value
+    with pytest.raises(UserError, match=f"hold 2 NaN or Inf values, first in sample {sample};"):
+        check(good()._replace(inputs=inputs))
+
+
+def test_groups_that_are_all_there_pass():
+    check_groups_present("train", good(), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"), [((*NAMES, "d"), "'d'"), ((*NAMES, "d", "e"), "'d', 'e'")]
+)
+def test_groups_missing_in_a_part_are_named(names, missing):
+    with pytest.raises(
+        UserError, match=rf"no sample of group {missing} in the test part \(6 samples\)"
+    ):
+        check_groups_present("test", good(), names)

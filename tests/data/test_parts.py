@@ -1,0 +1,177 @@
+"""Parts: disjoint, complete, stratified, repeatable; and the mistakes in asking for them."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from bap_jax import data, groups
+from bap_jax.types import Dataset, UserError
+
+
+def samples(sizes, column=None):
+    """Groups of these sizes, shuffled; the inputs are the samples' own indices."""
+    ids = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))[:, None]
+    ids = ids if column is None else np.concatenate([ids, column[:, None]], axis=1)
+    return Dataset(np.arange(len(ids)), np.zeros(len(ids), np.int32), ids.astype(np.int32))
+
+
+def first_of_each(dataset, count):
+    """Indices of the first `count` samples of each group."""
+    ids = np.asarray(dataset.group_ids)[:, 0]
+    return np.concatenate([np.flatnonzero(ids == g)[:count] for g in np.unique(ids)])
+
+
+def parts_of(dataset, test, **options):
+    names = [f"g{i}" for i in range(int(dataset.group_ids.max()) + 1)]
+    return data.make_parts(dataset, 1, names, test_indices=test, **options)
+
+
+def in_parts(parts):
+    return {name: getattr(parts, name).inputs for name in data.PARTS}
+
+
+def test_test_part_of_the_digits_is_scikit_learns(digits_parts):
+    whole = data.load("digits")
+    _, inputs, _, labels = train_test_split(
+        whole.inputs, whole.labels, test_size=0.3, random_state=0
+    )
+    order = np.argsort(train_test_split(np.arange(1797), test_size=0.3, random_state=0)[1])
+    np.testing.assert_array_equal(digits_parts.test.inputs, inputs[order])
+    np.testing.assert_array_equal(digits_parts.test.labels, labels[order])
+    np.testing.assert_array_equal(digits_parts.test.group_ids[:, 0], labels[order])
+
+
+def test_digits_are_scaled_and_grouped_by_class():
+    whole, (grouped, names) = data.load("digits"), data.load("digits").grouped_by("digit")
+    assert whole.inputs.shape == (1797, 8, 8) and whole.inputs.dtype == np.float32
+    assert (whole.inputs.min(), whole.inputs.max()) == (0, 1)
+    assert names == tuple("0123456789")
+    np.testing.assert_array_equal(grouped.group_ids[:, 0], whole.labels)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_parts_are_disjoint_and_cover_everything(seed):
+    dataset = samples((50, 9, 20))
+    found = in_parts(parts_of(dataset, first_of_each(dataset, 2), seed=seed))
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(79))
+
+
+def test_each_sample_keeps_its_label_and_group():
+    dataset = samples((12, 12))._replace(labels=np.arange(24, dtype=np.int32))
+    parts = data.make_parts(dataset, 24, ("a", "b"), test_indices=first_of_each(dataset, 3))
+    for part in (parts.train, parts.validation, parts.test):
+        np.testing.assert_array_equal(part.labels, part.inputs)
+        np.testing.assert_array_equal(part.group_ids, dataset.group_ids[part.inputs])
+
+
+@pytest.mark.parametrize(
+    ("fraction", "sizes", "expected"),
+    [
+        (0.15, (100, 40, 21, 12), [15, 6, 3, 2]),
+        (0.15, (3, 2, 8), [1, 1, 1]),  # at least one of each
+        (0.95, (3, 2, 100), [2, 1, 95]),  # and never all
+        (0.5, (10, 6), [5, 3]),
+    ],
+)
+def test_validation_is_stratified(fraction, sizes, expected):
+    dataset = samples([size + 4 for size in sizes])
+    parts = parts_of(dataset, first_of_each(dataset, 4), validation_fraction=fraction)
+    counts = groups.group_counts(parts.validation.group_ids, len(sizes))
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_validation_of_the_digits_is_stratified(digits_parts):
+    counts = [
+        groups.group_counts(getattr(digits_parts, part).group_ids, 10)
+        for part in ("train", "validation")
+    ]
+    np.testing.assert_array_equal(counts[1], [round(0.15 * n) for n in sum(counts)])
+
+
+def test_validation_is_stratified_over_combinations():
+    column = 2 + (np.arange(120) % 3 == 0)
+    dataset = samples((80, 40), column)
+    test = np.arange(12)
+    parts = parts_of(dataset, test)
+    rest = dataset.group_ids[12:]
+    for combination in np.unique(rest, axis=0):
+        n = (rest == combination).all(axis=1).sum()
+        found = (parts.validation.group_ids == combination).all(axis=1).sum()
+        assert found == round(0.15 * n)
+
+
+def test_the_seed_fixes_the_parts():
+    dataset = samples((50, 30))
+    one, again, other = (
+        in_parts(parts_of(dataset, first_of_each(dataset, 5), seed=seed)) for seed in (3, 3, 4)
+    )
+    for name in data.PARTS:
+        np.testing.assert_array_equal(one[name], again[name])
+    np.testing.assert_array_equal(one["test"], other["test"])
+    assert set(one["validation"]) != set(other["validation"])
+    assert set(one["train"]) != set(other["train"])
+
+
+def test_random_test_indices_depend_on_their_own_seed():
+    one, again, other = (data.random_test_indices(50, 0.3, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (np.diff(one) > 0).all() and one.size == 15
+    assert set(one) != set(other)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, np.nan])
+def test_fractions_lie_between_0_and_1(fraction):
+    message = rf"fraction must lie in \(0, 1\), got {fraction}"
+    with pytest.raises(UserError, match=f"the validation {message}"):
+        parts_of(samples((20,)), np.arange(3), validation_fraction=fraction)
+    with pytest.raises(UserError, match=f"the test {message}"):
+        data.random_test_indices(20, fraction, 0)
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([], "the test part is empty"),
+        ([1, 5, 1], "test indices must be distinct"),
+        ([0, 20], r"test indices must lie in \[0, 19\]"),
+        ([-1, 3], r"test indices must lie in \[0, 19\]"),
+        (np.arange(20), "all samples are test samples"),
+    ],
+)
+def test_wrong_test_indices(indices, message):
+    with pytest.raises(UserError, match=message):
+        parts_of(samples((20,)), np.array(indices, int))
+
+
+@pytest.mark.parametrize(
+    ("in_test", "part"), [(0, "test"), (1, "validation"), (2, "train")]
+)
+def test_a_group_absent_from_a_part_is_named(in_test, part):
+    """Of a group's two samples so many are test samples; one that is left is a training sample."""
+    dataset = samples((20, 2))
+    test = np.concatenate([
+        np.flatnonzero(dataset.group_ids[:, 0] == 0)[:3],
+        np.flatnonzero(dataset.group_ids[:, 0] == 1)[:in_test],
+    ])
+    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {part} part"):
+        parts_of(dataset, test)
+
+
+@pytest.mark.parametrize(("is_test", "part"), [(True, "train"), (False, "validation")])
+def test_a_group_of_one_sample_is_named(is_test, part):
+    dataset = samples((20, 1))
+    single = np.flatnonzero(dataset.group_ids[:, 0] == 1)
+    test = np.concatenate([np.setdiff1d(np.arange(4), single), single[: int(is_test)]])
+    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {part} part"):
+        parts_of(dataset, test)
+
+
+def test_arrays_are_checked_before_they_are_split():
+    dataset = samples((10, 10))
+    with pytest.raises(UserError, match="group id 1 is out of range"):
+        data.make_parts(dataset, 1, ("only",), test_indices=np.arange(2))
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(UserError, match="unknown data set 'mnist'; known data sets: digits"):
+        data.load("mnist")

@@ -1,0 +1,214 @@
+"""Runs from a config: files, caches, the command line, and mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bap_jax import checkpoint, experiment
+from bap_jax.config import check_flags, default_config, to_settings
+from bap_jax.training import METHODS
+from bap_jax.types import UserError
+
+ROOT = Path(__file__).parents[1]
+SPLIT_KEYS = {
+    "n", "dense_accuracy", "sparse_accuracy", "overall_gap", "max_excess_gap", "min_excess_gap",
+    "pairwise_disparity", "groups",
+}
+GROUP_KEYS = {"name", "n", "dense_accuracy", "sparse_accuracy", "gap", "excess_gap"}
+FLAGS = [
+    "--config.model.hidden=(16,)", "--config.dense.epochs=3", "--config.pruning.epochs=2",
+    "--config.finetune_epochs=2",
+]
+
+
+def tiny(**changes):
+    """Digits in a second."""
+    config = default_config()
+    config.model.hidden = (16,)
+    config.dense.epochs = 3
+    config.pruning.epochs = 2
+    config.finetune_epochs = 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A workdir with CEAG's and NFT's run."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    for method in ("ceag", "nft"):
+        experiment.run(tiny(method=method), folder)
+    return folder
+
+
+def command(*flags, config="experiments/digits.py"):
+    return subprocess.run(
+        [sys.executable, "-m", "bap_jax.main", f"--config={config}", *flags],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )
+
+
+def test_report_is_whole(workdir):
+    report = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
+    assert {"config", "versions", "method", "seed", "tolerance", "params_sha256", "sparsity",
+            "seconds", "splits", "last"} <= set(report)
+    assert set(report["sparsity"]) == {"target", "prunable", "total"}
+    assert report["sparsity"]["prunable"] == pytest.approx(0.95, abs=1e-3)
+    assert set(report["last"]) >= {"params_sha256", "sparsity", "splits"}
+    for splits in (report["splits"], report["last"]["splits"]):
+        assert list(splits) == ["train", "validation", "test"]
+        assert sum(split["n"] for split in splits.values()) == 1797
+        for split in splits.values():
+            assert set(split) == SPLIT_KEYS
+            assert all(set(group) == GROUP_KEYS for group in split["groups"])
+            gaps = [group["excess_gap"] for group in split["groups"]]
+            assert split["max_excess_gap"] == max(gaps)
+            assert split["pairwise_disparity"] == max(gaps) - min(gaps)
+    assert report["splits"]["test"]["n"] == 540
+
+
+def test_files_of_the_newest_run_lie_on_top(workdir):
+    for name in ("report.json", "metrics.jsonl"):
+        assert (workdir / name).read_text() == (workdir / "nft-seed0" / name).read_text()
+    assert (workdir / "disparity.png").read_bytes().startswith(b"\x89PNG")
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "accuracy"} <= set(rows[0])
+
+
+def test_the_selected_network_is_saved(workdir):
+    report = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
+    digest = json.loads((workdir / "ceag-seed0" / "selected" / "digest.json").read_text())
+    assert len(digest["sha256"]) == 64 and len(report["params_sha256"]) == 64
+
+
+def test_same_config_and_seed_give_the_same_hash(workdir, tmp_path):
+    first = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
+    cached = experiment.run(tiny(), workdir)
+    afresh = experiment.run(tiny(), tmp_path / "elsewhere")
+    other = experiment.run(tiny(seed=1), workdir)
+    for which in (lambda r: r["params_sha256"], lambda r: r["last"]["params_sha256"]):
+        assert which(first) == which(cached) == which(afresh) != which(other)
+
+
+def test_the_dense_model_is_trained_once(workdir, monkeypatch):
+    monkeypatch.setattr(
+        experiment.pipeline, "train_dense", lambda *args, **options: pytest.fail("trained again")
+    )
+    experiment.run(tiny(method="el", seed=2), workdir)
+
+
+def test_a_damaged_dense_model_is_noticed_and_trained_anew(tmp_path, caplog):
+    first = experiment.run(tiny(), tmp_path / "w")
+    digest = tmp_path / "w" / "dense" / "digest.json"
+    digest.write_text(digest.read_text().replace('"sha256": "', '"sha256": "0'))
+    second = experiment.run(tiny(), tmp_path / "w")
+    assert "digest mismatch" in caplog.text
+    assert first["params_sha256"] == second["params_sha256"]
+
+
+def test_checkpoints_find_a_change(tmp_path):
+    tree = {"w": np.arange(6.0, dtype=np.float32), "mask": None}
+    assert not checkpoint.exists(tmp_path / "c")
+    checkpoint.save(tmp_path / "c", tree)
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / "c", tree)["w"], tree["w"])
+    with pytest.raises(checkpoint.DamagedCheckpointError):
+        checkpoint.load(tmp_path / "c", {"w": np.zeros(6, np.float16), "mask": None})
+    with pytest.raises(checkpoint.DamagedCheckpointError, match="cannot read"):
+        checkpoint.load(tmp_path / "nothing", tree)
+
+
+def test_a_workdir_holds_one_experiment(workdir):
+    with pytest.raises(UserError, match=r"another config: config.pruning.sparsity is 0.95 there "
+                                        r"and 0.9 here.*another --workdir"):
+        experiment.run(tiny(**{"pruning.sparsity": 0.9}), workdir)
+
+
+def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="is not empty and holds no run of bap_jax"):
+        experiment.run(tiny(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"method": "dro"}, "unknown method 'dro'; known: nft, el, ceag"),
+        ({"pruning.sparsity": 1.5}, r"pruning.sparsity must lie in \[0, 1\)"),
+        ({"tolerance": -0.1}, "tolerance must be a number ≥ 0"),
+        ({"data.name": "mnist"}, "unknown data set 'mnist'; known data sets: digits"),
+        ({"data.group_by": "race"}, "unknown group attribute 'race'; known attributes: digit"),
+        ({"data.test_fraction": 1.5}, r"test fraction must lie in \(0, 1\), got 1.5"),
+        ({"data.validation_fraction": 0.0}, r"validation fraction must lie in \(0, 1\), got 0.0"),
+        ({"model.name": "vgg"}, "unknown model 'vgg'; known models: mlp"),
+        ({"model.hidden": (0,)}, "model.hidden must be an integer ≥ 1; got 0"),
+        ({"dense.epochs": 0}, "dense.epochs must be an integer ≥ 1; got 0"),
+        ({"pruning.prunable": "dense_7/kernel"}, "unknown parameter path 'dense_7/kernel'; known"),
+        ({"dual.weight_limit": 0.0}, "dual.weight_limit must be a number > 0; got 0.0"),
+    ],
+)
+def test_mistakes_cost_nothing(changes, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        experiment.pipeline, "train_dense", lambda *args, **options: pytest.fail("trained")
+    )
+    with pytest.raises(UserError, match=text):
+        experiment.run(tiny(**changes), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_unknown_keys_in_a_config_file_are_errors():
+    config = tiny()
+    config.dual.learning_rte = 0.1
+    with pytest.raises(UserError, match="unknown config key config.dual.learning_rte; known keys: "
+                                        "config.dual.dampening, config.dual.learning_rate"):
+        to_settings(config.to_dict())
+
+
+def test_unknown_flags_are_errors():
+    with pytest.raises(UserError, match="config.tolerence; known keys: .*config.tolerance"):
+        check_flags(["--config=x.py", "--config.tolerence=1"])
+    with pytest.raises(UserError, match="config.seed.x; known keys: none below it"):
+        check_flags(["--config.seed.x", "1"])
+    check_flags(["--config.dual.learning_rate=1", "--workdir=w", "config.nonsense"])
+
+
+def test_command_line(tmp_path):
+    done = command(f"--workdir={tmp_path / 'w'}", *FLAGS, "--config.method=nft")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "NFT, seed 0" in done.stdout and "max excess gap" in done.stdout
+    assert (tmp_path / "w" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--config.tolerence=1", "error: unknown config key config.tolerence; known keys: "),
+        ("--config.method=dro", "error: unknown method 'dro'; known: nft, el, ceag"),
+        ("--config.tolerance=much", "could not convert string to float"),
+    ],
+)
+def test_command_line_mistakes_have_no_traceback(flag, text, tmp_path):
+    done = command(f"--workdir={tmp_path / 'w'}", flag)
+    assert done.returncode != 0
+    assert text in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_documented_config_runs_with_every_method(path, method, tmp_path):
+    """Shortened to three epochs; everything else as documented."""
+    scope = {}
+    exec(compile(path.read_text(), path, "exec"), scope)
+    config = scope["get_config"]()
+    config.method = method
+    config.dense.epochs = config.pruning.epochs = config.finetune_epochs = 1
+    report = experiment.run(config, tmp_path / "w")
+    assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])

@@ -1,0 +1,128 @@
+"""Names and ids of groups: one attribute, intersections and margins."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bap_jax import data, groups
+from bap_jax.types import UserError
+
+SEX = groups.encode(["m", "f", "f", "m"], ("f", "m"))
+AGE = groups.encode(["old", "new", "mid", "new"], ("new", "mid", "old"))
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "ids"),
+    [
+        (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
+        ([10, 9, 10], ("9", "10"), [1, 0, 1]),
+        ([True, False, True], ("False", "True"), [1, 0, 1]),
+        (["only", "only"], ("only",), [0, 0]),
+    ],
+)
+def test_without_names_groups_are_the_sorted_distinct_values(values, names, ids):
+    found = groups.encode(values)
+    assert found.names == names
+    assert found.ids.dtype == np.int32
+    np.testing.assert_array_equal(found.ids, np.array(ids)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("values", "known", "names", "ids"),
+    [
+        (["b", "a", "b"], ["b", "c", "a"], ("b", "c", "a"), [0, 2, 0]),
+        ([3, 1, 1], [1, 2, 3], ("1", "2", "3"), [2, 0, 0]),
+        (np.array([True, False]), [True, False], ("True", "False"), [0, 1]),
+    ],
+)
+def test_known_names_fix_the_order_of_the_ids(values, known, names, ids):
+    found = groups.encode(values, known)
+    assert found.names == names
+    assert found.ids.dtype == np.int32
+    np.testing.assert_array_equal(found.ids, np.array(ids)[:, None])
+
+
+def test_names_give_back_the_values():
+    values = np.random.default_rng(0).choice(["x", "y", "zz"], 30)
+    found = groups.encode(values)
+    np.testing.assert_array_equal(np.array(found.names)[found.ids[:, 0]], values)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown group name 'q'; known names: b, a\.$"):
+        groups.encode(["a", "r", "q", "b"], ("b", "a"))
+
+
+@pytest.mark.parametrize("shape", [(), (2, 1)])
+def test_values_are_one_a_sample(shape):
+    with pytest.raises(UserError, match=r"one a sample, shape \(sample,\); got \(.*\)\.$"):
+        groups.encode(np.zeros(shape))
+
+
+def test_intersections_are_numbered_in_c_order():
+    found = groups.intersections([SEX, AGE])
+    assert found.names == ("f*new", "f*mid", "f*old", "m*new", "m*mid", "m*old")
+    np.testing.assert_array_equal(found.ids, [[3 + 2], [0 + 0], [0 + 1], [3 + 0]])
+    assert found.ids.dtype == np.int32
+
+
+def test_intersections_of_three_name_their_groups():
+    rng = np.random.default_rng(1)
+    alphabets = ("ab", "cde", "fg")
+    parts = [groups.encode(rng.choice(list(names), 40), names) for names in alphabets]
+    found = groups.intersections(parts)
+    expected = ["*".join(part.names[part.ids[i, 0]] for part in parts) for i in range(40)]
+    assert [found.names[i] for i in found.ids[:, 0]] == expected
+    assert found.names == tuple("*".join(names) for names in itertools.product(*alphabets))
+
+
+@pytest.mark.parametrize("join", [groups.intersections, groups.margins])
+def test_joining_one_attribute_changes_nothing(join):
+    found = join([AGE])
+    assert found.names == AGE.names
+    np.testing.assert_array_equal(found.ids, AGE.ids)
+
+
+def test_margins_follow_on():
+    third = groups.encode(["u", "v", "v", "u"])
+    found = groups.margins([SEX, AGE, third])
+    assert found.names == ("f", "m", "new", "mid", "old", "u", "v")
+    expected = [[1, 2 + 2, 5 + 0], [0, 2 + 0, 5 + 1], [0, 2 + 1, 5 + 1], [1, 2 + 0, 5 + 0]]
+    np.testing.assert_array_equal(found.ids, expected)
+    assert found.ids.dtype == np.int32
+
+
+def test_select_finds_by_name():
+    assert groups.select({"sex": SEX, "age": AGE}, "age") is AGE
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        groups.select,
+        lambda attributes, name: data.Source(
+            np.zeros(4), np.zeros(4, np.int32), 1, attributes
+        ).grouped_by(name),
+    ],
+    ids=["select", "grouped_by"],
+)
+def test_an_unknown_attribute_lists_the_known_ones(find):
+    message = "unknown group attribute 'race'; known attributes: age, sex"
+    with pytest.raises(UserError, match=message):
+        find({"sex": SEX, "age": AGE}, "race")
+
+
+@pytest.mark.parametrize(
+    ("grouping", "expected"),
+    [
+        (AGE, [2, 1, 1]),
+        (groups.intersections([SEX, AGE]), [1, 1, 0, 1, 0, 1]),
+        (groups.margins([SEX, AGE]), [2, 2, 2, 1, 1]),
+        (groups.Grouping(np.zeros((3, 1), np.int32), ("seen", "empty")), [3, 0]),
+    ],
+)
+def test_counts(grouping, expected):
+    counts = groups.group_counts(grouping.ids, len(grouping.names))
+    np.testing.assert_array_equal(counts, expected)
+    assert counts.dtype == np.int64
