@@ -21,6 +21,7 @@ demo: install
 
 test: install
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest
 
 test-slow: install

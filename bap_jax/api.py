@@ -11,6 +11,8 @@ from bap_jax import data, groups, models, pipeline, training
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset, UserError
 
+_DEFAULTS = Settings()
+
 
 class Result(NamedTuple):
     """Attributes:
@@ -36,7 +38,7 @@ def prune_and_tune(
     test_fraction: float = 0.3,
     validation_fraction: float = 0.15,
     split_seed: int = 0,
-    settings: Settings = Settings(),
+    settings: Settings = _DEFAULTS,
     **overrides: Any,
 ) -> Result:
     """Prunes a trained classifier and tunes it so that no group pays more than `tolerance`.

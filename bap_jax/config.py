@@ -30,24 +30,26 @@ def default_config() -> ConfigDict:
       model: `name` and `hidden`, widths of the hidden layers.
       dense: `epochs`, `batch_size`, `seed` and `optimizer` of the dense network's training.
     """
-    return ConfigDict({
-        **dataclasses.asdict(Settings()),
-        "data": {
-            "name": "digits",
-            "group_by": "digit",
-            "test_fraction": 0.3,
-            "test_seed": 0,
-            "validation_fraction": 0.15,
-            "split_seed": 0,
-        },
-        "model": {"name": "mlp", "hidden": (256, 256)},
-        "dense": {
-            "epochs": 100,
-            "batch_size": 128,
-            "seed": 0,
-            "optimizer": dataclasses.asdict(OptimizerSettings()),
-        },
-    })
+    return ConfigDict(
+        {
+            **dataclasses.asdict(Settings()),
+            "data": {
+                "name": "digits",
+                "group_by": "digit",
+                "test_fraction": 0.3,
+                "test_seed": 0,
+                "validation_fraction": 0.15,
+                "split_seed": 0,
+            },
+            "model": {"name": "mlp", "hidden": (256, 256)},
+            "dense": {
+                "epochs": 100,
+                "batch_size": 128,
+                "seed": 0,
+                "optimizer": dataclasses.asdict(OptimizerSettings()),
+            },
+        }
+    )
 
 
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:

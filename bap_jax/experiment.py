@@ -1,6 +1,6 @@
 """One run from a config: the story of the paper's section 5, a short function a phase.
 
-    settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
+settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
 """
 
 import contextlib
@@ -15,8 +15,9 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from bap_jax import audit, checkpoint, config as config_lib, data, models, pipeline
-from bap_jax.metric_rows import JsonLines
+from bap_jax import audit, checkpoint, data, models, pipeline
+from bap_jax import config as config_lib
+from bap_jax.metric_rows import json_lines
 from bap_jax.training.settings import Settings
 from bap_jax.types import Variables
 from bap_jax.workdir import Workdir, claim
@@ -51,7 +52,7 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         dense = dense_model(model, like, parts, plain, here)
     folder = here.run(settings.method, settings.seed)
     folder.mkdir(exist_ok=True)
-    with clock("prune_and_tune"), JsonLines(folder / "metrics.jsonl") as log:
+    with clock("prune_and_tune"), json_lines(folder / "metrics.jsonl") as log:
         bar = functools.partial(_progress, label=settings.method)
         tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
     with clock("judge"):
@@ -102,9 +103,7 @@ def dense_model(
     return dense
 
 
-def write(
-    report: dict[str, Any], tuned: pipeline.Tuned, here: Workdir, settings: Settings
-) -> None:
+def write(report: dict[str, Any], tuned: pipeline.Tuned, here: Workdir, settings: Settings) -> None:
     """Report, selected network and figure; the report last, so that a run with one is whole."""
     folder = here.run(settings.method, settings.seed)
     selected = {"variables": tuned.selected.variables, "masks": tuned.selected.masks}

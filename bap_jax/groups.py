@@ -40,7 +40,7 @@ def encode(values: Sequence | Array, names: Sequence[str] | None = None) -> Grou
     if names is None:
         distinct, ids = np.unique(array, return_inverse=True)
         return Grouping(ids.astype(np.int32)[:, None], tuple(str(name) for name in distinct))
-    index = {str(name): i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(dict.fromkeys(map(str, names)))}
     unknown = sorted({str(value) for value in array} - set(index))
     if unknown:
         raise UserError(f"unknown group name {unknown[0]!r}; known names: {', '.join(index)}.")
@@ -65,7 +65,16 @@ def intersections(groupings: Sequence[Grouping]) -> Grouping:
     """Every combination of one group of each attribute, numbered in C order.
 
     Combinations that no sample has are groups too (of zero samples); `data.make_parts` names them.
+
+    Raises:
+      UserError: one of the groupings has several columns (it is itself made of margins).
     """
+    for grouping in groupings:
+        if grouping.ids.shape[1] != 1:
+            raise UserError(
+                f"intersections need groupings of one attribute each; got one of "
+                f"{grouping.ids.shape[1]} ({', '.join(grouping.names)}). Intersect first."
+            )
     sizes = tuple(len(grouping.names) for grouping in groupings)
     columns = tuple(grouping.ids[:, 0] for grouping in groupings)
     ids = np.ravel_multi_index(columns, sizes).astype(np.int32)

@@ -1,5 +1,6 @@
 """What the lines of `metrics.jsonl` hold: one a step and one an epoch."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,11 @@ from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Array
 
 
-class JsonLines:
-    """Appends dicts to a file, one JSON object a line; usable as a context manager."""
-
-    def __init__(self, path: Path):
-        self._file = open(path, "w", encoding="utf-8")
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self._file.close()
+@contextlib.contextmanager
+def json_lines(path: Path):
+    """A function that writes dicts to a file, one JSON object a line."""
+    with open(path, "w", encoding="utf-8") as file:
+        yield lambda row: file.write(json.dumps(row) + "\n")
 
 
 def step_row(

@@ -1,6 +1,6 @@
 """The phases that a run from a config and a run from Python share.
 
-    train_dense ─► prune_and_tune ─► judge
+train_dense ─► prune_and_tune ─► judge
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from bap_jax import audit, data, lagrangian, metric_rows, pruning, training
 from bap_jax.constraints import DenseReference, unconstrained
 from bap_jax.models import Model, kernel_order
+from bap_jax.training import methods
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import Dataset, PyTree, Variables
 
@@ -82,8 +83,9 @@ def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settin
       UserError: a path is unknown, or nothing is left to prune.
     """
     paths = pruning.leaf_paths(variables.params)
-    order = [paths[i] for i in kernel_order(model, variables, inputs)]
-    return pruning.prunable_leaves(settings.pruning.prunable, variables.params, order)
+    uses = kernel_order(model, variables, inputs)
+    kernels = [pruning.Kernel(paths[use.leaf], use.convolution) for use in uses]
+    return pruning.prunable_leaves(settings.pruning.prunable, variables.params, kernels)
 
 
 def make_trainer(
@@ -95,7 +97,7 @@ def make_trainer(
     steps_per_epoch: int,
 ) -> training.Trainer:
     """The trainer of one run of `settings.method`."""
-    constraint = training.build_constraint(reference, settings)
+    constraint = methods.build(reference, settings)
     schedule = pruning.GradualSchedule(
         settings.pruning.sparsity, settings.pruning.epochs, frequency=settings.pruning.frequency
     )

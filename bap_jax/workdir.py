@@ -1,11 +1,11 @@
 """The folder of an experiment: one dense model, and one run for each method and seed.
 
-    WORKDIR/
-      config.json                 what all runs in here share: everything but method and seed
-      dense/                      the dense model, trained once
-      METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
-      metrics.jsonl, report.json  copies of the newest run's
-      disparity.png               excess gap of every group, one bar a method
+WORKDIR/
+  config.json                 what all runs in here share: everything but method and seed
+  dense/                      the dense model, trained once
+  METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
+  metrics.jsonl, report.json  copies of the newest run's
+  disparity.png               excess gap of every group, one bar a method
 """
 
 import json

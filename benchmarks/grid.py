@@ -4,7 +4,8 @@
         --axis=method=nft,ceag --axis=pruning.sparsity=0.95,0.98 --seeds=5
 
 One line a combination: mean ± standard deviation over seeds, in percent; in how many seeds the
-training max excess gap is within the tolerance plus 0.2 points; how many seeds diverged. Runs of
+training max excess gap is within the tolerance plus 0.2 points; how many seeds diverged. Settings
+are chosen on the validation part; --part=test is for a table of settings already chosen. Runs of
 one data set, network and dense seed share their dense model.
 """
 
@@ -23,6 +24,7 @@ from bap_jax import experiment, models, pipeline, training
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
 _AXES = flags.DEFINE_multi_string("axis", [], "KEY=VALUE,VALUE,…, a key of the config")
+_PART = flags.DEFINE_enum("part", "validation", ["validation", "test"], "second pair of columns")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "number of seeds")
 
 
@@ -49,14 +51,19 @@ def prepare(choice: str):
     dense = plain["dense"]
     like = model.init(jax.random.key(dense["seed"]), parts.train.inputs[:1])
     variables = pipeline.train_dense(
-        model, like, parts.train, config_lib.dense_optimizer(plain),
-        epochs=dense["epochs"], batch_size=dense["batch_size"], seed=dense["seed"],
+        model,
+        like,
+        parts.train,
+        config_lib.dense_optimizer(plain),
+        epochs=dense["epochs"],
+        batch_size=dense["batch_size"],
+        seed=dense["seed"],
     )
     return parts, model, variables
 
 
 def run_cell(config) -> list[float] | None:
-    """One run: train accuracy and max excess gap, then the same on test; None if it diverged."""
+    """One run: train accuracy and max excess gap, then those of --part; None if it diverged."""
     plain = json.loads(config.to_json())
     settings = config_lib.to_settings(plain)
     shared = {key: plain[key] for key in ("data", "model", "dense")}
@@ -67,7 +74,7 @@ def run_cell(config) -> list[float] | None:
         return None
     splits = pipeline.judge(model, dense, tuned, parts, settings)["last"]["splits"]
     keys = ("sparse_accuracy", "max_excess_gap")
-    return [100 * splits[part][key] for part in ("train", "test") for key in keys]
+    return [100 * splits[part][key] for part in ("train", _PART.value) for key in keys]
 
 
 def summarize(rows: list[list[float] | None], limit: float) -> str:
@@ -85,7 +92,8 @@ def main(argv):
     del argv
     axes = [parse_axis(text) for text in _AXES.value]
     head = " ".join(f"{key.split('.')[-1][:14]:>14}" for key, _ in axes)
-    print(f"{head}   train accuracy     train max ψ   test accuracy      test max ψ  within  diverged")
+    titles = [f"{part[:5]} {what}" for part in ("train", _PART.value) for what in ("acc.", "max ψ")]
+    print(head, "  ".join(f"{title:>14}" for title in titles), " within  diverged")
     for values in itertools.product(*(values for _, values in axes)):
         config = _CONFIG.value.copy_and_resolve_references()
         config.update_from_flattened_dict({k: v for (k, _), v in zip(axes, values, strict=True)})

@@ -28,7 +28,12 @@ def small_dense(digits_parts):
     model = models.build("mlp", 10, hidden=(32, 24))
     variables = model.init(jax.random.key(0), digits_parts.train.inputs[:1])
     dense = pipeline.train_dense(
-        model, variables, digits_parts.train, OptimizerSettings(0.1),
-        epochs=8, batch_size=128, seed=0,
+        model,
+        variables,
+        digits_parts.train,
+        OptimizerSettings(0.1),
+        epochs=8,
+        batch_size=128,
+        seed=0,
     )
     return model, dense

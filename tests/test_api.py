@@ -67,8 +67,15 @@ def test_own_test_part_and_overrides():
     net, variables = linen_net()
     mine = np.arange(0, 200, 4)
     result = bap_jax.prune_and_tune(
-        net, *arrays(), variables=variables, test_indices=mine, settings=QUICK,
-        method="nft", sparsity=0.5, seed=3, tolerance=0.05,
+        net,
+        *arrays(),
+        variables=variables,
+        test_indices=mine,
+        settings=QUICK,
+        method="nft",
+        sparsity=0.5,
+        seed=3,
+        tolerance=0.05,
     )
     report = result.report
     assert report["splits"]["test"]["n"] == 50
@@ -80,11 +87,23 @@ def test_own_test_part_and_overrides():
     ("change", "text"),
     [
         ({"sparsity": 1.2}, r"pruning.sparsity must lie in \[0, 1\)"),
-        ({"tolerence": 0.1}, "unknown argument 'tolerence'; known settings: method, seed, tolerance"),
-        ({"known_groups": ["north", "east"]}, "unknown group name 'south'; known names: north, east"),
+        (
+            {"tolerence": 0.1},
+            "unknown argument 'tolerence'; known settings: method, seed, tolerance",
+        ),
+        (
+            {"known_groups": ["north", "east"]},
+            "unknown group name 'south'; known names: north, east",
+        ),
         ({"labels": np.full(200, 3)}, r"label 3 is out of range: with 3 classes.*\[0, 2\]"),
-        ({"labels": np.zeros(199, int)}, "one entry a sample; got inputs 200, labels 199, groups 200"),
-        ({"inputs": np.full((200, 6), np.nan, np.float32)}, "1200 NaN or Inf values, first in sample 0"),
+        (
+            {"labels": np.zeros(199, int)},
+            "one entry a sample; got inputs 200, labels 199, groups 200",
+        ),
+        (
+            {"inputs": np.full((200, 6), np.nan, np.float32)},
+            "1200 NaN or Inf values, first in sample 0",
+        ),
         ({"test_indices": [0, 200]}, r"test indices must lie in \[0, 199\]"),
         ({"variables": None}, "a Linen module needs its trained variables"),
     ],

@@ -15,12 +15,20 @@ from bap_jax.types import UserError
 
 ROOT = Path(__file__).parents[1]
 SPLIT_KEYS = {
-    "n", "dense_accuracy", "sparse_accuracy", "overall_gap", "max_excess_gap", "min_excess_gap",
-    "pairwise_disparity", "groups",
+    "n",
+    "dense_accuracy",
+    "sparse_accuracy",
+    "overall_gap",
+    "max_excess_gap",
+    "min_excess_gap",
+    "pairwise_disparity",
+    "groups",
 }
 GROUP_KEYS = {"name", "n", "dense_accuracy", "sparse_accuracy", "gap", "excess_gap"}
 FLAGS = [
-    "--config.model.hidden=(16,)", "--config.dense.epochs=3", "--config.pruning.epochs=2",
+    "--config.model.hidden=(16,)",
+    "--config.dense.epochs=3",
+    "--config.pruning.epochs=2",
     "--config.finetune_epochs=2",
 ]
 
@@ -48,14 +56,27 @@ def workdir(tmp_path_factory):
 def command(*flags, config="experiments/digits.py"):
     return subprocess.run(
         [sys.executable, "-m", "bap_jax.main", f"--config={config}", *flags],
-        capture_output=True, text=True, cwd=ROOT, check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
 
 
 def test_report_is_whole(workdir):
     report = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
-    assert {"config", "versions", "method", "seed", "tolerance", "params_sha256", "sparsity",
-            "seconds", "splits", "last"} <= set(report)
+    assert {
+        "config",
+        "versions",
+        "method",
+        "seed",
+        "tolerance",
+        "params_sha256",
+        "sparsity",
+        "seconds",
+        "splits",
+        "last",
+    } <= set(report)
     assert set(report["sparsity"]) == {"target", "prunable", "total"}
     assert report["sparsity"]["prunable"] == pytest.approx(0.95, abs=1e-3)
     assert set(report["last"]) >= {"params_sha256", "sparsity", "splits"}
@@ -122,8 +143,11 @@ def test_checkpoints_find_a_change(tmp_path):
 
 
 def test_a_workdir_holds_one_experiment(workdir):
-    with pytest.raises(UserError, match=r"another config: config.pruning.sparsity is 0.95 there "
-                                        r"and 0.9 here.*another --workdir"):
+    with pytest.raises(
+        UserError,
+        match=r"another config: config.pruning.sparsity is 0.95 there "
+        r"and 0.9 here.*another --workdir",
+    ):
         experiment.run(tiny(**{"pruning.sparsity": 0.9}), workdir)
 
 
@@ -162,8 +186,11 @@ def test_mistakes_cost_nothing(changes, text, tmp_path, monkeypatch):
 def test_unknown_keys_in_a_config_file_are_errors():
     config = tiny()
     config.dual.learning_rte = 0.1
-    with pytest.raises(UserError, match="unknown config key config.dual.learning_rte; known keys: "
-                                        "config.dual.dampening, config.dual.learning_rate"):
+    with pytest.raises(
+        UserError,
+        match="unknown config key config.dual.learning_rte; known keys: "
+        "config.dual.dampening, config.dual.learning_rate",
+    ):
         to_settings(config.to_dict())
 
 

@@ -126,3 +126,15 @@ def test_counts(grouping, expected):
     counts = groups.group_counts(grouping.ids, len(grouping.names))
     np.testing.assert_array_equal(counts, expected)
     assert counts.dtype == np.int64
+
+
+def test_names_given_twice_are_one_group():
+    found = groups.encode(["b", "a"], ("a", "a", "b"))
+    assert found.names == ("a", "b")
+    np.testing.assert_array_equal(found.ids, [[1], [0]])
+
+
+def test_margins_cannot_be_intersected():
+    one = groups.encode(["a", "b"])
+    with pytest.raises(UserError, match=r"one attribute each; got one of 2 \(a, b, a, b\)"):
+        groups.intersections([groups.margins([one, one]), one])

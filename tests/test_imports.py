@@ -28,7 +28,17 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
 CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")
-OUTSIDE = ("absl", "ml_collections", "orbax", "sklearn", "matplotlib", "tqdm", "pathlib", "os", "json")
+OUTSIDE = (
+    "absl",
+    "ml_collections",
+    "orbax",
+    "sklearn",
+    "matplotlib",
+    "tqdm",
+    "pathlib",
+    "os",
+    "json",
+)
 ONE_ROOM = {"flax": "models", "orbax": "checkpoint", "sklearn": "data", "matplotlib": "audit"}
 
 

@@ -39,9 +39,9 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
 def _draw_part(panel, reports, part, tolerance):
     width = 0.8 / len(reports)
     for i, (method, runs) in enumerate(reports.items()):
-        gaps = 100 * np.array([
-            [group["excess_gap"] for group in run["splits"][part]["groups"]] for run in runs
-        ])
+        gaps = 100 * np.array(
+            [[group["excess_gap"] for group in run["splits"][part]["groups"]] for run in runs]
+        )
         seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
         panel.bar(
             np.arange(gaps.shape[1]) + (i - (len(reports) - 1) / 2) * width,

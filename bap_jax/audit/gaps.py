@@ -23,6 +23,11 @@ class Gaps(NamedTuple):
     pairwise_disparity: float
 
 
+def exceeds(gap: float, tolerance: float) -> bool:
+    """Whether a gap is beyond the tolerance, and not by rounding alone."""
+    return gap > tolerance + 1e-9
+
+
 def accuracy_gaps(dense: PartMeans, sparse: PartMeans) -> Gaps:
     """Gaps of the sparse model against the dense one, both evaluated on the same part."""
     group_gap = dense.group_accuracy - sparse.group_accuracy

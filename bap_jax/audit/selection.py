@@ -7,7 +7,7 @@ Earlier iterates win ties.
 
 from typing import NamedTuple
 
-from bap_jax.audit.gaps import accuracy_gaps
+from bap_jax.audit.gaps import accuracy_gaps, exceeds
 from bap_jax.training.evaluate import PartMeans
 
 
@@ -36,6 +36,6 @@ def better(candidate: Score, best: Score | None, tolerance: float) -> bool:
 
 
 def _rank(value, tolerance):
-    if value.max_excess_gap <= tolerance:
-        return (1, value.accuracy, -value.max_excess_gap)
-    return (0, -value.max_excess_gap, value.accuracy)
+    if exceeds(value.max_excess_gap, tolerance):
+        return (0, -value.max_excess_gap, value.accuracy)
+    return (1, value.accuracy, -value.max_excess_gap)

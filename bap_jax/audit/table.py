@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bap_jax.audit.gaps import exceeds
+
 _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 
 
@@ -49,7 +51,10 @@ def _summary(row, title, splits, tolerance):
     """Accuracy, largest excess gap and disparity of one iterate."""
     yield row(title, ["" for _ in splits])
     yield row("  accuracy", [_accuracies(split) + f"{'':9}" for split in splits.values()])
-    for label, key in (("  max excess gap", "max_excess_gap"), ("  disparity", "pairwise_disparity")):
+    for label, key in (
+        ("  max excess gap", "max_excess_gap"),
+        ("  disparity", "pairwise_disparity"),
+    ):
         limit = tolerance if key == "max_excess_gap" else None
         yield row(label, [f"{'':22}{_gap(split[key], limit)}" for split in splits.values()])
 
@@ -63,5 +68,5 @@ def _accuracies(values):
 
 
 def _gap(value, tolerance):
-    mark = "!" if tolerance is not None and value > tolerance else " "
+    mark = "!" if tolerance is not None and exceeds(value, tolerance) else " "
     return f"{100 * value:8.2f}{mark}"

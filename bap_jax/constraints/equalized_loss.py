@@ -45,9 +45,7 @@ def equalized_loss(
         loss = metrics.weighted_mean(observations.loss, observations.weight)
         seen = loss
         if buffer_size:
-            seen = overall_mean(
-                estimate.mean, estimate.observed, reference.frequency, overall_loss
-            )
+            seen = overall_mean(estimate.mean, estimate.observed, reference.frequency, overall_loss)
         values = ConstraintValues(
             violation=magnitude(estimate.mean - seen),
             proxy=magnitude(metrics.group_means(sums) - loss),

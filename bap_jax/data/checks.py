@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.groups import group_counts
@@ -18,8 +19,13 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
       UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
     """
     inputs, labels, ids = (np.asarray(leaf) for leaf in data)
-    if ids.ndim != 2:
-        raise UserError(f"group_ids must have shape (sample, attribute), got {ids.shape}.")
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise UserError(
+            "group_ids must be integers of shape (sample, attribute), "
+            f"got {ids.dtype} of shape {ids.shape}."
+        )
+    if inputs.ndim == 0 or labels.ndim == 0:
+        raise UserError("inputs and labels must have one entry a sample; got a single number.")
     lengths = {"inputs": len(inputs), "labels": len(labels), "groups": len(ids)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -35,9 +41,9 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
 
 
 def _check_finite(inputs):
-    if not np.issubdtype(inputs.dtype, np.floating):
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
         return
-    bad = ~np.isfinite(inputs)
+    bad = ~np.isfinite(inputs.astype(np.float32))
     if bad.any():
         sample = int(np.argmax(bad.reshape(len(inputs), -1).any(axis=1)))
         raise UserError(

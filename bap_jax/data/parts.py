@@ -38,9 +38,7 @@ def random_test_indices(num_samples: int, fraction: float, random_state: int) ->
     from sklearn.model_selection import train_test_split
 
     _check_fraction("test", fraction)
-    drawn = train_test_split(
-        np.arange(num_samples), test_size=fraction, random_state=random_state
-    )
+    drawn = train_test_split(np.arange(num_samples), test_size=fraction, random_state=random_state)
     return np.sort(drawn[1])
 
 
@@ -91,6 +89,11 @@ def _check_fraction(part, fraction):
 
 def _check_indices(indices, num_samples):
     indices = np.asarray(indices)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise UserError(
+            "test indices must be integers of shape (sample,); "
+            f"got {indices.dtype} of shape {indices.shape}. For a mask write np.flatnonzero(mask)."
+        )
     if indices.size == 0:
         raise UserError("the test part is empty; give at least one index for each group.")
     if len(np.unique(indices)) != indices.size:

@@ -69,9 +69,7 @@ class Scheme(NamedTuple):
     """
 
     init: Callable[[Params, int], LagrangianState]
-    update: Callable[
-        [Problem, Params, LagrangianState], tuple[Params, LagrangianState, SchemeInfo]
-    ]
+    update: Callable[[Problem, Params, LagrangianState], tuple[Params, LagrangianState, SchemeInfo]]
 
 
 def check_overall_term(overall_term: str) -> None:

@@ -1,7 +1,11 @@
 """In which order a network uses its kernels, read off its traced program.
 
-Names do not tell: a layer called `head` sorts before one called `hidden`. The program does.
+Names do not tell: a layer called `head` sorts before one called `hidden`. The program does. Every
+value in it either derives from parameters alone, and then stands for the largest of them (a kernel
+that was reshaped, cast, masked or normalised), or depends on the inputs, and then stands for none.
 """
+
+from typing import NamedTuple
 
 import jax
 from jax.extend import core
@@ -9,12 +13,22 @@ from jax.extend import core
 from bap_jax.models.base import Model
 from bap_jax.types import Array, Variables
 
-_USES = ("dot_general", "conv_general_dilated")
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+_MIXED = -1  # depends on the inputs
 
 
-def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[int]:
-    """Indices into `jax.tree.leaves(variables.params)`, in order of first use by a matrix product
-    or a convolution.
+class KernelUse(NamedTuple):
+    """Attributes:
+    leaf: index into `jax.tree.leaves(params)`.
+    convolution: whether a convolution uses it, else a matrix product.
+    """
+
+    leaf: int
+    convolution: bool
+
+
+def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[KernelUse]:
+    """The parameters that multiply activations, in order of first use.
 
     Args:
       model: the network.
@@ -23,38 +37,68 @@ def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[int]
     """
     leaves, structure = jax.tree.flatten(variables.params)
 
-    def forward(leaves):
+    def forward(leaves, inputs):
         params = jax.tree.unflatten(structure, leaves)
-        return model.apply(Variables(params, variables.state), inputs, train=False)[0]
+        return model.apply(Variables(params, variables.state), inputs, train=False, key=None)[0]
 
-    closed = jax.make_jaxpr(forward)(leaves)
-    used = []
-    _walk(closed.jaxpr, dict(zip(closed.jaxpr.invars, range(len(leaves)), strict=True)), used)
-    return list(dict.fromkeys(used))
+    jaxpr = jax.make_jaxpr(forward)(leaves, inputs).jaxpr
+    origins = [*range(len(leaves)), _MIXED]
+    walk = _Walk([leaf.size for leaf in leaves])
+    walk.follow(jaxpr, dict(zip(jaxpr.invars, origins, strict=True)))
+    return list(walk.uses.values())
 
 
-def _walk(jaxpr, origin, used):
-    """Follows leaves through one jaxpr. `origin` maps a variable to the one leaf it derives from."""
-    for equation in jaxpr.eqns:
-        known = [origin.get(v) for v in equation.invars if not isinstance(v, core.Literal)]
+class _Walk:
+    """Collects uses while it follows `origin`: variable → leaf, `_MIXED`, or absent (constant)."""
+
+    def __init__(self, sizes):
+        self.sizes, self.uses = sizes, {}
+
+    def follow(self, jaxpr, origin):
+        for equation in jaxpr.eqns:
+            known = [
+                None if isinstance(v, core.Literal) else origin.get(v) for v in equation.invars
+            ]
+            if equation.primitive.name in _PRODUCTS:
+                found = self._product(equation.primitive.name, known)
+            else:
+                inner = [self._call(sub, known) for sub in _jaxprs(equation)]
+                found = inner[0] if inner else [self._join(known)]
+            found = [found[0]] * len(equation.outvars) if len(found) == 1 else found
+            outside = equation.outvars[len(equation.outvars) - len(found) :]
+            for variable, source in zip(outside, found[-len(outside) :], strict=True):
+                if source is not None:
+                    origin[variable] = source
+        return [None if isinstance(v, core.Literal) else origin.get(v) for v in jaxpr.outvars]
+
+    def _product(self, primitive, known):
+        joined = self._join(known)
+        if joined == _MIXED:
+            for leaf in known:
+                if leaf not in (None, _MIXED):
+                    self.uses.setdefault(leaf, KernelUse(leaf, primitive == _PRODUCTS[1]))
+        return [joined]
+
+    def _call(self, jaxpr, known):
+        # Operands align at the end: `cond` has an index before them, `while` its test's constants.
+        names = jaxpr.invars[-len(known) :] if known else []
+        pairs = zip(names, known[len(known) - len(names) :], strict=True)
+        return self.follow(jaxpr, {name: leaf for name, leaf in pairs if leaf is not None})
+
+    def _join(self, known):
         sources = [source for source in known if source is not None]
-        if equation.primitive.name in _USES:
-            used.extend(sources)
-            continue
-        inner = _inner_jaxpr(equation)
-        if inner is not None and len(inner.invars) == len(equation.invars):
-            pairs = zip(inner.invars, equation.invars, strict=True)
-            names = {i: origin[o] for i, o in pairs if not isinstance(o, core.Literal) and o in origin}
-            _walk(inner, names, used)
-        # A value made of one leaf alone (reshaped, cast, scaled) still stands for that leaf.
-        elif len(known) == len(sources) and len(set(sources)) == 1:
-            origin.update(dict.fromkeys(equation.outvars, sources[0]))
+        if _MIXED in sources:
+            return _MIXED
+        return max(sources, key=self.sizes.__getitem__, default=None)
 
 
-def _inner_jaxpr(equation):
+def _jaxprs(equation):
+    """Every jaxpr among the parameters of an equation, those of the longest operand list first."""
+    found = []
     for value in equation.params.values():
-        if isinstance(value, core.ClosedJaxpr):
-            return value.jaxpr
-        if isinstance(value, core.Jaxpr):
-            return value
-    return None
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                found.append(item.jaxpr)
+            elif isinstance(item, core.Jaxpr):
+                found.append(item)
+    return sorted(found, key=lambda jaxpr: -len(jaxpr.outvars))

@@ -11,7 +11,7 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
     """Wraps a trained NNX module, which is called as `module(inputs)`.
 
     The module itself is left alone. `module.train()` and `module.eval()` switch dropout and batch
-    normalisation; dropout draws from the module's own streams, which travel in `Variables.state`.
+    normalisation. In training every random stream of the module is seeded from the step's key.
     """
     train_graph, params, state = _split(module, train=True)
     eval_graph = _split(module, train=False)[0]
@@ -25,7 +25,8 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
         return Variables(params, state)
 
     def apply(variables, inputs, *, train=False, key=None):
-        del key
+        if train and key is not None:
+            variables = variables._replace(state=_reseed(variables.state, key))
         network = merge(variables, train_graph if train else eval_graph)
         logits = network(inputs)
         return logits, nnx.split(network, nnx.Param, ...)[2]
@@ -33,6 +34,16 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
     return Model(init, apply, lambda variables: merge(variables, eval_graph)), Variables(
         params, state
     )
+
+
+def _reseed(state, key):
+    """The state with every random key in it replaced, each by another one."""
+    leaves, structure = jax.tree.flatten(state)
+    fresh = [
+        jax.random.fold_in(key, i) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        for i, x in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(structure, fresh)
 
 
 def _split(module, train):

@@ -1,5 +1,6 @@
 """Which weights go: scores, masks and schedules. Knows nothing of groups or constraints."""
 
+from bap_jax.pruning.filters import Kernel as Kernel
 from bap_jax.pruning.filters import leaf_paths as leaf_paths
 from bap_jax.pruning.filters import prunable_leaves as prunable_leaves
 from bap_jax.pruning.filters import select_paths as select_paths

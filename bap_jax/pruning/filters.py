@@ -1,6 +1,7 @@
 """Which leaves are pruned: presets over the kernels of a network, in the order it uses them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 
@@ -13,34 +14,37 @@ def leaf_paths(params: PyTree) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in with_paths]
 
 
-def kernels(params: Params, kernel_order: Sequence[str]) -> list[str]:
-    """Paths of all kernels: leaves of two dimensions (dense) or more (convolution) that a matrix
-    product or a convolution uses.
-
-    Args:
-      params: the parameters.
-      kernel_order: paths in the order in which the network uses them.
+class Kernel(NamedTuple):
+    """Attributes:
+    path: of the leaf.
+    convolution: whether a convolution uses it, else a matrix product.
     """
-    ndim = _dimensions(params)
-    return [path for path in kernel_order if ndim[path] >= 2]
+
+    path: str
+    convolution: bool
 
 
-def all_but_first_and_last(params: Params, kernel_order: Sequence[str]) -> list[str]:
+def all_kernels(kernels: Sequence[Kernel]) -> list[str]:
+    """Every kernel."""
+    return [kernel.path for kernel in kernels]
+
+
+def all_but_first_and_last(kernels: Sequence[Kernel]) -> list[str]:
     """Every kernel but the first convolution's and the last linear layer's (paper section 5)."""
-    ndim, paths = _dimensions(params), kernels(params, kernel_order)
-    spared = [path for path in paths if ndim[path] > 2][:1]
-    spared += [path for path in paths if ndim[path] == 2][-1:]
-    return [path for path in paths if path not in spared]
+    spared = [kernel for kernel in kernels if kernel.convolution][:1]
+    spared += [kernel for kernel in kernels if not kernel.convolution][-1:]
+    return [kernel.path for kernel in kernels if kernel not in spared]
 
 
-PRESETS = {"all_but_first_and_last": all_but_first_and_last, "kernels": kernels}
+PRESETS = {"all_but_first_and_last": all_but_first_and_last, "kernels": all_kernels}
 
 
-def prunable_leaves(choice: str, params: Params, kernel_order: Sequence[str]) -> PyTree:
+def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> PyTree:
     """Args:
       choice: a key of `PRESETS`, or paths joined by commas.
       params: the parameters.
-      kernel_order: paths of the kernels in the order in which the network uses them.
+      kernels: leaves that multiply activations, in the order in which the network uses them; those
+        of one dimension are never chosen.
 
     Returns:
       A bool for each leaf.
@@ -50,18 +54,17 @@ def prunable_leaves(choice: str, params: Params, kernel_order: Sequence[str]) ->
     """
     if choice not in PRESETS:
         return select_paths(params, [path.strip() for path in choice.split(",")])
-    chosen = PRESETS[choice](params, kernel_order)
+    paths = leaf_paths(params)
+    ndim = dict(zip(paths, (leaf.ndim for leaf in jax.tree.leaves(params)), strict=True))
+    kernels = [kernel for kernel in kernels if ndim[kernel.path] >= 2]
+    chosen = PRESETS[choice](kernels)
     if not chosen:
         raise UserError(
             f"nothing to prune: {choice!r} leaves none of the network's kernels "
-            f"({', '.join(kernels(params, kernel_order)) or 'it has none'}). "
+            f"({', '.join(all_kernels(kernels)) or 'it has none'}). "
             f"Write another preset ({', '.join(PRESETS)}) or paths joined by commas."
         )
     return select_paths(params, chosen)
-
-
-def _dimensions(params):
-    return dict(zip(leaf_paths(params), (x.ndim for x in jax.tree.leaves(params)), strict=True))
 
 
 def select_paths(params: Params, paths: Sequence[str]) -> PyTree:

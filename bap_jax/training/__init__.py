@@ -7,7 +7,6 @@ from bap_jax.training.loop import DivergedError as DivergedError
 from bap_jax.training.loop import EpochEnd as EpochEnd
 from bap_jax.training.loop import run_epochs as run_epochs
 from bap_jax.training.methods import METHODS as METHODS
-from bap_jax.training.methods import build as build_constraint
 from bap_jax.training.optimizers import dual_optimizer as dual_optimizer
 from bap_jax.training.optimizers import primal_optimizer as primal_optimizer
 from bap_jax.training.settings import Settings as Settings

@@ -75,8 +75,14 @@ def make_evaluator(model: Model, num_groups: int, batch_size: int = 512) -> Eval
     def evaluate(variables, data):
         batches = ordered_indices(data.size, min(batch_size, data.size))
         sums = [batch_sums(variables, data, indices) for indices in batches]
-        return _divide(PartSums(*(np.sum([np.asarray(x, np.float64) for x in field], axis=0)
-                                  for field in zip(*sums, strict=True))))
+        return _divide(
+            PartSums(
+                *(
+                    np.sum([np.asarray(x, np.float64) for x in field], axis=0)
+                    for field in zip(*sums, strict=True)
+                )
+            )
+        )
 
     return evaluate
 

@@ -1,7 +1,7 @@
 """One training step as a pure function (method.md, section 2).
 
-    masks (first step of a pruning epoch) ─► forward ─► group sums ─► buffer ─► violation
-        ─► multipliers ─► gradient of the Lagrangian ─► weights ─► masked weights
+masks (first step of a pruning epoch) ─► forward ─► group sums ─► buffer ─► violation
+    ─► multipliers ─► gradient of the Lagrangian ─► weights ─► masked weights
 """
 
 from collections.abc import Callable

@@ -60,9 +60,7 @@ def test_excess_gaps_balance_out(seed):
     np.testing.assert_allclose(frequency @ found.excess_gap, 0, atol=1e-12)
     np.testing.assert_allclose(frequency @ found.group_gap, found.overall_gap, atol=1e-12)
     assert found.excess_gap.max() >= 0 >= found.excess_gap.min()
-    np.testing.assert_allclose(
-        found.pairwise_disparity, np.ptp(found.group_gap), atol=1e-12
-    )
+    np.testing.assert_allclose(found.pairwise_disparity, np.ptp(found.group_gap), atol=1e-12)
 
 
 def test_exchanging_the_models_changes_the_sign():

@@ -20,19 +20,33 @@ def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
     """A report with the same two groups on all parts."""
     names = ("left", "a very long name of a group")
     groups = [
-        {"name": name, "n": 5, "dense_accuracy": 0.9, "sparse_accuracy": 0.8, "gap": 0.1,
-         "excess_gap": gap}
+        {
+            "name": name,
+            "n": 5,
+            "dense_accuracy": 0.9,
+            "sparse_accuracy": 0.8,
+            "gap": 0.1,
+            "excess_gap": gap,
+        }
         for name, gap in zip(names, excess, strict=True)
     ]
     split = {
-        "n": 10, "dense_accuracy": 0.975, "sparse_accuracy": 0.875, "overall_gap": 0.1,
-        "max_excess_gap": max(excess), "min_excess_gap": min(excess),
-        "pairwise_disparity": max(excess) - min(excess), "groups": groups,
+        "n": 10,
+        "dense_accuracy": 0.975,
+        "sparse_accuracy": 0.875,
+        "overall_gap": 0.1,
+        "max_excess_gap": max(excess),
+        "min_excess_gap": min(excess),
+        "pairwise_disparity": max(excess) - min(excess),
+        "groups": groups,
     }
     splits = dict.fromkeys(("train", "validation", "test"), split)
     last = split | {"sparse_accuracy": 0.5, "max_excess_gap": 0.025, "pairwise_disparity": 0.07}
     return {
-        "method": method, "seed": seed, "tolerance": tolerance, "epoch": 7,
+        "method": method,
+        "seed": seed,
+        "tolerance": tolerance,
+        "epoch": 7,
         "sparsity": {"prunable": 0.95, "total": 0.9},
         "splits": splits,
         "last": {"epoch": 11, "splits": dict.fromkeys(splits, last)},
@@ -44,10 +58,17 @@ def test_split_report_by_hand():
     dense, sparse = np.ones(5, bool), np.array([1, 1, 1, 0, 0], bool)
     found = audit.split_report(part_means(dense, ids, 2), part_means(sparse, ids, 2), ("x", "y"))
     groups = found.pop("groups")
-    assert found == pytest.approx({
-        "n": 5, "dense_accuracy": 1.0, "sparse_accuracy": 0.6, "overall_gap": 0.4,
-        "max_excess_gap": 0.6, "min_excess_gap": -0.15, "pairwise_disparity": 0.75,
-    })
+    assert found == pytest.approx(
+        {
+            "n": 5,
+            "dense_accuracy": 1.0,
+            "sparse_accuracy": 0.6,
+            "overall_gap": 0.4,
+            "max_excess_gap": 0.6,
+            "min_excess_gap": -0.15,
+            "pairwise_disparity": 0.75,
+        }
+    )
     assert [group.pop("name") for group in groups] == ["x", "y"]
     assert groups[0] == pytest.approx(
         {"n": 4, "dense_accuracy": 1, "sparse_accuracy": 0.75, "gap": 0.25, "excess_gap": -0.15}
@@ -114,14 +135,28 @@ def test_table_marks_violations_alone():
     assert lines[0].endswith("tolerance 2 points")
     rows = [line for line in lines[1:] if line and set(line) != {"-"}]
     assert [row[:31].split("  ")[0] or row.split("  ")[1] for row in rows[1:]] == [
-        "left", "a very long name of a group",
-        "epoch 7, selected", "accuracy", "max excess gap", "disparity",
-        "epoch 11, last", "accuracy", "max excess gap", "disparity",
+        "left",
+        "a very long name of a group",
+        "epoch 7, selected",
+        "accuracy",
+        "max excess gap",
+        "disparity",
+        "epoch 11, last",
+        "accuracy",
+        "max excess gap",
+        "disparity",
     ]
     assert [row[27:].split() for row in rows[1:]] == [
-        ["90.00", "80.00", "3.00!"] * 3, ["90.00", "80.00", "-1.00"] * 3,
-        [], ["97.50", "87.50"] * 3, ["3.00!"] * 3, ["4.00"] * 3,
-        [], ["97.50", "50.00"] * 3, ["2.50!"] * 3, ["7.00"] * 3,
+        ["90.00", "80.00", "3.00!"] * 3,
+        ["90.00", "80.00", "-1.00"] * 3,
+        [],
+        ["97.50", "87.50"] * 3,
+        ["3.00!"] * 3,
+        ["4.00"] * 3,
+        [],
+        ["97.50", "50.00"] * 3,
+        ["2.50!"] * 3,
+        ["7.00"] * 3,
     ]
 
 

@@ -72,3 +72,10 @@ def test_score_is_accuracy_and_largest_excess_gap(seed):
     largest = max(lost[ids == g].mean() for g in range(4)) - lost.mean()
     np.testing.assert_allclose(found.accuracy, sparse.mean(), atol=1e-12)
     np.testing.assert_allclose(found.max_excess_gap, largest, atol=1e-12)
+
+
+def test_a_gap_at_the_tolerance_is_within_it():
+    """0.9 − 0.89 is 0.010000000000000009 in floating point."""
+    at_limit, worse = Score(0.9, 0.9 - 0.89), Score(0.8, 0.0)
+    assert at_limit.max_excess_gap > 0.01
+    assert audit.better(at_limit, worse, 0.01)

@@ -1,5 +1,6 @@
 """Each mistake in the arrays is found, and its message says where."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -40,8 +41,24 @@ def test_lengths_differ(changes, lengths):
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1, 1)])
 def test_ids_need_an_attribute_axis(shape):
-    with pytest.raises(UserError, match=r"shape \(sample, attribute\), got \(6,"):
+    with pytest.raises(UserError, match=r"shape \(sample, attribute\), got int32 of shape \(6,"):
         check(good()._replace(group_ids=np.zeros(shape, np.int32)))
+
+
+def test_group_ids_are_integers():
+    with pytest.raises(UserError, match=r"group_ids must be integers.*got float64 of shape \(6, 1"):
+        check(good()._replace(group_ids=np.zeros((6, 1))))
+
+
+def test_single_numbers_are_no_samples():
+    with pytest.raises(UserError, match="one entry a sample; got a single number"):
+        check(good()._replace(labels=np.int32(3)))
+
+
+def test_nan_in_half_precision_is_found():
+    inputs = jnp.ones((6, 4), jnp.bfloat16).at[3, 1].set(jnp.nan)
+    with pytest.raises(UserError, match="1 NaN or Inf values, first in sample 3"):
+        check(good()._replace(inputs=inputs))
 
 
 @pytest.mark.parametrize(

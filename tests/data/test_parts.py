@@ -143,16 +143,16 @@ def test_wrong_test_indices(indices, message):
         parts_of(samples((20,)), np.array(indices, int))
 
 
-@pytest.mark.parametrize(
-    ("in_test", "part"), [(0, "test"), (1, "validation"), (2, "train")]
-)
+@pytest.mark.parametrize(("in_test", "part"), [(0, "test"), (1, "validation"), (2, "train")])
 def test_a_group_absent_from_a_part_is_named(in_test, part):
     """Of a group's two samples so many are test samples; one that is left is a training sample."""
     dataset = samples((20, 2))
-    test = np.concatenate([
-        np.flatnonzero(dataset.group_ids[:, 0] == 0)[:3],
-        np.flatnonzero(dataset.group_ids[:, 0] == 1)[:in_test],
-    ])
+    test = np.concatenate(
+        [
+            np.flatnonzero(dataset.group_ids[:, 0] == 0)[:3],
+            np.flatnonzero(dataset.group_ids[:, 0] == 1)[:in_test],
+        ]
+    )
     with pytest.raises(UserError, match=f"no sample of group 'g1' in the {part} part"):
         parts_of(dataset, test)
 

@@ -55,19 +55,26 @@ class LinearRun:
         sizes = self.settings["nums"]
         self.data = golden_files.case("c/data_one" if len(sizes) == 1 else "c/data_two")
         join = groups.intersections if self.settings["intersectional"] else groups.margins
-        self._group = lambda attr: join([
-            groups.Grouping(attr[:, i : i + 1].astype(np.int32), tuple(map(str, range(size))))
-            for i, size in enumerate(sizes)
-        ])
+        self._group = lambda attr: join(
+            [
+                groups.Grouping(attr[:, i : i + 1].astype(np.int32), tuple(map(str, range(size))))
+                for i, size in enumerate(sizes)
+            ]
+        )
         self.num_groups = len(self._group(self.data["attr"][0]).names)
 
     def reference(self):
         """The dense baseline; EL's runs have none and need none."""
         zeros = np.zeros(self.num_groups, np.float32)
-        get = lambda name: jnp.asarray(self.golden.get(f"baseline_train_{name}", zeros))
-        average = lambda name: jnp.asarray(self.golden.get(f"baseline_train_{name}", 0.0))
+
+        def get(name, default):
+            return jnp.asarray(self.golden.get(f"baseline_train_{name}", default))
+
         return DenseReference(
-            get("group_acc"), average("avg_acc"), get("group_loss"), average("avg_loss"),
+            get("group_acc", zeros),
+            get("avg_acc", 0.0),
+            get("group_loss", zeros),
+            get("avg_loss", 0.0),
             jnp.ones(self.num_groups) / self.num_groups,
         )
 
@@ -76,12 +83,16 @@ class LinearRun:
         memory = self.settings.get("buffer_memory") or 0
         if self.settings["cls"] == "UniformAccuracyGapProblem":
             return excess_accuracy_gap(
-                self.reference(), self.settings["tolerance"],
-                buffer_size=memory, overall_accuracy="group_mean",
+                self.reference(),
+                self.settings["tolerance"],
+                buffer_size=memory,
+                overall_accuracy="group_mean",
             )
         return equalized_loss(
-            self.reference(), absolute=self.settings["abs_equality_constraint"],
-            buffer_size=memory, overall_loss="group_mean",
+            self.reference(),
+            absolute=self.settings["abs_equality_constraint"],
+            buffer_size=memory,
+            overall_loss="group_mean",
         )
 
     def trainer(self):
@@ -91,15 +102,20 @@ class LinearRun:
         primal = self.settings["primal"]
         scheme = lagrangian.dual_primal(
             optax.sgd(primal["lr"], primal.get("momentum") or None),
-            training.dual_optimizer(training.settings.DualSettings(
-                self.settings["dual_lr"], dual.get("momentum", 0.0), dual.get("dampening", 0.0)
-            )),
+            training.dual_optimizer(
+                training.settings.DualSettings(
+                    self.settings["dual_lr"], dual.get("momentum", 0.0), dual.get("dampening", 0.0)
+                )
+            ),
             equality=constraint.equality,
             overall_term="detached" if detach else "full",
         )
         early = self.settings.get("apply_mitigation_while_pruning")
         return training.make_trainer(
-            linear_model(), scheme, constraint, pruning.no_pruning(),
+            linear_model(),
+            scheme,
+            constraint,
+            pruning.no_pruning(),
             constrained_from=0 if early else self.settings["last_pruning_epoch"],
             label_smoothing=self.settings.get("label_smoothing", 0.0),
         )

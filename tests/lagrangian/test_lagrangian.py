@@ -29,9 +29,9 @@ def group_evaluation(group_loss, observed=(True, True, True)):
 def test_weights_of_groups_are_what_group_weights_says(term, scale):
     multipliers = scale * jnp.array([0.0, 1.0, 2.0])
     losses = jnp.array([0.2, 0.7, 1.9])
-    gradient = jax.grad(
-        lambda x: lagrangian.lagrangian(group_evaluation(x), multipliers, term)
-    )(losses)
+    gradient = jax.grad(lambda x: lagrangian.lagrangian(group_evaluation(x), multipliers, term))(
+        losses
+    )
     total = multipliers.sum()
     kept = {"full": total, "detached": 0.0, "clipped": min(total, 1.0)}[term]
     expected = FREQUENCY * (1 - kept) + multipliers
@@ -81,7 +81,11 @@ def test_unknown_overall_term_lists_the_known_ones():
 
 @pytest.mark.parametrize(
     ("equality", "bound", "expected"),
-    [(False, np.inf, [0.7, 0.0, 0.3]), (True, np.inf, [0.7, -0.4, 0.3]), (True, 0.2, [0.2, -0.2, 0.2])],
+    [
+        (False, np.inf, [0.7, 0.0, 0.3]),
+        (True, np.inf, [0.7, -0.4, 0.3]),
+        (True, 0.2, [0.2, -0.2, 0.2]),
+    ],
 )
 def test_ascent_by_hand(equality, bound, expected):
     seen = values(jnp.array([4.0, -5.0, 9.0]))
@@ -117,7 +121,9 @@ def test_dual_primal_finds_the_known_optimum(primal, weight_limit):
     np.testing.assert_allclose(state.multipliers, [4 / 3, 0], atol=1e-3)
 
 
-@pytest.mark.parametrize(("weight_limit", "scale"), [(np.inf, 1), (7.0, 1), (2.0, 2 / 5), (1, 1 / 5)])
+@pytest.mark.parametrize(
+    ("weight_limit", "scale"), [(np.inf, 1), (7.0, 1), (2.0, 2 / 5), (1, 1 / 5)]
+)
 def test_weight_limit_bounds_the_step(weight_limit, scale):
     """Weights move by the gradient of L, scaled to a total weight of at most the limit; the
     multipliers and the value reported do not change."""

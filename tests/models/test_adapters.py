@@ -197,3 +197,23 @@ def test_mlp_of_the_digits_has_85002_parameters():
     """64·256 + 256 + 256·256 + 256 + 256·10 + 10, with images flattened."""
     shapes = jax.eval_shape(models.build("mlp", 10).init, KEYS[0], jnp.zeros((1, 8, 8)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes.params)) == 85002
+
+
+def test_nnx_dropout_follows_the_key():
+    """Two layers of one stream drop different units; equal keys drop equal ones."""
+
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.one = nnx.Dropout(0.5, rngs=rngs)
+            self.two = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return jnp.stack([self.one(x), self.two(x)])
+
+    model, variables = models.from_nnx(Twice(nnx.Rngs(0)))
+    x = jnp.ones(64)
+    one, again, other = (
+        model.apply(variables, x, train=True, key=key)[0] for key in (KEYS[0], KEYS[0], KEYS[1])
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any() and (one[0] != one[1]).any()

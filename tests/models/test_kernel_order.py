@@ -16,7 +16,7 @@ PARAMS = {"a": jnp.ones((5, 3)), "m": jnp.ones((5,)), "z": jnp.ones((5, 5))}
 
 def paths_in_order(model, variables, inputs):
     paths = pruning.leaf_paths(variables.params)
-    return [paths[i] for i in models.kernel_order(model, variables, inputs)]
+    return [paths[use.leaf] for use in models.kernel_order(model, variables, inputs)]
 
 
 def zeros(model, inputs):
@@ -134,8 +134,30 @@ def test_an_nnx_network_with_nested_jits():
         jnp.tanh,
         lambda w: w / jnp.sqrt((w * w).sum(keepdims=True)),
         jax.lax.stop_gradient,
+        jnp.tril,
+        lambda w: jnp.clip(w, -1, 1),
+        lambda w: jnp.where(jnp.eye(5) > 0, w, 0),
+        lambda w: (w - w.mean(keepdims=True)) / w.std(keepdims=True),
+        jax.jit(lambda w: w.T),
+        jax.nn.relu,
+        lambda w: jax.lax.cond(w.sum() > 0, lambda w: 2 * w, lambda w: w, w),
     ],
-    ids=["transpose", "cast", "scale and reshape", "swap and cast", "tanh", "norm", "stop"],
+    ids=[
+        "transpose",
+        "cast",
+        "scale and reshape",
+        "swap and cast",
+        "tanh",
+        "norm",
+        "stop",
+        "tril",
+        "clip",
+        "mask",
+        "standardise",
+        "jit",
+        "relu",
+        "cond",
+    ],
 )
 @pytest.mark.parametrize("nested", [False, True])
 def test_kernels_are_known_through_what_is_done_to_them_alone(reach, nested):
@@ -157,6 +179,45 @@ def test_biases_and_scales_are_no_kernels():
         return (x @ p["z"] + p["m"][None]) * p["m"][None] @ p["a"]
 
     assert order_of(function) == ["z", "a"]
+
+
+def test_an_embedding_added_to_the_inputs_is_no_kernel():
+    def function(p, x):
+        return (x + p["m"][None]) @ p["z"] @ p["a"]
+
+    assert order_of(function) == ["z", "a"]
+
+
+def test_two_leaves_in_one_kernel_stand_for_the_larger():
+    assert order_of(lambda p, x: x @ (p["z"] * p["m"][None]) @ p["a"]) == ["z", "a"]
+
+
+def test_uses_inside_a_branch_and_a_loop():
+    def branch(p, x):
+        x = jax.lax.cond(x.sum() > 0, lambda z, x: x @ z, lambda z, x: x, p["z"], x)
+        return x @ p["a"]
+
+    def loop(p, x):
+        return jax.lax.fori_loop(0, 3, lambda i, x: x @ p["z"], x) @ p["a"]
+
+    assert order_of(branch) == order_of(loop) == ["z", "a"]
+
+
+def test_convolutions_are_told_from_products_by_their_use():
+    model, inputs = models.from_linen(ConvNet()), jnp.ones((2, 4, 4, 1))
+    uses = models.kernel_order(model, zeros(model, inputs), inputs)
+    assert [use.convolution for use in uses] == [True, True, False, False]
+
+
+def test_a_dense_kernel_of_three_dimensions_is_no_convolution():
+    module = nn.MultiHeadDotProductAttention(num_heads=2, qkv_features=4)
+    model = models.Model(
+        lambda key, x: Variables(module.init(key, x, x)["params"], ()),
+        lambda v, x, *, train, key=None: (module.apply({"params": v.params}, x, x), ()),
+    )
+    inputs = jnp.ones((2, 3, 4))
+    uses = models.kernel_order(model, zeros(model, inputs), inputs)
+    assert len(uses) == 4 and not any(use.convolution for use in uses)
 
 
 def test_leaves_without_a_use_are_left_out():

@@ -26,7 +26,8 @@ def params_of(*layers):
 def choose(choice, order=ORDER, layers=tuple(SHAPES)):
     """Paths chosen in a network of these layers."""
     params = params_of(*layers)
-    prunable = pruning.prunable_leaves(choice, params, order)
+    kernels = [pruning.Kernel(path, path.startswith(("y_conv", "z_stem"))) for path in order]
+    prunable = pruning.prunable_leaves(choice, params, kernels)
     assert jax.tree.structure(params) == jax.tree.structure(prunable)
     leaves = jax.tree.leaves(prunable)
     return {path for path, leaf in zip(pruning.leaf_paths(params), leaves, strict=True) if leaf}

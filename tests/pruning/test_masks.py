@@ -46,8 +46,9 @@ def test_golden_gradual_pruning():
 @pytest.mark.parametrize("shape", [(1,), (7,), (5, 3), (3, 3, 4, 2)])
 def test_removes_the_smallest_exactly(dtype, shape):
     weight = jax.random.normal(jax.random.key(0), shape, dtype)
+    magnitude_mask = jax.jit(pruning.magnitude_mask)
     for pruned in range(weight.size + 1):
-        mask = pruning.magnitude_mask(weight, full(weight), pruned)
+        mask = magnitude_mask(weight, full(weight), pruned)
         assert int((~mask).sum()) == pruned
         gone = np.abs(np.asarray(weight, np.float32))[~np.asarray(mask)]
         kept = np.abs(np.asarray(weight, np.float32))[np.asarray(mask)]
@@ -91,7 +92,9 @@ def test_masked_weights_are_zero_even_where_they_were_not_finite():
 def test_jit_vmap_and_sharding_give_the_same_masks():
     weights = jax.random.normal(jax.random.key(0), (8, 16, 24))
     counts = jnp.arange(8) * 40
-    plain = [pruning.magnitude_mask(w, full(w), int(k)) for w, k in zip(weights, counts, strict=True)]
+    plain = [
+        pruning.magnitude_mask(w, full(w), int(k)) for w, k in zip(weights, counts, strict=True)
+    ]
     mapped = jax.jit(jax.vmap(pruning.magnitude_mask))(weights, full(weights), counts)
     np.testing.assert_array_equal(mapped, jnp.stack(plain))
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))

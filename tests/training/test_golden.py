@@ -51,7 +51,9 @@ def test_linear_model(name):
         }
         for key, value in found.items():
             expected = run.golden[key][t]
-            np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCE, err_msg=f"{key} {t}")
+            np.testing.assert_allclose(
+                value, expected, rtol=0, atol=TOLERANCE, err_msg=f"{key} {t}"
+            )
         dual = run.golden["dual_lagrangian_after_dual_step"][t]
         if not np.isnan(dual):
             product = np.nansum(metrics.violation * metrics.multipliers)
@@ -63,7 +65,10 @@ def test_linear_model(name):
 
 @pytest.mark.parametrize("name", runs("c/toy2d/"))
 def test_toy_problem(name):
-    settings, golden = golden_files.SETTINGS[f"c/toy2d/{name}"], golden_files.case(f"c/toy2d/{name}")
+    golden, settings = (
+        golden_files.case(f"c/toy2d/{name}"),
+        golden_files.SETTINGS[f"c/toy2d/{name}"],
+    )
     optimizer = optax.adam if settings["adam"] else optax.sgd
     options = {"momentum": settings["momentum"]} if settings["momentum"] else {}
     # `adam` is for both players, momentum for the primal one.

@@ -125,9 +125,15 @@ def test_device_data_keeps_its_values():
         ({"tolerance": float("nan")}, "tolerance must be a number ≥ 0.*got nan"),
         ({"batch_size": 0}, "batch_size must be an integer ≥ 1; got 0"),
         ({"finetune_epochs": 0}, "finetune_epochs must be an integer ≥ 1; got 0"),
-        ({"pruning": PruningSettings(sparsity=1.0)}, r"pruning.sparsity must lie in \[0, 1\).*got 1"),
+        (
+            {"pruning": PruningSettings(sparsity=1.0)},
+            r"pruning.sparsity must lie in \[0, 1\).*got 1",
+        ),
         ({"pruning": PruningSettings(sparsity=-0.1)}, r"pruning.sparsity must lie in \[0, 1\)"),
-        ({"pruning": PruningSettings(epochs=1.5)}, "pruning.epochs must be an integer ≥ 0; got 1.5"),
+        (
+            {"pruning": PruningSettings(epochs=1.5)},
+            "pruning.epochs must be an integer ≥ 0; got 1.5",
+        ),
         ({"dual": DualSettings(-1.0)}, "dual.learning_rate must be a number ≥ 0; got -1.0"),
         ({"optimizer": OptimizerSettings(milestones=(60,))}, r"fractions in \(0, 1\).*got 60"),
     ],
