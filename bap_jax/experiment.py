@@ -52,6 +52,7 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         dense = dense_model(model, like, parts, plain, here)
     folder = here.run(settings.method, settings.seed)
     folder.mkdir(exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)  # of an earlier run, until this one is whole
     with clock("prune_and_tune"), json_lines(folder / "metrics.jsonl") as log:
         bar = functools.partial(_progress, label=settings.method)
         tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
@@ -64,7 +65,8 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 
 def make_parts(choice: dict[str, Any]) -> data.Parts:
     """Loads, groups and splits the data set of `config.data`."""
-    samples, group_names = (source := data.load(choice["name"])).grouped_by(choice["group_by"])
+    source = data.load(choice["name"])
+    samples, group_names = source.grouped_by(choice["group_by"])
     test = data.random_test_indices(samples.size, choice["test_fraction"], choice["test_seed"])
     return data.make_parts(
         samples,

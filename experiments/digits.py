@@ -19,5 +19,5 @@ def get_config():
     config.model.hidden = (256, 256)
     config.dense.optimizer.learning_rate = 0.05
     config.pruning.prunable = "kernels"
-    config.dual.learning_rate = 1.0
+    config.dual.learning_rate = 0.7
     return config

@@ -10,7 +10,7 @@ _COLORS = {"nft": "#9aa0a6", "el": "#f2a541", "ceag": "#1f6f8b"}
 
 
 def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draws excess gaps on the training and the test part.
+    """Draws excess gaps on the training and the test part, selected iterate beside the last.
 
     Args:
       reports: for each method its reports, one a seed; bars are means over seeds, whiskers one
@@ -20,27 +20,39 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    any_report = next(iter(reports.values()))[0]
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    some_report = next(iter(reports.values()))[0]
+    names = [group["name"] for group in some_report["splits"]["test"]["groups"]]
+    figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 1, sharex=True)
-    for panel, part in zip(panels, ("train", "test"), strict=True):
-        _draw_part(panel, reports, part, any_report["tolerance"])
-    names = [group["name"] for group in any_report["splits"]["test"]["groups"]]
-    panels[1].set_xticks(range(len(names)), names)
-    panels[1].set_xlabel("group")
-    handles, labels = panels[0].get_legend_handles_labels()
+    panels = figure.subplots(2, 2, sharex=True, sharey="row")
+    for row, part in zip(panels, ("train", "test"), strict=True):
+        row[0].set_ylabel(f"excess gap, {part}\n(points)")
+        for panel, pick in zip(row, (_selected, _last), strict=True):
+            _draw_part(panel, reports, pick, part, some_report["tolerance"])
+            panel.set_xticks(range(len(names)), names)
+            panel.set_xlabel("group" if part == "test" else "")
+    for panel, title in zip(panels[0], ("selected iterate", "last iterate"), strict=True):
+        panel.set_title(title)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    removed = 100 * any_report["sparsity"]["prunable"]
+    removed = 100 * some_report["sparsity"]["prunable"]
     figure.suptitle(f"Accuracy lost beyond the overall loss, {removed:.1f} % of weights removed")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
-def _draw_part(panel, reports, part, tolerance):
+def _selected(report):
+    return report["splits"]
+
+
+def _last(report):
+    return report["last"]["splits"]
+
+
+def _draw_part(panel, reports, pick, part, tolerance):
     width = 0.8 / len(reports)
     for i, (method, runs) in enumerate(reports.items()):
         gaps = 100 * np.array(
-            [[group["excess_gap"] for group in run["splits"][part]["groups"]] for run in runs]
+            [[group["excess_gap"] for group in pick(run)[part]["groups"]] for run in runs]
         )
         seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
         panel.bar(
@@ -53,5 +65,4 @@ def _draw_part(panel, reports, part, tolerance):
         )
     panel.axhline(100 * tolerance, color="#b3261e", linestyle="--", label="tolerance")
     panel.axhline(0, color="black", linewidth=0.8)
-    panel.set_ylabel(f"excess gap, {part}\n(points)")
     panel.spines[["top", "right"]].set_visible(False)
