@@ -5,6 +5,7 @@ Prunes and tunes one network by one method. Anything in the config can be set on
 """
 
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -27,7 +28,13 @@ def main(argv: list[str]) -> None:
     except (UserError, DivergedError) as error:
         sys.exit(f"error: {error}")
     print(audit.format_report(report))
-    print(f"\nwritten to {_WORKDIR.value}: report.json, metrics.jsonl, disparity.png")
+    print()
+    for what, name in (
+        ("report", "report.json"),
+        ("metrics", "metrics.jsonl"),
+        ("figure", "disparity.png"),
+    ):
+        print(f"{what:8}{Path(_WORKDIR.value) / name}")
 
 
 def _parse(argv):
