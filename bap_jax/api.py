@@ -32,10 +32,9 @@ def prune_and_tune(
     labels: Array,
     group_names: Sequence | Array,
     *,
+    test_indices: Sequence[int] | Array,
     variables: Any = None,
     known_groups: Sequence[str] | None = None,
-    test_indices: Array | None = None,
-    test_fraction: float = 0.3,
     validation_fraction: float = 0.15,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
@@ -48,13 +47,12 @@ def prune_and_tune(
       inputs: `(sample, ...)` what the network takes.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group.
+      test_indices: samples that judge and do nothing else; the network must not have been trained
+        on them either.
       variables: for a Linen module, the dict that `module.init` returns, trained.
       known_groups: all group names there may be; by default those that occur.
-      test_indices: samples that judge and do nothing else; by default `test_fraction` of all,
-        drawn at random. Samples that the network was trained on do not belong here.
-      test_fraction: see there.
-      validation_fraction: share of the others on which the iterate is chosen.
-      split_seed: of both draws.
+      validation_fraction: share of the other samples, on which the iterate is chosen.
+      split_seed: of that draw.
       settings: everything else about the run.
       **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` reach
         `settings.pruning.sparsity` and `settings.dual.learning_rate`.
@@ -67,8 +65,6 @@ def prune_and_tune(
     model, variables = models.adapt(network, variables)
     inputs, labels = np.asarray(inputs), np.asarray(labels)
     grouping = groups.encode(group_names, known_groups)
-    if test_indices is None:
-        test_indices = data.random_test_indices(len(labels), test_fraction, split_seed)
     parts = data.make_parts(
         Dataset(inputs, labels, grouping.ids),
         _num_classes(model, variables, inputs),
@@ -89,20 +85,35 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
       UserError: a name is unknown; the message lists the known ones.
     """
     nested = {"sparsity": ("pruning", "sparsity"), "dual_learning_rate": ("dual", "learning_rate")}
-    known = [field.name for field in dataclasses.fields(Settings)] + list(nested)
-    for name, value in overrides.items():
-        if name not in known:
-            raise UserError(f"unknown argument {name!r}; known settings: {', '.join(known)}.")
-        if name in nested:
-            section, field = nested[name]
-            value = dataclasses.replace(getattr(settings, section), **{field: value})
-            name = section
-        settings = dataclasses.replace(settings, **{name: value})
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name in overrides:
+        if name not in (*known, *nested):
+            raise UserError(
+                f"unknown argument {name!r}; known settings: {', '.join((*known, *nested))}."
+            )
+    whole = {name: value for name, value in overrides.items() if name in known}
+    settings = dataclasses.replace(settings, **whole)
+    for name in overrides.keys() & nested.keys():
+        section, field = nested[name]
+        value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
+        settings = dataclasses.replace(settings, **{section: value})
     return settings
 
 
 def _num_classes(model, variables, inputs):
+    if inputs.ndim == 0 or len(inputs) == 0:
+        raise UserError("inputs must hold at least one sample.")
+
     def logits(variables):
         return model.apply(variables, inputs[:1], train=False, key=None)[0]
 
-    return jax.eval_shape(logits, variables).shape[-1]
+    try:
+        shape = jax.eval_shape(logits, variables).shape
+    except Exception as error:  # whatever a user's own network raises
+        raise UserError(
+            f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
+            f"{inputs.dtype}: {str(error).splitlines()[0]}"
+        ) from error
+    if len(shape) != 2:
+        raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")
+    return shape[1]

@@ -6,6 +6,7 @@ are errors. Only this file, `experiment` and `main` know `ConfigDict`.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -68,12 +69,17 @@ def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str 
 
 
 def check_flags(argv: Sequence[str]) -> None:
-    """Names of `--config.NAME=VALUE` arguments, before anything is parsed.
+    """The file of `--config=FILE` and names of `--config.NAME=VALUE`, before anything is parsed.
 
     Raises:
-      UserError: there is no such key; the message lists the known ones.
+      UserError: there is no such file or key; the message lists the known keys.
     """
     for argument in argv:
+        name, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config" and value:
+            file = value.partition(":")[0]
+            if not Path(file).is_file():
+                raise UserError(f"--config={file}: there is no such file; see experiments/.")
         if not argument.lstrip("-").startswith("config.") or not argument.startswith("-"):
             continue
         path = argument.lstrip("-").partition("=")[0].split(".")[1:]
@@ -97,6 +103,9 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     check_settings(settings, tuple(METHODS))
     dense = config["dense"]
     check_optimizer(_fill(OptimizerSettings, dense["optimizer"]), "dense.optimizer.")
+    check_integer("dense.seed", dense["seed"], 0)
+    check_integer("data.test_seed", config["data"]["test_seed"], 0)
+    check_integer("data.split_seed", config["data"]["split_seed"], 0)
     check_integer("dense.epochs", dense["epochs"], 1)
     check_integer("dense.batch_size", dense["batch_size"], 1)
     for width in config["model"]["hidden"]:

@@ -37,6 +37,8 @@ def encode(values: Sequence | Array, names: Sequence[str] | None = None) -> Grou
     array = np.asarray(values)
     if array.ndim != 1:
         raise UserError(f"group names must be one a sample, shape (sample,); got {array.shape}.")
+    if array.dtype == object and any(value is None or value != value for value in array):
+        raise UserError("some samples have no group name (None or NaN); name their group, too.")
     if names is None:
         distinct, ids = np.unique(array, return_inverse=True)
         return Grouping(ids.astype(np.int32)[:, None], tuple(str(name) for name in distinct))

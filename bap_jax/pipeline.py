@@ -3,11 +3,12 @@
 train_dense ─► prune_and_tune ─► judge
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax import audit, data, lagrangian, metric_rows, pruning, training
 from bap_jax.constraints import DenseReference, unconstrained
@@ -142,6 +143,7 @@ def prune_and_tune(
     steps = data.num_batches(train.size, settings.batch_size)
     trainer = make_trainer(model, variables, reference, prunable, settings, steps)
     order_key, state_key = jax.random.split(jax.random.key(settings.seed))
+    frequency = np.asarray(reference.frequency)  # on the host, where the rows are made
     best = None
     for epoch, state in training.run_epochs(
         trainer,
@@ -150,7 +152,7 @@ def prune_and_tune(
         num_epochs=settings.epochs,
         batch_size=settings.batch_size,
         key=order_key,
-        on_step=lambda *step: log(metric_rows.step_row(*step, reference.frequency, settings)),
+        on_step=lambda *step: log(metric_rows.step_row(*step, frequency, settings)),
         progress=progress,
     ):
         score = audit.score(dense_validation, evaluate(state.variables, validation))
@@ -166,16 +168,21 @@ def _snapshot(epoch, state, score):
 
 
 def judge(
-    model: Model, dense: Variables, tuned: Tuned, parts: data.Parts, settings: Settings
+    model: Model,
+    dense: Variables,
+    tuned: Tuned,
+    parts: data.Parts,
+    settings: Settings,
+    names: Sequence[str] = data.PARTS,
 ) -> dict[str, Any]:
-    """Evaluates both iterates on every part. The only place that reads the test part.
+    """Evaluates both iterates on the parts called `names`. The only place that reads the test part.
 
     Returns:
       The report without what only its caller knows (config, seconds).
     """
     evaluate = training.make_evaluator(model, len(parts.group_names))
     splits = {"selected": {}, "last": {}}
-    for name in data.PARTS:
+    for name in names:
         part = data.on_device(getattr(parts, name))
         dense_means = evaluate(dense, part)
         for which, found in splits.items():

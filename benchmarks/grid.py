@@ -72,9 +72,10 @@ def run_cell(config) -> list[float] | None:
         tuned = pipeline.prune_and_tune(model, dense, parts, settings)
     except training.DivergedError:
         return None
-    splits = pipeline.judge(model, dense, tuned, parts, settings)["last"]["splits"]
+    names = ("train", _PART.value)
+    splits = pipeline.judge(model, dense, tuned, parts, settings, names)["last"]["splits"]
     keys = ("sparse_accuracy", "max_excess_gap")
-    return [100 * splits[part][key] for part in ("train", _PART.value) for key in keys]
+    return [100 * splits[part][key] for part in names for key in keys]
 
 
 def summarize(rows: list[list[float] | None], limit: float) -> str:

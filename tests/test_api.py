@@ -10,9 +10,11 @@ import pytest
 from flax import linen, nnx
 
 import bap_jax
+from bap_jax import api
 from bap_jax.training.settings import PruningSettings, Settings
 
 README = Path(__file__).parents[1] / "README.md"
+TEST = np.arange(0, 200, 3)
 QUICK = Settings(pruning=PruningSettings(sparsity=0.8, epochs=2), finetune_epochs=2)
 
 
@@ -45,7 +47,7 @@ def linen_net():
 def test_nnx_network_comes_back_pruned():
     net = Net(nnx.Rngs(0))
     before = np.array(net.first.kernel[...])
-    result = bap_jax.prune_and_tune(net, *arrays(), settings=QUICK)
+    result = bap_jax.prune_and_tune(net, *arrays(), test_indices=TEST, settings=QUICK)
     assert float((result.pruned.first.kernel[...] == 0).mean()) == pytest.approx(77 / 96)
     assert float((result.pruned.out.kernel[...] == 0).mean()) == 0
     np.testing.assert_array_equal(net.first.kernel[...], before)
@@ -55,7 +57,9 @@ def test_nnx_network_comes_back_pruned():
 
 def test_linen_network_comes_back_pruned():
     net, variables = linen_net()
-    result = bap_jax.prune_and_tune(net, *arrays(), variables=variables, settings=QUICK)
+    result = bap_jax.prune_and_tune(
+        net, *arrays(), test_indices=TEST, variables=variables, settings=QUICK
+    )
     kernels = {name: leaf["kernel"] for name, leaf in result.pruned["params"].items()}
     assert float((kernels["z"] == 0).mean()) == pytest.approx(77 / 96)
     assert float((kernels["a"] == 0).mean()) == 0
@@ -83,6 +87,13 @@ def test_own_test_part_and_overrides():
     assert report["sparsity"]["prunable"] == 0.5
 
 
+@pytest.mark.parametrize("sparsity_first", [True, False])
+def test_overrides_do_not_depend_on_their_order(sparsity_first):
+    pair = [("sparsity", 0.7), ("pruning", PruningSettings(epochs=3))]
+    found = api.override(Settings(), dict(pair if sparsity_first else pair[::-1]))
+    assert found.pruning == PruningSettings(sparsity=0.7, epochs=3)
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -105,6 +116,16 @@ def test_own_test_part_and_overrides():
             "1200 NaN or Inf values, first in sample 0",
         ),
         ({"test_indices": [0, 200]}, r"test indices must lie in \[0, 199\]"),
+        ({"tolerance": None}, "tolerance must be a number ≥ 0.*got None"),
+        ({"batch_size": 64.0}, "batch_size must be an integer ≥ 1; got 64.0"),
+        ({"seed": "a"}, "seed must be an integer ≥ 0; got a"),
+        ({"pruning": {"sparsity": 0.5}}, r"pruning must be a PruningSettings\(...\)"),
+        (
+            {"inputs": np.zeros((200, 7), np.float32)},
+            r"cannot be applied to inputs of shape \(1, 7\)",
+        ),
+        ({"inputs": np.zeros((0, 6), np.float32)}, "inputs must hold at least one sample"),
+        ({"group_names": ["a", None] * 100}, "some samples have no group name"),
         ({"variables": None}, "a Linen module needs its trained variables"),
     ],
 )
@@ -112,7 +133,8 @@ def test_mistakes_are_found_before_training(change, text, monkeypatch):
     monkeypatch.setattr(bap_jax.pipeline, "prune_and_tune", lambda *a, **k: pytest.fail("trained"))
     net, variables = linen_net()
     x, y, groups = arrays()
-    call = {"inputs": x, "labels": y, "group_names": groups, "variables": variables} | change
+    call = {"inputs": x, "labels": y, "group_names": groups, "variables": variables}
+    call = call | {"test_indices": TEST} | change
     with pytest.raises(bap_jax.UserError, match=text):
         bap_jax.prune_and_tune(net, **{"settings": QUICK, **call})
 

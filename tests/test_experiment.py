@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import checkpoint, experiment
+from bap_jax import audit, checkpoint, experiment, models
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.training import METHODS
-from bap_jax.types import UserError
+from bap_jax.types import UserError, Variables
 
 ROOT = Path(__file__).parents[1]
 SPLIT_KEYS = {
@@ -101,9 +103,17 @@ def test_files_of_the_newest_run_lie_on_top(workdir):
 
 
 def test_the_selected_network_is_saved(workdir):
-    report = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
-    digest = json.loads((workdir / "ceag-seed0" / "selected" / "digest.json").read_text())
-    assert len(digest["sha256"]) == 64 and len(report["params_sha256"]) == 64
+    run = workdir / "ceag-seed0"
+    report = json.loads((run / "report.json").read_text())
+    params = models.build("mlp", 10, hidden=(16,)).init(jax.random.key(1), jnp.zeros((1, 64)))[0]
+    masks = {
+        name: {"kernel": np.ones(leaf["kernel"].shape, bool), "bias": None}
+        for name, leaf in params.items()
+    }
+    masks["dense_1"]["kernel"] = None  # the last layer stays dense
+    like = {"variables": Variables(params, {}), "masks": masks}
+    saved = checkpoint.load(run / "selected", like)["variables"].params
+    assert audit.tree_sha256(saved) == report["params_sha256"]
 
 
 def test_same_config_and_seed_give_the_same_hash(workdir, tmp_path):
@@ -215,6 +225,7 @@ def test_command_line(tmp_path):
     [
         ("--config.tolerence=1", "error: unknown config key config.tolerence; known keys: "),
         ("--config.method=dro", "error: unknown method 'dro'; known: nft, el, ceag"),
+        ("--config=nowhere.py", "error: --config=nowhere.py: there is no such file"),
         ("--config.tolerance=much", "could not convert string to float"),
     ],
 )

@@ -36,7 +36,9 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     removed = 100 * some_report["sparsity"]["prunable"]
-    figure.suptitle(f"Accuracy lost beyond the overall loss, {removed:.1f} % of weights removed")
+    figure.suptitle(
+        f"Accuracy lost beyond the overall drop, {removed:.1f} % of prunable weights removed"
+    )
     figure.savefig(path, dpi=110)
 
 

@@ -9,33 +9,44 @@ _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """The selected iterate: a line a group, then overall lines; below them the last iterate.
+    """Two tables, the selected and the last iterate: a line a group, then overall lines.
 
     Excess gaps beyond the tolerance are marked with `!`.
     """
-    tolerance, splits, last = report["tolerance"], report["splits"], report["last"]["splits"]
+    validation = report["splits"]["validation"]
+    fewest = min(group["n"] for group in validation["groups"])
+    lines = [
+        _head(report),
+        "",
+        *_table(f"SELECTED on validation, epoch {report['epoch']}", report, report["tolerance"]),
+        "",
+        *_table(f"LAST, epoch {report['last']['epoch']}", report["last"], report["tolerance"]),
+        "",
+        f"The smallest group has {fewest} validation samples, one of which is "
+        f"{100 / fewest:.1f} points.",
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table(title, iterate, tolerance):
+    splits = iterate["splits"]
     names = [group["name"] for group in splits["test"]["groups"]]
-    width = max(20, *(len(name) for name in names))
+    width = max(16, *(len(name) for name in names)) + 2
     rule = "-" * (width + 31 * len(splits))
 
     def row(label, cells):
         return label.ljust(width) + "".join(cells)
 
-    groups = [
-        row(name, [_group(split["groups"][i], tolerance) for split in splits.values()])
-        for i, name in enumerate(names)
-    ]
-    lines = [
-        _head(report),
-        "",
-        row("group", [f"{_TITLES[part]:>8} dense  sparse  excess " for part in splits]),
-        rule,
-        *groups,
-        rule,
-        *_summary(row, f"epoch {report['epoch']}, selected", splits, tolerance),
-        *_summary(row, f"epoch {report['last']['epoch']}, last", last, tolerance),
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    yield title
+    yield row("group", [f"{_TITLES[part]:>8} dense  sparse  excess " for part in splits])
+    yield rule
+    for i, name in enumerate(names):
+        yield row(name, [_group(split["groups"][i], tolerance) for split in splits.values()])
+    yield rule
+    yield row("accuracy", [_accuracies(split) + f"{'':9}" for split in splits.values()])
+    for label, key in (("max excess gap", "max_excess_gap"), ("disparity", "pairwise_disparity")):
+        limit = tolerance if key == "max_excess_gap" else None
+        yield row(label, [f"{'':22}{_gap(split[key], limit)}" for split in splits.values()])
 
 
 def _head(report):
@@ -45,18 +56,6 @@ def _head(report):
         f"{100 * sparsity['prunable']:.2f} % of the prunable weights removed "
         f"({100 * sparsity['total']:.2f} % of all), tolerance {100 * report['tolerance']:g} points"
     )
-
-
-def _summary(row, title, splits, tolerance):
-    """Accuracy, largest excess gap and disparity of one iterate."""
-    yield row(title, ["" for _ in splits])
-    yield row("  accuracy", [_accuracies(split) + f"{'':9}" for split in splits.values()])
-    for label, key in (
-        ("  max excess gap", "max_excess_gap"),
-        ("  disparity", "pairwise_disparity"),
-    ):
-        limit = tolerance if key == "max_excess_gap" else None
-        yield row(label, [f"{'':22}{_gap(split[key], limit)}" for split in splits.values()])
 
 
 def _group(group, tolerance):

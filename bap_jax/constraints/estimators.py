@@ -56,6 +56,7 @@ def overall_mean(group_values: Array, observed: Array, frequency: Array, kind: s
       UserError: `kind` is unknown.
     """
     if kind not in OVERALL:
-        raise UserError(f"unknown overall_accuracy {kind!r}; known: {', '.join(OVERALL)}.")
+        raise UserError(f"unknown kind of overall mean {kind!r}; known: {', '.join(OVERALL)}.")
     weight = frequency if kind == "population" else jnp.ones_like(frequency)
-    return metrics.weighted_mean(group_values, jnp.where(observed, weight, 0))
+    values = jnp.where(observed, group_values, 0)  # an empty group's may be NaN
+    return metrics.weighted_mean(values, jnp.where(observed, weight, 0))

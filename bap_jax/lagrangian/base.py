@@ -107,14 +107,14 @@ def lagrangian(evaluation: Evaluation, multipliers: Array, overall_term: str = "
 
 def detached_share(multiplier_sum: Array, overall_term: str) -> Array:
     """Which share of the overall part, in [0, 1], gives no gradient at Λ = `multiplier_sum`."""
-    clipped = 1 - 1 / jnp.maximum(multiplier_sum, 1)
-    return {"full": jnp.zeros(()), "detached": jnp.ones(()), "clipped": clipped}[overall_term]
+    clipped = 1 - 1 / multiplier_sum.clip(1)
+    return {"full": 0.0, "detached": 1.0, "clipped": clipped}[overall_term]
 
 
 def group_weights(frequency: Array, multipliers: Array, overall_term: str) -> Array:
     """`(group,)` ω_g, the weight of each group's loss in the gradient (`lagrangian`).
 
-    A negative entry means that this group's loss is being driven up.
+    A negative entry means that this group's loss is being driven up. Numpy arrays stay on the host.
     """
     total = multipliers.sum()
     kept = total * (1 - detached_share(total, overall_term))

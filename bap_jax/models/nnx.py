@@ -39,11 +39,10 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
 def _reseed(state, key):
     """The state with every random key in it replaced, each by another one."""
     leaves, structure = jax.tree.flatten(state)
-    fresh = [
-        jax.random.fold_in(key, i) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-        for i, x in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(structure, fresh)
+    for i, leaf in enumerate(leaves):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaves[i] = jax.random.split(jax.random.fold_in(key, i), leaf.shape)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _split(module, train):

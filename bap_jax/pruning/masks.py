@@ -44,7 +44,7 @@ def magnitude_mask(weight: Array, mask: Array, pruned: Array | int) -> Array:
     index are kept.
 
     Args:
-      weight: any shape, any float type.
+      weight: any shape, any float type; compared in float32.
       mask: same shape, bool, the present mask.
       pruned: how many weights the new mask removes in all; may be traced.
 

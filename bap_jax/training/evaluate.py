@@ -52,7 +52,7 @@ Evaluator = Callable[[Variables, Dataset], PartMeans]
 
 
 def make_evaluator(model: Model, num_groups: int, batch_size: int = 512) -> Evaluator:
-    """A function `(Variables, Dataset) -> PartMeans`, compiled once for each part's batch shape.
+    """A function `(Variables, Dataset) -> PartMeans`, compiled once for each shape of a part.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
     """

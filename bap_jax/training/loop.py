@@ -1,11 +1,11 @@
 """The host's side of training: epochs, steps, and numbers fetched one step late."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax.data.batches import epoch_indices
 from bap_jax.training.state import StepMetrics, TrainState
@@ -79,11 +79,12 @@ def run_epochs(
 
 
 def _check_finite(step, epoch, metrics):
-    for quantity in ("loss", "lagrangian"):
-        value = float(getattr(metrics, quantity))
-        if not math.isfinite(value):
+    for quantity in ("loss", "lagrangian", "multipliers"):
+        value = np.asarray(getattr(metrics, quantity))
+        if not np.isfinite(value).all():
+            bad = value[~np.isfinite(value)].flat[0]
             raise DivergedError(
-                f"{quantity} is {value} at step {step} (epoch {epoch}). Lower "
-                "optimizer.learning_rate or dual.learning_rate, or set "
-                "constraint.overall_term to 'detached'."
+                f"{quantity} is {bad} at step {step} (epoch {epoch}). Lower "
+                "optimizer.learning_rate or dual.learning_rate; constraint.overall_term='full' is "
+                "a known cause."
             )

@@ -1,5 +1,7 @@
 """Optax optimisers from settings."""
 
+import math
+
 import optax
 
 from bap_jax.lagrangian import dampened_momentum
@@ -11,8 +13,11 @@ def step_schedule(
     settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
     """Learning rate by step: × `decay` from epoch ⌊milestone · num_epochs⌋ on."""
-    epochs = [int(milestone * num_epochs) for milestone in settings.milestones]
-    boundaries = {epoch * steps_per_epoch: settings.decay for epoch in epochs}
+    boundaries: dict[int, float] = {}
+    for milestone in settings.milestones:
+        # .29 · 100 is 28.999…; milestones that meet in one epoch multiply.
+        step = math.floor(milestone * num_epochs + 1e-9) * steps_per_epoch
+        boundaries[step] = boundaries.get(step, 1.0) * settings.decay
     return optax.piecewise_constant_schedule(settings.learning_rate, boundaries)
 
 

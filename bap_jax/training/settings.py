@@ -6,6 +6,7 @@ Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, div
 
 import dataclasses
 import math
+import numbers
 
 from bap_jax.constraints.estimators import OVERALL
 from bap_jax.lagrangian import OVERALL_TERMS
@@ -121,11 +122,15 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     """Raises:
     UserError: a value that no run can have; the message says what was expected.
     """
+    for section in ("optimizer", "pruning", "dual", "constraint"):
+        expected = type(getattr(Settings, section))
+        if not isinstance(getattr(settings, section), expected):
+            raise UserError(f"{section} must be a {expected.__name__}(...).")
     pruning, constraint = settings.pruning, settings.constraint
     _one_of("method", settings.method, known_methods)
     _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
     _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
-    if not 0 <= pruning.sparsity < 1:
+    if not (_is_number(pruning.sparsity) and 0 <= pruning.sparsity < 1):
         raise UserError(
             "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
             f"got {pruning.sparsity}. For 95 % write 0.95."
@@ -137,9 +142,10 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
         ("dual.weight_limit", settings.dual.weight_limit),
         ("constraint.el_bound", constraint.el_bound),
     ):
-        if not value > 0:
+        if not (_is_number(value) and value > 0):
             raise UserError(f"{name} must be a number > 0; got {value}.")
     check_optimizer(settings.optimizer)
+    check_integer("seed", settings.seed, 0)
     check_integer("batch_size", settings.batch_size, 1)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)
     check_integer("pruning.epochs", pruning.epochs, 0)
@@ -165,7 +171,7 @@ def check_number(name: str, value: float, note: str = "") -> None:
     """Raises:
     UserError: `value` is negative or not finite.
     """
-    if not (math.isfinite(value) and value >= 0):
+    if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise UserError(f"{name} must be a number ≥ 0{note}; got {value}.")
 
 
@@ -173,8 +179,12 @@ def check_integer(name: str, value: int, least: int) -> None:
     """Raises:
     UserError: `value` is no whole number, or less than `least`.
     """
-    if not (math.isfinite(value) and value == int(value) and value >= least):
+    if not (isinstance(value, numbers.Integral) and _is_number(value) and value >= least):
         raise UserError(f"{name} must be an integer ≥ {least}; got {value}.")
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _one_of(name, value, known):

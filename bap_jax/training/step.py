@@ -24,7 +24,7 @@ class Trainer(NamedTuple):
     """Attributes:
     init: `(Variables, key) -> TrainState`.
     step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; an
-        index of −1 is padding. Pure; jit, vmap and scan it as you like.
+        negative index −1 − i is sample i with weight 0. Pure; jit, vmap and scan it as you like.
     """
 
     init: Callable[[Variables, Array], TrainState]

@@ -35,7 +35,10 @@ def test_every_sample_once_and_the_padding_last(size, batch, shuffled):
     assert found.dtype == jnp.int32
     order = np.asarray(found).ravel()
     np.testing.assert_array_equal(np.sort(order[:size]), np.arange(size))
-    np.testing.assert_array_equal(order[size:], -1)
+    filling = order[size:]
+    assert (filling < 0).all() and ((-1 - filling) < size).all()
+    if filling.size <= size:
+        assert len(set(filling)) == filling.size  # other samples each, not one over and over
     if not shuffled:
         np.testing.assert_array_equal(order[:size], np.arange(size))
 
@@ -48,6 +51,13 @@ def test_weights_of_an_epoch_sum_to_its_samples(size, batch):
         np.testing.assert_array_equal(weight, indices >= 0)
         seen.extend(np.asarray(found.labels)[np.asarray(weight) == 1])
     assert sorted(seen) == list(range(size))
+
+
+def test_filling_is_real_samples_without_weight():
+    samples = dataset(6)
+    batch, weight = data.gather(samples, jnp.array([2, -1, -6]))
+    np.testing.assert_array_equal(batch.labels, [2, 0, 5])
+    np.testing.assert_array_equal(weight, [1, 0, 0])
 
 
 def test_gather_takes_rows_of_every_array():

@@ -188,8 +188,9 @@ def test_an_embedding_added_to_the_inputs_is_no_kernel():
     assert order_of(function) == ["z", "a"]
 
 
-def test_two_leaves_in_one_kernel_stand_for_the_larger():
-    assert order_of(lambda p, x: x @ (p["z"] * p["m"][None]) @ p["a"]) == ["z", "a"]
+def test_leaves_that_make_up_one_kernel_are_all_used():
+    """The scale `m` is one-dimensional, which `pruning.prunable_leaves` never chooses."""
+    assert order_of(lambda p, x: x @ (p["z"] * p["m"][None]) @ p["a"]) == ["m", "z", "a"]
 
 
 def test_uses_inside_a_branch_and_a_loop():
@@ -201,6 +202,21 @@ def test_uses_inside_a_branch_and_a_loop():
         return jax.lax.fori_loop(0, 3, lambda i, x: x @ p["z"], x) @ p["a"]
 
     assert order_of(branch) == order_of(loop) == ["z", "a"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "count"), [(nn.SimpleCell, 2), (nn.GRUCell, 6), (nn.OptimizedLSTMCell, 8)]
+)
+def test_recurrent_kernels_are_found(cell, count):
+    """Their carry starts as a constant and depends on the inputs only from the second step on."""
+
+    class Recurrent(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3, name="a_head")(nn.RNN(cell(4))(x)[:, -1])
+
+    found = order_of_linen(Recurrent(), jnp.ones((2, 5, 3)))
+    assert len(found) == count + 1 and found[-1] == "a_head/kernel"
 
 
 def test_convolutions_are_told_from_products_by_their_use():

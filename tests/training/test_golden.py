@@ -90,6 +90,13 @@ def test_toy_problem(name):
         np.testing.assert_allclose(value, golden[key], rtol=0, atol=TOLERANCE, err_msg=key)
 
 
+def test_milestones_that_meet_multiply_and_rounding_loses_no_epoch():
+    schedule = optimizers.step_schedule(OptimizerSettings(1.0), 3, 10)  # epochs 1, 2 and 2
+    np.testing.assert_allclose([schedule(t) for t in (0, 10, 20)], [1, 0.1, 0.001], rtol=1e-5)
+    late = optimizers.step_schedule(OptimizerSettings(1.0, milestones=(0.29,)), 100, 1)
+    np.testing.assert_allclose([late(28), late(29)], [1, 0.1], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "epochs", [int(key[5:]) for key in golden_files.ARRAYS if key.startswith("d/lr/")]
 )

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import data, pipeline, training
+from bap_jax import data, metric_rows, pipeline, training
 from bap_jax.training.settings import (
+    ConstraintSettings,
     DualSettings,
     OptimizerSettings,
     PruningSettings,
@@ -68,6 +69,17 @@ def test_metrics_come_for_every_step_in_order(digits_parts, small_dense):
     assert epochs[1]["sparsity"] < epochs[2]["sparsity"] == epochs[4]["sparsity"]
     assert epochs[4]["sparsity"] == pytest.approx(0.9, abs=1e-3)
     assert all(row["min_group_weight"] > 0 for row in steps)
+
+
+def test_rows_are_made_without_the_device():
+    """A row must not wait for the step that was dispatched behind it."""
+    row = (np.float32(0.5), np.float32(0.9), np.float32(0.6), np.ones(3, np.float32))
+    metrics = training.StepMetrics(*row, np.full(3, np.nan), np.zeros(3))
+    with jax.transfer_guard("disallow"):
+        for term in ("full", "detached", "clipped"):
+            settings = dataclasses.replace(SHORT, constraint=ConstraintSettings(overall_term=term))
+            found = metric_rows.step_row(0, 0, metrics, np.full(3, 1 / 3, np.float32), settings)
+            assert isinstance(found["min_group_weight"], float)
 
 
 def test_a_run_repeats_itself_and_depends_on_its_seed(digits_parts, small_dense):

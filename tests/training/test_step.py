@@ -6,10 +6,19 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen
 
-from bap_jax import data, pipeline, training
+from bap_jax import data, lagrangian, models, pipeline, pruning, training
+from bap_jax.constraints import (
+    DenseReference,
+    Observations,
+    excess_accuracy_gap,
+    unconstrained,
+)
 from bap_jax.training.settings import PruningSettings, Settings
+from bap_jax.types import Dataset
 
 BATCH = 64
 
@@ -132,6 +141,44 @@ def test_pruned_weights_are_zero_after_every_step(run):
 
 def test_padding_changes_nothing(run):
     trainer, train, state = run
-    padded = jnp.full((BATCH,), -1).at[: BATCH // 2].set(jnp.arange(BATCH // 2))
+    padded = (-1 - jnp.arange(BATCH)).at[: BATCH // 2].set(jnp.arange(BATCH // 2))
     short = jnp.arange(BATCH // 2)
     close(trainer.step(state, train, padded, 5), trainer.step(state, train, short, 5))
+
+
+def test_a_ragged_batch_keeps_running_statistics_those_of_the_data():
+    """A batch far larger than the data, and an outlier as the first sample."""
+
+    class Normed(linen.Module):
+        @linen.compact
+        def __call__(self, x, train):
+            return linen.Dense(2)(linen.BatchNorm(use_running_average=not train, momentum=0.0)(x))
+
+    inputs = jax.random.normal(jax.random.key(0), (40, 3)).at[0].set(100.0)
+    ids = jnp.zeros((40, 1), jnp.int32)
+    train = Dataset(inputs, jnp.zeros(40, jnp.int32), ids)
+    model = models.from_linen(Normed())
+    variables = model.init(jax.random.key(1), inputs)
+    scheme = lagrangian.dual_primal(optax.sgd(0.0), optax.sgd(0.0))
+    trainer = training.make_trainer(model, scheme, unconstrained(), pruning.no_pruning())
+    state = trainer.init(variables, jax.random.key(2))
+    (indices,) = data.epoch_indices(jax.random.key(3), 40, 160)
+    after, _ = trainer.step(state, train, indices, 0)
+    found = after.model_state["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(found, inputs.mean(0), rtol=1e-4)
+
+
+def test_a_group_without_training_samples_spoils_nothing():
+    reference = DenseReference(
+        jnp.array([0.9, jnp.nan]),
+        jnp.array(0.9),
+        jnp.array([0.3, jnp.nan]),
+        jnp.array(0.3),
+        jnp.array([1.0, 0.0]),
+    )
+    constraint = excess_accuracy_gap(reference, 0.01, buffer_size=2)
+    seen = Observations(jnp.array([0.5, 0.7]), jnp.ones(2), jnp.zeros((2, 1), int), jnp.ones(2))
+    values, _ = constraint.evaluate(constraint.init(), seen)
+    np.testing.assert_allclose(values.violation[0], -0.01, atol=1e-6)
+    value = lagrangian.lagrangian(lagrangian.Evaluation(jnp.array(0.6), values), jnp.ones(2))
+    assert np.isfinite(value)
