@@ -15,10 +15,12 @@ _DEFAULTS = Settings()
 
 
 class Result(NamedTuple):
-    """Attributes:
-    report: what `report.json` holds, less config and times.
-    pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
-    tuned: selected and last iterate with their masks.
+    """What a run from Python gives back.
+
+    Attributes:
+      report: what `report.json` holds, less config and times.
+      pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
+      tuned: selected and last iterate with their masks.
     """
 
     report: dict[str, Any]

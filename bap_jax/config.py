@@ -54,8 +54,10 @@ def default_config() -> ConfigDict:
 
 
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
-    """Raises:
-    UserError: `config` has a key that `known` lacks, or lacks one; the message lists the known.
+    """Compares the keys of a config with those there are, at every level.
+
+    Raises:
+      UserError: `config` has a key that `known` lacks, or lacks one; the message lists the known.
     """
     where = f"config.{prefix}" if prefix else "config."
     for key in config:

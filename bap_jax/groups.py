@@ -15,9 +15,11 @@ from bap_jax.types import Array, UserError
 
 
 class Grouping(NamedTuple):
-    """Attributes:
-    ids: `(sample, attribute)` int32 group ids.
-    names: one name a group; its length is the number of groups.
+    """Which group each sample belongs to.
+
+    Attributes:
+      ids: `(sample, attribute)` int32 group ids.
+      names: one name a group; its length is the number of groups.
     """
 
     ids: np.ndarray

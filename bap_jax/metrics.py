@@ -15,9 +15,11 @@ from bap_jax.types import Array
 
 
 class GroupSums(NamedTuple):
-    """Attributes:
-    total: `(group,)` weighted sum of the values of each group.
-    count: `(group,)` sum of the weights of each group.
+    """Sums and counts, to be divided once.
+
+    Attributes:
+      total: `(group,)` weighted sum of the values of each group.
+      count: `(group,)` sum of the weights of each group.
     """
 
     total: Array

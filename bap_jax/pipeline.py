@@ -38,9 +38,11 @@ class Iterate(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """Attributes:
-    selected: the iterate chosen on the validation part.
-    last: the iterate after the last epoch.
+    """The two iterates that are reported.
+
+    Attributes:
+      selected: the iterate chosen on the validation part.
+      last: the iterate after the last epoch.
     """
 
     selected: Iterate

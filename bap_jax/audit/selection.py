@@ -24,8 +24,10 @@ class Score(NamedTuple):
 
 
 def score(dense: PartMeans, sparse: PartMeans) -> Score:
-    """Args:
-    dense, sparse: means on the validation part.
+    """How an iterate does on the validation part.
+
+    Args:
+      dense, sparse: means on the validation part.
     """
     return Score(sparse.accuracy, float(accuracy_gaps(dense, sparse).excess_gap.max()))
 

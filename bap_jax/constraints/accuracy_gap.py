@@ -25,7 +25,9 @@ def excess_accuracy_gap(
     buffer_size: int = 40,
     overall_accuracy: str = "population",
 ) -> Constraint:
-    """Args:
+    """The constraint ψ_g ≤ ε for every group.
+
+    Args:
       reference: the dense model on the training part; its arrays give the number of groups.
       tolerance: ε ≥ 0, a fraction.
       buffer_size: k, samples of each group that its accuracy is estimated from; 0 takes the batch.

@@ -50,12 +50,14 @@ class ConstraintValues(NamedTuple):
 
 
 class Constraint(NamedTuple):
-    """Attributes:
-    size: number of constraints.
-    equality: whether values must be 0 rather than at most 0; multipliers then take either sign.
-    bound: largest |λ| that the multipliers may take.
-    init: `() -> state`.
-    evaluate: `(state, Observations) -> (ConstraintValues, state)`.
+    """A set of constraints as two pure functions.
+
+    Attributes:
+      size: number of constraints.
+      equality: whether values must be 0 rather than at most 0; multipliers then take either sign.
+      bound: largest |λ| that the multipliers may take.
+      init: `() -> state`.
+      evaluate: `(state, Observations) -> (ConstraintValues, state)`.
     """
 
     size: int

@@ -23,7 +23,9 @@ def equalized_loss(
     overall_loss: str = "population",
     bound: Array | float = math.inf,
 ) -> Constraint:
-    """Args:
+    """The constraint ℓ_g = ℓ for every group.
+
+    Args:
       reference: only its group frequencies are used.
       absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
       buffer_size: 0, or how many of a group's last losses the multipliers see.

@@ -15,9 +15,11 @@ OVERALL = ("population", "group_mean")
 
 
 class Estimator(NamedTuple):
-    """Attributes:
-    init: `() -> state`.
-    update: `(state, values (batch,), Observations) -> (Estimate, state)`.
+    """Estimates group means from a stream of batches.
+
+    Attributes:
+      init: `() -> state`.
+      update: `(state, values (batch,), Observations) -> (Estimate, state)`.
     """
 
     init: Callable[[], PyTree]

@@ -14,10 +14,12 @@ from bap_jax.types import Array, UserError
 
 
 class ReplayBuffer(NamedTuple):
-    """Attributes:
-    values: `(group, memory)` ring of the newest values of each group.
-    total: `(group,)` float32 sum of each row.
-    seen: `(group,)` int32 number of values ever pushed.
+    """The newest values of every group.
+
+    Attributes:
+      values: `(group, memory)` ring of the newest values of each group.
+      total: `(group,)` float32 sum of each row.
+      seen: `(group,)` int32 number of values ever pushed.
     """
 
     values: Array
@@ -26,9 +28,11 @@ class ReplayBuffer(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Attributes:
-    mean: `(group,)` estimated mean of each group; 0 where not observed.
-    observed: `(group,)` bool, the groups for which there is an estimate.
+    """Means of groups, as far as they are known.
+
+    Attributes:
+      mean: `(group,)` estimated mean of each group; 0 where not observed.
+      observed: `(group,)` bool, the groups for which there is an estimate.
     """
 
     mean: Array

@@ -10,7 +10,9 @@ from bap_jax.types import Dataset, UserError
 
 
 def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:
-    """Args:
+    """Finds mistakes in arrays.
+
+    Args:
       data: arrays of one part, or of all of them.
       num_classes: labels must lie in `[0, num_classes)`.
       group_names: group ids must lie in `[0, len(group_names))`.
@@ -41,6 +43,8 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
 
 
 def _check_finite(inputs):
+    if not (jnp.issubdtype(inputs.dtype, jnp.number) or inputs.dtype == bool):
+        raise UserError(f"inputs must be numbers; got an array of {inputs.dtype}.")
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         return
     bad = ~np.isfinite(inputs.astype(np.float32))
@@ -62,8 +66,10 @@ def _check_range(what, values, size, of_what):
 
 
 def check_groups_present(part: str, data: Dataset, group_names: Sequence[str]) -> None:
-    """Raises:
-    UserError: a group has no sample in this part; all such groups are named.
+    """Finds groups of which a part has no sample.
+
+    Raises:
+      UserError: a group has no sample in this part; all such groups are named.
     """
     counts = group_counts(data.group_ids, len(group_names))
     missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]

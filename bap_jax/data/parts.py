@@ -16,10 +16,12 @@ PARTS = ("train", "validation", "test")
 
 
 class Parts(NamedTuple):
-    """Attributes:
-    train, validation, test: disjoint parts.
-    num_classes: labels lie in `[0, num_classes)`.
-    group_names: one name a group.
+    """The three parts of a data set, checked.
+
+    Attributes:
+      train, validation, test: disjoint parts.
+      num_classes: labels lie in `[0, num_classes)`.
+      group_names: one name a group.
     """
 
     train: Dataset
@@ -113,7 +115,9 @@ def _draw_by_group(group_ids, fraction, seed):
     rng = np.random.default_rng(seed)
     _, stratum = np.unique(group_ids, axis=0, return_inverse=True)
     drawn = np.zeros(len(group_ids), bool)
-    for members in (np.flatnonzero(stratum.ravel() == s) for s in range(stratum.max() + 1)):
+    order = np.argsort(stratum.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(stratum.ravel()))[:-1]
+    for members in np.split(order, ends):
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         drawn[rng.permutation(members)[:count]] = True
     return drawn

@@ -8,11 +8,13 @@ from bap_jax.types import Array, Dataset
 
 
 class Source(NamedTuple):
-    """Attributes:
-    inputs: `(sample, ...)`.
-    labels: `(sample,)` int32 class ids.
-    num_classes: number of classes.
-    attributes: every way in which this data set can be grouped, by name.
+    """A whole data set with all its groupings.
+
+    Attributes:
+      inputs: `(sample, ...)`.
+      labels: `(sample,)` int32 class ids.
+      num_classes: number of classes.
+      attributes: every way in which this data set can be grouped, by name.
     """
 
     inputs: Array

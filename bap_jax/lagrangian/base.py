@@ -41,10 +41,12 @@ Problem = Callable[[Params], Evaluation]
 
 
 class LagrangianState(NamedTuple):
-    """Attributes:
-    multipliers: `(constraint,)` λ.
-    dual_state: optax state of the multipliers' optimiser.
-    primal_state: optax state of the weights' optimiser.
+    """Multipliers and the states of both optimisers.
+
+    Attributes:
+      multipliers: `(constraint,)` λ.
+      dual_state: optax state of the multipliers' optimiser.
+      primal_state: optax state of the weights' optimiser.
     """
 
     multipliers: Array
@@ -53,9 +55,11 @@ class LagrangianState(NamedTuple):
 
 
 class SchemeInfo(NamedTuple):
-    """Attributes:
-    evaluation: the problem where the weights' gradient was taken.
-    lagrangian: `()` value of the Lagrangian there, with the multipliers the weights saw.
+    """What an update saw.
+
+    Attributes:
+      evaluation: the problem where the weights' gradient was taken.
+      lagrangian: `()` value of the Lagrangian there, with the multipliers the weights saw.
     """
 
     evaluation: Evaluation
@@ -63,9 +67,11 @@ class SchemeInfo(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """Attributes:
-    init: `(params, num_constraints) -> LagrangianState`, multipliers at 0.
-    update: `(problem, params, state) -> (params, state, SchemeInfo)`.
+    """How weights and multipliers take turns, as two pure functions.
+
+    Attributes:
+      init: `(params, num_constraints) -> LagrangianState`, multipliers at 0.
+      update: `(problem, params, state) -> (params, state, SchemeInfo)`.
     """
 
     init: Callable[[Params, int], LagrangianState]
@@ -73,8 +79,10 @@ class Scheme(NamedTuple):
 
 
 def check_overall_term(overall_term: str) -> None:
-    """Raises:
-    UserError: `overall_term` is unknown; the message lists the known ones.
+    """Finds an unknown name.
+
+    Raises:
+      UserError: `overall_term` is unknown; the message lists the known ones.
     """
     if overall_term not in OVERALL_TERMS:
         known = ", ".join(OVERALL_TERMS)

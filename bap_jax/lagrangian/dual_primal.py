@@ -32,7 +32,9 @@ def dual_primal(
     multiplier_bound: Array | float = math.inf,
     weight_limit: Array | float = math.inf,
 ) -> Scheme:
-    """Args:
+    """Multipliers first, then weights, from one forward and one backward pass.
+
+    Args:
       primal_optimizer: moves the weights.
       dual_optimizer: moves the multipliers, usually `optax.sgd(η_λ)`.
       equality: whether the constraints are equalities.

@@ -11,7 +11,9 @@ from bap_jax.types import UserError, Variables
 
 
 def adapt(network: Any, variables: Any = None) -> tuple[Model, Variables]:
-    """Args:
+    """Wraps what a user brings.
+
+    Args:
       network: a trained `nnx.Module`, a `linen.Module`, or a `Model`.
       variables: for a Linen module the dict that `module.init` returns, for a `Model` its
         `Variables`; an NNX module holds its own.

@@ -7,12 +7,14 @@ from bap_jax.types import Array, Variables
 
 
 class Model(NamedTuple):
-    """Attributes:
-    init: `(key, inputs) -> Variables`.
-    apply: `(Variables, inputs (batch, ...), train, key) -> (logits (batch, class), state)`.
-        `train` is a Python bool; `key` seeds dropout and the like and may be None when `train` is
-        False; `state` is the new `Variables.state`.
-    export: `Variables -> ` the network in the form that its user knows (a module, a dict).
+    """A network as pure functions.
+
+    Attributes:
+      init: `(key, inputs) -> Variables`.
+      apply: `(Variables, inputs (batch, ...), train, key) -> (logits (batch, class), state)`.
+          `train` is a Python bool; `key` seeds dropout and the like and may be None when `train` is
+          False; `state` is the new `Variables.state`.
+      export: `Variables -> ` the network in the form that its user knows (a module, a dict).
     """
 
     init: Callable[[Array, Array], Variables]

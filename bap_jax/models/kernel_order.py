@@ -18,9 +18,11 @@ _MIXED = frozenset({-1})  # depends on the inputs
 
 
 class KernelUse(NamedTuple):
-    """Attributes:
-    leaf: index into `jax.tree.leaves(params)`.
-    convolution: whether a convolution uses it, else a matrix product.
+    """A parameter that multiplies activations.
+
+    Attributes:
+      leaf: index into `jax.tree.leaves(params)`.
+      convolution: whether a convolution uses it, else a matrix product.
     """
 
     leaf: int

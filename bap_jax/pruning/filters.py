@@ -15,9 +15,11 @@ def leaf_paths(params: PyTree) -> list[str]:
 
 
 class Kernel(NamedTuple):
-    """Attributes:
-    path: of the leaf.
-    convolution: whether a convolution uses it, else a matrix product.
+    """A parameter that multiplies activations.
+
+    Attributes:
+      path: of the leaf.
+      convolution: whether a convolution uses it, else a matrix product.
     """
 
     path: str
@@ -40,7 +42,9 @@ PRESETS = {"all_but_first_and_last": all_but_first_and_last, "kernels": all_kern
 
 
 def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> PyTree:
-    """Args:
+    """Which leaves may be pruned, by a preset or by their paths.
+
+    Args:
       choice: a key of `PRESETS`, or paths joined by commas.
       params: the parameters.
       kernels: leaves that multiply activations, in the order in which the network uses them; those

@@ -16,10 +16,12 @@ from bap_jax.types import Array, Params, PyTree, UserError
 
 
 class Pruner(NamedTuple):
-    """Attributes:
-    init: `params -> masks`, everything kept.
-    update: `(masks, params, epoch) -> masks`, to be called once at the start of each epoch.
-    last_epoch: the last epoch that changes a mask; `-1` where none does.
+    """Pure functions that make and change masks.
+
+    Attributes:
+      init: `params -> masks`, everything kept.
+      update: `(masks, params, epoch) -> masks`, to be called once at the start of each epoch.
+      last_epoch: the last epoch that changes a mask; `-1` where none does.
     """
 
     init: Callable[[Params], PyTree]
@@ -39,7 +41,9 @@ def no_pruning() -> Pruner:
 def gradual_magnitude(
     params: Params, prunable: PyTree, schedule: schedules.GradualSchedule
 ) -> Pruner:
-    """Args:
+    """Layer-wise magnitude pruning on a schedule.
+
+    Args:
       params: only shapes are read.
       prunable: a bool for each leaf.
       schedule: sparsity by epoch; the same in every layer.

@@ -15,11 +15,13 @@ from bap_jax.types import UserError
 
 
 class GradualSchedule(NamedTuple):
-    """Attributes:
-    final: s_f, sparsity from epoch T on, in [0, 1).
-    last_epoch: T, the last epoch that prunes; 0 prunes once, before training.
-    initial: s_0.
-    frequency: prune every so many epochs, and at T whatever it divides.
+    """A cubic rise of sparsity over epochs.
+
+    Attributes:
+      final: s_f, sparsity from epoch T on, in [0, 1).
+      last_epoch: T, the last epoch that prunes; 0 prunes once, before training.
+      initial: s_0.
+      frequency: prune every so many epochs, and at T whatever it divides.
     """
 
     final: float
@@ -29,8 +31,10 @@ class GradualSchedule(NamedTuple):
 
 
 def check_schedule(schedule: GradualSchedule) -> None:
-    """Raises:
-    UserError: a sparsity outside [0, 1), a negative epoch, or a frequency below 1.
+    """Finds a schedule that cannot be followed.
+
+    Raises:
+      UserError: a sparsity outside [0, 1), a negative epoch, or a frequency below 1.
     """
     for name in ("final", "initial"):
         sparsity = getattr(schedule, name)

@@ -9,9 +9,11 @@ from bap_jax.types import Params, PyTree
 
 
 class Sparsity(NamedTuple):
-    """Attributes:
-    prunable: fraction of weights removed, over the leaves that may be pruned.
-    total: the same over all parameters.
+    """How much of a network is gone.
+
+    Attributes:
+      prunable: fraction of weights removed, over the leaves that may be pruned.
+      total: the same over all parameters.
     """
 
     prunable: float

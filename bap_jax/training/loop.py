@@ -18,9 +18,11 @@ class DivergedError(FloatingPointError):
 
 
 class EpochEnd(NamedTuple):
-    """Attributes:
-    epoch: which epoch ended.
-    state: after it. Its buffers are reused by the next epoch: copy what is to be kept.
+    """What `run_epochs` yields.
+
+    Attributes:
+      epoch: which epoch ended.
+      state: after it. Its buffers are reused by the next epoch: copy what is to be kept.
     """
 
     epoch: int

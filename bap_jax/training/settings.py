@@ -119,8 +119,10 @@ class Settings:
 
 
 def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
-    """Raises:
-    UserError: a value that no run can have; the message says what was expected.
+    """Finds a value that no run can have.
+
+    Raises:
+      UserError: a value that no run can have; the message says what was expected.
     """
     for section in ("optimizer", "pruning", "dual", "constraint"):
         expected = type(getattr(Settings, section))
@@ -155,8 +157,10 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
 
 
 def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") -> None:
-    """Raises:
-    UserError: a negative rate, or a milestone that is no fraction of the epochs.
+    """Finds an optimiser that no run can have.
+
+    Raises:
+      UserError: a negative rate, or a milestone that is no fraction of the epochs.
     """
     for name in ("learning_rate", "momentum", "decay", "weight_decay"):
         check_number(f"{prefix}{name}", getattr(optimizer, name))
@@ -168,16 +172,20 @@ def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") ->
 
 
 def check_number(name: str, value: float, note: str = "") -> None:
-    """Raises:
-    UserError: `value` is negative or not finite.
+    """Finds what is no number ≥ 0.
+
+    Raises:
+      UserError: `value` is negative or not finite.
     """
     if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise UserError(f"{name} must be a number ≥ 0{note}; got {value}.")
 
 
 def check_integer(name: str, value: int, least: int) -> None:
-    """Raises:
-    UserError: `value` is no whole number, or less than `least`.
+    """Finds what is no whole number ≥ `least`.
+
+    Raises:
+      UserError: `value` is no whole number, or less than `least`.
     """
     if not (isinstance(value, numbers.Integral) and _is_number(value) and value >= least):
         raise UserError(f"{name} must be an integer ≥ {least}; got {value}.")

@@ -7,15 +7,17 @@ from bap_jax.types import Array, ModelState, Params, PyTree, Variables
 
 
 class TrainState(NamedTuple):
-    """Attributes:
-    params: weights; those that `masks` remove are exactly 0.
-    model_state: arrays moved by the forward pass.
-    masks: bool for each weight of a prunable leaf, None for other leaves.
-    lagrangian: multipliers and optimiser states.
-    constraint: the constraint's state (replay buffer).
-    step: `()` int32 steps done.
-    epoch: `()` int32 epoch of the last step; −1 before the first.
-    key: seeds what is random in the forward pass.
+    """A training run between two steps.
+
+    Attributes:
+      params: weights; those that `masks` remove are exactly 0.
+      model_state: arrays moved by the forward pass.
+      masks: bool for each weight of a prunable leaf, None for other leaves.
+      lagrangian: multipliers and optimiser states.
+      constraint: the constraint's state (replay buffer).
+      step: `()` int32 steps done.
+      epoch: `()` int32 epoch of the last step; −1 before the first.
+      key: seeds what is random in the forward pass.
     """
 
     params: Params

@@ -21,10 +21,12 @@ from bap_jax.types import Array, Dataset, Variables
 
 
 class Trainer(NamedTuple):
-    """Attributes:
-    init: `(Variables, key) -> TrainState`.
-    step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; an
-        negative index −1 − i is sample i with weight 0. Pure; jit, vmap and scan it as you like.
+    """A training run's two pure functions.
+
+    Attributes:
+      init: `(Variables, key) -> TrainState`.
+      step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; an
+          negative index −1 − i is sample i with weight 0. Pure; jit, vmap and scan it as you like.
     """
 
     init: Callable[[Variables, Array], TrainState]

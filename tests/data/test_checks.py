@@ -45,6 +45,11 @@ def test_ids_need_an_attribute_axis(shape):
         check(good()._replace(group_ids=np.zeros(shape, np.int32)))
 
 
+def test_inputs_are_numbers():
+    with pytest.raises(UserError, match="inputs must be numbers; got an array of <U"):
+        check(good()._replace(inputs=np.full((6, 4), "a")))
+
+
 def test_group_ids_are_integers():
     with pytest.raises(UserError, match=r"group_ids must be integers.*got float64 of shape \(6, 1"):
         check(good()._replace(group_ids=np.zeros((6, 1))))
