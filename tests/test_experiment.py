@@ -16,6 +16,7 @@ from bap_jax.training import METHODS
 from bap_jax.types import UserError, Variables
 
 ROOT = Path(__file__).parents[1]
+DIGITS = f"--config={ROOT / 'experiments' / 'digits.py'}"
 SPLIT_KEYS = {
     "n",
     "dense_accuracy",
@@ -206,7 +207,7 @@ def test_unknown_keys_in_a_config_file_are_errors():
 
 def test_unknown_flags_are_errors():
     with pytest.raises(UserError, match="config.tolerence; known keys: .*config.tolerance"):
-        check_flags(["--config=x.py", "--config.tolerence=1"])
+        check_flags([DIGITS, "--config.tolerence=1"])
     with pytest.raises(UserError, match="config.seed.x; known keys: none below it"):
         check_flags(["--config.seed.x", "1"])
     check_flags(["--config.dual.learning_rate=1", "--workdir=w", "config.nonsense"])
