@@ -56,10 +56,9 @@ def make_trainer(
     first = pruner.last_epoch if constrained_from is None else constrained_from
 
     def init(variables, key):
-        masks = pruner.init(variables.params)
         return TrainState(
             *variables,
-            masks=masks,
+            masks=pruner.init(variables.params),
             lagrangian=scheme.init(variables.params, constraint.size),
             constraint=constraint.init(),
             step=jnp.int32(0),
@@ -76,12 +75,7 @@ def make_trainer(
         def problem(params):
             variables = Variables(apply_masks(params, masks), state.model_state)
             logits, model_state = model.apply(variables, batch.inputs, train=True, key=key)
-            observations = Observations(
-                metrics.cross_entropy(logits, batch.labels, label_smoothing),
-                metrics.correctness(logits, batch.labels),
-                batch.group_ids,
-                weight,
-            )
+            observations = _observe(logits, batch, weight, label_smoothing)
             values, memory = _constrain(constraint, state.constraint, observations, epoch >= first)
             loss = metrics.weighted_mean(observations.loss, weight)
             accuracy = metrics.weighted_mean(observations.correct, weight)
@@ -89,15 +83,14 @@ def make_trainer(
 
         params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
         model_state, memory, _ = info.evaluation.aux
-        new_state = TrainState(
-            apply_masks(params, masks),
-            model_state,
-            masks,
-            lagrangian,
-            memory,
-            state.step + 1,
-            epoch,
-            state.key,
+        new_state = state._replace(
+            params=apply_masks(params, masks),
+            model_state=model_state,
+            masks=masks,
+            lagrangian=lagrangian,
+            constraint=memory,
+            step=state.step + 1,
+            epoch=epoch,
         )
         return new_state, _step_metrics(info, lagrangian.multipliers)
 
@@ -110,6 +103,15 @@ def _update_masks(pruner, state, epoch):
         due,
         lambda: pruner.update(state.masks, state.params, epoch),
         lambda: state.masks,
+    )
+
+
+def _observe(logits, batch, weight, label_smoothing):
+    return Observations(
+        metrics.cross_entropy(logits, batch.labels, label_smoothing),
+        metrics.correctness(logits, batch.labels),
+        batch.group_ids,
+        weight,
     )
 
 
