@@ -6,7 +6,6 @@ import optax
 
 from bap_jax.lagrangian import dampened_momentum
 from bap_jax.training.settings import DualSettings, OptimizerSettings
-from bap_jax.types import Array
 
 
 def step_schedule(
@@ -32,17 +31,9 @@ def primal_optimizer(
     return optax.chain(optax.add_decayed_weights(settings.weight_decay), sgd)
 
 
-def dual_optimizer(
-    settings: DualSettings, learning_rate: Array | float | None = None
-) -> optax.GradientTransformation:
-    """Gradient ascent, with momentum where that is asked for.
-
-    Args:
-      settings: see there.
-      learning_rate: in place of the settings' own, for instance a traced array in a sweep.
-    """
-    rate = settings.learning_rate if learning_rate is None else learning_rate
+def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
+    """Gradient ascent, with momentum where that is asked for."""
     if not settings.momentum:
-        return optax.sgd(rate)
+        return optax.sgd(settings.learning_rate)
     momentum = dampened_momentum(settings.momentum, settings.dampening)
-    return optax.chain(momentum, optax.scale_by_learning_rate(rate))
+    return optax.chain(momentum, optax.scale_by_learning_rate(settings.learning_rate))

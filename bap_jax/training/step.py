@@ -56,15 +56,7 @@ def make_trainer(
     first = pruner.last_epoch if constrained_from is None else constrained_from
 
     def init(variables, key):
-        return TrainState(
-            *variables,
-            masks=pruner.init(variables.params),
-            lagrangian=scheme.init(variables.params, constraint.size),
-            constraint=constraint.init(),
-            step=jnp.int32(0),
-            epoch=jnp.int32(-1),
-            key=key,
-        )
+        return _first_state(variables, key, scheme, constraint, pruner)
 
     def step(state, data, indices, epoch):
         epoch = jnp.asarray(epoch, jnp.int32)
@@ -95,6 +87,18 @@ def make_trainer(
         return new_state, _step_metrics(info, lagrangian.multipliers)
 
     return Trainer(init, step)
+
+
+def _first_state(variables, key, scheme, constraint, pruner):
+    return TrainState(
+        *variables,
+        masks=pruner.init(variables.params),
+        lagrangian=scheme.init(variables.params, constraint.size),
+        constraint=constraint.init(),
+        step=jnp.int32(0),
+        epoch=jnp.int32(-1),
+        key=key,
+    )
 
 
 def _update_masks(pruner, state, epoch):
