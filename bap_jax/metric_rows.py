@@ -2,17 +2,22 @@
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from bap_jax import pruning
 from bap_jax.audit.selection import Score
-from bap_jax.lagrangian import group_weights
-from bap_jax.training.settings import Settings
+from bap_jax.constraints import ReplayBuffer, replay_buffer
+from bap_jax.training.methods import Method
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Array
+
+# Beyond so many constraints a step's row holds summaries only.
+LISTED = 100
 
 
 @contextlib.contextmanager
@@ -22,13 +27,19 @@ def json_lines(path: Path):
         yield lambda row: file.write(json.dumps(row) + "\n")
 
 
-def step_row(
-    step: int, epoch: int, metrics: StepMetrics, frequency: Array, settings: Settings
-) -> dict[str, Any]:
-    """Loss, accuracy and, where there are constraints, a summary of multipliers and violations.
+def flat(sets: Array | Mapping[str, Array]) -> np.ndarray:
+    """`(constraint,)`: the constraints of several named sets one after another."""
+    return np.concatenate(list(sets.values())) if isinstance(sets, Mapping) else np.asarray(sets)
 
-    `min_group_weight` is min_g ω_g of `lagrangian.group_weights`, for CEAG: below 0, some group's
-    loss is being driven up. `max_violation` is None while no constraint is observed.
+
+def step_row(
+    step: int, epoch: int, metrics: StepMetrics, frequency: Array, method: Method
+) -> dict[str, Any]:
+    """Loss, accuracy and, where there are constraints, what both players saw of them.
+
+    `min_group_weight` is the least of `Method.group_weights`: below 0, some group's loss is being
+    driven up. `proxy_violation_correlation` is taken over the constraints that both players
+    observed. Lists follow the order of the constraints, None where not observed.
     """
     row = {
         "step": step,
@@ -36,26 +47,51 @@ def step_row(
         "loss": float(metrics.loss),
         "accuracy": float(metrics.accuracy),
     }
-    multipliers, violation = metrics.multipliers, metrics.violation
+    multipliers, violation = flat(metrics.multipliers), flat(metrics.violation)
     if multipliers.size == 0:
         return row
     row["lagrangian"] = float(metrics.lagrangian)
     row["sum_multipliers"] = float(np.sum(multipliers))
     row["max_multiplier"] = float(np.max(multipliers))
     row["max_violation"] = None if np.isnan(violation).all() else float(np.nanmax(violation))
-    if settings.method == "ceag":
-        weights = group_weights(frequency, multipliers, settings.constraint.overall_term)
-        row["min_group_weight"] = float(np.min(weights))
+    row["proxy_violation_correlation"] = _correlation(flat(metrics.proxy), violation)
+    if method.group_weights is not None:
+        row["min_group_weight"] = float(np.min(method.group_weights(frequency, multipliers)))
+    if multipliers.size <= LISTED:
+        row["multipliers"] = _listed(multipliers)
+        row["violation"] = _listed(violation)
+        row["proxy"] = _listed(flat(metrics.proxy))
     return row
 
 
 def epoch_row(epoch: int, state: TrainState, score: Score) -> dict[str, Any]:
-    """The iterate at the end of an epoch: sparsity, multipliers, score on the validation part."""
+    """The iterate at the end of an epoch: sparsity, multipliers, score on the validation part.
+
+    `staleness` is how many steps ago the newest buffered value of a group came in: mean and
+    largest over the groups.
+    """
     found = pruning.sparsity(state.params, state.masks)
-    return {
+    row = {
         "epoch": epoch,
         "sparsity": found.prunable,
-        "multipliers": np.asarray(state.lagrangian.multipliers).tolist(),
+        "multipliers": flat(state.lagrangian.multipliers).tolist(),
         "validation_accuracy": score.accuracy,
         "validation_max_excess_gap": score.max_excess_gap,
     }
+    is_buffer = lambda node: isinstance(node, ReplayBuffer)  # noqa: E731
+    for node in jax.tree.leaves(state.constraint, is_leaf=is_buffer):
+        if is_buffer(node) and int(node.pushes):
+            ages = np.asarray(replay_buffer.staleness(node))
+            row["staleness"] = {"mean": float(ages.mean()), "max": int(ages.max())}
+    return row
+
+
+def _listed(values):
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _correlation(proxy, violation):
+    seen = np.isfinite(proxy) & np.isfinite(violation)
+    if seen.sum() < 2 or np.ptp(proxy[seen]) == 0 or np.ptp(violation[seen]) == 0:
+        return None
+    return float(np.corrcoef(proxy[seen], violation[seen])[0, 1])

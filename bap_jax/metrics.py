@@ -54,6 +54,20 @@ def correctness(logits: Array, labels: Array) -> Array:
     return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
 
 
+def kl_divergence(target_logits: Array, logits: Array) -> Array:
+    """KL(p ‖ q) of each sample, p and q the softmax of the logits.
+
+    Args:
+      target_logits: `(batch, class)` of p.
+      logits: `(batch, class)` of q, differentiable.
+
+    Returns:
+      `(batch,)` nats.
+    """
+    log_p, log_q = jax.nn.log_softmax(target_logits), jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
 def group_sums(values: Array, group_ids: Array, weight: Array, num_groups: int) -> GroupSums:
     """Sums and counts for each group, vmapped over attributes.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax import audit, data, lagrangian, metric_rows, pruning, training
-from bap_jax.constraints import DenseReference, unconstrained
+from bap_jax.constraints import unconstrained
 from bap_jax.models import Model, kernel_order
 from bap_jax.training import methods
 from bap_jax.training.settings import OptimizerSettings, Settings
@@ -43,10 +43,14 @@ class Tuned(NamedTuple):
     Attributes:
       selected: the iterate chosen on the validation part.
       last: the iterate after the last epoch.
+      feasibility: what `audit.feasibility` says; None for methods that constrain nothing.
+      unconstrained: groups too small to constrain, with their training samples.
     """
 
     selected: Iterate
     last: Iterate
+    feasibility: dict[str, Any] | None = None
+    unconstrained: dict[str, int] | None = None
 
 
 def train_dense(
@@ -63,7 +67,7 @@ def train_dense(
     """Trains a network with SGD on the training part; nothing is pruned or constrained."""
     steps = data.num_batches(train.size, batch_size)
     primal = training.primal_optimizer(optimizer, epochs, steps)
-    scheme = lagrangian.dual_primal(primal, training.dual_optimizer(Settings().dual))
+    scheme = lagrangian.dual_primal(primal, training.dual_formulation(Settings().dual))
     trainer = training.make_trainer(model, scheme, unconstrained(), pruning.no_pruning())
     order_key, state_key = jax.random.split(jax.random.key(seed))
     for end in training.run_epochs(
@@ -94,26 +98,30 @@ def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settin
 def make_trainer(
     model: Model,
     variables: Variables,
-    reference: DenseReference,
+    method: training.Method,
     prunable: PyTree,
     settings: Settings,
     steps_per_epoch: int,
 ) -> training.Trainer:
-    """The trainer of one run of `settings.method`."""
-    constraint = methods.build(reference, settings)
+    """The trainer of one run."""
     schedule = pruning.GradualSchedule(
         settings.pruning.sparsity, settings.pruning.epochs, frequency=settings.pruning.frequency
     )
-    scheme = lagrangian.dual_primal(
+    scheme = lagrangian.build_scheme(
+        settings.scheme,
         training.primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
-        training.dual_optimizer(settings.dual),
-        equality=constraint.equality,
-        overall_term=settings.constraint.overall_term,
-        multiplier_bound=constraint.bound,
+        method.formulation,
         weight_limit=settings.dual.weight_limit,
     )
-    pruner = pruning.gradual_magnitude(variables.params, prunable, schedule)
-    return training.make_trainer(model, scheme, constraint, pruner)
+    first = settings.constraint.first_epoch
+    return training.make_trainer(
+        model,
+        scheme,
+        method.constraint,
+        pruning.gradual_magnitude(variables.params, prunable, schedule),
+        objective=method.objective,
+        constrained_from=None if first < 0 else first,
+    )
 
 
 def prune_and_tune(
@@ -140,13 +148,21 @@ def prune_and_tune(
     evaluate = training.make_evaluator(model, len(parts.group_names))
     reference = training.dense_reference(evaluate(variables, train))
     dense_validation = evaluate(variables, validation)
+    method = methods.build(reference, settings)
+    if method.needs_dense_logits:
+        train = train._replace(dense_logits=training.predict(model, variables, train))
 
     prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
     steps = data.num_batches(train.size, settings.batch_size)
-    trainer = make_trainer(model, variables, reference, prunable, settings, steps)
+    trainer = make_trainer(model, variables, method, prunable, settings, steps)
     order_key, state_key = jax.random.split(jax.random.key(settings.seed))
     frequency = np.asarray(reference.frequency)  # on the host, where the rows are made
-    best = None
+    history, best = audit.History(), None
+
+    def on_step(step, epoch, metrics):
+        log(metric_rows.step_row(step, epoch, metrics, frequency, method))
+        history.add(epoch, *map(metric_rows.flat, (metrics.multipliers, metrics.violation)))
+
     for epoch, state in training.run_epochs(
         trainer,
         trainer.init(variables, state_key),
@@ -154,7 +170,8 @@ def prune_and_tune(
         num_epochs=settings.epochs,
         batch_size=settings.batch_size,
         key=order_key,
-        on_step=lambda *step: log(metric_rows.step_row(*step, frequency, settings)),
+        constraint_names=method.constraint.names(parts.group_names),
+        on_step=on_step,
         progress=progress,
     ):
         score = audit.score(dense_validation, evaluate(state.variables, validation))
@@ -162,7 +179,26 @@ def prune_and_tune(
         final = epoch >= settings.pruning.epochs
         if final and audit.better(score, best and best.score, settings.tolerance):
             best = _snapshot(epoch, state, score)
-    return Tuned(best, _snapshot(epoch, state, score))
+    return Tuned(
+        best,
+        _snapshot(epoch, state, score),
+        _feasibility(method, history, parts.group_names),
+        _unconstrained(method, reference, parts.group_names, settings),
+    )
+
+
+def _feasibility(method, history, group_names):
+    if not method.is_constrained:
+        return None
+    return audit.feasibility(history, method.constraint.names(group_names))
+
+
+def _unconstrained(method, reference, group_names, settings):
+    if not method.constraint.size:
+        return None
+    counts = np.asarray(reference.count).astype(int).tolist()
+    least = settings.constraint.min_group_size
+    return {name: n for name, n in zip(group_names, counts, strict=True) if n < least}
 
 
 def _snapshot(epoch, state, score):
@@ -195,6 +231,8 @@ def judge(
         "method": settings.method,
         "seed": settings.seed,
         "tolerance": settings.tolerance,
+        "feasibility": tuned.feasibility,
+        "unconstrained_groups": tuned.unconstrained,
         **_iterate_report(tuned.selected, settings, splits["selected"]),
         "last": _iterate_report(tuned.last, settings, splits["last"]),
     }

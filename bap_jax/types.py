@@ -40,11 +40,13 @@ class Dataset(NamedTuple):
       labels: `(sample,)` int32 class ids.
       group_ids: `(sample, attribute)` int32; one column for each attribute, ids unique over all
         attributes. An id outside `[0, group)` belongs to no group.
+      dense_logits: `(sample, class)` of the dense model, where a method needs them.
     """
 
     inputs: Array
     labels: Array
     group_ids: Array
+    dense_logits: Array | None = None
 
     @property
     def size(self) -> int:

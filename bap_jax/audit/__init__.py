@@ -1,5 +1,7 @@
 """What became of each group: gaps, the choice of an iterate, the report."""
 
+from bap_jax.audit.feasibility import History as History
+from bap_jax.audit.feasibility import feasibility as feasibility
 from bap_jax.audit.figure import draw_disparity as draw_disparity
 from bap_jax.audit.gaps import Gaps as Gaps
 from bap_jax.audit.gaps import accuracy_gaps as accuracy_gaps

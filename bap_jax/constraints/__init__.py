@@ -2,9 +2,21 @@
 
 from bap_jax.constraints import replay_buffer as replay_buffer
 from bap_jax.constraints.accuracy_gap import excess_accuracy_gap as excess_accuracy_gap
+from bap_jax.constraints.accuracy_gap import pairwise_disparity as pairwise_disparity
+from bap_jax.constraints.accuracy_gap import worst_group_floor as worst_group_floor
 from bap_jax.constraints.base import Constraint as Constraint
 from bap_jax.constraints.base import ConstraintValues as ConstraintValues
 from bap_jax.constraints.base import DenseReference as DenseReference
 from bap_jax.constraints.base import Observations as Observations
+from bap_jax.constraints.base import constraint_values as constraint_values
+from bap_jax.constraints.base import only as only
+from bap_jax.constraints.base import switch as switch
+from bap_jax.constraints.base import together as together
 from bap_jax.constraints.base import unconstrained as unconstrained
+from bap_jax.constraints.distillation import group_distillation as group_distillation
 from bap_jax.constraints.equalized_loss import equalized_loss as equalized_loss
+from bap_jax.constraints.group_risk import group_risk as group_risk
+from bap_jax.constraints.objectives import mean_loss as mean_loss
+from bap_jax.constraints.objectives import performance_weighted_loss as performance_weighted_loss
+from bap_jax.constraints.objectives import reweighted_loss as reweighted_loss
+from bap_jax.constraints.replay_buffer import ReplayBuffer as ReplayBuffer

@@ -1,70 +1,84 @@
-"""Constrained excess accuracy gaps (CEAG): ψ_g ≤ ε for every group g.
+"""Constraints on accuracy gaps, in the words of `gaps`.
 
-    Δ_g = A_g(θ_d) − A_g(θ_s)      group gap
-    Δ   = A(θ_d) − A(θ_s)          overall gap
-    ψ_g = Δ_g − Δ                  excess gap
+    constrained excess accuracy gaps (CEAG; the paper's equation 3)    ψ_g ≤ ε
+    pairwise disparity                                                 −ε ≤ ψ_g ≤ ε
+    worst-group floor                                                  A_g(θ_s) ≥ A_g(θ_d) − ε
 
-The violation is ψ̂_g − ε from 0/1 correctness, estimated by the replay buffer. The proxy is
-ψ̃_g = (ℓ_g(θ_s) − ℓ_g(θ_d)) − (ℓ(θ_s) − ℓ(θ_d)) on the batch. Paper equations 3, 6 and 7.
+Each gives violations Δ̂ − ε from correctness and proxies from losses (equations 6 and 7).
 """
-
-import math
 
 import jax.numpy as jnp
 
-from bap_jax import metrics
-from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
-from bap_jax.constraints.estimators import group_estimator, overall_mean
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference
+from bap_jax.constraints.gaps import gap_estimator
 from bap_jax.types import Array
 
 
 def excess_accuracy_gap(
-    reference: DenseReference,
-    tolerance: Array | float,
-    *,
-    buffer_size: int = 40,
-    overall_accuracy: str = "population",
+    reference: DenseReference, tolerance: Array | float, **options
 ) -> Constraint:
-    """The constraint ψ_g ≤ ε for every group.
+    """ψ_g ≤ ε: no group's accuracy drops by ε more than the overall accuracy.
 
     Args:
       reference: the dense model on the training part; its arrays give the number of groups.
       tolerance: ε ≥ 0, a fraction.
-      buffer_size: k, samples of each group that its accuracy is estimated from; 0 takes the batch.
-      overall_accuracy: how the buffer's overall accuracy is formed. `population` weighs groups by
-        their training frequencies and compares with the dense accuracy of the same groups;
-        `group_mean` is the reference's plain mean over groups against the mean over samples.
+      **options: `buffer_size`, `estimator`, `overall_accuracy`, `proxy` of `gaps.gap_estimator`.
 
     Returns:
       One inequality a group.
     """
+    return _gap_constraint(reference, tolerance, options, relative=True, signs=(1,))
+
+
+def pairwise_disparity(
+    reference: DenseReference, tolerance: Array | float, **options
+) -> Constraint:
+    """|ψ_g| ≤ ε, hence max_g ψ_g − min_g ψ_g ≤ 2ε; arguments as in `excess_accuracy_gap`.
+
+    The lower side drives the loss of groups that fare well up, without end if its multiplier has
+    none: bound the multipliers.
+
+    Returns:
+      Two inequalities a group, all upper ones before all lower ones.
+    """
+    constraint = _gap_constraint(reference, tolerance, options, relative=True, signs=(1, -1))
+    return constraint._replace(
+        names=lambda groups: [*groups, *(f"lower side of {name}" for name in groups)]
+    )
+
+
+def worst_group_floor(reference: DenseReference, tolerance: Array | float, **options) -> Constraint:
+    """A_g(θ_s) ≥ A_g(θ_d) − ε: no group loses more than ε; arguments as in `excess_accuracy_gap`.
+
+    Returns:
+      One inequality a group.
+    """
+    return _gap_constraint(reference, tolerance, options, relative=False, signs=(1,))
+
+
+def _gap_constraint(reference, tolerance, options, *, relative, signs):
+    """sign · gap ≤ ε for every sign, where the gap is ψ_g if `relative`, else Δ_g."""
     num_groups = reference.group_accuracy.shape[0]
-    estimator = group_estimator(num_groups, buffer_size, dtype=bool)
+    estimator = gap_estimator(reference, **options)
 
-    def violation(estimate, observations):
-        dense = reference.accuracy
-        if buffer_size == 0:
-            sparse = metrics.weighted_mean(observations.correct, observations.weight)
-        else:
-            args = (estimate.observed, reference.frequency, overall_accuracy)
-            sparse = overall_mean(estimate.mean, *args)
-            if overall_accuracy == "population":
-                dense = overall_mean(reference.group_accuracy, *args)
-        return (reference.group_accuracy - estimate.mean) - (dense - sparse) - tolerance
+    def sided(gap):
+        return jnp.concatenate([sign * gap for sign in signs])
 
-    def evaluate(state, observations: Observations):
-        estimate, state = estimator.update(state, observations.correct, observations)
-        sums = metrics.group_sums(
-            observations.loss, observations.group_ids, observations.weight, num_groups
-        )
-        loss = metrics.weighted_mean(observations.loss, observations.weight)
-        values = ConstraintValues(
-            violation=violation(estimate, observations),
-            proxy=(metrics.group_means(sums) - reference.group_loss) - (loss - reference.loss),
-            violation_mask=estimate.observed,
-            proxy_mask=sums.count > 0,
-            overall=jnp.broadcast_to(loss, (num_groups,)),
-        )
-        return values, state
+    def evaluate(state, observations):
+        gaps, state = estimator.update(state, observations)
+        gap, proxy, variance = gaps.group, gaps.group_proxy, gaps.group_variance
+        overall = jnp.zeros((num_groups,))
+        if relative:
+            gap, proxy, variance = gaps.excess, gaps.excess_proxy, gaps.excess_variance
+            overall = jnp.broadcast_to(gaps.overall, (num_groups,))
+        return ConstraintValues(
+            violation=sided(gap) - tolerance,
+            proxy=sided(proxy),
+            violation_mask=jnp.tile(gaps.observed, len(signs)),
+            proxy_mask=jnp.tile(gaps.present, len(signs)),
+            overall=sided(overall),
+            tolerance=tolerance,
+            deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
+        ), state
 
-    return Constraint(num_groups, False, math.inf, estimator.init, evaluate)
+    return Constraint(num_groups * len(signs), estimator.init, evaluate)

@@ -5,14 +5,11 @@ Equal losses are reached from both sides, so EL also drives up the loss of group
 that is its definition, and `overall_term` leaves it alone.
 """
 
-import math
-
 import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
-from bap_jax.constraints.estimators import group_estimator, overall_mean
-from bap_jax.types import Array
+from bap_jax.constraints.estimators import mean_estimator, overall_mean
 
 
 def equalized_loss(
@@ -21,7 +18,6 @@ def equalized_loss(
     absolute: bool = False,
     buffer_size: int = 0,
     overall_loss: str = "population",
-    bound: Array | float = math.inf,
 ) -> Constraint:
     """The constraint ℓ_g = ℓ for every group.
 
@@ -30,17 +26,16 @@ def equalized_loss(
       absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
       buffer_size: 0, or how many of a group's last losses the multipliers see.
       overall_loss: `population` or `group_mean`, how the buffer's overall loss is formed.
-      bound: largest |λ|; with `absolute` the only thing that ends its growth.
 
     Returns:
       One equality a group.
     """
     num_groups = reference.frequency.shape[0]
-    estimator = group_estimator(num_groups, buffer_size)
+    estimator = mean_estimator(num_groups, buffer_size)
     magnitude = jnp.abs if absolute else lambda x: x
 
     def evaluate(state, observations: Observations):
-        estimate, state = estimator.update(state, observations.loss, observations)
+        estimate, state = estimator.update(state, observations)
         sums = metrics.group_sums(
             observations.loss, observations.group_ids, observations.weight, num_groups
         )
@@ -53,8 +48,8 @@ def equalized_loss(
             proxy=magnitude(metrics.group_means(sums) - loss),
             violation_mask=estimate.observed,
             proxy_mask=sums.count > 0,
-            overall=jnp.zeros((num_groups,)),
+            equality=True,
         )
         return values, state
 
-    return Constraint(num_groups, True, bound, estimator.init, evaluate)
+    return Constraint(num_groups, estimator.init, evaluate)

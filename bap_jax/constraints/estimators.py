@@ -1,4 +1,16 @@
-"""Estimates of group means from a stream of batches, and the overall mean that belongs to them."""
+"""Estimates of group means from a stream of batches, and the overall mean that belongs to them.
+
+With s, d ∈ {0, 1} whether the sparse and the dense model are right on a sample, and bars for means
+over the k buffered samples of a group, A_g(θ_s) is estimated by one of
+
+    plain             s̄
+    paired            s̄ − (d̄ − A_g(θ_d))
+    control_variate   s̄ − c (d̄ − A_g(θ_d)),   c = Cov(s, d) / Var(d)
+
+The dense model's accuracy is known exactly, so the error of d̄ is, too, and what of s̄'s error is
+correlated with it can be removed: the last estimator has variance A(1 − A)(1 − ρ²)/k against
+A(1 − A)/k, and c is pooled over the groups, each of which alone has too few samples for it.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +19,12 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints import replay_buffer
-from bap_jax.constraints.base import Observations
+from bap_jax.constraints.base import DenseReference, Observations
 from bap_jax.constraints.replay_buffer import Estimate
 from bap_jax.types import Array, PyTree, UserError
 
 OVERALL = ("population", "group_mean")
+ESTIMATORS = ("plain", "paired", "control_variate")
 
 
 class Estimator(NamedTuple):
@@ -19,24 +32,115 @@ class Estimator(NamedTuple):
 
     Attributes:
       init: `() -> state`.
-      update: `(state, values (batch,), Observations) -> (Estimate, state)`.
+      update: `(state, Observations) -> (Estimate, state)`.
     """
 
     init: Callable[[], PyTree]
-    update: Callable[[PyTree, Array, Observations], tuple[Estimate, PyTree]]
+    update: Callable[[PyTree, Observations], tuple[Estimate, PyTree]]
 
 
-def group_estimator(num_groups: int, buffer_size: int, dtype=jnp.float32) -> Estimator:
-    """Means over the last `buffer_size` samples of each group, or over the batch where it is 0."""
+def mean_estimator(
+    num_groups: int,
+    buffer_size: int,
+    values: Callable[[Observations], Array] = lambda observations: observations.loss,
+) -> Estimator:
+    """Means of per-sample `values` over each group's last `buffer_size` samples; 0: the batch."""
     if buffer_size == 0:
-        return Estimator(lambda: (), lambda s, v, o: (_batch_estimate(v, o, num_groups), s))
+        return Estimator(lambda: (), lambda s, o: (_batch_estimate(values(o), o, num_groups), s))
 
-    def update(buffer, values, observations):
-        ids = jnp.where(observations.weight[:, None] > 0, observations.group_ids, num_groups)
-        buffer = replay_buffer.push(buffer, values, ids)
+    def update(buffer, observations):
+        ids = _seen_ids(observations, num_groups)
+        buffer = replay_buffer.push(buffer, values(observations), ids)
         return replay_buffer.query(buffer), buffer
 
-    return Estimator(lambda: replay_buffer.init(num_groups, buffer_size, dtype), update)
+    return Estimator(lambda: replay_buffer.init(num_groups, buffer_size), update)
+
+
+def accuracy_estimator(
+    reference: DenseReference, buffer_size: int, estimator: str = "plain"
+) -> Estimator:
+    """Accuracies of groups over their last `buffer_size` samples; 0: over the batch, plainly.
+
+    Args:
+      reference: the dense model's exact group accuracies.
+      buffer_size: k.
+      estimator: `plain`, `paired` or `control_variate`; all but the first need the dense model's
+        logits in `Observations`.
+
+    Raises:
+      UserError: `estimator` is unknown, or needs a buffer and has none.
+    """
+    num_groups = reference.group_accuracy.shape[0]
+    check_estimator(estimator, buffer_size)
+    if buffer_size == 0:
+        return mean_estimator(num_groups, 0, lambda observations: observations.correct)
+    if estimator == "plain":
+        return _buffered(num_groups, buffer_size, bool, lambda o: o.correct, _plain)
+    dense = reference.group_accuracy
+    combine = {"paired": _paired, "control_variate": _control_variate}[estimator]
+    return _buffered(
+        num_groups,
+        buffer_size,
+        jnp.uint8,
+        lambda o: o.correct + 2 * metrics.correctness(o.dense_logits, o.labels),
+        lambda estimate, memory: combine(estimate, memory, dense),
+        decode=lambda rows: jnp.stack([rows & 1, rows >> 1, rows & (rows >> 1)], axis=-1),
+    )
+
+
+def check_estimator(estimator: str, buffer_size: int) -> None:
+    """Finds an estimator that cannot be.
+
+    Raises:
+      UserError: `estimator` is unknown, or needs a buffer and has none.
+    """
+    if estimator not in ESTIMATORS:
+        raise UserError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}.")
+    if estimator != "plain" and buffer_size == 0:
+        raise UserError(f"the {estimator} estimator needs a buffer; write a buffer_size of 40.")
+
+
+def _buffered(num_groups, buffer_size, dtype, encode, combine, decode=None):
+    """An estimator that keeps `encode(observations)` and makes `combine` of the buffer's means."""
+    statistics = () if decode is None else (3,)
+    options = {} if decode is None else {"decode": decode}
+
+    def update(buffer, observations):
+        ids = _seen_ids(observations, num_groups)
+        buffer = replay_buffer.push(buffer, encode(observations), ids, **options)
+        return combine(replay_buffer.query(buffer), buffer_size), buffer
+
+    return Estimator(lambda: replay_buffer.init(num_groups, buffer_size, dtype, statistics), update)
+
+
+def _plain(estimate, memory):
+    return estimate._replace(variance=estimate.mean * (1 - estimate.mean) / memory)
+
+
+def _moments(estimate):
+    """`(group,)` s̄, d̄, Var(s), Var(d), Cov(s, d)."""
+    s, d, both = estimate.mean.T
+    return s, d, s * (1 - s), d * (1 - d), both - s * d
+
+
+def _paired(estimate, memory, dense):
+    s, d, var_s, var_d, covariance = _moments(estimate)
+    mean = jnp.where(estimate.observed, s - (d - dense), 0)
+    variance = (var_s + var_d - 2 * covariance) / memory
+    return Estimate(mean, estimate.observed, variance)
+
+
+def _control_variate(estimate, memory, dense):
+    s, d, var_s, var_d, covariance = _moments(estimate)
+    total = var_d.sum()  # of observed groups: the moments of the others are 0
+    c = covariance.sum() / jnp.where(total > 0, total, 1)
+    mean = jnp.where(estimate.observed, s - c * (d - dense), 0)
+    variance = (var_s + c**2 * var_d - 2 * c * covariance) / memory
+    return Estimate(mean, estimate.observed, variance)
+
+
+def _seen_ids(observations, num_groups):
+    return jnp.where(observations.weight[:, None] > 0, observations.group_ids, num_groups)
 
 
 def _batch_estimate(values, observations, num_groups):

@@ -42,4 +42,4 @@ def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:
 def on_device(data: Dataset) -> Dataset:
     """Inputs as they are, labels and ids as int32, on the default device."""
     labels, ids = (np.asarray(leaf, np.int32) for leaf in (data.labels, data.group_ids))
-    return jax.device_put(Dataset(np.asarray(data.inputs), labels, ids))
+    return jax.device_put(data._replace(labels=labels, group_ids=ids))

@@ -20,7 +20,7 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
     Raises:
       UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
     """
-    inputs, labels, ids = (np.asarray(leaf) for leaf in data)
+    inputs, labels, ids = (np.asarray(leaf) for leaf in data[:3])
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise UserError(
             "group_ids must be integers of shape (sample, attribute), "

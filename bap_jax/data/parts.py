@@ -7,6 +7,7 @@ end, to judge.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from bap_jax.data.checks import check_dataset, check_groups_present
@@ -81,7 +82,7 @@ def make_parts(
 
 
 def _take(data, indices):
-    return Dataset(*(np.asarray(leaf)[indices] for leaf in data))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], data)
 
 
 def _check_fraction(part, fraction):

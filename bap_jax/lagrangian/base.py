@@ -1,4 +1,4 @@
-"""The saddle-point problem  min_θ max_λ  f(θ) + Σ_c λ_c h_c(θ)  and the interface of its solvers.
+"""The saddle-point problem  min_θ max_λ  f(θ) + Σ_c λ_c h_c(θ)  and the interfaces of its solvers.
 
     symbol   name            what it is
     f        loss            the objective
@@ -6,21 +6,18 @@
     v_c      violation       constraint c as the multipliers see it
     λ_c      multipliers     one number a constraint; ≥ 0 for inequalities
 
-A `Scheme` says in which order weights and multipliers move. Its `update` takes the problem as a
-function of the parameters alone, so that a scheme may evaluate it wherever it likes.
+A user writes a *problem*, a function of the parameters (and a batch) that returns an `Evaluation`.
+A `Formulation` says how constraints enter the weights' objective and how multipliers move. A
+`Scheme` says in which order the two players move, and may evaluate the problem where it likes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from bap_jax.constraints.base import ConstraintValues
-from bap_jax.types import Array, Params, PyTree, UserError
-
-OVERALL_TERMS = ("full", "detached", "clipped")
+from bap_jax.types import Array, Params, PyTree
 
 
 class Evaluation(NamedTuple):
@@ -28,102 +25,95 @@ class Evaluation(NamedTuple):
 
     Attributes:
       loss: `()` objective, differentiable.
-      constraints: values of all constraints.
+      constraints: values of all constraints; several sets as a dict by name.
       aux: anything the caller wants back from the forward pass.
     """
 
     loss: Array
-    constraints: ConstraintValues
+    constraints: ConstraintValues | Mapping[str, ConstraintValues]
     aux: PyTree = ()
 
 
-Problem = Callable[[Params], Evaluation]
+# `(params, *inputs) -> Evaluation`; inputs are whatever `Scheme.update` was given beyond its state.
+Problem = Callable[..., Evaluation]
 
 
-class LagrangianState(NamedTuple):
-    """Multipliers and the states of both optimisers.
+class DualState(NamedTuple):
+    """Multipliers and what their update remembers.
 
     Attributes:
       multipliers: `(constraint,)` λ.
-      dual_state: optax state of the multipliers' optimiser.
-      primal_state: optax state of the weights' optimiser.
+      memory: optax state, penalty coefficients, or nothing.
     """
 
     multipliers: Array
-    dual_state: optax.OptState
+    memory: PyTree = ()
+
+
+def multipliers_of(dual: DualState | Mapping[str, DualState]) -> Array | dict[str, Array]:
+    """λ `(constraint,)`; of several sets, a dict by name."""
+    if isinstance(dual, DualState):
+        return dual.multipliers
+    return {name: one.multipliers for name, one in dual.items()}
+
+
+class Formulation(NamedTuple):
+    """How one set of constraints enters the objective, and how its multipliers move.
+
+    Attributes:
+      init: `number of constraints -> DualState`.
+      ascend: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
+      term: `(ConstraintValues, DualState) -> ()`, what is added to the objective; differentiable
+        with respect to the proxies.
+    """
+
+    init: Callable[[int], DualState]
+    ascend: Callable[[ConstraintValues, DualState], DualState]
+    term: Callable[[ConstraintValues, DualState], Array]
+
+
+class LagrangianState(NamedTuple):
+    """Both players between two updates.
+
+    Attributes:
+      dual: state of the formulation; several sets as a dict by name.
+      primal_state: optax state of the weights' optimiser.
+      memory: what the scheme itself remembers.
+    """
+
+    dual: DualState | dict[str, DualState]
     primal_state: optax.OptState
+    memory: PyTree = ()
+
+    @property
+    def multipliers(self) -> Array | dict[str, Array]:
+        """λ `(constraint,)`; of several sets, a dict by name."""
+        return multipliers_of(self.dual)
 
 
 class SchemeInfo(NamedTuple):
-    """What an update saw.
+    """What an update saw last.
 
     Attributes:
-      evaluation: the problem where the weights' gradient was taken.
-      lagrangian: `()` value of the Lagrangian there, with the multipliers the weights saw.
+      evaluation: the problem at the last point where it was evaluated.
+      lagrangian: `()` value of the Lagrangian there, with `multipliers`.
+      multipliers: `(constraint,)` λ that the weights saw last; of several sets, a dict by name.
     """
 
     evaluation: Evaluation
     lagrangian: Array
+    multipliers: Array | dict[str, Array]
 
 
 class Scheme(NamedTuple):
     """How weights and multipliers take turns, as two pure functions.
 
     Attributes:
-      init: `(params, num_constraints) -> LagrangianState`, multipliers at 0.
-      update: `(problem, params, state) -> (params, state, SchemeInfo)`.
+      init: `(params, num_constraints) -> LagrangianState`; of several sets, `num_constraints` is a
+        dict by name.
+      update: `(problem, params, state, *inputs) -> (params, state, SchemeInfo)`; the problem is
+        called as `problem(params, *inputs)`.
     """
 
-    init: Callable[[Params, int], LagrangianState]
-    update: Callable[[Problem, Params, LagrangianState], tuple[Params, LagrangianState, SchemeInfo]]
-
-
-def check_overall_term(overall_term: str) -> None:
-    """Finds an unknown name.
-
-    Raises:
-      UserError: `overall_term` is unknown; the message lists the known ones.
-    """
-    if overall_term not in OVERALL_TERMS:
-        known = ", ".join(OVERALL_TERMS)
-        raise UserError(f"unknown overall_term {overall_term!r}; known terms: {known}.")
-
-
-def lagrangian(evaluation: Evaluation, multipliers: Array, overall_term: str = "full") -> Array:
-    """f + Σ λ_c h_c over the constraints in `proxy_mask`.
-
-    Where every proxy subtracts the overall loss, the weights minimise
-    Σ_g ω_g ℓ_g with ω_g = w_g (1 − Λ) + λ_g and Λ = Σ λ: once Λ > 1, groups with small λ_g are
-    driven to a higher loss, which has no bound. `overall_term` sets what becomes of that part. The
-    value returned is the same for all three; only its gradient differs.
-
-    Args:
-      evaluation: the problem at a point.
-      multipliers: `(constraint,)`; no gradient flows into them.
-      overall_term: `full` takes the gradient as it stands (the paper), `detached` takes none
-        through the overall part (ω_g = w_g + λ_g), `clipped` takes it with weight min(Λ, 1)
-        (ω_g = w_g (1 − min(Λ, 1)) + λ_g).
-    """
-    check_overall_term(overall_term)
-    values = evaluation.constraints
-    weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, multipliers, 0))
-    value = evaluation.loss + jnp.sum(weight * jnp.where(values.proxy_mask, values.proxy, 0))
-    share = detached_share(weight.sum(), overall_term)
-    gradient_only = values.overall - jax.lax.stop_gradient(values.overall)
-    return value + share * jnp.sum(weight * gradient_only)
-
-
-def detached_share(multiplier_sum: Array, overall_term: str) -> Array:
-    """Which share of the overall part, in [0, 1], gives no gradient at Λ = `multiplier_sum`."""
-    clipped = 1 - 1 / multiplier_sum.clip(1)
-    return {"full": 0.0, "detached": 1.0, "clipped": clipped}[overall_term]
-
-
-def group_weights(frequency: Array, multipliers: Array, overall_term: str) -> Array:
-    """`(group,)` ω_g, the weight of each group's loss in the gradient (`lagrangian`).
-
-    A negative entry means that this group's loss is being driven up. Numpy arrays stay on the host.
-    """
-    total = multipliers.sum()
-    kept = total * (1 - detached_share(total, overall_term))
-    return frequency * (1 - kept) + multipliers
+    init: Callable[[Params, int | Mapping[str, int]], LagrangianState]
+    update: Callable[..., tuple[Params, LagrangianState, SchemeInfo]]

@@ -3,10 +3,13 @@
 from bap_jax.training.evaluate import PartMeans as PartMeans
 from bap_jax.training.evaluate import dense_reference as dense_reference
 from bap_jax.training.evaluate import make_evaluator as make_evaluator
+from bap_jax.training.evaluate import predict as predict
 from bap_jax.training.loop import DivergedError as DivergedError
 from bap_jax.training.loop import EpochEnd as EpochEnd
 from bap_jax.training.loop import run_epochs as run_epochs
 from bap_jax.training.methods import METHODS as METHODS
+from bap_jax.training.methods import Method as Method
+from bap_jax.training.optimizers import dual_formulation as dual_formulation
 from bap_jax.training.optimizers import dual_optimizer as dual_optimizer
 from bap_jax.training.optimizers import primal_optimizer as primal_optimizer
 from bap_jax.training.settings import Settings as Settings

@@ -103,6 +103,25 @@ def _divide(sums: PartSums) -> PartMeans:
 
 def dense_reference(means: PartMeans) -> DenseReference:
     """What the constraints need to know of the dense model, from its means on the training part."""
-    frequency = means.group_count / means.count
-    arrays = (means.group_accuracy, means.accuracy, means.group_loss, means.loss, frequency)
+    arrays = (
+        means.group_accuracy,
+        means.accuracy,
+        means.group_loss,
+        means.loss,
+        means.group_count / means.count,
+        means.group_count,
+    )
     return DenseReference(*(jnp.asarray(array, jnp.float32) for array in arrays))
+
+
+def predict(model: Model, variables: Variables, data: Dataset, batch_size: int = 512) -> Array:
+    """`(sample, class)` logits of a network on a whole part, as it is deployed."""
+
+    @jax.jit
+    def logits(variables, data, indices):
+        batch, _ = gather(data, indices)
+        return model.apply(variables, batch.inputs, train=False, key=None)[0]
+
+    batches = ordered_indices(data.size, min(batch_size, data.size))
+    found = jnp.concatenate([logits(variables, data, indices) for indices in batches])
+    return found[: data.size]

@@ -5,16 +5,25 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bap_jax.data.batches import epoch_indices
+from bap_jax.training import finite
+from bap_jax.training.finite import Names
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer
 from bap_jax.types import Array, Dataset
 
 
 class DivergedError(FloatingPointError):
-    """Training met a number that is not finite; the text names step, epoch and quantity."""
+    """Training met a number that is not finite; the text names step, epoch, quantity and group.
+
+    Attributes:
+      last_good: how the last epoch without such a number ended; epoch −1 is the start.
+    """
+
+    def __init__(self, message: str, last_good: "EpochEnd"):
+        super().__init__(message)
+        self.last_good = last_good
 
 
 class EpochEnd(NamedTuple):
@@ -37,6 +46,7 @@ def run_epochs(
     num_epochs: int,
     batch_size: int,
     key: Array,
+    constraint_names: Names = (),
     on_step: Callable[[int, int, StepMetrics], None] = lambda step, epoch, metrics: None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Iterator[EpochEnd]:
@@ -52,20 +62,25 @@ def run_epochs(
       num_epochs: how many.
       batch_size: samples of a step.
       key: seeds the order of samples, a fresh one each epoch.
+      constraint_names: one name a constraint, for errors; of several sets, a dict by name.
       on_step: called with `(step, epoch, metrics on the host)`.
       progress: wraps the range of epochs, for instance in a progress bar.
 
     Raises:
-      DivergedError: loss, Lagrangian or a multiplier is NaN or infinite.
+      DivergedError: a loss, multiplier, observed violation or proxy, or at the end of an epoch a
+        weight, is NaN or infinite.
     """
     step = jax.jit(trainer.step, donate_argnums=0)
     order = jax.jit(epoch_indices, static_argnums=(1, 2))
     state = jax.tree.map(jnp.copy, state)
     pending, count = None, 0
+    good = EpochEnd(-1, jax.tree.map(jnp.copy, state))
 
     def report(number, epoch, metrics):
         metrics = jax.device_get(metrics)
-        _check_finite(number, epoch, metrics)
+        found = finite.in_metrics(metrics, constraint_names)
+        if found:
+            raise _diverged(found, f"step {number} (epoch {epoch})", good)
         on_step(number, epoch, metrics)
 
     for epoch in progress(range(num_epochs)):
@@ -77,16 +92,16 @@ def run_epochs(
         if pending:
             report(*pending)
             pending = None
+        found = finite.in_tree(state.params)
+        if found:
+            raise _diverged(f"weight {found}", f"the end of epoch {epoch}", good)
+        good = EpochEnd(epoch, jax.tree.map(jnp.copy, state))
         yield EpochEnd(epoch, state)
 
 
-def _check_finite(step, epoch, metrics):
-    for quantity in ("loss", "lagrangian", "multipliers"):
-        value = np.asarray(getattr(metrics, quantity))
-        if not np.isfinite(value).all():
-            bad = value[~np.isfinite(value)].flat[0]
-            raise DivergedError(
-                f"{quantity} is {bad} at step {step} (epoch {epoch}). Lower "
-                "optimizer.learning_rate or dual.learning_rate; constraint.overall_term='full' is "
-                "a known cause."
-            )
+def _diverged(found, where, good):
+    return DivergedError(
+        f"{found} at {where}. Lower optimizer.learning_rate or dual.learning_rate; "
+        "constraint.overall_term='full' is a known cause.",
+        good,
+    )

@@ -1,41 +1,185 @@
-"""Methods by name: which constraint each puts on the fine-tuning."""
+"""Methods by name: objective, constraint and formulation of the fine-tuning.
 
-from bap_jax.constraints import (
-    Constraint,
-    DenseReference,
-    equalized_loss,
-    excess_accuracy_gap,
-    unconstrained,
-)
+nft                    mean loss, no constraint
+el                     equalized loss, the paper's baseline
+ceag                   constrained excess accuracy gaps, the paper's method
+pairwise               excess gaps bounded on both sides
+floor                  no group's accuracy falls by more than ε
+distillation           no group's predictions move far from the dense model's
+group_dro(_excess)     the worst group's loss (less the dense model's)
+reweighted(_sqrt), class_balanced    samples weighted by their group's size
+penalty                quadratic penalty on CEAG's proxies, no multipliers
+performance_weighted   samples weighted by how unsure the dense model is
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bap_jax import constraints, lagrangian
+from bap_jax.constraints import Constraint, DenseReference
+from bap_jax.constraints.objectives import Objective, mean_loss
+from bap_jax.lagrangian import Formulation
+from bap_jax.training.optimizers import dual_formulation
 from bap_jax.training.settings import Settings
+from bap_jax.types import Array
 
 
-def _ceag(reference: DenseReference, settings: Settings) -> Constraint:
-    return excess_accuracy_gap(
+class Method(NamedTuple):
+    """What is minimised, under what, and how.
+
+    Attributes:
+      constraint: what must hold.
+      formulation: how its multipliers move.
+      objective: what is minimised.
+      group_weights: `(frequency, multipliers) -> (group,)` weight of each group's loss in the
+        weights' gradient; None where the gradient is not linear in the groups' losses.
+      needs_dense_logits: whether `Dataset.dense_logits` is read.
+      is_constrained: whether violations are meant to end at or below 0.
+    """
+
+    constraint: Constraint
+    formulation: Formulation
+    objective: Objective = mean_loss
+    group_weights: Callable[[Array, Array], Array] | None = None
+    needs_dense_logits: bool = False
+    is_constrained: bool = False
+
+
+def _formulation(settings: Settings, bound=float("inf")):
+    return dual_formulation(settings.dual, settings.constraint.overall_term, bound)
+
+
+def _gap_options(settings: Settings):
+    chosen = settings.constraint
+    return {
+        "buffer_size": chosen.buffer_size,
+        "estimator": chosen.estimator,
+        "overall_accuracy": chosen.overall_accuracy,
+        "proxy": chosen.proxy,
+    }
+
+
+def _gap_method(make, group_weights, bounded=False):
+    """A method that constrains accuracy gaps."""
+
+    def build(reference: DenseReference, settings: Settings) -> Method:
+        chosen = settings.constraint
+        constraint = make(reference, settings.tolerance, **_gap_options(settings))
+        bound = chosen.two_sided_bound if bounded else float("inf")
+        linear = chosen.proxy == "loss" and settings.dual.update != "augmented"
+
+        def weights(frequency, multipliers):
+            return group_weights(frequency, multipliers, chosen.overall_term)
+
+        return Method(
+            constraint,
+            _formulation(settings, bound),
+            group_weights=weights if linear else None,
+            needs_dense_logits=chosen.proxy == "kl" or chosen.estimator != "plain",
+            is_constrained=True,
+        )
+
+    return build
+
+
+def _two_sided_weights(frequency, multipliers, overall_term):
+    upper, lower = multipliers.reshape(2, -1)
+    kept = (upper - lower).sum()
+    kept = kept * (1 - lagrangian.detached_share(multipliers.sum(), overall_term))
+    return frequency * (1 - kept) + upper - lower
+
+
+def _el(reference, settings):
+    chosen = settings.constraint
+    constraint = constraints.equalized_loss(
         reference,
-        settings.tolerance,
-        buffer_size=settings.constraint.buffer_size,
-        overall_accuracy=settings.constraint.overall_accuracy,
+        absolute=chosen.el_absolute,
+        buffer_size=chosen.el_buffer_size,
+        overall_loss=chosen.overall_accuracy,
     )
 
+    def weights(frequency, multipliers):
+        return lagrangian.group_weights(frequency, multipliers, "full")
 
-def _el(reference: DenseReference, settings: Settings) -> Constraint:
-    return equalized_loss(
-        reference,
-        absolute=settings.constraint.el_absolute,
-        buffer_size=settings.constraint.el_buffer_size,
-        overall_loss=settings.constraint.overall_accuracy,
-        bound=settings.constraint.el_bound,
+    linear = not chosen.el_absolute and settings.dual.update != "augmented"
+    formulation = _formulation(settings, chosen.two_sided_bound)
+    return Method(constraint, formulation, group_weights=weights if linear else None)
+
+
+def _distillation(reference, settings):
+    chosen = settings.constraint
+    constraint = constraints.group_distillation(
+        reference, chosen.kl_limit, buffer_size=chosen.buffer_size
     )
+    formulation = _formulation(settings)
+    return Method(constraint, formulation, needs_dense_logits=True, is_constrained=True)
+
+
+def _penalty(reference, settings):
+    constraint = constraints.excess_accuracy_gap(
+        reference, settings.tolerance, **_gap_options(settings)
+    )
+    needs = settings.constraint.proxy == "kl" or settings.constraint.estimator != "plain"
+    formulation = lagrangian.quadratic_penalty(
+        settings.dual.penalty, overall_term=settings.constraint.overall_term
+    )
+    return Method(constraint, formulation, needs_dense_logits=needs)
+
+
+def _group_dro(excess):
+    def build(reference, settings):
+        constraint = constraints.group_risk(
+            reference, adjustment=settings.baseline.dro_adjustment, excess=excess
+        )
+        formulation = lagrangian.exponentiated_gradient(settings.dual.learning_rate)
+        return Method(constraint, formulation, group_weights=lambda frequency, q: q)
+
+    return build
+
+
+def _without_constraint(objective, settings, **others):
+    return Method(constraints.unconstrained(), _formulation(settings), objective, **others)
+
+
+def _reweighted(form):
+    def build(reference, settings):
+        beta = settings.baseline.class_balanced_beta
+        objective = constraints.reweighted_loss(reference, form, beta)
+        return _without_constraint(objective, settings)
+
+    return build
+
+
+def _performance_weighted(reference, settings):
+    chosen = settings.baseline
+    objective = constraints.performance_weighted_loss(
+        chosen.performance_floor, chosen.performance_gamma
+    )
+    return _without_constraint(objective, settings, needs_dense_logits=True)
 
 
 METHODS = {
-    "nft": lambda reference, settings: unconstrained(),
+    "nft": lambda reference, settings: _without_constraint(mean_loss, settings),
     "el": _el,
-    "ceag": _ceag,
+    "ceag": _gap_method(constraints.excess_accuracy_gap, lagrangian.group_weights),
+    "pairwise": _gap_method(constraints.pairwise_disparity, _two_sided_weights, bounded=True),
+    "floor": _gap_method(constraints.worst_group_floor, lambda w, m, term: w + m),
+    "distillation": _distillation,
+    "group_dro": _group_dro(excess=False),
+    "group_dro_excess": _group_dro(excess=True),
+    "reweighted": _reweighted("inverse"),
+    "reweighted_sqrt": _reweighted("inverse_sqrt"),
+    "class_balanced": _reweighted("class_balanced"),
+    "penalty": _penalty,
+    "performance_weighted": _performance_weighted,
 }
 
 
-def build(reference: DenseReference, settings: Settings) -> Constraint:
-    """The constraint of `settings.method`."""
-    return METHODS[settings.method](reference, settings)
+def build(reference: DenseReference, settings: Settings) -> Method:
+    """The method of `settings.method`, watching groups of at least `min_group_size` samples."""
+    method = METHODS[settings.method](reference, settings)
+    large = reference.count >= settings.constraint.min_group_size
+    sides = method.constraint.size // large.size
+    return method._replace(constraint=constraints.only(method.constraint, jnp.tile(large, sides)))

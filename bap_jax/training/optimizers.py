@@ -4,7 +4,7 @@ import math
 
 import optax
 
-from bap_jax.lagrangian import dampened_momentum
+from bap_jax import lagrangian
 from bap_jax.training.settings import DualSettings, OptimizerSettings
 
 
@@ -35,5 +35,40 @@ def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
     """Gradient ascent, with momentum where that is asked for."""
     if not settings.momentum:
         return optax.sgd(settings.learning_rate)
-    momentum = dampened_momentum(settings.momentum, settings.dampening)
+    momentum = lagrangian.dampened_momentum(settings.momentum, settings.dampening)
     return optax.chain(momentum, optax.scale_by_learning_rate(settings.learning_rate))
+
+
+def dual_formulation(
+    settings: DualSettings, overall_term: str = "full", bound: float = math.inf
+) -> lagrangian.Formulation:
+    """How multipliers move, by `settings.update`.
+
+    Args:
+      settings: of the multipliers.
+      overall_term: see `lagrangian.overall_term`.
+      bound: largest |λ|, where it is less than `settings.bound`.
+    """
+    bound = min(bound, settings.bound)
+    if settings.update == "augmented":
+        return lagrangian.augmented(
+            settings.penalty,
+            growth=settings.penalty_growth,
+            largest_penalty=settings.largest_penalty,
+            start=settings.start,
+            bound=bound,
+            overall_term=overall_term,
+        )
+    optimizer = dual_optimizer(settings)
+    if settings.update == "nu_pi":
+        optimizer = lagrangian.nu_pi(
+            settings.learning_rate, settings.nu, settings.proportional, settings.integral
+        )
+    return lagrangian.gradient_ascent(
+        optimizer,
+        start=settings.start,
+        bound=bound,
+        overall_term=overall_term,
+        restart=settings.restart,
+        restart_confidence=settings.restart_confidence,
+    )

@@ -8,9 +8,12 @@ import dataclasses
 import math
 import numbers
 
-from bap_jax.constraints.estimators import OVERALL
-from bap_jax.lagrangian import OVERALL_TERMS
+from bap_jax.constraints.estimators import OVERALL, check_estimator
+from bap_jax.constraints.gaps import PROXIES
+from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.types import UserError
+
+DUAL_UPDATES = ("ascent", "nu_pi", "augmented")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +58,35 @@ class DualSettings:
     """How the multipliers move.
 
     Attributes:
-      learning_rate: η_λ, step size of the gradient ascent. A group that misses its tolerance by
-        one point gains .01 η_λ a step: the fewer the steps, the larger it must be.
-      momentum, dampening: of the ascent direction, as in `lagrangian.dampened_momentum`.
-      weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.dual_primal`.
+      update: `ascent` (gradient ascent), `nu_pi` or `augmented` (the augmented Lagrangian).
+      learning_rate: η_λ, step size of `ascent` and `nu_pi`, and of group DRO's adversary. A group
+        that misses its tolerance by one point gains .01 η_λ a step: the fewer the steps, the larger
+        it must be.
+      momentum, dampening: of `ascent`'s direction, as in `lagrangian.dampened_momentum`.
+      nu, proportional, integral: ν, κ_p and κ_i of `nu_pi`.
+      penalty: κ; `augmented` starts with it, the method `penalty` stays with it.
+      penalty_growth, largest_penalty: of `augmented`.
+      start: initial λ.
+      bound: largest |λ|.
+      restart: set a multiplier to 0 when its constraint holds, by `restart_confidence` standard
+        deviations of the estimate.
+      weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.players.players`.
     """
 
+    update: str = "ascent"
     learning_rate: float = 0.1
     momentum: float = 0.0
     dampening: float = 0.0
+    nu: float = 0.0
+    proportional: float = 1.0
+    integral: float = 1.0
+    penalty: float = 1.0
+    penalty_growth: float = 1.01
+    largest_penalty: float = 10.0
+    start: float = 0.0
+    bound: float = math.inf
+    restart: bool = False
+    restart_confidence: float = 0.0
     weight_limit: float = 20.0
 
 
@@ -72,21 +95,47 @@ class ConstraintSettings:
     """What the players see.
 
     Attributes:
-      buffer_size: k, samples of each group from which CEAG estimates its accuracy; 0: the batch.
-      overall_accuracy: `population` or `group_mean` (the reference), see
-        `constraints.excess_accuracy_gap`.
-      overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.lagrangian`.
+      first_epoch: first epoch in which the method acts; −1 is the epoch of the last pruning.
+      min_group_size: groups with fewer training samples are not constrained; the report names them.
+      buffer_size: k, samples of each group from which its accuracy is estimated; 0: the batch.
+      estimator: `plain`, `paired` or `control_variate`, see `constraints.estimators`.
+      proxy: what the weights see of an accuracy, `loss` or `kl`, see `constraints.gaps`.
+      overall_accuracy: `population` or `group_mean` (the reference), see `constraints.gaps`.
+      overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.overall_term`.
       el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
       el_buffer_size: the same as `buffer_size`, for EL.
-      el_bound: largest |λ| of EL.
+      two_sided_bound: largest |λ| of EL and `pairwise`, which also drive losses up.
+      kl_limit: δ of `distillation`, nats.
     """
 
+    first_epoch: int = -1
+    min_group_size: int = 10
     buffer_size: int = 40
+    estimator: str = "plain"
+    proxy: str = "loss"
     overall_accuracy: str = "population"
     overall_term: str = "detached"
     el_absolute: bool = True
     el_buffer_size: int = 0
-    el_bound: float = 1.0
+    two_sided_bound: float = 1.0
+    kl_limit: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineSettings:
+    """Of methods without constraints.
+
+    Attributes:
+      dro_adjustment: C of `group_dro`, see `constraints.group_risk`.
+      class_balanced_beta: β of `class_balanced`, see `constraints.reweighted_loss`.
+      performance_floor, performance_gamma: θ and γ of `performance_weighted`, see
+        `constraints.performance_weighted_loss`.
+    """
+
+    dro_adjustment: float = 0.0
+    class_balanced_beta: float = 0.999
+    performance_floor: float = 0.1
+    performance_gamma: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +143,17 @@ class Settings:
     """One run of pruning and fine-tuning under a method.
 
     Attributes:
-      method: `nft`, `el` or `ceag`.
+      method: one of `training.METHODS`.
+      scheme: one of `lagrangian.SCHEMES`, how weights and multipliers take turns.
       seed: of the order of samples, and of dropout.
       tolerance: ε, how much more than the overall accuracy a group's may drop; a fraction.
       finetune_epochs: epochs after the pruning phase.
       batch_size: samples of one step.
-      optimizer, pruning, dual, constraint: see there.
+      optimizer, pruning, dual, constraint, baseline: see there.
     """
 
     method: str = "ceag"
+    scheme: str = "dual_primal"
     seed: int = 0
     tolerance: float = 0.01
     finetune_epochs: int = 45
@@ -111,6 +162,7 @@ class Settings:
     pruning: PruningSettings = PruningSettings()
     dual: DualSettings = DualSettings()
     constraint: ConstraintSettings = ConstraintSettings()
+    baseline: BaselineSettings = BaselineSettings()
 
     @property
     def epochs(self) -> int:
@@ -124,36 +176,72 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     Raises:
       UserError: a value that no run can have; the message says what was expected.
     """
-    for section in ("optimizer", "pruning", "dual", "constraint"):
+    for section in ("optimizer", "pruning", "dual", "constraint", "baseline"):
         expected = type(getattr(Settings, section))
         if not isinstance(getattr(settings, section), expected):
             raise UserError(f"{section} must be a {expected.__name__}(...).")
-    pruning, constraint = settings.pruning, settings.constraint
     _one_of("method", settings.method, known_methods)
-    _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
-    _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
+    _one_of("scheme", settings.scheme, tuple(SCHEMES))
+    check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
+    check_integer("seed", settings.seed, 0)
+    check_integer("batch_size", settings.batch_size, 1)
+    check_integer("finetune_epochs", settings.finetune_epochs, 1)
+    check_optimizer(settings.optimizer)
+    _check_pruning(settings.pruning)
+    _check_dual(settings.dual)
+    _check_constraint(settings.constraint)
+    _check_baseline(settings.baseline)
+
+
+def _check_pruning(pruning):
     if not (_is_number(pruning.sparsity) and 0 <= pruning.sparsity < 1):
         raise UserError(
             "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
             f"got {pruning.sparsity}. For 95 % write 0.95."
         )
-    check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
-    for name in ("learning_rate", "momentum", "dampening"):
-        check_number(f"dual.{name}", getattr(settings.dual, name))
-    for name, value in (
-        ("dual.weight_limit", settings.dual.weight_limit),
-        ("constraint.el_bound", constraint.el_bound),
-    ):
-        if not (_is_number(value) and value > 0):
-            raise UserError(f"{name} must be a number > 0; got {value}.")
-    check_optimizer(settings.optimizer)
-    check_integer("seed", settings.seed, 0)
-    check_integer("batch_size", settings.batch_size, 1)
-    check_integer("finetune_epochs", settings.finetune_epochs, 1)
     check_integer("pruning.epochs", pruning.epochs, 0)
     check_integer("pruning.frequency", pruning.frequency, 1)
+
+
+def _check_dual(dual):
+    _one_of("dual.update", dual.update, DUAL_UPDATES)
+    for name in ("learning_rate", "momentum", "dampening", "start", "restart_confidence"):
+        check_number(f"dual.{name}", getattr(dual, name))
+    for name in ("proportional", "integral"):
+        check_number(f"dual.{name}", getattr(dual, name))
+    for name in ("weight_limit", "bound", "penalty", "largest_penalty"):
+        _check_positive(f"dual.{name}", getattr(dual, name))
+    if not (_is_number(dual.nu) and -1 < dual.nu < 1):
+        raise UserError(f"dual.nu must lie in (−1, 1); got {dual.nu}.")
+    if not (_is_number(dual.penalty_growth) and dual.penalty_growth >= 1):
+        raise UserError(f"dual.penalty_growth must be a factor ≥ 1; got {dual.penalty_growth}.")
+
+
+def _check_constraint(constraint):
+    _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
+    _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
+    _one_of("constraint.proxy", constraint.proxy, PROXIES)
+    check_integer("constraint.first_epoch", constraint.first_epoch, -1)
+    check_integer("constraint.min_group_size", constraint.min_group_size, 1)
     check_integer("constraint.buffer_size", constraint.buffer_size, 0)
     check_integer("constraint.el_buffer_size", constraint.el_buffer_size, 0)
+    check_estimator(constraint.estimator, constraint.buffer_size)
+    check_number("constraint.kl_limit", constraint.kl_limit)
+    _check_positive("constraint.two_sided_bound", constraint.two_sided_bound)
+
+
+def _check_baseline(baseline):
+    check_number("baseline.dro_adjustment", baseline.dro_adjustment)
+    check_number("baseline.performance_gamma", baseline.performance_gamma)
+    for name in ("class_balanced_beta", "performance_floor"):
+        value = getattr(baseline, name)
+        if not (_is_number(value) and 0 <= value < 1):
+            raise UserError(f"baseline.{name} must lie in [0, 1); got {value}.")
+
+
+def _check_positive(name, value):
+    if not (_is_number(value) and value > 0):
+        raise UserError(f"{name} must be a number > 0; got {value}.")
 
 
 def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") -> None:

@@ -38,6 +38,8 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """Numbers of one step, left on the device.
 
+    Of several sets of constraints, the last five are dicts by name.
+
     Attributes:
       loss: `()` mean cross-entropy of the batch.
       accuracy: `()` fraction right in the batch.
@@ -45,6 +47,7 @@ class StepMetrics(NamedTuple):
       multipliers: `(constraint,)` after this step.
       violation: `(constraint,)` true violations that moved them; NaN where not observed.
       proxy: `(constraint,)` as the weights saw it; NaN where not observed.
+      violation_mask, proxy_mask: `(constraint,)` bool, which were observed.
     """
 
     loss: Array
@@ -53,3 +56,5 @@ class StepMetrics(NamedTuple):
     multipliers: Array
     violation: Array
     proxy: Array
+    violation_mask: Array
+    proxy_mask: Array

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints import Constraint, Observations
+from bap_jax.constraints import Constraint, Observations, mean_loss, switch
+from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
-from bap_jax.lagrangian import Evaluation, Scheme
+from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
 from bap_jax.pruning import Pruner, apply_masks
 from bap_jax.training.state import StepMetrics, TrainState
@@ -39,6 +40,7 @@ def make_trainer(
     constraint: Constraint,
     pruner: Pruner,
     *,
+    objective: Objective = mean_loss,
     constrained_from: int | None = None,
     label_smoothing: float = 0.0,
 ) -> Trainer:
@@ -49,8 +51,10 @@ def make_trainer(
       scheme: how weights and multipliers move.
       constraint: what must hold.
       pruner: when and how masks change.
-      constrained_from: first epoch in which the constraints act; before it neither multipliers nor
-        the constraint's state move. By default the epoch of the last pruning.
+      objective: what the weights minimise.
+      constrained_from: first epoch in which objective and constraint act; before it the weights
+        minimise the mean loss, and neither multipliers nor the constraint's state move. By default
+        the epoch of the last pruning.
       label_smoothing: of the cross-entropy, in objective and constraints alike.
     """
     first = pruner.last_epoch if constrained_from is None else constrained_from
@@ -64,17 +68,22 @@ def make_trainer(
         batch, weight = gather(data, indices)
         key = jax.random.fold_in(state.key, state.step)
 
-        def problem(params):
+        def problem(params, after=None):
             variables = Variables(apply_masks(params, masks), state.model_state)
             logits, model_state = model.apply(variables, batch.inputs, train=True, key=key)
-            observations = _observe(logits, batch, weight, label_smoothing)
-            values, memory = _constrain(constraint, state.constraint, observations, epoch >= first)
-            loss = metrics.weighted_mean(observations.loss, weight)
-            accuracy = metrics.weighted_mean(observations.correct, weight)
-            return Evaluation(loss, values, (model_state, memory, accuracy))
+            seen = _observe(logits, batch, weight, label_smoothing)
+            # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
+            watched = seen._replace(weight=jnp.where(epoch >= first, weight, 0))
+            memory = state.constraint if after is None else after.aux[1]
+            values, memory = constraint.evaluate(memory, watched)
+            values = each_set(lambda one: switch(one, epoch >= first), values)
+            loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, weight)
+            aimed = loss if objective is mean_loss else objective(seen)
+            goal = jnp.where(epoch >= first, aimed, loss)
+            return Evaluation(goal, values, (model_state, memory, loss, accuracy))
 
         params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
-        model_state, memory, _ = info.evaluation.aux
+        model_state, memory, *_ = info.evaluation.aux
         new_state = state._replace(
             params=apply_masks(params, masks),
             model_state=model_state,
@@ -116,25 +125,30 @@ def _observe(logits, batch, weight, label_smoothing):
         metrics.correctness(logits, batch.labels),
         batch.group_ids,
         weight,
+        batch.labels,
+        logits,
+        batch.dense_logits,
     )
-
-
-def _constrain(constraint, state, observations, active):
-    """The constraint's values and state; as if nothing had been observed unless `active`."""
-    values, moved = constraint.evaluate(state, observations)
-    values = values._replace(
-        violation_mask=values.violation_mask & active, proxy_mask=values.proxy_mask & active
-    )
-    return values, jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, state)
 
 
 def _step_metrics(info, multipliers):
-    values = info.evaluation.constraints
+    *_, loss, accuracy = info.evaluation.aux
+
+    def pick(name):
+        return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
+
+    def seen(name):
+        return jax.tree.map(
+            lambda value, mask: jnp.where(mask, value, jnp.nan), pick(name), pick(f"{name}_mask")
+        )
+
     return StepMetrics(
-        loss=info.evaluation.loss,
-        accuracy=info.evaluation.aux[2],
+        loss=loss,
+        accuracy=accuracy,
         lagrangian=info.lagrangian,
         multipliers=multipliers,
-        violation=jnp.where(values.violation_mask, values.violation, jnp.nan),
-        proxy=jnp.where(values.proxy_mask, values.proxy, jnp.nan),
+        violation=seen("violation"),
+        proxy=seen("proxy"),
+        violation_mask=pick("violation_mask"),
+        proxy_mask=pick("proxy_mask"),
     )

@@ -6,31 +6,26 @@ import optax
 
 from bap_jax import groups, lagrangian, pruning, training
 from bap_jax.constraints import (
-    ConstraintValues,
     DenseReference,
+    constraint_values,
     equalized_loss,
     excess_accuracy_gap,
 )
 from bap_jax.models import Model
+from bap_jax.training.settings import DualSettings
 from bap_jax.types import Dataset, Variables
 from tests import golden_files
-
-
-def values(violation, proxy=None):
-    """Constraint values that are observed by both players."""
-    seen = jnp.ones(violation.shape, bool)
-    proxy = violation if proxy is None else proxy
-    return ConstraintValues(violation, proxy, seen, seen, jnp.zeros(violation.shape))
 
 
 def toy_2d(surrogate=False):
     """min x² + 2y² s.t. x + y ≥ 1, x² + y ≤ 1, solved by (2/3, 1/3) with λ = (4/3, 0)."""
 
-    def problem(params):
+    def problem(params, after=None):
         x, y = params
         true = jnp.stack([1 - x - y, x**2 + y - 1])
         proxy = jnp.stack([1.1 - 0.9 * x - y, x**2 + y - 1]) if surrogate else true
-        return lagrangian.Evaluation(x**2 + 2 * y**2, values(true, proxy))
+        del after
+        return lagrangian.Evaluation(x**2 + 2 * y**2, constraint_values(true, proxy))
 
     return problem
 
@@ -44,6 +39,28 @@ def linear_model():
         return inputs @ params["W"].T + params["b"][None], variables.state
 
     return Model(lambda key, inputs: None, apply)
+
+
+def reference_scheme(name, primal_optimizer, formulation):
+    """The scheme that the reference calls `name`, with what it does differently.
+
+    Its multipliers that the weights saw are found in `state.memory`.
+    """
+    name, options = {
+        "extrapolation": ("extragradient", {"keep_ahead": True}),
+        "primal_dual": ("primal_dual", {"chained": True}),
+    }.get(name, (name, {}))
+    scheme = lagrangian.build_scheme(name, primal_optimizer, formulation, **options)
+
+    def init(params, num_constraints):
+        state = scheme.init(params, num_constraints)
+        return state._replace(memory=state.multipliers)
+
+    def update(problem, params, state, *inputs):
+        params, state, info = scheme.update(problem, params, state, *inputs)
+        return params, state._replace(memory=info.multipliers), info
+
+    return lagrangian.Scheme(init, update)
 
 
 class LinearRun:
@@ -100,15 +117,15 @@ class LinearRun:
         constraint, dual = self.constraint(), self.settings["dual"]
         detach = self.settings.get("detach_model_constraint_contribution")
         primal = self.settings["primal"]
-        scheme = lagrangian.dual_primal(
+        settings = DualSettings(
+            learning_rate=self.settings["dual_lr"],
+            momentum=dual.get("momentum", 0.0),
+            dampening=dual.get("dampening", 0.0),
+        )
+        scheme = reference_scheme(
+            self.settings["optimizer"],
             optax.sgd(primal["lr"], primal.get("momentum") or None),
-            training.dual_optimizer(
-                training.settings.DualSettings(
-                    self.settings["dual_lr"], dual.get("momentum", 0.0), dual.get("dampening", 0.0)
-                )
-            ),
-            equality=constraint.equality,
-            overall_term="detached" if detach else "full",
+            training.dual_formulation(settings, "detached" if detach else "full"),
         )
         early = self.settings.get("apply_mitigation_while_pruning")
         return training.make_trainer(

@@ -1,0 +1,100 @@
+"""Could the constraints be met at all? Read off how multipliers and violations moved.
+
+A multiplier that keeps growing while its violation stays where it is says that this training cannot
+meet this constraint (recipes.md E). Everything here is on the training part.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+NOT_FEASIBLE = "not feasible as trained"
+
+
+class History:
+    """Multipliers and mean violations of every epoch in which a constraint was observed."""
+
+    def __init__(self):
+        self.multipliers: list[np.ndarray] = []
+        self.violations: list[np.ndarray] = []
+        self._epoch, self._sum, self._count = -1, 0.0, 0
+
+    def add(self, epoch: int, multipliers: np.ndarray, violation: np.ndarray) -> None:
+        """Notes a step.
+
+        Args:
+          epoch: of the step.
+          multipliers: `(constraint,)` after it.
+          violation: `(constraint,)`, NaN where not observed.
+        """
+        seen = np.isfinite(violation)
+        if not seen.any():
+            return
+        if epoch != self._epoch:
+            self._epoch, self._sum, self._count = epoch, np.zeros(seen.shape), np.zeros(seen.shape)
+            self.multipliers.append(np.zeros(seen.shape))
+            self.violations.append(np.zeros(seen.shape))
+        self._sum = self._sum + np.where(seen, violation, 0)
+        self._count = self._count + seen
+        with np.errstate(invalid="ignore"):
+            self.violations[-1] = self._sum / self._count
+        self.multipliers[-1] = np.array(multipliers, float)
+
+
+def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> dict | None:
+    """What the multipliers say about each constraint, over the last fifth of the epochs.
+
+    A constraint is `met` if its mean violation there is ≤ 0; `not feasible as trained` if it is
+    not, the multiplier does not fall, and the violation fell by less than a tenth since the fifth
+    before; otherwise it is still `moving`.
+
+    Args:
+      history: of the run.
+      names: one name a constraint.
+      at_most: beyond so many constraints only the 20 with the largest violation are listed.
+
+    Returns:
+      `status` (the worst of all), `least_max_violation` (over epochs), and for each constraint its
+      last `multiplier`, `multiplier_slope` (a epoch), mean `violation`, `least_violation` (over
+      epochs) and `response` (slope of the violation over the multiplier). None where no constraint
+      was ever observed.
+    """
+    if not history.multipliers:
+        return None
+    multipliers, violations = np.array(history.multipliers), np.array(history.violations)
+    fifth = max(1, len(multipliers) // 5)
+    with np.errstate(all="ignore"):
+        order = np.argsort(-np.nan_to_num(np.nanmean(violations[-fifth:], 0), nan=-np.inf))
+        rows = [_row(names[i], multipliers[:, i], violations[:, i], fifth) for i in order]
+        least = float(np.nanmin(np.nanmax(violations, axis=1)))
+    rank = ("met", "moving", NOT_FEASIBLE)
+    status = max((row["status"] for row in rows), key=rank.index)
+    listed = rows if len(rows) <= at_most else rows[:20]
+    return {"status": status, "least_max_violation": least, "constraints": listed}
+
+
+def _row(name, multiplier, violation, fifth) -> dict[str, Any]:
+    seen = np.isfinite(violation)
+    multiplier, violation = multiplier[seen], violation[seen]
+    if not seen.any():
+        return {"name": name, "status": "met", "multiplier": 0.0, "violation": None}
+    last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
+    slope = _slope(np.arange(len(multiplier[-fifth:])), multiplier[-fifth:])
+    falling = before.size > 0 and before.mean() - last >= 0.1 * last
+    status = "met" if last <= 0 else "moving" if falling or (slope or 0) < 0 else NOT_FEASIBLE
+    return {
+        "name": name,
+        "status": status,
+        "multiplier": float(multiplier[-1]),
+        "multiplier_slope": slope,
+        "violation": float(last),
+        "least_violation": float(violation.min()),
+        "response": _slope(multiplier, violation),
+    }
+
+
+def _slope(x, y) -> float | None:
+    """Of the regression line; None where x does not vary."""
+    spread = np.var(x)
+    return float(np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else None

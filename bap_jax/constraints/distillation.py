@@ -1,0 +1,49 @@
+"""Per-group distillation: no group's predictions move far from the dense model's.
+
+    KL_g = mean over g of KL(p_dense ‖ p_sparse) ≤ δ
+
+Pruning that leaves predictions alone leaves accuracies alone, and a divergence has a gradient, so
+it is its own proxy; the multipliers see its buffered mean.
+"""
+
+from bap_jax import metrics
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.constraints.estimators import mean_estimator
+from bap_jax.types import Array
+
+
+def group_distillation(
+    reference: DenseReference, limit: Array | float, *, buffer_size: int = 40
+) -> Constraint:
+    """KL_g ≤ `limit` for every group; needs the dense model's logits.
+
+    Args:
+      reference: gives the number of groups.
+      limit: δ ≥ 0, nats.
+      buffer_size: k, samples of each group over which the multipliers see the mean; 0: the batch.
+
+    Returns:
+      One inequality a group.
+    """
+    num_groups = reference.frequency.shape[0]
+
+    def divergence(observations: Observations):
+        return metrics.kl_divergence(observations.dense_logits, observations.logits)
+
+    estimator = mean_estimator(num_groups, buffer_size, divergence)
+
+    def evaluate(state, observations):
+        estimate, state = estimator.update(state, observations)
+        sums = metrics.group_sums(
+            divergence(observations), observations.group_ids, observations.weight, num_groups
+        )
+        values = ConstraintValues(
+            violation=estimate.mean - limit,
+            proxy=metrics.group_means(sums),
+            violation_mask=estimate.observed,
+            proxy_mask=sums.count > 0,
+            tolerance=limit,
+        )
+        return values, state
+
+    return Constraint(num_groups, estimator.init, evaluate)

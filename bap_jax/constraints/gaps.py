@@ -1,0 +1,132 @@
+"""Accuracy gaps of groups as both players see them; the constraints on accuracy share this.
+
+    Δ_g = A_g(θ_d) − A_g(θ_s)      group gap
+    Δ   = A(θ_d) − A(θ_s)          overall gap
+    ψ_g = Δ_g − Δ                  excess gap
+
+The multipliers see 0/1 correctness, estimated by the replay buffer. The weights see a proxy on the
+batch, where r is a sample's loss, or its divergence KL(p_dense ‖ p) from the dense model:
+
+    Δ̃_g = r_g(θ_s) − r_g(θ_d),   ψ̃_g = Δ̃_g − (r(θ_s) − r(θ_d))
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints.base import DenseReference, Observations
+from bap_jax.constraints.estimators import Estimate, accuracy_estimator, overall_mean
+from bap_jax.types import Array, PyTree, UserError
+
+PROXIES = ("loss", "kl")
+
+
+class Gaps(NamedTuple):
+    """Gaps of all groups.
+
+    Attributes:
+      group: `(group,)` estimate of Δ_g.
+      excess: `(group,)` estimate of ψ_g.
+      group_variance, excess_variance: `(group,)` of these as estimates.
+      observed: `(group,)` bool, groups for which there is an estimate.
+      group_proxy: `(group,)` Δ̃_g.
+      excess_proxy: `(group,)` ψ̃_g.
+      present: `(group,)` bool, groups of the batch.
+      overall: `()` r(θ_s) − r(θ_d).
+    """
+
+    group: Array
+    excess: Array
+    group_variance: Array
+    excess_variance: Array
+    observed: Array
+    group_proxy: Array
+    excess_proxy: Array
+    present: Array
+    overall: Array
+
+
+class GapEstimator(NamedTuple):
+    """Gaps from a stream of batches.
+
+    Attributes:
+      init: `() -> state`.
+      update: `(state, Observations) -> (Gaps, state)`.
+    """
+
+    init: Callable[[], PyTree]
+    update: Callable[[PyTree, Observations], tuple[Gaps, PyTree]]
+
+
+def gap_estimator(
+    reference: DenseReference,
+    *,
+    buffer_size: int = 40,
+    estimator: str = "plain",
+    overall_accuracy: str = "population",
+    proxy: str = "loss",
+) -> GapEstimator:
+    """Estimates gaps of groups.
+
+    Args:
+      reference: the dense model on the training part; its arrays give the number of groups.
+      buffer_size: k, samples of each group that its accuracy is estimated from; 0 takes the batch.
+      estimator: see `estimators.accuracy_estimator`.
+      overall_accuracy: how the buffer's overall accuracy is formed. `population` weighs groups by
+        their training frequencies and compares with the dense accuracy of the same groups;
+        `group_mean` is the reference's plain mean over groups against the mean over samples.
+      proxy: `loss`, or `kl`, which needs the dense model's logits.
+
+    Raises:
+      UserError: `proxy` or `estimator` is unknown.
+    """
+    if proxy not in PROXIES:
+        raise UserError(f"unknown proxy {proxy!r}; known: {', '.join(PROXIES)}.")
+    accuracy = accuracy_estimator(reference, buffer_size, estimator)
+
+    def overall_gap(estimate: Estimate, observations: Observations):
+        if buffer_size == 0:
+            sparse = metrics.weighted_mean(observations.correct, observations.weight)
+            return reference.accuracy - sparse
+        args = (estimate.observed, reference.frequency, overall_accuracy)
+        dense = reference.accuracy
+        if overall_accuracy == "population":
+            dense = overall_mean(reference.group_accuracy, *args)
+        return dense - overall_mean(estimate.mean, *args)
+
+    def update(state, observations):
+        estimate, state = accuracy.update(state, observations)
+        group = reference.group_accuracy - estimate.mean
+        group_proxy, present, overall = _proxies(reference, observations, proxy)
+        return Gaps(
+            group=group,
+            excess=group - overall_gap(estimate, observations),
+            group_variance=estimate.variance,
+            excess_variance=_excess_variance(estimate, reference.frequency),
+            observed=estimate.observed,
+            group_proxy=group_proxy,
+            excess_proxy=group_proxy - overall,
+            present=present,
+            overall=overall,
+        ), state
+
+    return GapEstimator(accuracy.init, update)
+
+
+def _excess_variance(estimate, frequency):
+    """Var(Â_g − Σ_h w_h Â_h) = (1 − 2 w_g) Var(Â_g) + Σ_h w_h² Var(Â_h), groups independent."""
+    total = jnp.sum(frequency**2 * estimate.variance)
+    return jnp.maximum((1 - 2 * frequency) * estimate.variance + total, 0)
+
+
+def _proxies(reference, observations, proxy):
+    values, group_dense, dense = observations.loss, reference.group_loss, reference.loss
+    if proxy == "kl":
+        values = metrics.kl_divergence(observations.dense_logits, observations.logits)
+        group_dense, dense = jnp.zeros_like(group_dense), 0.0
+    num_groups = group_dense.shape[0]
+    sums = metrics.group_sums(values, observations.group_ids, observations.weight, num_groups)
+    overall = metrics.weighted_mean(values, observations.weight) - dense
+    return metrics.group_means(sums) - group_dense, sums.count > 0, overall

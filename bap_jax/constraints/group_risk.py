@@ -1,0 +1,42 @@
+"""Losses of groups as group DRO sees them (Sagawa et al. 2020, arXiv 1911.08731).
+
+    v_g = ℓ_g + C / √n_g              plain
+    v_g = ℓ_g − ℓ_g(θ_d)              on excess loss
+
+No constraint in itself: together with `lagrangian.exponentiated_gradient`, whose multipliers lie
+on the simplex, it makes the objective ℓ + Σ q_g (ℓ_g − ℓ) = Σ q_g ℓ_g.
+"""
+
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.types import Array
+
+
+def group_risk(
+    reference: DenseReference, *, adjustment: Array | float = 0.0, excess: bool = False
+) -> Constraint:
+    """The batch's group losses for the adversary, ℓ_g − ℓ for the weights.
+
+    Args:
+      reference: the dense model's group losses, and group sizes.
+      adjustment: C, raises the risk of small groups by C / √n_g.
+      excess: subtract the dense model's loss of the group.
+
+    Returns:
+      One value a group.
+    """
+    num_groups = reference.frequency.shape[0]
+    raised = adjustment / jnp.sqrt(jnp.maximum(reference.count, 1))
+    offset = raised - (reference.group_loss if excess else 0.0)
+
+    def evaluate(state, observations: Observations):
+        sums = metrics.group_sums(
+            observations.loss, observations.group_ids, observations.weight, num_groups
+        )
+        means, present = metrics.group_means(sums), sums.count > 0
+        loss = metrics.weighted_mean(observations.loss, observations.weight)
+        return ConstraintValues(means + offset, means - loss, present, present), state
+
+    return Constraint(num_groups, lambda: (), evaluate)

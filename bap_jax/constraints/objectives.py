@@ -1,0 +1,74 @@
+"""Objectives: how a batch's losses become the one number that the weights minimise.
+
+    mean          Σ ℓ_i / n
+    reweighted    Σ u_{g(i)} ℓ_i / n,   u_g ∝ 1/n_g, 1/√n_g or (1 − β)/(1 − β^{n_g})
+    performance   Σ w_i ℓ_i / Σ w_i,    w_i = θ + (1 − θ)(1 − p_dense(y_i))^γ
+
+The third form of u_g is the class-balanced loss (Cui et al. 2019, arXiv 1901.05555); the last is
+the performance-weighted loss (arXiv 2211.10285).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints.base import DenseReference, Observations
+from bap_jax.types import Array, UserError
+
+Objective = Callable[[Observations], Array]
+
+REWEIGHTINGS = ("inverse", "inverse_sqrt", "class_balanced")
+
+
+def mean_loss(observations: Observations) -> Array:
+    """`()` mean loss of the batch."""
+    return metrics.weighted_mean(observations.loss, observations.weight)
+
+
+def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -> Objective:
+    """The mean loss with every sample weighted by its group's size.
+
+    Weights have mean 1 over the training part; a sample of several groups takes their mean weight.
+
+    Args:
+      reference: sizes and frequencies of the groups.
+      form: `inverse`, `inverse_sqrt` or `class_balanced`.
+      beta: β in [0, 1) of `class_balanced`.
+
+    Raises:
+      UserError: `form` is unknown.
+    """
+    if form not in REWEIGHTINGS:
+        raise UserError(f"unknown reweighting {form!r}; known: {', '.join(REWEIGHTINGS)}.")
+    count = jnp.maximum(reference.count, 1)
+    raw = {
+        "inverse": 1 / count,
+        "inverse_sqrt": 1 / jnp.sqrt(count),
+        "class_balanced": (1 - beta) / (1 - beta**count),
+    }[form]
+    group_weight = raw / metrics.weighted_mean(raw, reference.frequency)
+
+    def objective(observations):
+        weights = group_weight.at[observations.group_ids].get(mode="fill", fill_value=1.0)
+        return metrics.weighted_mean(observations.loss * weights.mean(1), observations.weight)
+
+    return objective
+
+
+def performance_weighted_loss(floor: Array | float = 0.1, gamma: Array | float = 2.0) -> Objective:
+    """The mean loss with most weight on samples the dense model is unsure of.
+
+    Args:
+      floor: θ in [0, 1], weight of a sample that the dense model is sure of.
+      gamma: γ ≥ 0.
+    """
+
+    def objective(observations):
+        log_p = jax.nn.log_softmax(observations.dense_logits)
+        of_label = jnp.take_along_axis(log_p, observations.labels[:, None], axis=1)[:, 0]
+        weights = floor + (1 - floor) * (1 - jnp.exp(of_label)) ** gamma
+        return metrics.weighted_mean(observations.loss, observations.weight * weights)
+
+    return objective

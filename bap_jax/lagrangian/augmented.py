@@ -1,0 +1,90 @@
+"""The augmented Lagrangian of Powell, Hestenes and Rockafellar (PHR), with a growing penalty.
+
+With h_c the proxy less its tolerance, the weights see
+
+    inequality   ([λ_c + κ_c h_c]_+² − λ_c²) / 2κ_c      gradient weight [λ_c + κ_c h_c]_+
+    equality     λ_c h_c + κ_c h_c² / 2                  gradient weight λ_c + κ_c h_c
+
+and the multipliers move by λ_c ← [λ_c + κ_c v_c]_+. A constraint's penalty κ_c grows while it is
+violated.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.gradient_ascent import project
+from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
+from bap_jax.types import Array, UserError
+
+
+class PenaltyState(NamedTuple):
+    """Penalties of the constraints.
+
+    Attributes:
+      penalty: `(constraint,)` κ_c.
+    """
+
+    penalty: Array
+
+
+def augmented(
+    penalty: Array | float = 0.1,
+    *,
+    growth: Array | float = 1.01,
+    largest_penalty: Array | float = 10.0,
+    start: Array | float = 0.0,
+    bound: Array | float = math.inf,
+    overall_term: str = "full",
+) -> Formulation:
+    """The augmented Lagrangian; proxies are read with their tolerance.
+
+    Args:
+      penalty: κ > 0 at the start; also the step size of the multipliers.
+      growth: factor ≥ 1 by which a violated constraint's penalty grows each step.
+      largest_penalty: where that growth ends.
+      start: initial λ.
+      bound: largest |λ|.
+      overall_term: see the module `overall_term`.
+
+    Raises:
+      UserError: a penalty or growth that is out of range, or an unknown `overall_term`.
+    """
+    check_overall_term(overall_term)
+    for name, value, least in (("penalty", penalty, 0), ("growth", growth, 1)):
+        in_range = not isinstance(value, float | int) or value > 0 and value >= least
+        if not in_range:
+            raise UserError(f"{name} of the augmented Lagrangian must be > {least}; got {value}.")
+
+    def init(size):
+        return DualState(
+            jnp.full((size,), start, float), PenaltyState(jnp.full((size,), penalty, float))
+        )
+
+    def ascend(values, dual):
+        kappa = dual.memory.penalty
+        violation = jax.lax.stop_gradient(values.violation)
+        step = jnp.where(values.violation_mask, kappa * violation, 0)
+        magnitude = jnp.where(values.equality, jnp.abs(violation), violation)
+        grown = jnp.minimum(kappa * growth, jnp.maximum(largest_penalty, kappa))
+        kappa = jnp.where(values.violation_mask & (magnitude > 0), grown, kappa)
+        return DualState(project(dual.multipliers + step, values, bound), PenaltyState(kappa))
+
+    def term(values, dual):
+        multipliers, kappa = jax.lax.stop_gradient((dual.multipliers, dual.memory.penalty))
+
+        def shifted(proxy):
+            sum_ = multipliers + kappa * (proxy - values.tolerance)
+            return jnp.where(values.equality, sum_, jnp.maximum(sum_, 0))
+
+        weight = jnp.where(values.proxy_mask, shifted(values.proxy), 0)
+        total = jax.lax.stop_gradient(weight.sum())
+        proxy = cut_overall(values, total, overall_term)
+        proxy = jnp.where(values.proxy_mask, proxy, 0)
+        terms = (shifted(proxy) ** 2 - multipliers**2) / (2 * kappa)
+        return jnp.sum(jnp.where(values.proxy_mask, terms, 0))
+
+    return Formulation(init, ascend, term)

@@ -1,0 +1,37 @@
+"""Multipliers on the simplex: q_c ∝ q_c exp(η v_c), Σ q = 1.
+
+The adversary of group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1). With proxies
+h_g = ℓ_g − ℓ the objective ℓ + Σ q_g h_g is Σ q_g ℓ_g. In a batch that lacks some groups, q is
+renormalised over those present, so that the weights always add up to 1.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.types import Array
+
+
+def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
+    """q ← softmax(log q + η v) over all constraints, the unobserved with v = 0.
+
+    Args:
+      learning_rate: η.
+    """
+
+    def init(size):
+        return DualState(jnp.full((size,), 1 / max(size, 1)), jnp.zeros((size,)))
+
+    def ascend(values, dual):
+        violation = jax.lax.stop_gradient(values.violation)
+        step = jnp.where(values.violation_mask, learning_rate * violation, 0)
+        logits = jax.nn.log_softmax(dual.memory + step)
+        return DualState(jnp.exp(logits), logits)
+
+    def term(values, dual):
+        weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, dual.multipliers, 0))
+        total = weight.sum()
+        weight = weight / jnp.where(total > 0, total, 1)
+        return jnp.sum(weight * jnp.where(values.proxy_mask, values.proxy, 0))
+
+    return Formulation(init, ascend, term)

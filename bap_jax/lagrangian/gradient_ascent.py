@@ -1,0 +1,73 @@
+"""The Lagrangian f + Σ λ_c h_c, with multipliers that ascend by any optax transform."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.constraints.base import ConstraintValues
+from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
+from bap_jax.types import Array
+
+
+def gradient_ascent(
+    optimizer: optax.GradientTransformation,
+    *,
+    start: Array | float = 0.0,
+    bound: Array | float = math.inf,
+    overall_term: str = "full",
+    restart: bool = False,
+    restart_confidence: Array | float = 0.0,
+) -> Formulation:
+    """λ ← [λ + η v]_+ by an optax optimiser; the weights see Σ λ_c h_c.
+
+    Constraints that were not observed enter with a zero gradient, so that plain gradient ascent
+    leaves them alone and an optimiser with momentum lets them coast, as in the reference. An
+    optimiser that takes `observed=` (`nu_pi`) is given the mask.
+
+    Args:
+      optimizer: an optax optimiser; it is handed −v, since optax descends.
+      start: initial λ.
+      bound: largest |λ|. Σ λ scales the weights' gradient, and so their step; the bound keeps both
+        finite where a constraint cannot be met. Analyses of proxy constraints assume one (Cotter
+        et al. 2019).
+      overall_term: see the module `overall_term`.
+      restart: set λ_c ← 0 wherever an inequality is observed to hold.
+      restart_confidence: z; with a restart, it must hold by z standard deviations of its estimate,
+        v + z · deviation ≤ 0.
+
+    Raises:
+      UserError: `overall_term` is unknown.
+    """
+    check_overall_term(overall_term)
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(size):
+        multipliers = jnp.full((size,), start, float)
+        return DualState(multipliers, optimizer.init(multipliers))
+
+    def ascend(values, dual):
+        violation = jax.lax.stop_gradient(values.violation)
+        descent = jnp.where(values.violation_mask, -violation, 0)
+        updates, memory = optimizer.update(
+            descent, dual.memory, dual.multipliers, observed=values.violation_mask
+        )
+        multipliers = project(optax.apply_updates(dual.multipliers, updates), values, bound)
+        if restart:
+            holds = violation + restart_confidence * jax.lax.stop_gradient(values.deviation) <= 0
+            inequality = jnp.logical_not(values.equality)
+            multipliers = jnp.where(holds & values.violation_mask & inequality, 0, multipliers)
+        return DualState(multipliers, memory)
+
+    def term(values, dual):
+        return linear_term(values, dual.multipliers, overall_term)
+
+    return Formulation(init, ascend, term)
+
+
+def project(multipliers: Array, values: ConstraintValues, bound: Array | float = math.inf) -> Array:
+    """λ in [0, bound] for inequalities, in [−bound, bound] for equalities."""
+    lower = jnp.where(values.equality, -bound, 0.0)
+    return jnp.clip(multipliers, lower, bound)

@@ -1,0 +1,62 @@
+"""Optimistic ascent-descent, also called past extragradient (Popov 1980; Daskalakis et al. 2018,
+arXiv 1711.00141): every step is corrected by the last change of the gradient.
+
+    θ_{t+1} = θ_t − (2 u_t − u_{t−1}) ,   λ_{t+1} = [λ_t + η_λ (2 v_t − v_{t−1})]_+
+
+u_t is the update of the weights' optimiser at (θ_t, λ_t). One forward, one backward, and it
+converges on bilinear games as extragradient does.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.lagrangian.base import LagrangianState, Scheme
+from bap_jax.lagrangian.players import each_set, players
+from bap_jax.types import Array
+
+
+class Past(NamedTuple):
+    """What was last observed of each constraint.
+
+    Attributes:
+      violation: `(constraint,)` v_{t−1}.
+      observed: `(constraint,)` bool, whether there is one.
+    """
+
+    violation: Array
+    observed: Array
+
+
+def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
+    """Both players at once, each with a correction; arguments as in `players`."""
+    corrected = optax.chain(primal_optimizer, optax.scale_by_optimistic_gradient())
+    both = players(corrected, formulation, weight_limit)
+
+    def init(params, num_constraints):
+        past = jax.tree.map(
+            lambda size: Past(jnp.zeros((size,)), jnp.zeros((size,), bool)), num_constraints
+        )
+        return both.init(params, num_constraints, past)
+
+    def update(problem, params, state, *inputs):
+        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        foreseen = each_set(_foresee, step.evaluation.constraints, state.memory)
+        dual = both.ascend(step.evaluation._replace(constraints=foreseen), state.dual)
+        past = each_set(_remember, step.evaluation.constraints, state.memory)
+        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        return params, LagrangianState(dual, primal_state, past), step.info
+
+    return Scheme(init, update)
+
+
+def _foresee(values, past):
+    change = jnp.where(past.observed, values.violation - past.violation, 0)
+    return values._replace(violation=values.violation + change)
+
+
+def _remember(values, past):
+    seen = values.violation_mask
+    return Past(jnp.where(seen, values.violation, past.violation), past.observed | seen)

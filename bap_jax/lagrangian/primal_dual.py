@@ -1,0 +1,35 @@
+"""Alternating ascent-descent, weights first.
+
+    θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_{t+1})]_+
+
+The violation is taken anew after the weights moved: two forward passes, one backward.
+"""
+
+from bap_jax.lagrangian.base import LagrangianState, Scheme, SchemeInfo, multipliers_of
+from bap_jax.lagrangian.players import players
+
+
+def primal_dual(
+    primal_optimizer, formulation, *, weight_limit=float("inf"), chained: bool = False
+) -> Scheme:
+    """Weights first, then multipliers.
+
+    Args:
+      primal_optimizer, formulation, weight_limit: as in `players`.
+      chained: call the problem the second time with `after=` its first evaluation, so that one
+        with a replay buffer can push both of its forward passes, as the reference does. By default
+        each sample counts once.
+    """
+    both = players(primal_optimizer, formulation, weight_limit)
+
+    def update(problem, params, state, *inputs):
+        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        options = {"after": step.evaluation} if chained else {}
+        moved = problem(params, *inputs, **options)
+        dual = both.ascend(moved, state.dual)
+        value = both.value(moved, state.dual)
+        info = SchemeInfo(moved, value, multipliers_of(state.dual))
+        return params, LagrangianState(dual, primal_state), info
+
+    return Scheme(both.init, update)

@@ -1,0 +1,22 @@
+"""Simultaneous ascent-descent: both players move from the same point.
+
+    θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_t)]_+
+
+One forward, one backward. Diverges on a bilinear game, where alternating cycles.
+"""
+
+from bap_jax.lagrangian.base import LagrangianState, Scheme
+from bap_jax.lagrangian.players import players
+
+
+def simultaneous(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
+    """Both players at once; arguments as in `players`."""
+    both = players(primal_optimizer, formulation, weight_limit)
+
+    def update(problem, params, state, *inputs):
+        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        dual = both.ascend(step.evaluation, state.dual)
+        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        return params, LagrangianState(dual, primal_state), step.info
+
+    return Scheme(both.init, update)

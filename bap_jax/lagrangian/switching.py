@@ -1,0 +1,92 @@
+"""Switching subgradient (Polyak 1967; Lan and Zhou 2020, arXiv 1604.03887): no multipliers.
+
+    θ ← θ − η ∇ f(θ)       while every observed violation is ≤ δ
+    θ ← θ − η ∇ h_c(θ)     otherwise, c the constraint violated most
+
+Wants a step size that falls, and the average of the iterates that meet the constraints. How often
+each constraint was chosen, over how often the objective was, estimates its multiplier; that ratio
+is what the state shows as λ.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
+from bap_jax.lagrangian.players import check_sizes, each_set
+from bap_jax.types import Array
+
+
+def switching(
+    primal_optimizer: optax.GradientTransformation, *, tolerance: Array | float = 0.0
+) -> Scheme:
+    """Steps on the objective, or on the constraint violated most.
+
+    Args:
+      primal_optimizer: any optax optimiser for the weights.
+      tolerance: δ ≥ 0, violations up to which the objective is stepped on.
+    """
+
+    def init(params, num_constraints):
+        dual = jax.tree.map(
+            lambda size: DualState(jnp.zeros((size,)), jnp.zeros((size,))), num_constraints
+        )
+        return LagrangianState(dual, primal_optimizer.init(params), jnp.zeros(()))
+
+    def update(problem, params, state, *inputs):
+        def objective(params):
+            evaluation = problem(params, *inputs)
+            check_sizes(evaluation.constraints, state.dual)
+            chosen, violated = _choose(evaluation.constraints, tolerance)
+            terms = each_set(_chosen_proxy, evaluation.constraints, chosen)
+            value = jnp.where(violated, sum(jax.tree.leaves(terms)), evaluation.loss)
+            return value, (evaluation, value, chosen, violated)
+
+        gradient, aux = jax.grad(objective, has_aux=True)(params)
+        evaluation, value, chosen, violated = aux
+        updates, primal_state = primal_optimizer.update(gradient, state.primal_state, params)
+        params = optax.apply_updates(params, updates)
+        objective_steps = state.memory + jnp.where(violated, 0, 1)
+        dual = jax.tree.map(
+            lambda one, choice: _count(one, choice, objective_steps),
+            state.dual,
+            chosen,
+            is_leaf=lambda node: isinstance(node, DualState),
+        )
+        new_state = LagrangianState(dual, primal_state, objective_steps)
+        return params, new_state, SchemeInfo(evaluation, value, new_state.multipliers)
+
+    return Scheme(init, update)
+
+
+def _choose(constraints, tolerance):
+    """For every set the signs of the chosen constraint (one entry is not 0), and whether any is."""
+    sizes = each_set(_magnitude, constraints)
+    worst = jnp.max(jnp.stack([jnp.max(m, initial=-jnp.inf) for m in jax.tree.leaves(sizes)]))
+    violated = worst > tolerance
+    left = violated
+    chosen = []
+    leaves, structure = jax.tree.flatten(sizes)
+    for magnitude in leaves:  # the first of equally bad ones
+        hit = magnitude == worst
+        first = hit & (jnp.cumsum(hit) == 1) & left
+        left = left & ~hit.any()
+        chosen.append(first)
+    signs = each_set(lambda v: jnp.where(v.equality & (v.violation < 0), -1.0, 1.0), constraints)
+    chosen = jax.tree.unflatten(structure, chosen)
+    return jax.tree.map(lambda pick, sign: jnp.where(pick, sign, 0), chosen, signs), violated
+
+
+def _magnitude(values):
+    magnitude = jnp.where(values.equality, jnp.abs(values.violation), values.violation)
+    seen = values.violation_mask & values.proxy_mask
+    return jax.lax.stop_gradient(jnp.where(seen, magnitude, -jnp.inf))
+
+
+def _chosen_proxy(values, chosen):
+    return jnp.sum(chosen * jnp.where(chosen != 0, values.proxy, 0))
+
+
+def _count(dual, chosen, objective_steps):
+    counts = dual.memory + chosen
+    return DualState(counts / jnp.maximum(objective_steps, 1), counts)
