@@ -10,6 +10,7 @@ violated.
 """
 
 import math
+import numbers
 from typing import NamedTuple
 
 import jax
@@ -54,10 +55,10 @@ def augmented(
       UserError: a penalty or growth that is out of range, or an unknown `overall_term`.
     """
     check_overall_term(overall_term)
-    for name, value, least in (("penalty", penalty, 0), ("growth", growth, 1)):
-        in_range = not isinstance(value, float | int) or value > 0 and value >= least
-        if not in_range:
-            raise UserError(f"{name} of the augmented Lagrangian must be > {least}; got {value}.")
+    if isinstance(penalty, numbers.Real) and not penalty > 0:
+        raise UserError(f"the penalty must be > 0; got {penalty}.")
+    if isinstance(growth, numbers.Real) and not growth >= 1:
+        raise UserError(f"the penalty's growth must be a factor ≥ 1; got {growth}.")
 
     def init(size):
         return DualState(
