@@ -1,7 +1,7 @@
 """The main job from Python: a user's own network and arrays, one call."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,11 +32,12 @@ def prune_and_tune(
     network: Any,
     inputs: Array,
     labels: Array,
-    group_names: Sequence | Array,
+    group_names: Sequence | Array | Mapping[str, Sequence | Array],
     *,
     test_indices: Sequence[int] | Array,
     variables: Any = None,
     known_groups: Sequence[str] | None = None,
+    group_join: str = "intersections",
     validation_fraction: float = 0.15,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
@@ -48,11 +49,15 @@ def prune_and_tune(
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
       inputs: `(sample, ...)` what the network takes.
       labels: `(sample,)` integer class ids.
-      group_names: `(sample,)` the name of each sample's group.
+      group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
+        such by attribute.
       test_indices: samples that judge and do nothing else; the network must not have been trained
         on them either.
       variables: for a Linen module, the dict that `module.init` returns, trained.
-      known_groups: all group names there may be; by default those that occur.
+      known_groups: all group names there may be, of a single attribute; by default those that
+        occur.
+      group_join: of several attributes: `intersections` constrains every combination that occurs,
+        `margins` each attribute's groups on their own.
       validation_fraction: share of the other samples, on which the iterate is chosen.
       split_seed: of that draw.
       settings: everything else about the run.
@@ -66,7 +71,7 @@ def prune_and_tune(
     training.check_settings(settings, tuple(training.METHODS))
     model, variables = models.adapt(network, variables)
     inputs, labels = np.asarray(inputs), np.asarray(labels)
-    grouping = groups.encode(group_names, known_groups)
+    grouping = _grouping(group_names, known_groups, group_join)
     parts = data.make_parts(
         Dataset(inputs, labels, grouping.ids),
         _num_classes(model, variables, inputs),
@@ -100,6 +105,16 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
         settings = dataclasses.replace(settings, **{section: value})
     return settings
+
+
+def _grouping(group_names, known_groups, join):
+    if not isinstance(group_names, Mapping):
+        return groups.encode(group_names, known_groups)
+    if known_groups is not None:
+        raise UserError("known_groups is for a single attribute; leave it out with several.")
+    if not group_names:
+        raise UserError("group_names is an empty dict; name at least one attribute.")
+    return groups.join([groups.encode(values) for values in group_names.values()], join)
 
 
 def _num_classes(model, variables, inputs):

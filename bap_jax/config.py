@@ -26,9 +26,10 @@ def default_config() -> ConfigDict:
     """Everything that may be set, at its default.
 
     Beside the fields of `Settings`:
-      data: `name`, `group_by` (an attribute of the data set), `test_fraction` and `test_seed` (the
-        test part), `validation_fraction` and `split_seed` (the validation part).
-      model: `name` and `hidden`, widths of the hidden layers.
+      data: `name`, `group_by` (attributes of the data set, joined by commas) and `group_join` (of
+        several: `intersections` or `margins`), `test_fraction` and `test_seed` (the test part),
+        `validation_fraction` and `split_seed` (the validation part).
+      model: `name`; `hidden`, widths of an MLP's hidden layers; `depth` and `width` of a ResNet.
       dense: `epochs`, `batch_size`, `seed` and `optimizer` of the dense network's training.
     """
     return ConfigDict(
@@ -37,12 +38,13 @@ def default_config() -> ConfigDict:
             "data": {
                 "name": "digits",
                 "group_by": "digit",
+                "group_join": "intersections",
                 "test_fraction": 0.3,
                 "test_seed": 0,
                 "validation_fraction": 0.15,
                 "split_seed": 0,
             },
-            "model": {"name": "mlp", "hidden": (256, 256)},
+            "model": {"name": "mlp", "hidden": (256, 256), "depth": 20, "width": 16},
             "dense": {
                 "epochs": 100,
                 "batch_size": 128,
@@ -112,6 +114,8 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     check_integer("dense.batch_size", dense["batch_size"], 1)
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)
+    check_integer("model.width", config["model"]["width"], 1)
+    check_integer("model.depth", config["model"]["depth"], 1)
     return settings
 
 

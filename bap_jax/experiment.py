@@ -15,7 +15,7 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from bap_jax import audit, checkpoint, data, models, pipeline
+from bap_jax import audit, checkpoint, data, models, pipeline, training
 from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
 from bap_jax.training.settings import Settings
@@ -35,16 +35,15 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 
     Raises:
       UserError: a mistake in the config or the data, before anything is trained.
-      training.DivergedError: a loss or Lagrangian that is not finite.
+      training.DivergedError: a number that is not finite; the folder `last_good` of the run then
+        holds the state before.
     """
     plain = json.loads(config.to_json())
     settings = config_lib.to_settings(plain)
     clock = _Clock()
     with clock("data"):
         parts = make_parts(plain["data"])
-        model = models.build(
-            plain["model"]["name"], parts.num_classes, hidden=plain["model"]["hidden"]
-        )
+        model = make_model(plain["model"], parts.num_classes)
         like = model.init(jax.random.key(plain["dense"]["seed"]), parts.train.inputs[:1])
         pipeline.prunable_leaves(model, like, parts.train.inputs[:1], settings)
     here = claim(workdir, plain)
@@ -55,7 +54,10 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     (folder / "report.json").unlink(missing_ok=True)  # of an earlier run, until this one is whole
     with clock("prune_and_tune"), json_lines(folder / "metrics.jsonl") as log:
         bar = functools.partial(_progress, label=settings.method)
-        tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
+        try:
+            tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
+        except training.DivergedError as error:
+            raise keep_last_good(error, folder) from error
     with clock("judge"):
         found = pipeline.judge(model, dense, tuned, parts, settings)
     report = {"config": plain, **found, "seconds": clock.seconds}
@@ -66,7 +68,7 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 def make_parts(choice: dict[str, Any]) -> data.Parts:
     """Loads, groups and splits the data set of `config.data`."""
     source = data.load(choice["name"])
-    samples, group_names = source.grouped_by(choice["group_by"])
+    samples, group_names = source.grouped_by(choice["group_by"], choice["group_join"])
     test = data.random_test_indices(samples.size, choice["test_fraction"], choice["test_seed"])
     return data.make_parts(
         samples,
@@ -76,6 +78,12 @@ def make_parts(choice: dict[str, Any]) -> data.Parts:
         validation_fraction=choice["validation_fraction"],
         seed=choice["split_seed"],
     )
+
+
+def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
+    """Builds the network of `config.model` from those of its keys that this network takes."""
+    taken = {name: choice[name] for name in models.options(choice["name"])}
+    return models.build(choice["name"], num_classes, **taken)
 
 
 def dense_model(
@@ -103,6 +111,15 @@ def dense_model(
     )
     checkpoint.save(here.dense, dense)
     return dense
+
+
+def keep_last_good(error: training.DivergedError, folder: Path) -> training.DivergedError:
+    """Saves the last finite state of a run that diverged; the new error says where it lies."""
+    epoch, state = error.last_good
+    saved = {"variables": state.variables, "masks": state.masks}
+    checkpoint.save(folder / "last_good", {**saved, "multipliers": state.lagrangian.multipliers})
+    where = f"{folder / 'last_good'} holds the end of epoch {epoch}"
+    return training.DivergedError(f"{error} {where}.", error.last_good)
 
 
 def write(report: dict[str, Any], tuned: pipeline.Tuned, here: Workdir, settings: Settings) -> None:

@@ -94,6 +94,34 @@ def margins(groupings: Sequence[Grouping]) -> Grouping:
     return Grouping(np.concatenate(columns, axis=1).astype(np.int32), names)
 
 
+def occurring(grouping: Grouping) -> Grouping:
+    """The same grouping without the groups that no sample has; ids close up."""
+    present, ids = np.unique(grouping.ids, return_inverse=True)
+    names = tuple(grouping.names[i] for i in present)
+    return Grouping(ids.reshape(grouping.ids.shape).astype(np.int32), names)
+
+
+JOINS = {
+    "intersections": lambda groupings: occurring(intersections(groupings)),
+    "margins": margins,
+}
+
+
+def join(groupings: Sequence[Grouping], how: str) -> Grouping:
+    """Several groupings as one; a single one stays as it is.
+
+    Args:
+      groupings: one an attribute.
+      how: `intersections`, every combination that some sample has, or `margins`.
+
+    Raises:
+      UserError: `how` is neither.
+    """
+    if how not in JOINS:
+        raise UserError(f"unknown join of groups {how!r}; known joins: {', '.join(JOINS)}.")
+    return groupings[0] if len(groupings) == 1 else JOINS[how](groupings)
+
+
 def group_counts(ids: np.ndarray, num_groups: int) -> np.ndarray:
     """`(group,)` int64 samples of each group; every attribute of a sample counts."""
     return np.bincount(np.asarray(ids).ravel(), minlength=num_groups)

@@ -107,11 +107,15 @@ def make_trainer(
     schedule = pruning.GradualSchedule(
         settings.pruning.sparsity, settings.pruning.epochs, frequency=settings.pruning.frequency
     )
+    # Switching has no formulation that could know of the overall term.
+    switching = settings.scheme == "switching"
+    options = {"overall_term": settings.constraint.overall_term} if switching else {}
     scheme = lagrangian.build_scheme(
         settings.scheme,
         training.primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
         method.formulation,
         weight_limit=settings.dual.weight_limit,
+        **options,
     )
     first = settings.constraint.first_epoch
     return training.make_trainer(

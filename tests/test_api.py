@@ -55,6 +55,21 @@ def test_nnx_network_comes_back_pruned():
     assert [group["name"] for group in groups] == ["north", "south"]
 
 
+def test_several_attributes():
+    x, labels, side = arrays()
+    names = {"side": side, "label": [f"class {y}" for y in labels]}
+    options = {"test_indices": TEST, "settings": QUICK}
+    found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
+    groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
+    assert groups[0] == "north*class 0" and len(groups) == 6
+    options["group_join"] = "margins"
+    found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
+    groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
+    assert groups == ["north", "south", "class 0", "class 1", "class 2"]
+    with pytest.raises(bap_jax.UserError, match="known_groups is for a single attribute"):
+        bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, known_groups=["a"], **options)
+
+
 def test_linen_network_comes_back_pruned():
     net, variables = linen_net()
     result = bap_jax.prune_and_tune(
@@ -145,7 +160,7 @@ def readme_examples():
 
 
 def test_readme_has_its_examples():
-    assert len(readme_examples()) == 2
+    assert len(readme_examples()) == 3
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["nnx", "linen"])
@@ -154,3 +169,11 @@ def test_readme_example(which, capsys):
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
     exec(compile(code, "README.md", "exec"), {})
     assert "test" in capsys.readouterr().out
+
+
+def test_readme_library_example(capsys):
+    code = readme_examples()[2]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    exec(compile(code, "README.md", "exec"), {})
+    missed = re.search(r"missed cancers ([\d.]+)", capsys.readouterr().out).group(1)
+    assert float(missed) <= 0.01 and f"prints {missed};" in README.read_text()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import audit, checkpoint, experiment, models
+from bap_jax import audit, checkpoint, experiment, models, training
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.training import METHODS
 from bap_jax.types import UserError, Variables
@@ -79,6 +79,8 @@ def test_report_is_whole(workdir):
         "seconds",
         "splits",
         "last",
+        "feasibility",
+        "unconstrained_groups",
     } <= set(report)
     assert set(report["sparsity"]) == {"target", "prunable", "total"}
     assert report["sparsity"]["prunable"] == pytest.approx(0.95, abs=1e-3)
@@ -153,6 +155,37 @@ def test_checkpoints_find_a_change(tmp_path):
         checkpoint.load(tmp_path / "nothing", tree)
 
 
+def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
+    config = tiny(**{"optimizer.learning_rate": 1e30, "dense.optimizer.learning_rate": 0.05})
+    with pytest.raises(
+        training.DivergedError, match=r"is (nan|-?inf) at step \d+ \(epoch 0\).*end of epoch -1"
+    ) as caught:
+        experiment.run(config, tmp_path / "w")
+    state = caught.value.last_good.state
+    like = {"variables": state.variables, "masks": state.masks}
+    like["multipliers"] = state.lagrangian.multipliers
+    saved = checkpoint.load(tmp_path / "w" / "ceag-seed0" / "last_good", like)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved["variables"]))
+    assert not (tmp_path / "w" / "ceag-seed0" / "report.json").exists()
+
+
+@pytest.mark.parametrize(("join", "count"), [("intersections", 20), ("margins", 12)])
+def test_several_attributes(join, count, tmp_path):
+    changes = {"data.group_by": "digit,ink", "data.group_join": join}
+    report = experiment.run(tiny(**changes), tmp_path / "w")
+    groups = report["splits"]["test"]["groups"]
+    assert len(groups) == count == len(report["feasibility"]["constraints"])
+    assert ("3*heavy" if join == "intersections" else "heavy") in [g["name"] for g in groups]
+
+
+def test_groups_too_small_are_reported(tmp_path):
+    report = experiment.run(tiny(**{"constraint.min_group_size": 106}), tmp_path / "w")
+    small = report["unconstrained_groups"]
+    sizes = {g["name"]: g["n"] for g in report["splits"]["train"]["groups"]}
+    assert small == {name: n for name, n in sizes.items() if n < 106} and small
+    assert "Too small to constrain" in audit.format_report(report)
+
+
 def test_a_workdir_holds_one_experiment(workdir):
     with pytest.raises(
         UserError,
@@ -172,10 +205,15 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     ("changes", "text"),
     [
         ({"method": "dro"}, "unknown method 'dro'; known: nft, el, ceag"),
+        ({"scheme": "gda"}, "unknown scheme 'gda'; known: simultaneous, dual_primal"),
+        ({"dual.update": "pid"}, "unknown dual.update 'pid'; known: ascent, nu_pi, augmented"),
+        ({"constraint.estimator": "best"}, "unknown estimator 'best'; known: plain, paired"),
+        ({"data.group_join": "union"}, "unknown join of groups 'union'; known joins: inter"),
+        ({"model.depth": 0}, "model.depth must be an integer ≥ 1; got 0"),
         ({"pruning.sparsity": 1.5}, r"pruning.sparsity must lie in \[0, 1\)"),
         ({"tolerance": -0.1}, "tolerance must be a number ≥ 0"),
         ({"data.name": "mnist"}, "unknown data set 'mnist'; known data sets: digits"),
-        ({"data.group_by": "race"}, "unknown group attribute 'race'; known attributes: digit"),
+        ({"data.group_by": "race"}, "unknown group attribute 'race'; known attributes: digit, ink"),
         ({"data.test_fraction": 1.5}, r"test fraction must lie in \(0, 1\), got 1.5"),
         ({"data.validation_fraction": 0.0}, r"validation fraction must lie in \(0, 1\), got 0.0"),
         ({"model.name": "vgg"}, "unknown model 'vgg'; known models: mlp"),

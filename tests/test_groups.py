@@ -138,3 +138,18 @@ def test_margins_cannot_be_intersected():
     one = groups.encode(["a", "b"])
     with pytest.raises(UserError, match=r"one attribute each; got one of 2 \(a, b, a, b\)"):
         groups.intersections([groups.margins([one, one]), one])
+
+
+def test_joined_intersections_leave_out_what_nobody_is():
+    colour = groups.encode(["red", "red", "blue", "blue"])
+    size = groups.encode(["small", "large", "small", "small"])
+    joined = groups.join([colour, size], "intersections")
+    assert joined.names == ("blue*small", "red*large", "red*small")
+    np.testing.assert_array_equal(joined.ids[:, 0], [2, 1, 0, 0])
+    assert groups.join([colour, size], "margins").names == ("blue", "red", "large", "small")
+    assert groups.join([colour], "margins") is colour
+
+
+def test_unknown_join():
+    with pytest.raises(UserError, match="unknown join of groups 'union'.*intersections, margins"):
+        groups.join([groups.encode(["a"])], "union")

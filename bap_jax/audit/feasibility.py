@@ -64,10 +64,9 @@ def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> 
         return None
     multipliers, violations = np.array(history.multipliers), np.array(history.violations)
     fifth = max(1, len(multipliers) // 5)
-    with np.errstate(all="ignore"):
-        order = np.argsort(-np.nan_to_num(np.nanmean(violations[-fifth:], 0), nan=-np.inf))
-        rows = [_row(names[i], multipliers[:, i], violations[:, i], fifth) for i in order]
-        least = float(np.nanmin(np.nanmax(violations, axis=1)))
+    rows = [_row(name, multipliers[:, i], violations[:, i], fifth) for i, name in enumerate(names)]
+    rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
+    least = float(np.nan_to_num(violations, nan=-np.inf).max(1).min())
     rank = ("met", "moving", NOT_FEASIBLE)
     status = max((row["status"] for row in rows), key=rank.index)
     listed = rows if len(rows) <= at_most else rows[:20]

@@ -24,8 +24,23 @@ def format_report(report: Mapping[str, Any]) -> str:
         "",
         f"The smallest group has {fewest} validation samples, one of which is "
         f"{100 / fewest:.1f} points.",
+        *_training_notes(report),
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _training_notes(report):
+    feasibility = report.get("feasibility")
+    if feasibility:
+        unmet = [row for row in feasibility["constraints"] if row["status"] != "met"]
+        worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
+        yield f"Constraints on the training part: {feasibility['status']}" + (
+            f"; {len(unmet)} not met, the worst: {worst}." if unmet else "."
+        )
+    small = report.get("unconstrained_groups")
+    if small:
+        listed = ", ".join(f"{name} ({n})" for name, n in list(small.items())[:10])
+        yield f"Too small to constrain: {len(small)} groups (training samples): {listed}."
 
 
 def _table(title, iterate, tolerance):

@@ -86,15 +86,14 @@ def gap_estimator(
         raise UserError(f"unknown proxy {proxy!r}; known: {', '.join(PROXIES)}.")
     accuracy = accuracy_estimator(reference, buffer_size, estimator)
 
-    def overall_gap(estimate: Estimate, observations: Observations):
+    def overall_gap(group_gap, estimate: Estimate, observations: Observations):
         if buffer_size == 0:
             sparse = metrics.weighted_mean(observations.correct, observations.weight)
             return reference.accuracy - sparse
         args = (estimate.observed, reference.frequency, overall_accuracy)
-        dense = reference.accuracy
         if overall_accuracy == "population":
-            dense = overall_mean(reference.group_accuracy, *args)
-        return dense - overall_mean(estimate.mean, *args)
+            return overall_mean(group_gap, *args)
+        return reference.accuracy - overall_mean(estimate.mean, *args)
 
     def update(state, observations):
         estimate, state = accuracy.update(state, observations)
@@ -102,7 +101,7 @@ def gap_estimator(
         group_proxy, present, overall = _proxies(reference, observations, proxy)
         return Gaps(
             group=group,
-            excess=group - overall_gap(estimate, observations),
+            excess=group - overall_gap(group, estimate, observations),
             group_variance=estimate.variance,
             excess_variance=_excess_variance(estimate, reference.frequency),
             observed=estimate.observed,

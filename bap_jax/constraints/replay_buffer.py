@@ -101,7 +101,8 @@ def push(
     rank = position - jnp.searchsorted(groups, groups, side="left")
     behind = jnp.searchsorted(groups, groups, side="right") - 1 - position
 
-    slot = (buffer.seen.at[groups].get(mode="fill", fill_value=0) + rank) % memory
+    before = buffer.seen.at[groups].get(mode="fill", fill_value=0)
+    slot = (before + rank) % memory
     target = jnp.where(behind < memory, groups, num_groups)
     ring = buffer.values.at[target, slot].set(entries, mode="drop")
     # Rows that changed are summed anew: a running sum would drift for real-valued entries.
@@ -109,7 +110,8 @@ def push(
     return ReplayBuffer(
         ring,
         buffer.total.at[groups].set(decode(rows).astype(jnp.float32).sum(1), mode="drop"),
-        buffer.seen.at[groups].add(1, mode="drop"),
+        # Set, not add: what is written depends on what was read, so XLA updates in place.
+        buffer.seen.at[groups].set(before + rank + behind + 1, mode="drop"),
         buffer.updated.at[groups].set(buffer.pushes, mode="drop"),
         buffer.pushes + (groups < num_groups).any(),
     )

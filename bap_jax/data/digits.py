@@ -7,12 +7,20 @@ from bap_jax.groups import Grouping
 
 
 def load_digits() -> Source:
-    """Pixels scaled to [0, 1], ten classes, and the attribute `digit`: the class itself, as the
-    paper groups CIFAR-100."""
+    """Pixels scaled to [0, 1], ten classes, and two attributes.
+
+    `digit` is the class itself, as the paper groups CIFAR-100; `ink` says whether an image has less
+    (`light`) or more (`heavy`) ink than the median image.
+    """
     from sklearn import datasets
 
     bunch = datasets.load_digits()
     labels = bunch.target.astype(np.int32)
-    digit = Grouping(labels[:, None], tuple(str(name) for name in bunch.target_names))
     inputs = (bunch.images / 16).astype(np.float32)
-    return Source(inputs, labels, num_classes=10, attributes={"digit": digit})
+    ink = inputs.sum((1, 2))
+    heavy = (ink > np.median(ink)).astype(np.int32)
+    attributes = {
+        "digit": Grouping(labels[:, None], tuple(str(name) for name in bunch.target_names)),
+        "ink": Grouping(heavy[:, None], ("light", "heavy")),
+    }
+    return Source(inputs, labels, num_classes=10, attributes=attributes)

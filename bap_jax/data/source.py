@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bap_jax.groups import Grouping, select
+from bap_jax import groups
+from bap_jax.groups import Grouping
 from bap_jax.types import Array, Dataset
 
 
@@ -22,11 +23,18 @@ class Source(NamedTuple):
     num_classes: int
     attributes: Mapping[str, Grouping]
 
-    def grouped_by(self, attribute: str) -> tuple[Dataset, tuple[str, ...]]:
-        """The samples with the ids of one attribute, and the names of its groups.
+    def grouped_by(
+        self, attributes: str, join: str = "intersections"
+    ) -> tuple[Dataset, tuple[str, ...]]:
+        """The samples with the ids of one or several attributes, and the names of the groups.
+
+        Args:
+          attributes: names joined by commas.
+          join: of several attributes, `intersections` or `margins`, see `groups.join`.
 
         Raises:
-          UserError: there is no such attribute; the message lists those there are.
+          UserError: there is no such attribute or join; the message lists those there are.
         """
-        grouping = select(self.attributes, attribute)
+        names = [name.strip() for name in attributes.split(",")]
+        grouping = groups.join([groups.select(self.attributes, name) for name in names], join)
         return Dataset(self.inputs, self.labels, grouping.ids), grouping.names

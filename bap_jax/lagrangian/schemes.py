@@ -15,9 +15,9 @@ from bap_jax.lagrangian.switching import switching
 from bap_jax.types import Array, UserError
 
 
-def _switching(primal_optimizer, formulation, *, weight_limit):
+def _switching(primal_optimizer, formulation, *, weight_limit, **options):
     del formulation, weight_limit  # there are no multipliers
-    return switching(primal_optimizer)
+    return switching(primal_optimizer, **options)
 
 
 SCHEMES = {

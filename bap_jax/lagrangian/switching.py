@@ -13,19 +13,33 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
+from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
 from bap_jax.lagrangian.players import check_sizes, each_set
 from bap_jax.types import Array
 
 
 def switching(
-    primal_optimizer: optax.GradientTransformation, *, tolerance: Array | float = 0.0
+    primal_optimizer: optax.GradientTransformation,
+    *,
+    tolerance: Array | float = 0.0,
+    overall_term: str = "full",
 ) -> Scheme:
     """Steps on the objective, or on the constraint violated most.
 
     Args:
       primal_optimizer: any optax optimiser for the weights.
       tolerance: δ ≥ 0, violations up to which the objective is stepped on.
+      overall_term: see the module `overall_term`; with `detached` a step on h_g = ℓ_g − ℓ lowers
+        ℓ_g and leaves ℓ alone.
+
+    Raises:
+      UserError: `overall_term` is unknown.
     """
+    check_overall_term(overall_term)
+
+    def chosen_proxy(values, chosen):
+        proxy = cut_overall(values, jnp.abs(chosen).sum(), overall_term)
+        return jnp.sum(chosen * jnp.where(chosen != 0, proxy, 0))
 
     def init(params, num_constraints):
         dual = jax.tree.map(
@@ -38,7 +52,7 @@ def switching(
             evaluation = problem(params, *inputs)
             check_sizes(evaluation.constraints, state.dual)
             chosen, violated = _choose(evaluation.constraints, tolerance)
-            terms = each_set(_chosen_proxy, evaluation.constraints, chosen)
+            terms = each_set(chosen_proxy, evaluation.constraints, chosen)
             value = jnp.where(violated, sum(jax.tree.leaves(terms)), evaluation.loss)
             return value, (evaluation, value, chosen, violated)
 
@@ -81,10 +95,6 @@ def _magnitude(values):
     magnitude = jnp.where(values.equality, jnp.abs(values.violation), values.violation)
     seen = values.violation_mask & values.proxy_mask
     return jax.lax.stop_gradient(jnp.where(seen, magnitude, -jnp.inf))
-
-
-def _chosen_proxy(values, chosen):
-    return jnp.sum(chosen * jnp.where(chosen != 0, values.proxy, 0))
 
 
 def _count(dual, chosen, objective_steps):

@@ -7,3 +7,5 @@ from bap_jax.models.linen import from_linen as from_linen
 from bap_jax.models.mlp import MLP as MLP
 from bap_jax.models.nnx import from_nnx as from_nnx
 from bap_jax.models.registry import build as build
+from bap_jax.models.registry import options as options
+from bap_jax.models.resnet import ResNet as ResNet

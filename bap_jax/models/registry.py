@@ -1,8 +1,11 @@
 """Built-in networks by name."""
 
+import inspect
+
 from bap_jax.models.base import Model
 from bap_jax.models.linen import from_linen
 from bap_jax.models.mlp import MLP
+from bap_jax.models.resnet import ResNet
 from bap_jax.types import UserError
 
 
@@ -10,7 +13,11 @@ def _mlp(num_classes, hidden=(256, 256)):
     return MLP((*hidden, num_classes))
 
 
-NETWORKS = {"mlp": _mlp}
+def _resnet(num_classes, depth=20, width=16):
+    return ResNet(num_classes, depth, width)
+
+
+NETWORKS = {"mlp": _mlp, "resnet": _resnet}
 
 
 def build(name: str, num_classes: int, **options) -> Model:
@@ -19,14 +26,28 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: what that network takes (`hidden` for `mlp`).
+      **options: what that network takes (`hidden` for `mlp`, `depth` and `width` for `resnet`).
 
     Raises:
-      UserError: the name or an option is unknown.
+      UserError: the name or an option is unknown, or an option's value is of no use.
     """
-    if name not in NETWORKS:
-        raise UserError(f"unknown model {name!r}; known models: {', '.join(NETWORKS)}.")
+    network = _find(name)
     try:
-        return from_linen(NETWORKS[name](num_classes, **options))
+        return from_linen(network(num_classes, **options))
     except TypeError as error:
         raise UserError(f"model {name!r} cannot be built with {options}: {error}.") from error
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Names of the options that the network called `name` takes.
+
+    Raises:
+      UserError: the name is unknown.
+    """
+    return tuple(inspect.signature(_find(name)).parameters)[1:]
+
+
+def _find(name):
+    if name not in NETWORKS:
+        raise UserError(f"unknown model {name!r}; known models: {', '.join(NETWORKS)}.")
+    return NETWORKS[name]

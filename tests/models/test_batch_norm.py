@@ -1,0 +1,192 @@
+"""Masked batch normalisation against the reference and against Flax's own."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from bap_jax.models.batch_norm import BatchNorm, active_channels
+from bap_jax.types import UserError
+from tests import golden_files
+
+NORM = BatchNorm()
+# Of the largest entry, or of 1 if that is more. It is 2 to 15: to a gradient's sum of dozens of
+# such terms an absolute 2e-6 is the last bit.
+TOLERANCE = 5e-7
+
+
+def channels_last(array):
+    return jnp.moveaxis(jnp.asarray(array), 1, -1)
+
+
+def assert_close(found, expected, name):
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale, err_msg=name)
+
+
+def fresh(channels):
+    statistics = {"mean": jnp.zeros(channels), "var": jnp.ones(channels)}
+    return {"scale": jnp.ones(channels), "bias": jnp.zeros(channels)}, statistics
+
+
+def train(params, statistics, x, active=None):
+    """Outputs and new statistics."""
+    y, state = NORM.apply(
+        {"params": params, "batch_stats": statistics}, x, active, train=True, mutable="batch_stats"
+    )
+    return y, state["batch_stats"]
+
+
+def evaluate(params, statistics, x, active=None):
+    return NORM.apply({"params": params, "batch_stats": statistics}, x, active, train=False)
+
+
+def test_there_are_cases():
+    assert golden_files.cases("e/", "train0_out") and golden_files.cases("e/", "feature_mask")
+
+
+@pytest.mark.parametrize("name", golden_files.cases("e/", "train0_out"))
+def test_two_steps_of_training_and_an_evaluation(name):
+    group = golden_files.case(f"e/{name.split('/')[0]}")
+    golden, active = golden_files.case(f"e/{name}"), group.get(f"{name.split('/')[1]}/mask")
+    params = {"scale": group["gamma"], "bias": group["beta"]}
+    cotangent, inputs = channels_last(group["cotangent"]), [channels_last(x) for x in group["x"]]
+    statistics = fresh(len(group["gamma"]))[1]
+    for step, x in enumerate(inputs[:-1]):
+        y, pullback, new = jax.vjp(
+            lambda p, x, s=statistics: train(p, s, x, active), params, x, has_aux=True
+        )
+        grad_params, grad_x = pullback(cotangent)
+        statistics = new
+        found = {
+            "out": jnp.moveaxis(y, -1, 1),
+            "grad_x": jnp.moveaxis(grad_x, -1, 1),
+            "grad_gamma": grad_params["scale"],
+            "grad_beta": grad_params["bias"],
+            "running_mean": new["mean"],
+            "running_var": new["var"],
+        }
+        # Where every channel is inactive, no graph reaches the reference's inputs.
+        missing = [key for key in found if f"train{step}_{key}" not in golden]
+        assert not missing or not np.any(active)
+        for key in found.keys() - set(missing):
+            assert_close(found[key], golden[f"train{step}_{key}"], f"{key} {step}")
+    y = jnp.moveaxis(evaluate(params, statistics, inputs[-1], active), -1, 1)
+    assert_close(y, golden["eval_out"], "eval_out")
+    assert_close(statistics["mean"], golden["eval_running_mean"], "eval_running_mean")
+
+
+class ConvNorm(nn.Module):
+    """A 3×3 convolution and its normalisation."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        conv = nn.Conv(self.features, (3, 3), padding=1, use_bias=False, name="conv")
+        y = conv(x)
+        active = active_channels(conv.variables["params"]["kernel"])
+        return BatchNorm(name="norm")(y, active, train=True)
+
+
+@pytest.mark.parametrize("name", golden_files.cases("e/", "feature_mask"))
+def test_a_kernel_tells_which_channels_are_active(name):
+    golden = golden_files.case(f"e/{name}")
+    mask = jnp.transpose(golden["mask"], (2, 3, 1, 0))
+    kernel = jnp.transpose(golden["weight"], (2, 3, 1, 0))
+    np.testing.assert_array_equal(active_channels(kernel * mask), golden["feature_mask"])
+    norm, statistics = fresh(kernel.shape[-1])
+    module = ConvNorm(kernel.shape[-1])
+
+    def forward(kernel, norm, x):
+        variables = {
+            "params": {"conv": {"kernel": kernel * mask}, "norm": norm},
+            "batch_stats": {"norm": statistics},
+        }
+        return module.apply(variables, x, mutable="batch_stats")
+
+    with jax.default_matmul_precision("highest"):
+        y, pullback, state = jax.vjp(
+            forward, kernel, norm, channels_last(golden["x"]), has_aux=True
+        )
+        grad_kernel, grad_norm, grad_x = pullback(channels_last(golden["cotangent"]))
+    assert_close(jnp.moveaxis(y, -1, 1), golden["out"], "out")
+    assert_close(jnp.moveaxis(grad_x, -1, 1), golden["grad_x"], "grad_x")
+    assert_close(jnp.transpose(grad_kernel, (3, 2, 0, 1)), golden["grad_weight"], "grad_weight")
+    assert_close(grad_norm["scale"], golden["grad_gamma"], "grad_gamma")
+    assert_close(grad_norm["bias"], golden["grad_beta"], "grad_beta")
+    new = state["batch_stats"]["norm"]
+    assert_close(new["mean"], golden["running_mean"], "running_mean")
+    assert_close(new["var"], golden["running_var"], "running_var")
+
+
+X = jax.random.normal(jax.random.key(0), (5, 3, 3, 4)) * 3 + 1
+PARAMS = {"scale": jnp.array([1.0, 2.0, -1.0, 0.5]), "bias": jnp.array([0.0, 1.0, 2.0, 3.0])}
+
+
+def test_like_flax_but_for_the_unbiased_running_variance():
+    other = nn.BatchNorm(use_running_average=False, momentum=0.9)
+    statistics = fresh(4)[1]
+    variables = {"params": PARAMS, "batch_stats": statistics}
+    expected, state = other.apply(variables, X, mutable="batch_stats")
+    y, new = train(PARAMS, statistics, X)
+    np.testing.assert_allclose(y, expected, atol=5e-6)
+    biased = (state["batch_stats"]["var"] - 0.9) / 0.1
+    np.testing.assert_allclose((new["var"] - 0.9) / 0.1, biased * 45 / 44, rtol=1e-5)
+    np.testing.assert_allclose(new["mean"], state["batch_stats"]["mean"], atol=1e-6)
+
+
+def test_an_inactive_channel_passes_unchanged_and_gets_no_gradient():
+    active = jnp.array([True, False, True, False])
+    x = X.at[..., ~active].set(0.0).at[0, 0, 0, 1].set(7.0)
+    statistics = {"mean": jnp.arange(4.0), "var": jnp.arange(4.0) + 1}
+    y, pullback, new = jax.vjp(
+        lambda p, x: train(p, statistics, x, active), PARAMS, x, has_aux=True
+    )
+    grads, grad_x = pullback(X)
+    for output in (y, evaluate(PARAMS, statistics, x, active)):
+        np.testing.assert_array_equal(output[..., ~active], x[..., ~active])
+    np.testing.assert_array_equal(grad_x[..., ~active], X[..., ~active])
+    for tree, expected in ((grads, {"scale": 0.0, "bias": 0.0}), (new, statistics)):
+        for key, value in tree.items():
+            kept = jnp.broadcast_to(jnp.asarray(expected[key]), (4,))
+            np.testing.assert_array_equal(value[~active], kept[~active])
+    chex.assert_tree_all_finite((y, grads, grad_x, new))
+
+
+def test_without_any_active_channel_nothing_comes_out_or_moves():
+    nothing = jnp.zeros(4, bool)
+    statistics = {"mean": jnp.arange(4.0), "var": jnp.arange(4.0) + 1}
+    y, new = train(PARAMS, statistics, X, nothing)
+    assert not y.any() and not evaluate(PARAMS, statistics, X, nothing).any()
+    chex.assert_trees_all_equal(new, statistics)
+
+
+def test_a_channel_of_zeros_has_finite_gradients():
+    zeros = jnp.zeros_like(X)
+    grads = jax.grad(lambda p, x: train(p, fresh(4)[1], x)[0].sum(), (0, 1))(PARAMS, zeros)
+    chex.assert_tree_all_finite(grads)
+
+
+def test_jit_is_no_jit_and_vmap_is_a_loop():
+    active = jnp.array([[True, False, True, True], [True, True, False, True]])
+    statistics = fresh(4)[1]
+    inputs = jnp.stack([X, X * 2 - 1])
+    mapped = jax.jit(jax.vmap(train, (None, None, 0, 0)))(PARAMS, statistics, inputs, active)
+    for i in range(2):
+        one = train(PARAMS, statistics, inputs[i], active[i])
+        chex.assert_trees_all_close(jax.tree.map(lambda a, i=i: a[i], mapped), one, atol=2e-6)
+
+
+def test_statistics_of_half_precision_are_kept_in_single():
+    x = X.astype(jnp.bfloat16)
+    y, new = train(PARAMS, fresh(4)[1], x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(new["mean"], 0.1 * x.astype(jnp.float32).mean((0, 1, 2)), rtol=1e-5)
+
+
+def test_one_value_a_channel_cannot_train():
+    with pytest.raises(UserError, match=r"more than one value a channel.*\(1, 1, 1, 4\)\. Use a l"):
+        train(PARAMS, fresh(4)[1], X[:1, :1, :1])
