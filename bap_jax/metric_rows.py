@@ -16,8 +16,8 @@ from bap_jax.training.methods import Method
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Array
 
-# Beyond so many constraints a step's row holds summaries only.
-LISTED = 100
+# Beyond so many constraints the row of a step, or of an epoch, holds summaries only.
+LISTED, LISTED_EPOCH = 100, 10_000
 
 
 @contextlib.contextmanager
@@ -74,10 +74,12 @@ def epoch_row(epoch: int, state: TrainState, score: Score) -> dict[str, Any]:
     row = {
         "epoch": epoch,
         "sparsity": found.prunable,
-        "multipliers": flat(state.lagrangian.multipliers).tolist(),
         "validation_accuracy": score.accuracy,
         "validation_max_excess_gap": score.max_excess_gap,
     }
+    multipliers = flat(state.lagrangian.multipliers)
+    if multipliers.size <= LISTED_EPOCH:
+        row["multipliers"] = multipliers.tolist()
     is_buffer = lambda node: isinstance(node, ReplayBuffer)  # noqa: E731
     for node in jax.tree.leaves(state.constraint, is_leaf=is_buffer):
         if is_buffer(node) and int(node.pushes):

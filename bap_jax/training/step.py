@@ -58,6 +58,7 @@ def make_trainer(
       label_smoothing: of the cross-entropy, in objective and constraints alike.
     """
     first = pruner.last_epoch if constrained_from is None else constrained_from
+    task = _Task(model, constraint, objective, label_smoothing)
 
     def init(variables, key):
         return _first_state(variables, key, scheme, constraint, pruner)
@@ -65,23 +66,7 @@ def make_trainer(
     def step(state, data, indices, epoch):
         epoch = jnp.asarray(epoch, jnp.int32)
         masks = _update_masks(pruner, state, epoch)
-        batch, weight = gather(data, indices)
-        key = jax.random.fold_in(state.key, state.step)
-
-        def problem(params, after=None):
-            variables = Variables(apply_masks(params, masks), state.model_state)
-            logits, model_state = model.apply(variables, batch.inputs, train=True, key=key)
-            seen = _observe(logits, batch, weight, label_smoothing)
-            # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
-            watched = seen._replace(weight=jnp.where(epoch >= first, weight, 0))
-            memory = state.constraint if after is None else after.aux[1]
-            values, memory = constraint.evaluate(memory, watched)
-            values = each_set(lambda one: switch(one, epoch >= first), values)
-            loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, weight)
-            aimed = loss if objective is mean_loss else objective(seen)
-            goal = jnp.where(epoch >= first, aimed, loss)
-            return Evaluation(goal, values, (model_state, memory, loss, accuracy))
-
+        problem = _problem(task, state, masks, *gather(data, indices), epoch >= first)
         params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
         model_state, memory, *_ = info.evaluation.aux
         new_state = state._replace(
@@ -96,6 +81,37 @@ def make_trainer(
         return new_state, _step_metrics(info, lagrangian.multipliers)
 
     return Trainer(init, step)
+
+
+class _Task(NamedTuple):
+    """What is evaluated in every step."""
+
+    model: Model
+    constraint: Constraint
+    objective: Objective
+    label_smoothing: float
+
+
+def _problem(task, state, masks, batch, weight, active):
+    """The step's problem as a function of the weights; objective and constraint act if `active`."""
+    key = jax.random.fold_in(state.key, state.step)
+
+    def problem(params, after=None):
+        variables = Variables(apply_masks(params, masks), state.model_state)
+        logits, model_state = task.model.apply(variables, batch.inputs, train=True, key=key)
+        seen = _observe(logits, batch, weight, task.label_smoothing)
+        # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
+        watched = seen._replace(weight=jnp.where(active, weight, 0))
+        memory = state.constraint if after is None else after.aux[1]
+        values, memory = task.constraint.evaluate(memory, watched)
+        values = each_set(lambda one: switch(one, active), values)
+        loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, weight)
+        goal = loss
+        if task.objective is not mean_loss:
+            goal = jnp.where(active, task.objective(seen), loss)
+        return Evaluation(goal, values, (model_state, memory, loss, accuracy))
+
+    return problem
 
 
 def _first_state(variables, key, scheme, constraint, pruner):
