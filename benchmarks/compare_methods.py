@@ -14,8 +14,8 @@ import json
 import jax
 import numpy as np
 from absl import app, flags
-from grid import run_seeds, share_compiled_programs, summarize, titles
 from ml_collections import config_flags
+from runs import run_seeds, share_compiled_programs, summarize, titles
 
 from bap_jax.audit import Score, better
 from bap_jax.training import METHODS
