@@ -24,6 +24,7 @@ from bap_jax.types import Dataset
 
 _JSON = flags.DEFINE_string("json", None, "file for the ratios")
 _ONLY = flags.DEFINE_list("only", [], "names of cases; by default all")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "of each case; by default what the case says")
 _SCHEME = flags.DEFINE_string("scheme", "dual_primal", "of CEAG's steps")
 
 
@@ -116,7 +117,7 @@ def measure(case: Case) -> dict[str, float]:
     for run in runs.values():
         time_block(run, train, warm_up)
     seconds = {name: [] for name in runs}
-    for i in range(case.rounds):
+    for i in range(_ROUNDS.value or case.rounds):
         for name in sorted(runs, reverse=i % 2 == 0):
             seconds[name].append(time_block(runs[name], train, batches))
     ratios = np.array(seconds["ceag"]) / np.array(seconds["nft"])

@@ -1,0 +1,56 @@
+"""Benchmarks start, write what they say, and tune every method alike. Nothing is timed here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bap_jax.training import METHODS
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_overhead_writes_its_ratios(tmp_path):
+    path = tmp_path / "overhead.json"
+    python("benchmarks/constraint_overhead.py", "--only=mlp_10", "--rounds=1", f"--json={path}")
+    found = json.loads(path.read_text())
+    assert found["ratios"]["mlp_10"] > 0 and found["device"]
+
+
+def test_every_method_has_the_same_budget_of_known_settings():
+    """Six settings each, every key of which is one of the config's."""
+    code = """
+import sys
+sys.path.insert(0, "benchmarks")
+from compare_methods import SETTINGS, _DUAL
+from bap_jax.config import default_config, to_settings
+from bap_jax.training import METHODS
+for method in METHODS:
+    for changes in SETTINGS.get(method, _DUAL):
+        config = default_config()
+        config.update_from_flattened_dict({"method": method, **changes})
+        to_settings(config.to_dict())
+    print(method, len(SETTINGS.get(method, _DUAL)))
+"""
+    lines = python("-c", code).split("\n")[:-1]
+    assert lines == [f"{method} 6" for method in METHODS]
+
+
+def test_a_grid_prints_a_line_a_combination():
+    flags = [
+        "--config=experiments/digits.py",
+        "--config.dense.epochs=1",
+        "--config.pruning.epochs=1",
+        "--config.finetune_epochs=1",
+        "--config.model.hidden=(8,)",
+    ]
+    out = python("benchmarks/grid.py", *flags, "--axis=method=nft,ceag", "--seeds=2")
+    assert [line.split()[0] for line in out.splitlines()] == ["method", "nft", "ceag"]
