@@ -35,8 +35,8 @@ def pairwise_disparity(
 ) -> Constraint:
     """|ψ_g| ≤ ε, hence max_g ψ_g − min_g ψ_g ≤ 2ε; arguments as in `excess_accuracy_gap`.
 
-    The lower side drives the loss of groups that fare well up, without end if its multiplier has
-    none: bound the multipliers.
+    The lower side drives the loss of groups that fare well up, which has no end: bound its
+    multipliers by the groups' frequencies.
 
     Returns:
       Two inequalities a group, all upper ones before all lower ones.

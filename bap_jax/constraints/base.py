@@ -36,6 +36,20 @@ class Observations(NamedTuple):
     dense_logits: Array | None = None
 
 
+def dense_logits_of(observations: Observations) -> Array:
+    """`(batch, class)` logits of the dense model.
+
+    Raises:
+      UserError: the observations have none.
+    """
+    if observations.dense_logits is None:
+        raise UserError(
+            "this constraint or objective compares with the dense model's logits, and the data have "
+            "none; write data._replace(dense_logits=training.predict(model, variables, data))."
+        )
+    return observations.dense_logits
+
+
 class ConstraintValues(NamedTuple):
     """Values of a set of constraints at one point. Made by `constraint_values`.
 

@@ -7,7 +7,13 @@ it is its own proxy; the multipliers see its buffered mean.
 """
 
 from bap_jax import metrics
-from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.constraints.base import (
+    Constraint,
+    ConstraintValues,
+    DenseReference,
+    Observations,
+    dense_logits_of,
+)
 from bap_jax.constraints.estimators import mean_estimator
 from bap_jax.types import Array
 
@@ -28,7 +34,7 @@ def group_distillation(
     num_groups = reference.frequency.shape[0]
 
     def divergence(observations: Observations):
-        return metrics.kl_divergence(observations.dense_logits, observations.logits)
+        return metrics.kl_divergence(dense_logits_of(observations), observations.logits)
 
     estimator = mean_estimator(num_groups, buffer_size, divergence)
 

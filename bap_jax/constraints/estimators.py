@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints import replay_buffer
-from bap_jax.constraints.base import DenseReference, Observations
+from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
 from bap_jax.constraints.replay_buffer import Estimate
 from bap_jax.types import Array, PyTree, UserError
 
@@ -82,7 +82,7 @@ def accuracy_estimator(
         num_groups,
         buffer_size,
         jnp.uint8,
-        lambda o: o.correct + 2 * metrics.correctness(o.dense_logits, o.labels),
+        lambda o: o.correct + 2 * metrics.correctness(dense_logits_of(o), o.labels),
         lambda estimate, memory: combine(estimate, memory, dense),
         decode=lambda rows: jnp.stack([rows & 1, rows >> 1, rows & (rows >> 1)], axis=-1),
     )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import DenseReference, Observations
+from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
 from bap_jax.constraints.estimators import Estimate, accuracy_estimator, overall_mean
 from bap_jax.types import Array, PyTree, UserError
 
@@ -123,7 +123,7 @@ def _excess_variance(estimate, frequency):
 def _proxies(reference, observations, proxy):
     values, group_dense, dense = observations.loss, reference.group_loss, reference.loss
     if proxy == "kl":
-        values = metrics.kl_divergence(observations.dense_logits, observations.logits)
+        values = metrics.kl_divergence(dense_logits_of(observations), observations.logits)
         group_dense, dense = jnp.zeros_like(group_dense), 0.0
     num_groups = group_dense.shape[0]
     sums = metrics.group_sums(values, observations.group_ids, observations.weight, num_groups)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import DenseReference, Observations
+from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
 from bap_jax.types import Array, UserError
 
 Objective = Callable[[Observations], Array]
@@ -66,7 +66,7 @@ def performance_weighted_loss(floor: Array | float = 0.1, gamma: Array | float =
     """
 
     def objective(observations):
-        log_p = jax.nn.log_softmax(observations.dense_logits)
+        log_p = jax.nn.log_softmax(dense_logits_of(observations))
         of_label = jnp.take_along_axis(log_p, observations.labels[:, None], axis=1)[:, 0]
         weights = floor + (1 - floor) * (1 - jnp.exp(of_label)) ** gamma
         return metrics.weighted_mean(observations.loss, observations.weight * weights)

@@ -61,13 +61,12 @@ def _gap_options(settings: Settings):
     }
 
 
-def _gap_method(make, group_weights, bounded=False):
+def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
     """A method that constrains accuracy gaps."""
 
     def build(reference: DenseReference, settings: Settings) -> Method:
         chosen = settings.constraint
         constraint = make(reference, settings.tolerance, **_gap_options(settings))
-        bound = chosen.two_sided_bound if bounded else float("inf")
         linear = chosen.proxy == "loss" and settings.dual.update != "augmented"
 
         def weights(frequency, multipliers):
@@ -75,13 +74,19 @@ def _gap_method(make, group_weights, bounded=False):
 
         return Method(
             constraint,
-            _formulation(settings, bound),
+            _formulation(settings, bound(reference)),
             group_weights=weights if linear else None,
             needs_dense_logits=chosen.proxy == "kl" or chosen.estimator != "plain",
             is_constrained=True,
         )
 
     return build
+
+
+def _two_sided_bound(reference):
+    """λ of the lower side ≤ w_g: a group that fares well may be left alone, but its loss is not
+    driven up, which has no end."""
+    return jnp.concatenate([jnp.full_like(reference.frequency, jnp.inf), reference.frequency])
 
 
 def _two_sided_weights(frequency, multipliers, overall_term):
@@ -104,7 +109,7 @@ def _el(reference, settings):
         return lagrangian.group_weights(frequency, multipliers, "full")
 
     linear = not chosen.el_absolute and settings.dual.update != "augmented"
-    formulation = _formulation(settings, chosen.two_sided_bound)
+    formulation = _formulation(settings, chosen.el_bound)
     return Method(constraint, formulation, group_weights=weights if linear else None)
 
 
@@ -164,7 +169,7 @@ METHODS = {
     "nft": lambda reference, settings: _without_constraint(mean_loss, settings),
     "el": _el,
     "ceag": _gap_method(constraints.excess_accuracy_gap, lagrangian.group_weights),
-    "pairwise": _gap_method(constraints.pairwise_disparity, _two_sided_weights, bounded=True),
+    "pairwise": _gap_method(constraints.pairwise_disparity, _two_sided_weights, _two_sided_bound),
     "floor": _gap_method(constraints.worst_group_floor, lambda w, m, term: w + m),
     "distillation": _distillation,
     "group_dro": _group_dro(excess=False),

@@ -2,10 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import optax
 
 from bap_jax import lagrangian
 from bap_jax.training.settings import DualSettings, OptimizerSettings
+from bap_jax.types import Array
 
 
 def step_schedule(
@@ -40,16 +42,16 @@ def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
 
 
 def dual_formulation(
-    settings: DualSettings, overall_term: str = "full", bound: float = math.inf
+    settings: DualSettings, overall_term: str = "full", bound: Array | float = math.inf
 ) -> lagrangian.Formulation:
     """How multipliers move, by `settings.update`.
 
     Args:
       settings: of the multipliers.
       overall_term: see `lagrangian.overall_term`.
-      bound: largest |λ|, where it is less than `settings.bound`.
+      bound: largest |λ|, `()` or `(constraint,)`, where it is less than `settings.bound`.
     """
-    bound = min(bound, settings.bound)
+    bound = jnp.minimum(bound, settings.bound)
     if settings.update == "augmented":
         return lagrangian.augmented(
             settings.penalty,

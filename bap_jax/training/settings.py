@@ -104,7 +104,7 @@ class ConstraintSettings:
       overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.overall_term`.
       el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
       el_buffer_size: the same as `buffer_size`, for EL.
-      two_sided_bound: largest |λ| of EL and `pairwise`, which also drive losses up.
+      el_bound: largest |λ| of EL, which also drives losses up.
       kl_limit: δ of `distillation`, nats.
     """
 
@@ -117,7 +117,7 @@ class ConstraintSettings:
     overall_term: str = "detached"
     el_absolute: bool = True
     el_buffer_size: int = 0
-    two_sided_bound: float = 1.0
+    el_bound: float = 1.0
     kl_limit: float = 0.05
 
 
@@ -227,7 +227,7 @@ def _check_constraint(constraint):
     check_integer("constraint.el_buffer_size", constraint.el_buffer_size, 0)
     check_estimator(constraint.estimator, constraint.buffer_size)
     check_number("constraint.kl_limit", constraint.kl_limit)
-    _check_positive("constraint.two_sided_bound", constraint.two_sided_bound)
+    _check_positive("constraint.el_bound", constraint.el_bound)
 
 
 def _check_baseline(baseline):
