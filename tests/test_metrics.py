@@ -70,6 +70,47 @@ def test_gradient_of_the_loss_agrees_with_finite_differences():
     check_grads(value, (logits,), order=1, modes="rev", atol=1e-2, rtol=1e-2)
 
 
+HALVES, QUARTERS = (0.0, 0.0), (0.0, np.log(3))
+
+
+@pytest.mark.parametrize(
+    ("target", "other", "expected"),
+    [
+        (HALVES, HALVES, 0),
+        (HALVES, QUARTERS, 0.5 * np.log(4 / 3)),  # ½ ln ½/¼ + ½ ln ½/¾
+        (QUARTERS, HALVES, 0.75 * np.log(3) - np.log(2)),  # ¼ ln ½ + ¾ ln 3/2
+        (QUARTERS, (5.0, 5 + np.log(3)), 0),  # a constant changes no probability
+        ((1000.0, 0.0), (0.0, 0.0), np.log(2)),
+        ((0.0, 0.0), (1000.0, 0.0), 500 - np.log(2)),
+    ],
+)
+def test_kl_divergence_by_hand(target, other, expected):
+    found = metrics.kl_divergence(jnp.array([target]), jnp.array([other]))
+    assert found.shape == (1,)
+    np.testing.assert_allclose(found[0], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_kl_divergence_is_never_negative():
+    target, other = 3 * jax.random.normal(jax.random.key(0), (2, 500, 7))
+    found = metrics.kl_divergence(target, other)
+    assert found.min() > 0
+    near = metrics.kl_divergence(target, target + 1e-4 * other)
+    assert near.min() > -1e-6 and near.max() < 1e-6
+
+
+def test_gradient_of_the_divergence_agrees_with_finite_differences():
+    """And with its closed form, q − p."""
+    target, other = jax.random.normal(jax.random.key(0), (2, 6, 4))
+
+    @jax.jit
+    def value(logits):
+        return metrics.kl_divergence(target, logits) @ jnp.arange(1.0, 7.0)
+
+    check_grads(value, (other,), order=1, modes="rev", atol=1e-2, rtol=1e-2)
+    expected = (jax.nn.softmax(other) - jax.nn.softmax(target)) * jnp.arange(1.0, 7.0)[:, None]
+    np.testing.assert_allclose(jax.grad(value)(other), expected, atol=1e-5)
+
+
 def test_vmap_over_problems_is_a_loop():
     values = jax.random.normal(jax.random.key(0), (8, 20))
     ids = jax.random.randint(jax.random.key(1), (8, 20, 2), 0, 5)

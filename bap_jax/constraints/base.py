@@ -44,7 +44,7 @@ def dense_logits_of(observations: Observations) -> Array:
     """
     if observations.dense_logits is None:
         raise UserError(
-            "this constraint or objective compares with the dense model's logits, and the data have "
+            "this constraint or objective needs the dense model's logits, and the data have "
             "none; write data._replace(dense_logits=training.predict(model, variables, data))."
         )
     return observations.dense_logits

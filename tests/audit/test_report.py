@@ -191,3 +191,37 @@ def test_picture_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch):
         assert all((method.errorbar is not None) == (seeds > 1) for method in bars)
         labels = panel.get_legend_handles_labels()[1]
         assert set(labels) == {"tolerance", *(f"{m.upper()}{suffix}" for m in methods)}
+
+
+def stuck(size):
+    """Feasibility of so many constraints, none of which is met."""
+    history = audit.History()
+    for epoch in range(10):
+        history.add(epoch, np.full(size, 0.1 * epoch), 0.1 + np.arange(size) / size)
+    return audit.feasibility(history, [f"g{i}" for i in range(size)])
+
+
+def notes(**found):
+    return audit.format_report(fake_report() | found).splitlines()[-1]
+
+
+def test_the_table_says_whether_the_constraints_could_be_met():
+    worst = ", ".join(f"g{i} (not feasible as trained)" for i in (6, 5, 4, 3, 2))
+    assert notes(feasibility=stuck(7)) == (
+        f"Constraints on the training part: not feasible as trained; 7 not met, the worst: {worst}."
+    )
+    met = {"status": "met", "constraints": [{"name": "a", "status": "met"}]}
+    assert notes(feasibility=met) == "Constraints on the training part: met."
+
+
+def test_the_table_counts_constraints_that_are_not_listed():
+    assert "; 1500 not met, the worst: g1499 (not" in notes(feasibility=stuck(1500))
+
+
+def test_the_table_names_groups_too_small_to_constrain():
+    small = {f"g{i}": i for i in range(12)}
+    listed = ", ".join(f"g{i} ({i})" for i in range(10))
+    assert notes(unconstrained_groups=small) == (
+        f"Too small to constrain: 12 groups (training samples): {listed}."
+    )
+    assert notes(unconstrained_groups={}, feasibility=None).startswith("The smallest group has 5")

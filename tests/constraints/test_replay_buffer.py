@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from bap_jax import lagrangian
 from bap_jax.constraints import replay_buffer
 from bap_jax.types import UserError
 from tests import golden_files
@@ -49,13 +51,15 @@ def test_golden_sequences(name):
 def test_against_lists(memory):
     rng = np.random.default_rng(memory)
     buffer, lists = replay_buffer.init(4, memory), [[] for _ in range(5)]
+    push = jax.jit(replay_buffer.push)
     for size in (1, 5, 30, 2, 17):
         ids = rng.integers(0, 5, (size, 2))  # 4 is no group
-        values = rng.normal(size=size).astype(np.float32)
-        for i in range(size):
+        values = rng.normal(size=30).astype(np.float32)
+        ids = np.concatenate([ids, np.full((30 - size, 2), 4)])
+        for i in range(30):
             for group in ids[i]:
                 lists[group].append(values[i])
-        buffer = replay_buffer.push(buffer, values, ids)
+        buffer = push(buffer, values, ids)
         for group in range(4):
             held = lists[group][-memory:]
             np.testing.assert_array_equal(oldest_first(buffer, group)[: len(held)], held)
@@ -76,11 +80,10 @@ def test_vmap_is_a_loop_and_sharding_changes_nothing():
     mapped = jax.vmap(replay_buffer.push, in_axes=(None, 0, 0))(empty, values, ids)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     shard = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    push = jax.jit(replay_buffer.push)
     for i in range(8):
-        one = replay_buffer.push(empty, values[i], ids[i])
-        spread = jax.jit(replay_buffer.push)(
-            empty, jax.device_put(values[i], shard), jax.device_put(ids[i], shard)
-        )
+        one = push(empty, values[i], ids[i])
+        spread = push(empty, jax.device_put(values[i], shard), jax.device_put(ids[i], shard))
         for other in (jax.tree.map(lambda leaf, i=i: leaf[i], mapped), spread):
             np.testing.assert_array_equal(one.values, other.values)
             np.testing.assert_array_equal(one.seen, other.seen)
@@ -92,6 +95,46 @@ def test_memory_must_be_positive():
         replay_buffer.init(2, 0)
 
 
-def test_one_byte_a_bit():
+def test_bytes_of_a_group():
+    """k bits, a sum and two counters; the multiplier is four more."""
     buffer = replay_buffer.init(1000, 40, bool)
-    assert sum(leaf.nbytes for leaf in buffer) == 1000 * (40 + 4 + 4)
+    sizes = [leaf.nbytes for leaf in buffer]
+    assert sizes == [40_000, 4000, 4000, 4000, 4]
+    assert sum(sizes) == 1000 * (40 + 12) + 4
+    dual = lagrangian.gradient_ascent(optax.sgd(0.1)).init(1000)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(dual)) == 1000 * 4
+
+
+def test_pairs_of_bits_take_one_byte_and_two_more_sums():
+    buffer = replay_buffer.init(1000, 40, jnp.uint8, (3,))
+    assert sum(leaf.nbytes for leaf in buffer) == 1000 * (40 + 12 + 8) + 4
+
+
+def test_staleness_counts_pushes_since_the_newest_value():
+    buffer, push = replay_buffer.init(3, 2, bool), jax.jit(replay_buffer.push)
+    values = jnp.ones(2)
+    for ids, pushes, expected in (
+        ([0, 1], 1, [0, 0, 0]),
+        ([1, 1], 2, [1, 0, 1]),
+        ([3, -1], 2, [1, 0, 1]),  # nobody's values: no push at all
+        ([2, 9], 3, [2, 1, 0]),
+        ([0, 2], 4, [0, 2, 0]),
+    ):
+        buffer = push(buffer, values, jnp.array(ids)[:, None])
+        assert buffer.pushes == pushes
+        np.testing.assert_array_equal(replay_buffer.staleness(buffer), expected)
+
+
+def test_statistics_of_each_value_are_summed():
+    """Two bits in one number: means of either, and of both together."""
+    buffer = replay_buffer.init(2, 4, jnp.uint8, (3,))
+    for pairs, ids in (([3, 1, 2], [0, 0, 1]), ([0, 3, 3], [0, 0, 0])):
+        buffer = replay_buffer.push(
+            buffer,
+            jnp.array(pairs),
+            jnp.array(ids)[:, None],
+            lambda rows: jnp.stack([rows & 1, rows >> 1, rows & (rows >> 1)], axis=-1),
+        )
+    found = replay_buffer.query(buffer)
+    np.testing.assert_array_equal(found.observed, [True, False])
+    np.testing.assert_allclose(found.mean, [[3 / 4, 2 / 4, 2 / 4], [0, 0, 0]])

@@ -1,6 +1,7 @@
 """The loop and the evaluation of whole parts."""
 
 import dataclasses
+from typing import NamedTuple
 
 import chex
 import jax
@@ -8,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import data, metric_rows, pipeline, training
+from bap_jax import audit, data, metric_rows, pipeline, training
+from bap_jax.constraints import DenseReference
+from bap_jax.lagrangian import OVERALL_TERMS
+from bap_jax.training import methods
 from bap_jax.training.settings import (
+    BaselineSettings,
     ConstraintSettings,
     DualSettings,
     OptimizerSettings,
@@ -58,68 +63,76 @@ def test_the_step_is_traced_once_a_run(digits_parts, small_dense, monkeypatch):
     assert traced
 
 
-def test_metrics_come_for_every_step_in_order(digits_parts, small_dense):
-    rows = []
-    pipeline.prune_and_tune(*small_dense, digits_parts, SHORT, log=rows.append)
-    steps = [row for row in rows if "step" in row]
-    epochs = [row for row in rows if "validation_accuracy" in row]
-    per_epoch = data.num_batches(digits_parts.train.size, 128)
-    assert [row["step"] for row in steps] == list(range(5 * per_epoch))
-    assert [row["epoch"] for row in epochs] == list(range(5))
-    assert epochs[1]["sparsity"] < epochs[2]["sparsity"] == epochs[4]["sparsity"]
-    assert epochs[4]["sparsity"] == pytest.approx(0.9, abs=1e-3)
-    assert all(row["min_group_weight"] > 0 for row in steps)
+class Run(NamedTuple):
+    """A whole run of CEAG, and the rows that it logged."""
+
+    tuned: pipeline.Tuned
+    steps: list
+    epochs: list
 
 
-def test_rows_are_made_without_the_device():
-    """A row must not wait for the step that was dispatched behind it."""
-    row = (np.float32(0.5), np.float32(0.9), np.float32(0.6), np.ones(3, np.float32))
-    metrics = training.StepMetrics(*row, np.full(3, np.nan), np.zeros(3))
-    with jax.transfer_guard("disallow"):
-        for term in ("full", "detached", "clipped"):
-            settings = dataclasses.replace(SHORT, constraint=ConstraintSettings(overall_term=term))
-            found = metric_rows.step_row(0, 0, metrics, np.full(3, 1 / 3, np.float32), settings)
-            assert isinstance(found["min_group_weight"], float)
-
-
-def test_a_run_repeats_itself_and_depends_on_its_seed(digits_parts, small_dense):
-    hashes = []
-    for seed in (0, 0, 1):
-        settings = dataclasses.replace(SHORT, seed=seed)
-        tuned = pipeline.prune_and_tune(*small_dense, digits_parts, settings)
-        report = pipeline.judge(*small_dense, tuned, digits_parts, settings)
-        hashes.append((report["params_sha256"], report["last"]["params_sha256"]))
-    assert hashes[0] == hashes[1] and hashes[0][1] != hashes[2][1]
-
-
-def test_the_test_part_has_no_say(digits_parts, small_dense):
-    spoiled = digits_parts.test._replace(inputs=0 * digits_parts.test.inputs)
-    both = [
-        pipeline.prune_and_tune(*small_dense, parts, SHORT)
-        for parts in (digits_parts, digits_parts._replace(test=spoiled))
-    ]
-    chex.assert_trees_all_equal(both[0].selected.variables, both[1].selected.variables)
-    assert both[0].selected.score == both[1].selected.score
-
-
-def test_the_selected_iterate_is_at_the_final_sparsity(digits_parts, small_dense):
+@pytest.fixture(scope="module")
+def run(digits_parts, small_dense):
     rows = []
     tuned = pipeline.prune_and_tune(*small_dense, digits_parts, SHORT, log=rows.append)
-    final = [r for r in rows if "validation_accuracy" in r and r["epoch"] >= 2]
-    assert tuned.selected.epoch in [row["epoch"] for row in final]
+    steps, epochs = [row for row in rows if "step" in row], [r for r in rows if "step" not in r]
+    return Run(tuned, steps, epochs)
+
+
+def test_metrics_come_for_every_step_in_order(digits_parts, run):
+    per_epoch = data.num_batches(digits_parts.train.size, 128)
+    assert [row["step"] for row in run.steps] == list(range(5 * per_epoch))
+    assert [row["epoch"] for row in run.epochs] == list(range(5))
+    sparsity = [row["sparsity"] for row in run.epochs]
+    assert sparsity[1] < sparsity[2] == sparsity[4] == pytest.approx(0.9, abs=1e-3)
+    assert all(row["min_group_weight"] > 0 for row in run.steps)
+
+
+@pytest.mark.parametrize("method", ["ceag", "pairwise", "floor", "group_dro", "nft"])
+@pytest.mark.parametrize("term", OVERALL_TERMS)
+def test_rows_are_made_without_the_device(method, term):
+    """A row must not wait for the step that was dispatched behind it."""
+    dense = DenseReference(*np.ones((6, 3), np.float32))
+    settings = dataclasses.replace(
+        SHORT, method=method, constraint=ConstraintSettings(overall_term=term)
+    )
+    method = methods.build(dense, settings)
+    size = method.constraint.size
+    masks = np.ones(size, bool), np.zeros(size, bool)
+    rows = np.ones(size, np.float32), np.zeros(size), np.full(size, np.nan)
+    metrics = training.StepMetrics(np.float32(0.5), np.float32(0.9), np.float32(1), *rows, *masks)
+    with jax.transfer_guard("disallow"):
+        found = metric_rows.step_row(0, 0, metrics, np.full(3, 1 / 3, np.float32), method)
+    assert isinstance(found["min_group_weight"], float) if size else len(found) == 4
+
+
+def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_parts, small_dense, run):
+    spoiled = digits_parts.test._replace(inputs=0 * digits_parts.test.inputs)
+    again = pipeline.prune_and_tune(*small_dense, digits_parts._replace(test=spoiled), SHORT)
+    for which in ("selected", "last"):
+        one, other = getattr(again, which), getattr(run.tuned, which)
+        chex.assert_trees_all_equal(one.variables, other.variables)
+        assert one.score == other.score
+
+
+def test_a_run_depends_on_its_seed(digits_parts, small_dense, run):
+    settings = dataclasses.replace(SHORT, seed=1)
+    other = pipeline.prune_and_tune(*small_dense, digits_parts, settings)
+    one, two = (audit.tree_sha256(t.last.variables.params) for t in (run.tuned, other))
+    assert one != two
+
+
+def test_the_selected_iterate_is_at_the_final_sparsity(run):
+    final = [row for row in run.epochs if row["epoch"] >= 2]
+    selected = run.tuned.selected
+    assert selected.epoch in [row["epoch"] for row in final]
     feasible = [r for r in final if r["validation_max_excess_gap"] <= SHORT.tolerance]
     if feasible:
         expected = max(feasible, key=lambda row: row["validation_accuracy"])
-        assert tuned.selected.score.accuracy == expected["validation_accuracy"]
+        assert selected.score.accuracy == expected["validation_accuracy"]
     else:
         least = min(row["validation_max_excess_gap"] for row in final)
-        assert tuned.selected.score.max_excess_gap == least
-
-
-def test_divergence_stops_the_run_and_says_where(digits_parts, small_dense):
-    settings = dataclasses.replace(SHORT, optimizer=OptimizerSettings(1e30))
-    with pytest.raises(training.DivergedError, match=r"is (nan|inf) at step \d+ \(epoch \d+\)"):
-        pipeline.prune_and_tune(*small_dense, digits_parts, settings)
+        assert selected.score.max_excess_gap == least
 
 
 def test_device_data_keeps_its_values():
@@ -146,8 +159,29 @@ def test_device_data_keeps_its_values():
             {"pruning": PruningSettings(epochs=1.5)},
             "pruning.epochs must be an integer ≥ 0; got 1.5",
         ),
-        ({"dual": DualSettings(-1.0)}, "dual.learning_rate must be a number ≥ 0; got -1.0"),
+        (
+            {"dual": DualSettings(learning_rate=-1.0)},
+            "dual.learning_rate must be a number ≥ 0; got -1.0",
+        ),
         ({"optimizer": OptimizerSettings(milestones=(60,))}, r"fractions in \(0, 1\).*got 60"),
+        ({"optimizer": DualSettings()}, r"optimizer must be a OptimizerSettings\(...\)"),
+        ({"scheme": "newton"}, "unknown scheme 'newton'; known: simultaneous, dual_primal"),
+        ({"seed": 0.5}, "seed must be an integer ≥ 0; got 0.5"),
+        ({"dual": DualSettings("sgd")}, "unknown dual.update 'sgd'; known: ascent, nu_pi, augmen"),
+        ({"dual": DualSettings(nu=1.0)}, r"dual.nu must lie in \(−1, 1\); got 1"),
+        ({"dual": DualSettings(penalty_growth=0.9)}, "penalty_growth must be a factor ≥ 1; got 0"),
+        ({"dual": DualSettings(weight_limit=0)}, "dual.weight_limit must be a number > 0; got 0"),
+        ({"dual": DualSettings(start=-1.0)}, "dual.start must be a number ≥ 0; got -1.0"),
+        (
+            {"constraint": ConstraintSettings(estimator="paired", buffer_size=0)},
+            "the paired estimator needs a buffer",
+        ),
+        ({"constraint": ConstraintSettings(proxy="mse")}, "constraint.proxy 'mse'; known: loss"),
+        ({"constraint": ConstraintSettings(overall_term="no")}, "overall_term 'no'; known: full"),
+        ({"constraint": ConstraintSettings(first_epoch=-2)}, "first_epoch must be an integer ≥ -1"),
+        ({"constraint": ConstraintSettings(min_group_size=0)}, "min_group_size must be an integer"),
+        ({"constraint": ConstraintSettings(two_sided_bound=0)}, "two_sided_bound must be a number"),
+        ({"baseline": BaselineSettings(class_balanced_beta=1.0)}, r"beta must lie in \[0, 1\)"),
     ],
 )
 def test_settings_that_no_run_can_have(change, text):
