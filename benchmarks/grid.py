@@ -46,7 +46,8 @@ def main(argv):
         changes = {key: value for (key, _), value in zip(axes, values, strict=True)}
         rows = run_seeds(_CONFIG.value, range(_SEEDS.value), _PART.value, changes)
         label = " ".join(f"{value!s:>14}" for value in values)
-        print(label, summarize(rows, 100 * _CONFIG.value.tolerance + 0.2), flush=True)
+        tolerance = changes.get("tolerance", _CONFIG.value.tolerance)
+        print(label, summarize(rows, 100 * tolerance + 0.2), flush=True)
         jax.clear_caches()
 
 
