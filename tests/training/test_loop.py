@@ -180,7 +180,7 @@ def test_device_data_keeps_its_values():
         ({"constraint": ConstraintSettings(overall_term="no")}, "overall_term 'no'; known: full"),
         ({"constraint": ConstraintSettings(first_epoch=-2)}, "first_epoch must be an integer ≥ -1"),
         ({"constraint": ConstraintSettings(min_group_size=0)}, "min_group_size must be an integer"),
-        ({"constraint": ConstraintSettings(two_sided_bound=0)}, "two_sided_bound must be a number"),
+        ({"constraint": ConstraintSettings(el_bound=0)}, "el_bound must be a number > 0; got 0"),
         ({"baseline": BaselineSettings(class_balanced_beta=1.0)}, r"beta must lie in \[0, 1\)"),
     ],
 )
