@@ -55,7 +55,8 @@ def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> 
       at_most: beyond so many constraints only the 20 with the largest violation are listed.
 
     Returns:
-      `status` (the worst of all), `least_max_violation` (over epochs), and for each constraint its
+      `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many are not
+      met, and for each of the `constraints` its
       last `multiplier`, `multiplier_slope` (a epoch), mean `violation`, `least_violation` (over
       epochs) and `response` (slope of the violation over the multiplier). None where no constraint
       was ever observed.
@@ -69,23 +70,27 @@ def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> 
     least = float(np.nan_to_num(violations, nan=-np.inf).max(1).min())
     rank = ("met", "moving", NOT_FEASIBLE)
     status = max((row["status"] for row in rows), key=rank.index)
-    listed = rows if len(rows) <= at_most else rows[:20]
-    return {"status": status, "least_max_violation": least, "constraints": listed}
+    return {
+        "status": status,
+        "least_max_violation": least,
+        "unmet": sum(row["status"] != "met" for row in rows),
+        "constraints": rows if len(rows) <= at_most else rows[:20],
+    }
 
 
 def _row(name, multiplier, violation, fifth) -> dict[str, Any]:
     seen = np.isfinite(violation)
-    multiplier, violation = multiplier[seen], violation[seen]
+    row = {"name": name, "status": "met", "multiplier": float(multiplier[-1])}
     if not seen.any():
-        return {"name": name, "status": "met", "multiplier": 0.0, "violation": None}
+        missing = ("multiplier_slope", "violation", "least_violation", "response")
+        return row | dict.fromkeys(missing)
+    multiplier, violation = multiplier[seen], violation[seen]
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
     slope = _slope(np.arange(len(multiplier[-fifth:])), multiplier[-fifth:])
-    falling = before.size > 0 and before.mean() - last >= 0.1 * last
-    status = "met" if last <= 0 else "moving" if falling or (slope or 0) < 0 else NOT_FEASIBLE
-    return {
-        "name": name,
-        "status": status,
-        "multiplier": float(multiplier[-1]),
+    if last > 0:
+        stuck = before.size > 0 and before.mean() - last < 0.1 * last and (slope or 0) >= 0
+        row["status"] = NOT_FEASIBLE if stuck else "moving"
+    return row | {
         "multiplier_slope": slope,
         "violation": float(last),
         "least_violation": float(violation.min()),
@@ -95,5 +100,6 @@ def _row(name, multiplier, violation, fifth) -> dict[str, Any]:
 
 def _slope(x, y) -> float | None:
     """Of the regression line; None where x does not vary."""
-    spread = np.var(x)
-    return float(np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else None
+    if np.ptp(x) == 0:
+        return None
+    return float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))

@@ -35,7 +35,7 @@ def _training_notes(report):
         unmet = [row for row in feasibility["constraints"] if row["status"] != "met"]
         worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
         yield f"Constraints on the training part: {feasibility['status']}" + (
-            f"; {len(unmet)} not met, the worst: {worst}." if unmet else "."
+            f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
         )
     small = report.get("unconstrained_groups")
     if small:

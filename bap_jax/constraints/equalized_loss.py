@@ -9,7 +9,12 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
-from bap_jax.constraints.estimators import mean_estimator, overall_mean
+from bap_jax.constraints.estimators import (
+    check_overall,
+    mean_estimator,
+    overall_mean,
+    overall_shares,
+)
 
 
 def equalized_loss(
@@ -29,7 +34,11 @@ def equalized_loss(
 
     Returns:
       One equality a group.
+
+    Raises:
+      UserError: `overall_loss` is unknown.
     """
+    check_overall(overall_loss)
     num_groups = reference.frequency.shape[0]
     estimator = mean_estimator(num_groups, buffer_size)
     magnitude = jnp.abs if absolute else lambda x: x
@@ -42,7 +51,8 @@ def equalized_loss(
         loss = metrics.weighted_mean(observations.loss, observations.weight)
         seen = loss
         if buffer_size:
-            seen = overall_mean(estimate.mean, estimate.observed, reference.frequency, overall_loss)
+            shares = overall_shares(estimate.observed, reference.frequency, overall_loss)
+            seen = overall_mean(estimate.mean, shares)
         values = ConstraintValues(
             violation=magnitude(estimate.mean - seen),
             proxy=magnitude(metrics.group_means(sums) - loss),

@@ -148,21 +148,35 @@ def _batch_estimate(values, observations, num_groups):
     return Estimate(metrics.group_means(sums), sums.count > 0)
 
 
-def overall_mean(group_values: Array, observed: Array, frequency: Array, kind: str) -> Array:
-    """The mean over everything, from the means of the observed groups.
-
-    Args:
-      group_values: `(group,)`.
-      observed: `(group,)` bool.
-      frequency: `(group,)` w_g, used by `population`.
-      kind: `population`, Σ w_g x_g / Σ w_g over the observed groups, or `group_mean`, their plain
-        mean, which is what the reference takes.
+def check_overall(kind: str) -> None:
+    """Finds an unknown kind of overall mean.
 
     Raises:
       UserError: `kind` is unknown.
     """
     if kind not in OVERALL:
         raise UserError(f"unknown kind of overall mean {kind!r}; known: {', '.join(OVERALL)}.")
+
+
+def overall_shares(observed: Array, frequency: Array, kind: str) -> Array:
+    """`(group,)` weights of the observed groups in the overall mean, which add up to 1 (or to 0).
+
+    Args:
+      observed: `(group,)` bool.
+      frequency: `(group,)` w_g, used by `population`.
+      kind: `population`, w_g / Σ w_g over the observed groups, or `group_mean`, the plain mean over
+        them, which is what the reference takes.
+
+    Raises:
+      UserError: `kind` is unknown.
+    """
+    check_overall(kind)
     weight = frequency if kind == "population" else jnp.ones_like(frequency)
-    values = jnp.where(observed, group_values, 0)  # an empty group's may be NaN
-    return metrics.weighted_mean(values, jnp.where(observed, weight, 0))
+    weight = jnp.where(observed, weight, 0)
+    total = weight.sum()
+    return weight / jnp.where(total > 0, total, 1)
+
+
+def overall_mean(group_values: Array, shares: Array) -> Array:
+    """`()` Σ share_g x_g; where a share is 0 the value may be NaN."""
+    return jnp.sum(shares * jnp.where(shares > 0, group_values, 0))

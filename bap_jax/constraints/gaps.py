@@ -17,7 +17,13 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
-from bap_jax.constraints.estimators import Estimate, accuracy_estimator, overall_mean
+from bap_jax.constraints.estimators import (
+    Estimate,
+    accuracy_estimator,
+    check_overall,
+    overall_mean,
+    overall_shares,
+)
 from bap_jax.types import Array, PyTree, UserError
 
 PROXIES = ("loss", "kl")
@@ -80,30 +86,31 @@ def gap_estimator(
       proxy: `loss`, or `kl`, which needs the dense model's logits.
 
     Raises:
-      UserError: `proxy` or `estimator` is unknown.
+      UserError: `proxy`, `estimator` or `overall_accuracy` is unknown.
     """
     if proxy not in PROXIES:
         raise UserError(f"unknown proxy {proxy!r}; known: {', '.join(PROXIES)}.")
+    check_overall(overall_accuracy)
     accuracy = accuracy_estimator(reference, buffer_size, estimator)
 
-    def overall_gap(group_gap, estimate: Estimate, observations: Observations):
+    def overall_gap(group_gap, shares, estimate: Estimate, observations: Observations):
         if buffer_size == 0:
             sparse = metrics.weighted_mean(observations.correct, observations.weight)
             return reference.accuracy - sparse
-        args = (estimate.observed, reference.frequency, overall_accuracy)
         if overall_accuracy == "population":
-            return overall_mean(group_gap, *args)
-        return reference.accuracy - overall_mean(estimate.mean, *args)
+            return overall_mean(group_gap, shares)
+        return reference.accuracy - overall_mean(estimate.mean, shares)
 
     def update(state, observations):
         estimate, state = accuracy.update(state, observations)
         group = reference.group_accuracy - estimate.mean
+        shares = overall_shares(estimate.observed, reference.frequency, overall_accuracy)
         group_proxy, present, overall = _proxies(reference, observations, proxy)
         return Gaps(
             group=group,
-            excess=group - overall_gap(group, estimate, observations),
+            excess=group - overall_gap(group, shares, estimate, observations),
             group_variance=estimate.variance,
-            excess_variance=_excess_variance(estimate, reference.frequency),
+            excess_variance=_excess_variance(estimate, shares),
             observed=estimate.observed,
             group_proxy=group_proxy,
             excess_proxy=group_proxy - overall,
@@ -114,10 +121,10 @@ def gap_estimator(
     return GapEstimator(accuracy.init, update)
 
 
-def _excess_variance(estimate, frequency):
-    """Var(Â_g − Σ_h w_h Â_h) = (1 − 2 w_g) Var(Â_g) + Σ_h w_h² Var(Â_h), groups independent."""
-    total = jnp.sum(frequency**2 * estimate.variance)
-    return jnp.maximum((1 - 2 * frequency) * estimate.variance + total, 0)
+def _excess_variance(estimate, shares):
+    """Var(Â_g − Σ_h s_h Â_h) = (1 − 2 s_g) Var(Â_g) + Σ_h s_h² Var(Â_h), groups independent."""
+    total = jnp.sum(shares**2 * estimate.variance)
+    return jnp.maximum((1 - 2 * shares) * estimate.variance + total, 0)
 
 
 def _proxies(reference, observations, proxy):

@@ -30,7 +30,8 @@ def mean_loss(observations: Observations) -> Array:
 def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -> Objective:
     """The mean loss with every sample weighted by its group's size.
 
-    Weights have mean 1 over the training part; a sample of several groups takes their mean weight.
+    Weights have mean 1 over the training part; a sample of several groups takes their mean
+    weight, one of no group has weight 1.
 
     Args:
       reference: sizes and frequencies of the groups.
@@ -51,7 +52,11 @@ def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -
     group_weight = raw / metrics.weighted_mean(raw, reference.frequency)
 
     def objective(observations):
-        weights = group_weight.at[observations.group_ids].get(mode="fill", fill_value=1.0)
+        ids = observations.group_ids
+        ids = jnp.where(
+            ids < 0, group_weight.size, ids
+        )  # a negative index would count from the end
+        weights = group_weight.at[ids].get(mode="fill", fill_value=1.0)
         return metrics.weighted_mean(observations.loss * weights.mean(1), observations.weight)
 
     return objective

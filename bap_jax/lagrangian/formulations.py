@@ -32,22 +32,27 @@ def as_formulation(given: FormulationLike) -> Formulation:
 def named(formulations: Mapping[str, Formulation]) -> Formulation:
     """One formulation for each named set of constraints; sizes, values and states are dicts."""
 
-    def match(given, what):
-        if not isinstance(given, Mapping) or set(given) != set(formulations):
-            found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
-            raise UserError(f"expected {what} by the names {', '.join(formulations)}; got {found}.")
-        return given
-
     def init(sizes):
-        match(sizes, "numbers of constraints")
+        match_names(sizes, formulations, "numbers of constraints")
         return {name: f.init(sizes[name]) for name, f in formulations.items()}
 
     def ascend(values, dual):
-        match(values, "constraint values")
+        match_names(values, formulations, "constraint values")
         return {name: f.ascend(values[name], dual[name]) for name, f in formulations.items()}
 
     def term(values, dual):
-        match(values, "constraint values")
+        match_names(values, formulations, "constraint values")
         return sum(f.term(values[name], dual[name]) for name, f in formulations.items())
 
     return Formulation(init, ascend, term)
+
+
+def match_names(given: Mapping, expected: Mapping, what: str) -> None:
+    """Compares the names of two dicts.
+
+    Raises:
+      UserError: they differ, or `given` is no dict.
+    """
+    if not isinstance(given, Mapping) or set(given) != set(expected):
+        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
+        raise UserError(f"expected {what} by the names {', '.join(expected)}; got {found}.")

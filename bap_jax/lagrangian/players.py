@@ -18,7 +18,7 @@ from bap_jax.lagrangian.base import (
     SchemeInfo,
     multipliers_of,
 )
-from bap_jax.lagrangian.formulations import FormulationLike, as_formulation
+from bap_jax.lagrangian.formulations import FormulationLike, as_formulation, match_names
 from bap_jax.types import Array, Params, PyTree, UserError
 
 
@@ -147,6 +147,7 @@ def check_sizes(values, dual) -> None:
         )
     pairs = {"": (values, dual)}
     if not isinstance(dual, DualState):
+        match_names(values, dual, "constraint values")
         pairs = {name: (values[name], dual[name]) for name in values}
     for name, (one, state) in pairs.items():
         found, expected = one.violation.shape, state.multipliers.shape

@@ -65,7 +65,7 @@ def test_gather_takes_rows_of_every_array():
     batch, weight = data.gather(samples, indices)
     np.testing.assert_array_equal(weight, [1, 1, 1, 0])
     assert weight.dtype == jnp.float32
-    for leaf, whole in zip(batch, samples, strict=True):
+    for leaf, whole in zip(jax.tree.leaves(batch), jax.tree.leaves(samples), strict=True):
         np.testing.assert_array_equal(leaf[:3], whole[np.array([4, 0, 5])])
         assert leaf.shape == (4, *whole.shape[1:])
 
@@ -95,6 +95,7 @@ def test_vmap_over_keys_is_a_loop():
 def test_on_device_keeps_inputs_and_makes_ids_int32(dtype):
     samples = dataset(5)._replace(inputs=np.arange(5, dtype=dtype))
     found = data.on_device(samples)
-    assert [leaf.dtype for leaf in found] == [dtype, jnp.int32, jnp.int32]
-    assert all(isinstance(leaf, jax.Array) for leaf in found)
+    leaves = jax.tree.leaves(found)
+    assert [leaf.dtype for leaf in leaves] == [dtype, jnp.int32, jnp.int32]
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
     jax.tree.map(np.testing.assert_array_equal, found, samples)

@@ -1,0 +1,197 @@
+"""Every method: that it runs, what it reads, whom it watches and when."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bap_jax import data, lagrangian, pipeline, pruning, training
+from bap_jax.constraints import Constraint, DenseReference, constraint_values
+from bap_jax.lagrangian import SCHEMES
+from bap_jax.training import METHODS, methods
+from bap_jax.training.settings import DualSettings
+from bap_jax.types import UserError
+from tests.training.tiny import settings_of, tiny, trainer_of, whole_part
+
+CONSTRAINED = ("ceag", "pairwise", "floor", "distillation", "el", "penalty")
+
+
+def first_state(trainer, scale=0.5):
+    """A network that differs from the dense one."""
+    variables = tiny().variables
+    params = jax.tree.map(lambda leaf: scale * leaf, variables.params)
+    return trainer.init(variables._replace(params=params), jax.random.key(0))
+
+
+@functools.cache
+def two_steps(method, scheme):
+    """State before and after, and the metrics of the second step; each step is half the samples."""
+    trainer = trainer_of(tiny(), settings_of(method, scheme))
+    state, step = first_state(trainer), jax.jit(trainer.step)
+    first = state
+    for indices in jnp.arange(30).reshape(2, 15):
+        state, metrics = step(state, tiny().train, indices, 0)
+    return first, state, metrics
+
+
+def signature(tree):
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize(
+    ("method", "scheme"),
+    [(method, "dual_primal") for method in METHODS]
+    + [("ceag", "extragradient"), ("group_dro", "extragradient"), ("el", "switching")]
+    + [("pairwise", "optimistic"), ("floor", "primal_dual")],
+)
+def test_two_steps(method, scheme):
+    before, after, metrics = two_steps(method, scheme)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert signature(before) == signature(after)
+    for leaf in jax.tree.leaves((after.params, after.lagrangian, metrics.lagrangian, metrics.loss)):
+        assert np.isfinite(leaf).all()
+    assert after.step == 2
+    assert metrics.multipliers.shape == metrics.proxy.shape == metrics.violation_mask.shape
+    np.testing.assert_array_equal(metrics.multipliers, after.lagrangian.multipliers)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "nft"])
+def test_every_method_is_more_than_fine_tuning(method):
+    plain, other = (two_steps(name, "dual_primal")[1].params["first"] for name in ("nft", method))
+    assert np.abs(plain - other).max() > 1e-4
+
+
+def trace(trainer, **changes):
+    """The state that a step would give."""
+    train = tiny().train._replace(**changes)
+    return jax.eval_shape(trainer.step, first_state(trainer), train, jnp.arange(15), 0)[0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("method", ["nft", "pairwise", "group_dro", "penalty"])
+def test_every_scheme_takes_every_kind_of_formulation(method, scheme):
+    trainer = trainer_of(tiny(), settings_of(method, scheme))
+    assert signature(trace(trainer)) == signature(first_state(trainer))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dense_logits_are_read_only_where_a_method_says_so(method):
+    chosen = settings_of(method)
+    trainer = trainer_of(tiny(), chosen)
+    if not methods.build(tiny().reference, chosen).needs_dense_logits:
+        assert trace(trainer, dense_logits=None)
+        return
+    with pytest.raises(UserError, match="the data have none; write data._replace"):
+        trace(trainer, dense_logits=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [
+        ({}, False),
+        ({"estimator": "paired"}, True),
+        ({"estimator": "control_variate"}, True),
+        ({"proxy": "kl"}, True),
+    ],
+)
+@pytest.mark.parametrize("method", ["ceag", "pairwise", "floor", "penalty"])
+def test_options_that_need_dense_logits(method, change, needs):
+    chosen = settings_of(method, **change)
+    assert methods.build(tiny().reference, chosen).needs_dense_logits == needs
+    assert trace(trainer_of(tiny(), chosen))
+
+
+@pytest.mark.parametrize("method", CONSTRAINED)
+def test_small_groups_keep_their_multipliers(method):
+    dual = DualSettings(start=0.1)
+    chosen = settings_of(method, dual=dual, min_group_size=10)
+    chosen = dataclasses.replace(chosen, tolerance=1.0)
+    built = methods.build(tiny().reference, chosen)
+    start = dual = built.formulation.init(built.constraint.size)
+    state = built.constraint.init()
+    seen = whole_part(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
+    for _ in range(2):
+        values, state = built.constraint.evaluate(state, seen)
+        dual = built.formulation.ascend(values, dual)
+    before, after = (one.multipliers.reshape(-1, 3) for one in (start, dual))
+    np.testing.assert_array_equal(after[:, 2], before[:, 2])
+    for mask in (values.violation_mask, values.proxy_mask):
+        np.testing.assert_array_equal(mask.reshape(-1, 3), [[True, True, False]] * len(before))
+    if method != "penalty":  # within its tolerance, it stays at 0
+        assert (after[:, :2] != before[:, :2]).all()
+
+
+def test_the_report_names_groups_too_small_to_constrain():
+    train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
+    parts = data.Parts(train, train, train, 3, ("a", "b", "c"))
+    chosen = dataclasses.replace(settings_of("ceag", min_group_size=11), finetune_epochs=2)
+    rows = []
+    args = tiny().model, tiny().variables, parts
+    tuned = pipeline.prune_and_tune(*args, chosen, log=rows.append)
+    assert tuned.unconstrained == {"b": 10, "c": 6}
+    epochs = [row["multipliers"] for row in rows if "sparsity" in row]
+    assert all(multipliers[1:] == [0.5, 0.5] for multipliers in epochs)
+    assert epochs[0][0] == 0.5 != epochs[-1][0]
+
+
+@functools.cache
+def pruned(method, first_epoch):
+    """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1."""
+    model, variables, train, reference = tiny()
+    chosen = settings_of(method, first_epoch=first_epoch)
+    built = methods.build(reference, chosen)
+    prunable = {"first": True, "last": False}
+    trainer = pipeline.make_trainer(model, variables, built, prunable, chosen, 1)
+    # Each from the first state, so that all differ in nothing but the epoch.
+    state, step = trainer.init(variables, jax.random.key(0)), jax.jit(trainer.step)
+    return [step(state, train, jnp.arange(30), epoch) for epoch in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("method", "first", "acts_from"), [("ceag", -1, 1), ("ceag", 0, 0), ("reweighted", -1, 1)]
+)
+def test_the_first_epoch_in_which_a_method_acts(method, first, acts_from):
+    """Before it a method is plain fine-tuning."""
+    found = zip(pruned(method, first), pruned("nft", -1), strict=True)
+    for epoch, ((state, metrics), (plain, _)) in enumerate(found):
+        active = epoch >= acts_from
+        assert np.array_equal(state.params["first"], plain.params["first"]) != active
+        if method == "ceag":
+            assert metrics.violation_mask.all() == metrics.proxy_mask.all() == active
+            assert (state.lagrangian.multipliers != 0.5).any() == active
+            np.testing.assert_array_equal(state.constraint.seen > 0, [active] * 3)
+
+
+def test_any_constraint_waits_for_its_first_epoch():
+    """Also one that is always there, whatever the weights of the samples."""
+    always = Constraint(1, lambda: (), lambda state, seen: (constraint_values(1.0), state))
+    trainer = training.make_trainer(
+        tiny().model,
+        lagrangian.dual_primal(optax.sgd(0.1), optax.sgd(0.5)),
+        always,
+        pruning.no_pruning(),
+        constrained_from=1,
+    )
+    step, state = jax.jit(trainer.step), first_state(trainer)
+    for epoch in (0, 1):
+        after, metrics = step(state, tiny().train, jnp.arange(30), epoch)
+        np.testing.assert_array_equal(after.lagrangian.multipliers, [0.5 * epoch])
+        np.testing.assert_array_equal(metrics.violation_mask, [bool(epoch)])
+        np.testing.assert_array_equal(metrics.proxy_mask, [bool(epoch)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_these_are_meant_to_end_feasible(method):
+    built = methods.build(tiny().reference, settings_of(method))
+    assert built.is_constrained == (method in ("ceag", "pairwise", "floor", "distillation"))
+
+
+def test_small_groups_need_counts():
+    """A reference may leave its counts out; a method cannot tell small groups without them."""
+    without = tiny().reference._replace(count=DenseReference._field_defaults["count"])
+    with pytest.raises(UserError, match="count"):
+        methods.build(without, settings_of("ceag"))
