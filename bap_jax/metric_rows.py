@@ -37,9 +37,10 @@ def step_row(
 ) -> dict[str, Any]:
     """Loss, accuracy and, where there are constraints, what both players saw of them.
 
-    `min_group_weight` is the least of `Method.group_weights`: below 0, some group's loss is being
-    driven up. `proxy_violation_correlation` is taken over the constraints that both players
-    observed. Lists follow the order of the constraints, None where not observed.
+    `min_group_weight` is the least of `Method.group_weights` at the multipliers after the step, for
+    a batch that holds all groups: below 0, some group's loss is being driven up.
+    `proxy_violation_correlation` is taken over the constraints that both players observed. Lists
+    follow the order of the constraints, None where not observed.
     """
     row = {
         "step": step,

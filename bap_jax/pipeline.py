@@ -175,6 +175,7 @@ def prune_and_tune(
         batch_size=settings.batch_size,
         key=order_key,
         constraint_names=method.constraint.names(parts.group_names),
+        group_names=parts.group_names,
         on_step=on_step,
         progress=progress,
     ):
@@ -198,7 +199,7 @@ def _feasibility(method, history, group_names):
 
 
 def _unconstrained(method, reference, group_names, settings):
-    if not method.constraint.size:
+    if not method.constraint.size or method.watches_all:
         return None
     counts = np.asarray(reference.count).astype(int).tolist()
     least = settings.constraint.min_group_size

@@ -115,7 +115,7 @@ def test_overrides_do_not_depend_on_their_order(sparsity_first):
         ({"sparsity": 1.2}, r"pruning.sparsity must lie in \[0, 1\)"),
         (
             {"tolerence": 0.1},
-            "unknown argument 'tolerence'; known settings: method, seed, tolerance",
+            "unknown argument 'tolerence'; known settings: method, scheme, seed, tolerance",
         ),
         (
             {"known_groups": ["north", "east"]},

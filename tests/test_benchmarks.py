@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bap_jax.training import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,7 @@ def python(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_overhead_writes_its_ratios(tmp_path):
     path = tmp_path / "overhead.json"
     python("benchmarks/constraint_overhead.py", "--only=mlp_10", "--rounds=1", f"--json={path}")
@@ -44,6 +47,7 @@ for method in METHODS:
     assert lines == [f"{method} 6" for method in METHODS]
 
 
+@pytest.mark.slow
 def test_a_grid_prints_a_line_a_combination():
     flags = [
         "--config=experiments/digits.py",

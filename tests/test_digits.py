@@ -47,6 +47,7 @@ def test_high_dual_rates_do_not_blow_up(tmp_path, method, sparsity, rate):
         assert accuracy >= plain - 5
 
 
+@pytest.mark.slow
 def test_one_run_where_the_paper_diverges(tmp_path):
     accuracy, _ = last_on_train(tmp_path, "ceag", 0, 0.95, 1.0)
     assert accuracy > 97

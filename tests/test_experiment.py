@@ -33,6 +33,8 @@ FLAGS = [
     "--config.dense.epochs=3",
     "--config.pruning.epochs=2",
     "--config.finetune_epochs=2",
+    "--config.dual.rule=nu_pi",
+    "--config.scheme=extragradient",
 ]
 
 
@@ -205,8 +207,13 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     ("changes", "text"),
     [
         ({"method": "dro"}, "unknown method 'dro'; known: nft, el, ceag"),
+        (
+            {"method": "el", "scheme": "switching"},
+            "unfit for method 'el'; methods it fits: nft, ceag",
+        ),
+        ({"method": "pairwise", "dual.rule": "augmented"}, "bound that method 'pairwise' needs"),
         ({"scheme": "gda"}, "unknown scheme 'gda'; known: simultaneous, dual_primal"),
-        ({"dual.update": "pid"}, "unknown dual.update 'pid'; known: ascent, nu_pi, augmented"),
+        ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: ascent, nu_pi, augmented"),
         ({"constraint.estimator": "best"}, "unknown estimator 'best'; known: plain, paired"),
         ({"data.group_join": "union"}, "unknown join of groups 'union'; known joins: inter"),
         ({"model.depth": 0}, "model.depth must be an integer ≥ 1; got 0"),
@@ -238,7 +245,7 @@ def test_unknown_keys_in_a_config_file_are_errors():
     with pytest.raises(
         UserError,
         match="unknown config key config.dual.learning_rte; known keys: "
-        "config.dual.dampening, config.dual.learning_rate",
+        "config.dual.bound, config.dual.dampening, .*config.dual.learning_rate",
     ):
         to_settings(config.to_dict())
 
@@ -249,6 +256,18 @@ def test_unknown_flags_are_errors():
     with pytest.raises(UserError, match="config.seed.x; known keys: none below it"):
         check_flags(["--config.seed.x", "1"])
     check_flags(["--config.dual.learning_rate=1", "--workdir=w", "config.nonsense"])
+
+
+def test_no_key_is_an_attribute_of_its_config_dict():
+    """Such a key could not be set by a flag: the library would find its own method instead."""
+
+    def check(level):
+        for key, value in level.items():
+            assert key not in dir(type(level)), key
+            if hasattr(value, "items"):
+                check(value)
+
+    check(default_config())
 
 
 def test_command_line(tmp_path):
@@ -275,10 +294,15 @@ def test_command_line_mistakes_have_no_traceback(flag, text, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+# Two steps of every method are taken in tests/training/test_methods.py.
+QUICK = ("nft", "el", "ceag", "group_dro")
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
+)
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_documented_config_runs_with_every_method(path, method, tmp_path):
     """Shortened to three epochs; everything else as documented."""

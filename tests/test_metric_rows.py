@@ -110,9 +110,10 @@ def test_lists_are_left_out_where_they_are_long(size, listed):
 
 
 def test_several_sets_follow_one_another():
-    sets = metrics((0.5, 0.25), (0.125, NAN), (1, 2))
-    sets = StepMetrics(
-        *sets[:3], *({"b": row, "a": 2 * row if row.dtype != bool else row} for row in sets[3:])
+    one, other = metrics((0.5, 0.25), (0.125, NAN), (1, 2)), metrics((1, 0.5), (0.25, NAN), (2, 4))
+    names = ("multipliers", "violation", "proxy", "violation_mask", "proxy_mask")
+    sets = one._replace(
+        **{name: {"b": getattr(one, name), "a": getattr(other, name)} for name in names}
     )
     found = step_row(0, 0, sets, np.float32([1.0]), PLAIN)
     assert found["multipliers"] == [0.5, 0.25, 1.0, 0.5]

@@ -42,16 +42,20 @@ class History:
         self.multipliers[-1] = np.array(multipliers, float)
 
 
-def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> dict | None:
+def feasibility(
+    history: History, names: Sequence[str], at_most: int = 1000, slack: float = 1e-3
+) -> dict | None:
     """What the multipliers say about each constraint, over the last fifth of the epochs.
 
-    A constraint is `met` if its mean violation there is ≤ 0; `not feasible as trained` if it is
-    not, the multiplier does not fall, and the violation fell by less than a tenth since the fifth
-    before; otherwise it is still `moving`.
+    A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
+    is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
+    fell by less than a tenth since the fifth before; otherwise, and in fewer than ten epochs, it is
+    still `moving`. One that was never observed is `not observed` and has no say in the whole.
 
     Args:
       history: of the run.
       names: one name a constraint.
+      slack: mean violation that counts as none, for the noise of the estimate.
       at_most: beyond so many constraints only the 20 with the largest violation are listed.
 
     Returns:
@@ -69,26 +73,29 @@ def feasibility(history: History, names: Sequence[str], at_most: int = 1000) -> 
     rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
     least = float(np.nan_to_num(violations, nan=-np.inf).max(1).min())
     rank = ("met", "moving", NOT_FEASIBLE)
-    status = max((row["status"] for row in rows), key=rank.index)
+    judged = [row["status"] for row in rows if row["status"] in rank]
+    status = max(judged, key=rank.index)
     return {
         "status": status,
         "least_max_violation": least,
-        "unmet": sum(row["status"] != "met" for row in rows),
+        "unmet": sum(status != "met" for status in judged),
         "constraints": rows if len(rows) <= at_most else rows[:20],
     }
 
 
-def _row(name, multiplier, violation, fifth) -> dict[str, Any]:
+def _row(name, multiplier, violation, fifth, slack=1e-3) -> dict[str, Any]:
     seen = np.isfinite(violation)
     row = {"name": name, "status": "met", "multiplier": float(multiplier[-1])}
     if not seen.any():
         missing = ("multiplier_slope", "violation", "least_violation", "response")
-        return row | dict.fromkeys(missing)
+        return row | dict.fromkeys(missing) | {"status": "not observed"}
     multiplier, violation = multiplier[seen], violation[seen]
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
     slope = _slope(np.arange(len(multiplier[-fifth:])), multiplier[-fifth:])
-    if last > 0:
-        stuck = before.size > 0 and before.mean() - last < 0.1 * last and (slope or 0) >= 0
+    if last > slack:
+        long = len(violation) >= 10
+        grew = long and multiplier[-1] >= multiplier[-2 * fifth]
+        stuck = grew and before.mean() - last < 0.1 * last
         row["status"] = NOT_FEASIBLE if stuck else "moving"
     return row | {
         "multiplier_slope": slope,

@@ -32,7 +32,11 @@ def format_report(report: Mapping[str, Any]) -> str:
 def _training_notes(report):
     feasibility = report.get("feasibility")
     if feasibility:
-        unmet = [row for row in feasibility["constraints"] if row["status"] != "met"]
+        unmet = [
+            row
+            for row in feasibility["constraints"]
+            if row["status"] not in ("met", "not observed")
+        ]
         worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
         yield f"Constraints on the training part: {feasibility['status']}" + (
             f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."

@@ -20,7 +20,7 @@ def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
     """
 
     def init(size):
-        return DualState(jnp.full((size,), 1 / max(size, 1)), jnp.zeros((size,)))
+        return DualState(jnp.full((size,), 1 / max(size, 1), float), jnp.zeros((size,)))
 
     def ascend(values, dual):
         violation = jax.lax.stop_gradient(values.violation)
@@ -29,9 +29,10 @@ def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
         return DualState(jnp.exp(logits), logits)
 
     def term(values, dual):
-        weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, dual.multipliers, 0))
-        total = weight.sum()
-        weight = weight / jnp.where(total > 0, total, 1)
+        # From the logits: q of the groups present may have underflown beside an absent one's.
+        logits = jnp.where(values.proxy_mask, dual.memory, -jnp.inf)
+        weight = jnp.where(values.proxy_mask.any(), jax.nn.softmax(logits), 0)
+        weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, weight, 0))
         return jnp.sum(weight * jnp.where(values.proxy_mask, values.proxy, 0))
 
     return Formulation(init, ascend, term)

@@ -1,7 +1,8 @@
 """What all schemes share: the weights' gradient, their step, and the multipliers' step."""
 
 import math
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +58,12 @@ class Players(NamedTuple):
     weight_limit: Array | float
 
     def init(self, params: Params, num_constraints, memory: PyTree = ()) -> LagrangianState:
-        """The state before the first update."""
+        """The state before the first update.
+
+        Raises:
+          UserError: `num_constraints` is no number ≥ 0, or no dict of such.
+        """
+        check_num_constraints(num_constraints)
         dual = self.formulation.init(num_constraints)
         return LagrangianState(dual, self.primal_optimizer.init(params), memory)
 
@@ -121,6 +127,20 @@ def players(
     return Players(primal_optimizer, as_formulation(formulation), weight_limit)
 
 
+def check_num_constraints(given) -> None:
+    """Finds what is no number of constraints.
+
+    Raises:
+      UserError: it is no whole number ≥ 0, and no dict of such by the names of the sets.
+    """
+    for size in given.values() if isinstance(given, Mapping) else [given]:
+        if not (isinstance(size, numbers.Integral) and size >= 0):
+            raise UserError(
+                "num_constraints must be a whole number, or a dict of them by the names of the "
+                f"sets; got {given!r}. Write num_constraints=1."
+            )
+
+
 def each_set(function: Callable, values, *others) -> PyTree:
     """`function` of the values of every set of constraints, and of `others` beside them."""
     return jax.tree.map(
@@ -155,5 +175,5 @@ def check_sizes(values, dual) -> None:
             where = f" of {name!r}" if name else ""
             raise UserError(
                 f"the scheme was initialised for constraints{where} of shape {expected}; the "
-                f"problem returns violations of shape {found}."
+                f"problem returns violations of shape {found}. Give init their number."
             )

@@ -8,6 +8,8 @@ each constraint was chosen, over how often the objective was, estimates its mult
 is what the state shows as λ.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -53,7 +55,7 @@ def switching(
             check_sizes(evaluation.constraints, state.dual)
             chosen, violated = _choose(evaluation.constraints, tolerance)
             terms = each_set(chosen_proxy, evaluation.constraints, chosen)
-            value = jnp.where(violated, sum(jax.tree.leaves(terms)), evaluation.loss)
+            value = jnp.where(violated, sum(jax.tree.leaves(terms), 0.0), evaluation.loss)
             return value, (evaluation, value, chosen, violated)
 
         gradient, aux = jax.grad(objective, has_aux=True)(params)
@@ -76,7 +78,9 @@ def switching(
 def _choose(constraints, tolerance):
     """For every set the signs of the chosen constraint (one entry is not 0), and whether any is."""
     sizes = each_set(_magnitude, constraints)
-    worst = jnp.max(jnp.stack([jnp.max(m, initial=-jnp.inf) for m in jax.tree.leaves(sizes)]))
+    worst = functools.reduce(
+        jnp.maximum, [jnp.max(m, initial=-jnp.inf) for m in jax.tree.leaves(sizes)], -jnp.inf
+    )
     violated = worst > tolerance
     left = violated
     chosen = []

@@ -1,6 +1,5 @@
 """Optax transforms made for multipliers. They take −v, since optax descends."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -94,9 +93,10 @@ def scale_by_nu_pi(
         if observed is None:
             observed = optax.tree.ones_like(updates, dtype=jnp.bool_)
         moved = jax.tree.map(one, updates, state.average, state.started, observed)
-        pick = functools.partial(
-            lambda i: jax.tree.map(lambda _, triple: triple[i], updates, moved)
-        )
+
+        def pick(i):
+            return jax.tree.map(lambda _, triple: triple[i], updates, moved)
+
         return pick(0), NuPIState(pick(1), pick(2))
 
     return optax.GradientTransformationExtraArgs(init, update)

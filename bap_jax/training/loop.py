@@ -1,6 +1,6 @@
 """The host's side of training: epochs, steps, and numbers fetched one step late."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -47,6 +47,7 @@ def run_epochs(
     batch_size: int,
     key: Array,
     constraint_names: Names = (),
+    group_names: Sequence[str] = (),
     on_step: Callable[[int, int, StepMetrics], None] = lambda step, epoch, metrics: None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Iterator[EpochEnd]:
@@ -63,6 +64,7 @@ def run_epochs(
       batch_size: samples of a step.
       key: seeds the order of samples, a fresh one each epoch.
       constraint_names: one name a constraint, for errors; of several sets, a dict by name.
+      group_names: one name a group, for errors.
       on_step: called with `(step, epoch, metrics on the host)`.
       progress: wraps the range of epochs, for instance in a progress bar.
 
@@ -78,7 +80,7 @@ def run_epochs(
 
     def report(number, epoch, metrics):
         metrics = jax.device_get(metrics)
-        found = finite.in_metrics(metrics, constraint_names)
+        found = finite.in_metrics(metrics, constraint_names, group_names)
         if found:
             raise _diverged(found, f"step {number} (epoch {epoch})", good)
         on_step(number, epoch, metrics)

@@ -23,7 +23,7 @@ from bap_jax.constraints.objectives import Objective, mean_loss
 from bap_jax.lagrangian import Formulation
 from bap_jax.training.optimizers import dual_formulation
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array
+from bap_jax.types import Array, UserError
 
 
 class Method(NamedTuple):
@@ -37,6 +37,7 @@ class Method(NamedTuple):
         weights' gradient; None where the gradient is not linear in the groups' losses.
       needs_dense_logits: whether `Dataset.dense_logits` is read.
       is_constrained: whether violations are meant to end at or below 0.
+      watches_all: whether groups under `min_group_size` are watched, too.
     """
 
     constraint: Constraint
@@ -45,6 +46,7 @@ class Method(NamedTuple):
     group_weights: Callable[[Array, Array], Array] | None = None
     needs_dense_logits: bool = False
     is_constrained: bool = False
+    watches_all: bool = False
 
 
 def _formulation(settings: Settings, bound=float("inf")):
@@ -67,7 +69,7 @@ def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
     def build(reference: DenseReference, settings: Settings) -> Method:
         chosen = settings.constraint
         constraint = make(reference, settings.tolerance, **_gap_options(settings))
-        linear = chosen.proxy == "loss" and settings.dual.update != "augmented"
+        linear = chosen.proxy == "loss" and settings.dual.rule != "augmented"
 
         def weights(frequency, multipliers):
             return group_weights(frequency, multipliers, chosen.overall_term)
@@ -108,7 +110,7 @@ def _el(reference, settings):
     def weights(frequency, multipliers):
         return lagrangian.group_weights(frequency, multipliers, "full")
 
-    linear = not chosen.el_absolute and settings.dual.update != "augmented"
+    linear = not chosen.el_absolute and settings.dual.rule != "augmented"
     formulation = _formulation(settings, chosen.el_bound)
     return Method(constraint, formulation, group_weights=weights if linear else None)
 
@@ -139,7 +141,10 @@ def _group_dro(excess):
             reference, adjustment=settings.baseline.dro_adjustment, excess=excess
         )
         formulation = lagrangian.exponentiated_gradient(settings.dual.learning_rate)
-        return Method(constraint, formulation, group_weights=lambda frequency, q: q)
+        # A group that the adversary does not watch would not be learned from at all.
+        return Method(
+            constraint, formulation, group_weights=lambda frequency, q: q, watches_all=True
+        )
 
     return build
 
@@ -183,8 +188,19 @@ METHODS = {
 
 
 def build(reference: DenseReference, settings: Settings) -> Method:
-    """The method of `settings.method`, watching groups of at least `min_group_size` samples."""
+    """The method of `settings.method`, watching groups of at least `min_group_size` samples.
+
+    Raises:
+      UserError: the reference has no group sizes.
+    """
     method = METHODS[settings.method](reference, settings)
+    if method.watches_all:
+        return method
+    if jnp.ndim(reference.count) == 0:
+        raise UserError(
+            "DenseReference.count must hold the training samples of each group, (group,); got a "
+            "single number. training.dense_reference fills it in."
+        )
     large = reference.count >= settings.constraint.min_group_size
     sides = method.constraint.size // large.size
     return method._replace(constraint=constraints.only(method.constraint, jnp.tile(large, sides)))

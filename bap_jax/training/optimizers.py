@@ -44,7 +44,7 @@ def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
 def dual_formulation(
     settings: DualSettings, overall_term: str = "full", bound: Array | float = math.inf
 ) -> lagrangian.Formulation:
-    """How multipliers move, by `settings.update`.
+    """How multipliers move, by `settings.rule`.
 
     Args:
       settings: of the multipliers.
@@ -52,7 +52,7 @@ def dual_formulation(
       bound: largest |λ|, `()` or `(constraint,)`, where it is less than `settings.bound`.
     """
     bound = jnp.minimum(bound, settings.bound)
-    if settings.update == "augmented":
+    if settings.rule == "augmented":
         return lagrangian.augmented(
             settings.penalty,
             growth=settings.penalty_growth,
@@ -62,7 +62,7 @@ def dual_formulation(
             overall_term=overall_term,
         )
     optimizer = dual_optimizer(settings)
-    if settings.update == "nu_pi":
+    if settings.rule == "nu_pi":
         optimizer = lagrangian.nu_pi(
             settings.learning_rate, settings.nu, settings.proportional, settings.integral
         )

@@ -13,7 +13,8 @@ from bap_jax.constraints.gaps import PROXIES
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.types import UserError
 
-DUAL_UPDATES = ("ascent", "nu_pi", "augmented")
+_SWITCHABLE = ("nft", "ceag", "floor", "distillation")
+DUAL_RULES = ("ascent", "nu_pi", "augmented")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DualSettings:
     """How the multipliers move.
 
     Attributes:
-      update: `ascent` (gradient ascent), `nu_pi` or `augmented` (the augmented Lagrangian).
+      rule: `ascent` (gradient ascent), `nu_pi` or `augmented` (the augmented Lagrangian).
       learning_rate: η_λ, step size of `ascent` and `nu_pi`, and of group DRO's adversary. A group
         that misses its tolerance by one point gains .01 η_λ a step: the fewer the steps, the larger
         it must be.
@@ -73,7 +74,7 @@ class DualSettings:
       weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.players.players`.
     """
 
-    update: str = "ascent"
+    rule: str = "ascent"
     learning_rate: float = 0.1
     momentum: float = 0.0
     dampening: float = 0.0
@@ -191,6 +192,20 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     _check_dual(settings.dual)
     _check_constraint(settings.constraint)
     _check_baseline(settings.baseline)
+    _check_combination(settings)
+
+
+def _check_combination(settings):
+    if settings.scheme == "switching" and settings.method not in _SWITCHABLE:
+        raise UserError(
+            f"scheme 'switching' steps on one violated constraint at a time, unfit for method "
+            f"{settings.method!r}; methods it fits: {', '.join(_SWITCHABLE)}."
+        )
+    if settings.dual.rule == "augmented" and settings.method in ("el", "pairwise"):
+        raise UserError(
+            f"dual.rule 'augmented' weighs a constraint beyond its multiplier, so the bound that "
+            f"method {settings.method!r} needs would not hold; write dual.rule='ascent'."
+        )
 
 
 def _check_pruning(pruning):
@@ -204,7 +219,7 @@ def _check_pruning(pruning):
 
 
 def _check_dual(dual):
-    _one_of("dual.update", dual.update, DUAL_UPDATES)
+    _one_of("dual.rule", dual.rule, DUAL_RULES)
     for name in ("learning_rate", "momentum", "dampening", "start", "restart_confidence"):
         check_number(f"dual.{name}", getattr(dual, name))
     for name in ("proportional", "integral"):

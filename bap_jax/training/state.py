@@ -38,7 +38,7 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """Numbers of one step, left on the device.
 
-    Of several sets of constraints, the last five are dicts by name.
+    Of several sets of constraints, what has one entry a constraint is a dict by name.
 
     Attributes:
       loss: `()` mean cross-entropy of the batch.
@@ -48,6 +48,8 @@ class StepMetrics(NamedTuple):
       violation: `(constraint,)` true violations that moved them; NaN where not observed.
       proxy: `(constraint,)` as the weights saw it; NaN where not observed.
       violation_mask, proxy_mask: `(constraint,)` bool, which were observed.
+      culprit: `()` int32 group of the first sample whose loss is not finite; −1 where there is
+        none, or where no sample's is.
     """
 
     loss: Array
@@ -58,3 +60,4 @@ class StepMetrics(NamedTuple):
     proxy: Array
     violation_mask: Array
     proxy_mask: Array
+    culprit: Array | int = -1

@@ -109,7 +109,7 @@ def _problem(task, state, masks, batch, weight, active):
         goal = loss
         if task.objective is not mean_loss:
             goal = jnp.where(active, task.objective(seen), loss)
-        return Evaluation(goal, values, (model_state, memory, loss, accuracy))
+        return Evaluation(goal, values, (model_state, memory, loss, accuracy, _culprit(seen)))
 
     return problem
 
@@ -147,8 +147,15 @@ def _observe(logits, batch, weight, label_smoothing):
     )
 
 
+def _culprit(seen):
+    """Group of the first sample whose loss is not finite, where that is not so of all."""
+    bad = ~jnp.isfinite(seen.loss)
+    group = seen.group_ids[jnp.argmax(bad), 0]
+    return jnp.where(bad.any() & ~bad.all(), group, -1)
+
+
 def _step_metrics(info, multipliers):
-    *_, loss, accuracy = info.evaluation.aux
+    *_, loss, accuracy, culprit = info.evaluation.aux
 
     def pick(name):
         return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
@@ -167,4 +174,5 @@ def _step_metrics(info, multipliers):
         proxy=seen("proxy"),
         violation_mask=pick("violation_mask"),
         proxy_mask=pick("proxy_mask"),
+        culprit=culprit,
     )

@@ -51,7 +51,7 @@ def constant(value):
         (np.minimum(0.3 * TIME, 1), constant(0.05), "not feasible as trained"),  # at its bound
         # Violated throughout, but not in the last fifth; and the other way round.
         (0.1 * TIME, np.where(TIME < 16, 0.05, -0.001), "met"),
-        (0.1 * TIME, np.where(TIME < 16, -0.05, 0.001), "not feasible as trained"),
+        (0.1 * TIME, np.where(TIME < 16, -0.05, 0.002), "not feasible as trained"),
     ],
 )
 def test_status(multiplier, violation, status):
@@ -78,6 +78,18 @@ def test_numbers_by_hand():
             "response": -0.2,
         }
     )
+
+
+def test_a_violation_within_the_noise_is_none():
+    assert row(constant(0.5), constant(1e-5))["status"] == "met"
+
+
+def test_what_was_never_observed_is_not_met():
+    found = audit.feasibility(
+        history((constant(0.0), constant(-0.1)), (constant(0.0), constant(np.nan))), "ab"
+    )
+    assert [one["status"] for one in found["constraints"]] == ["met", "not observed"]
+    assert found["status"] == "met" and found["unmet"] == 0
 
 
 def test_the_slope_is_that_of_the_last_fifth():
@@ -163,15 +175,15 @@ def test_a_constraint_that_was_never_observed():
 
 
 def test_a_constraint_observed_late_counts_from_then_on():
-    late = np.where(TIME < 12, np.nan, 0.05)
+    late = np.where(TIME < 8, np.nan, 0.05)
     found = audit.feasibility(
-        history((constant(0.0), constant(-0.1)), (np.maximum(TIME - 12, 0) * 0.1, late)), "ab"
+        history((constant(0.0), constant(-0.1)), (np.maximum(TIME - 8, 0) * 0.1, late)), "ab"
     )
     assert found["constraints"][0] == pytest.approx(
         {
             "name": "b",
             "status": "not feasible as trained",
-            "multiplier": 0.7,
+            "multiplier": 1.1,
             "multiplier_slope": 0.1,
             "violation": 0.05,
             "least_violation": 0.05,

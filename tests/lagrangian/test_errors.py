@@ -93,6 +93,7 @@ def test_what_is_no_formulation(given):
         lambda term: lagrangian.gradient_ascent(SGD, overall_term=term),
         lambda term: lagrangian.augmented(overall_term=term),
         lambda term: lagrangian.quadratic_penalty(1.0, overall_term=term),
+        lambda term: lagrangian.switching(SGD, overall_term=term),
     ],
 )
 def test_unknown_overall_term_lists_the_known_ones(make):

@@ -73,6 +73,23 @@ def test_without_constraints_it_is_the_optimizer(values):
     assert moves(values)[0]["objective"] == 1
 
 
+@pytest.mark.parametrize(("term", "expected"), [("full", -1), ("clipped", -1), ("detached", 0)])
+def test_the_overall_part_of_the_chosen_constraint(term, expected):
+    """Its weight is 1, which `clipped` lets through."""
+
+    def problem(params):
+        group, overall = params
+        values = constraint_values(
+            jnp.array([2.0, 1.0]), jnp.stack([group - overall, -overall]), overall=overall
+        )
+        return lagrangian.Evaluation(overall, values)
+
+    scheme = lagrangian.switching(optax.sgd(1.0), overall_term=term)
+    moved, _, info = scheme.update(problem, jnp.zeros(2), scheme.init(jnp.zeros(2), 2))
+    np.testing.assert_array_equal(-moved, [1, expected])
+    assert info.lagrangian == 0
+
+
 def test_options_by_name():
     scheme = lagrangian.build_scheme("switching", optax.sgd(1.0), optax.sgd(1.0), tolerance=2.0)
 

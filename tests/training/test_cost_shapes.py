@@ -62,8 +62,8 @@ def settings(method="ceag", scheme="dual_primal", dual=None, **constraint):
 
 VARIANTS = [settings(method) for method in METHODS] + [
     settings(scheme="extragradient"),
-    settings(dual=DualSettings(update="nu_pi")),
-    settings(dual=DualSettings(update="augmented")),
+    settings(dual=DualSettings(rule="nu_pi")),
+    settings(dual=DualSettings(rule="augmented")),
     settings("pairwise", proxy="kl", overall_term="clipped"),
     settings("el", el_buffer_size=MEMORY),
     settings("floor", estimator="control_variate"),
@@ -71,7 +71,7 @@ VARIANTS = [settings(method) for method in METHODS] + [
 
 
 def label(one):
-    return "-".join((one.method, one.scheme, one.dual.update, one.constraint.estimator))
+    return "-".join((one.method, one.scheme, one.dual.rule, one.constraint.estimator))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)

@@ -1,5 +1,7 @@
 """Runs that meet numbers which are not finite: what the error names and what it keeps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,9 @@ import pytest
 from bap_jax import lagrangian, pruning, training
 from bap_jax.constraints import excess_accuracy_gap, group_distillation, together
 from bap_jax.training import finite
-from bap_jax.training.settings import ConstraintSettings, Settings
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Dataset
-from tests.training.tiny import tiny, trainer_of
+from tests.training.tiny import settings_of, tiny, trainer_of
 
 NAMES = ("a", "b", "c")
 DATA = Dataset(np.zeros((6, 1)), np.zeros(6, int), np.zeros((6, 1), int))  # three steps an epoch
@@ -38,7 +39,7 @@ def fake_trainer(spoil, at, sets=()):
             (good, params),
         )
         if sets:
-            pairs = zip(good[3:], metrics[3:], strict=True)
+            pairs = zip(good[3:-1], metrics[3:-1], strict=True)
             metrics = StepMetrics(
                 *metrics[:3], *(dict(zip(sets, pair, strict=True)) for pair in pairs)
             )
@@ -128,9 +129,12 @@ def test_what_was_not_observed_may_be_anything(spoil):
 
 def test_the_cause_is_named_before_its_effects():
     def spoil(metrics, params):
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), (metrics, params))
+        names = ("loss", "lagrangian", "multipliers", "violation", "proxy")
+        return metrics._replace(
+            **{name: jnp.nan * getattr(metrics, name) for name in names}
+        ), params
 
-    with pytest.raises(training.DivergedError, match="proxy of group 'a' is nan"):
+    with pytest.raises(training.DivergedError, match="proxy of every observed group is nan at"):
         run(fake_trainer(spoil, 4))
 
 
@@ -172,13 +176,10 @@ def diverge(problem, trainer, epochs=3, key=1):
             batch_size=problem.train.size,
             key=jax.random.key(key),
             constraint_names=NAMES,
+            group_names=NAMES,
         ):
             pass
     return error.value
-
-
-def settings(method):
-    return Settings(method, constraint=ConstraintSettings(buffer_size=2, min_group_size=1))
 
 
 def spoiled_sample(group):
@@ -189,22 +190,28 @@ def spoiled_sample(group):
     return problem._replace(train=problem.train._replace(inputs=inputs))
 
 
+@functools.cache
+def hasty(method):
+    """Its steps are far too long."""
+    return trainer_of(tiny(), settings_of(method), learning_rate=1e30)
+
+
 def test_a_real_run_names_the_group_that_went_wrong():
     problem = spoiled_sample(2)
-    error = diverge(problem, trainer_of(problem, settings("floor")))
+    error = diverge(problem, hasty("floor"))
     assert "proxy of group 'c' is nan at step 0 (epoch 0)" in str(error)
 
 
 def test_no_other_group_is_blamed():
     """The overall loss, which every proxy of CEAG holds, is spoiled as well."""
     problem = spoiled_sample(2)
-    error = diverge(problem, trainer_of(problem, settings("ceag")))
+    error = diverge(problem, hasty("ceag"))
     assert "'a'" not in str(error) and "'b'" not in str(error)
+    assert "loss of a sample of group 'c' is not finite and the mean nan at step 0" in str(error)
 
 
 def test_a_step_that_is_far_too_long():
-    problem = tiny()
-    error = diverge(problem, trainer_of(problem, settings("ceag"), learning_rate=1e30), epochs=9)
+    error = diverge(tiny(), hasty("floor"), epochs=9)
     assert error.last_good.epoch >= -1
     assert finite.in_tree(error.last_good.state.params) == ""
 

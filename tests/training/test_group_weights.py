@@ -18,6 +18,8 @@ FREQUENCY = np.array([14, 10, 6]) / 30
 def true_weights(method, multipliers, absent=-1):
     """Gradient of the Lagrangian with respect to a constant added to every loss of a group."""
     dual = method.formulation.init(method.constraint.size)._replace(multipliers=multipliers)
+    if isinstance(dual.memory, jax.Array):  # group DRO keeps log q beside q
+        dual = dual._replace(memory=jnp.log(multipliers))
     ids = tiny().train.group_ids[:, 0]
     losses = jax.random.uniform(jax.random.key(1), ids.shape)
 

@@ -49,20 +49,6 @@ def test_reference_holds_frequencies_and_accuracies(digits_parts, small_dense):
     np.testing.assert_allclose(total, reference.accuracy, rtol=1e-6)
 
 
-def test_the_step_is_traced_once_a_run(digits_parts, small_dense, monkeypatch):
-    traced = []
-    build = training.make_trainer
-
-    def counting(*args, **options):
-        trainer = build(*args, **options)
-        traced.append(chex.assert_max_traces(trainer.step, n=1))
-        return trainer._replace(step=traced[-1])
-
-    monkeypatch.setattr(training, "make_trainer", counting)
-    pipeline.prune_and_tune(*small_dense, digits_parts, SHORT)
-    assert traced
-
-
 class Run(NamedTuple):
     """A whole run of CEAG, and the rows that it logged."""
 
@@ -73,8 +59,16 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(digits_parts, small_dense):
-    rows = []
-    tuned = pipeline.prune_and_tune(*small_dense, digits_parts, SHORT, log=rows.append)
+    """Its step may be traced once, over pruning and constraints alike."""
+    rows, build = [], training.make_trainer
+
+    def traced_once(*args, **options):
+        trainer = build(*args, **options)
+        return trainer._replace(step=chex.assert_max_traces(trainer.step, n=1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_trainer", traced_once)
+        tuned = pipeline.prune_and_tune(*small_dense, digits_parts, SHORT, log=rows.append)
     steps, epochs = [row for row in rows if "step" in row], [r for r in rows if "step" not in r]
     return Run(tuned, steps, epochs)
 
@@ -167,7 +161,7 @@ def test_device_data_keeps_its_values():
         ({"optimizer": DualSettings()}, r"optimizer must be a OptimizerSettings\(...\)"),
         ({"scheme": "newton"}, "unknown scheme 'newton'; known: simultaneous, dual_primal"),
         ({"seed": 0.5}, "seed must be an integer ≥ 0; got 0.5"),
-        ({"dual": DualSettings("sgd")}, "unknown dual.update 'sgd'; known: ascent, nu_pi, augmen"),
+        ({"dual": DualSettings("sgd")}, "unknown dual.rule 'sgd'; known: ascent, nu_pi, augmen"),
         ({"dual": DualSettings(nu=1.0)}, r"dual.nu must lie in \(−1, 1\); got 1"),
         ({"dual": DualSettings(penalty_growth=0.9)}, "penalty_growth must be a factor ≥ 1; got 0"),
         ({"dual": DualSettings(weight_limit=0)}, "dual.weight_limit must be a number > 0; got 0"),

@@ -2,7 +2,6 @@
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,24 +49,6 @@ def close(one, other, atol=1e-5):
         if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), atol=atol)
-
-
-def test_jit_is_no_jit(run):
-    """In the epoch of the last pruning, from which on there are constraints."""
-    trainer, train, state = run
-    state, _ = play(jax.jit(trainer.step), state, train, steps=6)
-    one, other = state, state
-    for indices in data_indices(train.size)[6:8]:
-        one, seen = trainer.step(one, train, indices, 2)
-        other, seen_too = jax.jit(trainer.step)(other, train, indices, 2)
-        close((one, seen), (other, seen_too))
-    assert one.constraint.seen.sum() == 2 * BATCH
-
-
-def test_traced_once_over_all_phases(run):
-    trainer, train, state = run
-    step = jax.jit(chex.assert_max_traces(trainer.step, n=1))
-    play(step, state, train)
 
 
 def test_scan_is_a_loop(run):
