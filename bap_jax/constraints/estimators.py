@@ -9,7 +9,8 @@ over the k buffered samples of a group, A_g(θ_s) is estimated by one of
 
 The dense model's accuracy is known exactly, so the error of d̄ is, too, and what of s̄'s error is
 correlated with it can be removed: the last estimator has variance A(1 − A)(1 − ρ²)/k against
-A(1 − A)/k, and c is pooled over the groups, each of which alone has too few samples for it.
+A(1 − A)/k where groups are alike. c is pooled over the groups, each of which alone has too few
+samples for it: Cov and Var are sums over groups, and it is the sum of the variances that c lowers.
 """
 
 from collections.abc import Callable
