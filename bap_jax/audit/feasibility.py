@@ -45,7 +45,7 @@ class History:
 def feasibility(
     history: History, names: Sequence[str], at_most: int = 1000, slack: float = 1e-3
 ) -> dict | None:
-    """What the multipliers say about each constraint, over the last fifth of the epochs.
+    """What the multipliers say about each constraint, over the last fifth of its observed epochs.
 
     A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
     is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
@@ -60,16 +60,15 @@ def feasibility(
 
     Returns:
       `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many are not
-      met, and for each of the `constraints` its
-      last `multiplier`, `multiplier_slope` (a epoch), mean `violation`, `least_violation` (over
-      epochs) and `response` (slope of the violation over the multiplier). None where no constraint
-      was ever observed.
+      met, and for each of the `constraints` its last `multiplier`, `multiplier_slope` (an epoch),
+      mean `violation`, `least_violation` (over epochs) and `response` (slope of the violation over
+      the multiplier), None where there is nothing to say. None where no constraint was ever
+      observed.
     """
     if not history.multipliers:
         return None
     multipliers, violations = np.array(history.multipliers), np.array(history.violations)
-    fifth = max(1, len(multipliers) // 5)
-    rows = [_row(name, multipliers[:, i], violations[:, i], fifth) for i, name in enumerate(names)]
+    rows = [_row(name, multipliers[:, i], violations[:, i], slack) for i, name in enumerate(names)]
     rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
     least = float(np.nan_to_num(violations, nan=-np.inf).max(1).min())
     rank = ("met", "moving", NOT_FEASIBLE)
@@ -83,15 +82,16 @@ def feasibility(
     }
 
 
-def _row(name, multiplier, violation, fifth, slack=1e-3) -> dict[str, Any]:
+def _row(name, multiplier, violation, slack) -> dict[str, Any]:
     seen = np.isfinite(violation)
     row = {"name": name, "status": "met", "multiplier": float(multiplier[-1])}
     if not seen.any():
         missing = ("multiplier_slope", "violation", "least_violation", "response")
         return row | dict.fromkeys(missing) | {"status": "not observed"}
     multiplier, violation = multiplier[seen], violation[seen]
+    fifth = max(1, len(violation) // 5)
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
-    slope = _slope(np.arange(len(multiplier[-fifth:])), multiplier[-fifth:])
+    slope = _slope(np.arange(fifth), multiplier[-fifth:])
     if last > slack:
         long = len(violation) >= 10
         grew = long and multiplier[-1] >= multiplier[-2 * fifth]

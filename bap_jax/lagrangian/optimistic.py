@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
-from bap_jax.lagrangian.players import each_set, players
+from bap_jax.lagrangian.players import check_num_constraints, each_set, players
 from bap_jax.types import Array
 
 
@@ -36,6 +36,7 @@ def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> S
     both = players(corrected, formulation, weight_limit)
 
     def init(params, num_constraints):
+        check_num_constraints(num_constraints)
         past = jax.tree.map(
             lambda size: Past(jnp.zeros((size,)), jnp.zeros((size,), bool)), num_constraints
         )

@@ -16,7 +16,7 @@ import optax
 
 from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
 from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
-from bap_jax.lagrangian.players import check_sizes, each_set
+from bap_jax.lagrangian.players import check_num_constraints, check_sizes, each_set
 from bap_jax.types import Array
 
 
@@ -44,6 +44,7 @@ def switching(
         return jnp.sum(chosen * jnp.where(chosen != 0, proxy, 0))
 
     def init(params, num_constraints):
+        check_num_constraints(num_constraints)
         dual = jax.tree.map(
             lambda size: DualState(jnp.zeros((size,)), jnp.zeros((size,))), num_constraints
         )

@@ -84,6 +84,30 @@ def test_a_violation_within_the_noise_is_none():
     assert row(constant(0.5), constant(1e-5))["status"] == "met"
 
 
+@pytest.mark.parametrize("first", [1, 5, 7, 9, 10, 11, 18, 19])
+def test_however_late_a_constraint_is_first_observed(first):
+    late = np.where(first > TIME, np.nan, 0.05)
+    found = audit.feasibility(history((constant(0.0), constant(-0.1)), (0.1 * TIME, late)), "ab")[
+        "constraints"
+    ][0]
+    long_enough = EPOCHS - first >= 10
+    assert found["status"] == ("not feasible as trained" if long_enough else "moving")
+
+
+def test_a_late_constraint_of_a_long_run():
+    """Twelve of sixty epochs: fewer than two fifths of the run."""
+    found = audit.History()
+    for epoch in range(60):
+        found.add(epoch, np.ones(2), np.array([-0.1, 0.05 if epoch >= 48 else np.nan]))
+    assert audit.feasibility(found, "ab")["status"] == "not feasible as trained"
+
+
+def test_the_slack_is_the_callers():
+    found = history((0.1 * TIME, constant(0.05)))
+    assert audit.feasibility(found, "a", slack=0.06)["status"] == "met"
+    assert audit.feasibility(found, "a", slack=0.04)["status"] == "not feasible as trained"
+
+
 def test_what_was_never_observed_is_not_met():
     found = audit.feasibility(
         history((constant(0.0), constant(-0.1)), (constant(0.0), constant(np.nan))), "ab"

@@ -123,3 +123,11 @@ def test_shapes_of_constraint_values(name):
 def test_violations_must_be_one_dimensional():
     with pytest.raises(UserError, match=r"got \(3, 1\) and \(3, 1\)"):
         constraint_values(jnp.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("sizes", [1.0, -1, "one", {"a": 0.5}])
+def test_what_is_no_number_of_constraints(scheme, sizes):
+    built = lagrangian.build_scheme(scheme, SGD, {"a": SGD} if isinstance(sizes, dict) else SGD)
+    with pytest.raises(UserError, match="num_constraints must be a whole number"):
+        built.init(PARAMS, sizes)
