@@ -147,8 +147,7 @@ def prune_and_tune(
       log: takes one dict a step and one an epoch.
       progress: wraps the range of epochs.
     """
-    train = data.on_device(parts.train)
-    validation = data.on_device(parts.validation)
+    train, validation = data.on_device(parts.train), data.on_device(parts.validation)
     evaluate = training.make_evaluator(model, len(parts.group_names))
     reference = training.dense_reference(evaluate(variables, train))
     dense_validation = evaluate(variables, validation)
@@ -184,12 +183,10 @@ def prune_and_tune(
         final = epoch >= settings.pruning.epochs
         if final and audit.better(score, best and best.score, settings.tolerance):
             best = _snapshot(epoch, state, score)
-    return Tuned(
-        best,
-        _snapshot(epoch, state, score),
-        _feasibility(method, history, parts.group_names),
-        _unconstrained(method, reference, parts.group_names, settings),
-    )
+    last = _snapshot(epoch, state, score)
+    names = parts.group_names
+    small = _unconstrained(method, reference, names, settings)
+    return Tuned(best, last, _feasibility(method, history, names), small)
 
 
 def _feasibility(method, history, group_names):

@@ -9,7 +9,6 @@ import numpy as np
 from bap_jax.training.state import StepMetrics
 from bap_jax.types import PyTree
 
-_EVERY = "every observed group"
 Names = Sequence[str] | Mapping[str, Sequence[str]]
 
 
@@ -23,17 +22,18 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
     """
     # From cause to effect: a group's proxy spoils the Lagrangian, and that the multipliers.
     for quantity in ("proxy", "violation", "multipliers"):
-        sets = getattr(metrics, quantity)
-        masks = getattr(metrics, f"{quantity}_mask", None)
-        for key, values in sets.items() if isinstance(sets, Mapping) else [(None, sets)]:
-            seen = np.ones(np.shape(values), bool) if masks is None else masks
-            seen = seen[key] if isinstance(seen, Mapping) else seen
-            of_set = names.get(key, ()) if isinstance(names, Mapping) else names
-            found = _whose(np.asarray(values), seen, () if key and of_set is names else of_set)
-            if found and quantity == "proxy" and metrics.culprit >= 0 and _EVERY in found:
+        sets, masks = getattr(metrics, quantity), getattr(metrics, f"{quantity}_mask", True)
+        for key in sets if isinstance(sets, Mapping) else [None]:
+            values, seen = np.asarray(_of(sets, key)), _of(masks, key)
+            bad = ~np.isfinite(values) & seen
+            everywhere = bad.sum() > 1 and (bad == seen).all()
+            if everywhere and metrics.culprit >= 0:
                 return _culprit(metrics, group_names)
-            if found:
-                return f"{quantity} of {found}"
+            if bad.any():
+                which = int(np.argmax(bad))
+                one = _label(_of(names, key) or (), which, "constraint")
+                whose = "every observed group" if everywhere else one
+                return f"{quantity} of {whose} is {values[which]}"
     if metrics.culprit >= 0:  # without constraints
         return _culprit(metrics, group_names)
     for quantity in ("loss", "lagrangian"):
@@ -43,20 +43,14 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
     return ""
 
 
+def _of(sets, key):
+    """The entry of one named set; what has no names, as it is."""
+    return sets.get(key) if isinstance(sets, Mapping) else sets
+
+
 def _culprit(metrics, group_names):
     label = _label(group_names, int(metrics.culprit), "group")
     return f"loss of a sample of {label} is not finite and the mean {metrics.loss}"
-
-
-def _whose(values, seen, names):
-    """Which constraint has a value that is not finite, and that value; empty if none has."""
-    bad = ~np.isfinite(values) & seen
-    if not bad.any():
-        return ""
-    which = int(np.argmax(bad))
-    if bad.sum() > 1 and (bad == seen).all():
-        return f"{_EVERY} is {values[which]}"
-    return f"{_label(names, which, 'constraint')} is {values[which]}"
 
 
 def in_tree(tree: PyTree) -> str:

@@ -63,6 +63,10 @@ def _gap_options(settings: Settings):
     }
 
 
+def _reads_dense_logits(settings: Settings) -> bool:
+    return settings.constraint.proxy == "kl" or settings.constraint.estimator != "plain"
+
+
 def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
     """A method that constrains accuracy gaps."""
 
@@ -78,7 +82,7 @@ def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
             constraint,
             _formulation(settings, bound(reference)),
             group_weights=weights if linear else None,
-            needs_dense_logits=chosen.proxy == "kl" or chosen.estimator != "plain",
+            needs_dense_logits=_reads_dense_logits(settings),
             is_constrained=True,
         )
 
@@ -128,11 +132,10 @@ def _penalty(reference, settings):
     constraint = constraints.excess_accuracy_gap(
         reference, settings.tolerance, **_gap_options(settings)
     )
-    needs = settings.constraint.proxy == "kl" or settings.constraint.estimator != "plain"
     formulation = lagrangian.quadratic_penalty(
         settings.dual.penalty, overall_term=settings.constraint.overall_term
     )
-    return Method(constraint, formulation, needs_dense_logits=needs)
+    return Method(constraint, formulation, needs_dense_logits=_reads_dense_logits(settings))
 
 
 def _group_dro(excess):
