@@ -12,13 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bap_jax.training.methods import METHODS
-from bap_jax.training.settings import (
-    OptimizerSettings,
-    Settings,
-    check_integer,
-    check_optimizer,
-    check_settings,
-)
+from bap_jax.training.settings import OptimizerSettings, Settings
+from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
 from bap_jax.types import UserError
 
 

@@ -13,7 +13,7 @@ from bap_jax.training.optimizers import dual_formulation as dual_formulation
 from bap_jax.training.optimizers import dual_optimizer as dual_optimizer
 from bap_jax.training.optimizers import primal_optimizer as primal_optimizer
 from bap_jax.training.settings import Settings as Settings
-from bap_jax.training.settings import check_settings as check_settings
+from bap_jax.training.settings_checks import check_settings as check_settings
 from bap_jax.training.state import StepMetrics as StepMetrics
 from bap_jax.training.state import TrainState as TrainState
 from bap_jax.training.step import Trainer as Trainer

@@ -1,4 +1,4 @@
-"""Every knob of a run, its default, and what it may be. The one place that knows them all.
+"""Every knob of a run and its default. The one place that knows them all.
 
 Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, divided by ten at 60,
 80 and 90 % of the epochs, batch 128, 15 epochs of pruning and 45 of fine-tuning, buffer 40.
@@ -6,15 +6,6 @@ Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, div
 
 import dataclasses
 import math
-import numbers
-
-from bap_jax.constraints.estimators import OVERALL, check_estimator
-from bap_jax.constraints.gaps import PROXIES
-from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
-from bap_jax.types import UserError
-
-_SWITCHABLE = ("nft", "ceag", "floor", "distillation")
-DUAL_RULES = ("ascent", "nu_pi", "augmented")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,135 +160,3 @@ class Settings:
     def epochs(self) -> int:
         """All epochs, pruning and fine-tuning."""
         return self.pruning.epochs + self.finetune_epochs
-
-
-def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
-    """Finds a value that no run can have.
-
-    Raises:
-      UserError: a value that no run can have; the message says what was expected.
-    """
-    for section in ("optimizer", "pruning", "dual", "constraint", "baseline"):
-        expected = type(getattr(Settings, section))
-        if not isinstance(getattr(settings, section), expected):
-            raise UserError(f"{section} must be a {expected.__name__}(...).")
-    _one_of("method", settings.method, known_methods)
-    _one_of("scheme", settings.scheme, tuple(SCHEMES))
-    check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
-    check_integer("seed", settings.seed, 0)
-    check_integer("batch_size", settings.batch_size, 1)
-    check_integer("finetune_epochs", settings.finetune_epochs, 1)
-    check_optimizer(settings.optimizer)
-    _check_pruning(settings.pruning)
-    _check_dual(settings.dual)
-    _check_constraint(settings.constraint)
-    _check_baseline(settings.baseline)
-    _check_combination(settings)
-
-
-def _check_combination(settings):
-    if settings.scheme == "switching" and settings.method not in _SWITCHABLE:
-        raise UserError(
-            f"scheme 'switching' steps on one violated constraint at a time, unfit for method "
-            f"{settings.method!r}; methods it fits: {', '.join(_SWITCHABLE)}."
-        )
-    if settings.dual.rule == "augmented" and settings.method in ("el", "pairwise"):
-        raise UserError(
-            f"dual.rule 'augmented' weighs a constraint beyond its multiplier, so the bound that "
-            f"method {settings.method!r} needs would not hold; write dual.rule='ascent'."
-        )
-
-
-def _check_pruning(pruning):
-    if not (_is_number(pruning.sparsity) and 0 <= pruning.sparsity < 1):
-        raise UserError(
-            "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
-            f"got {pruning.sparsity}. For 95 % write 0.95."
-        )
-    check_integer("pruning.epochs", pruning.epochs, 0)
-    check_integer("pruning.frequency", pruning.frequency, 1)
-
-
-def _check_dual(dual):
-    _one_of("dual.rule", dual.rule, DUAL_RULES)
-    for name in ("learning_rate", "momentum", "dampening", "start", "restart_confidence"):
-        check_number(f"dual.{name}", getattr(dual, name))
-    for name in ("proportional", "integral"):
-        check_number(f"dual.{name}", getattr(dual, name))
-    for name in ("weight_limit", "bound", "penalty", "largest_penalty"):
-        _check_positive(f"dual.{name}", getattr(dual, name))
-    if not (_is_number(dual.nu) and -1 < dual.nu < 1):
-        raise UserError(f"dual.nu must lie in (−1, 1); got {dual.nu}.")
-    if not (_is_number(dual.penalty_growth) and dual.penalty_growth >= 1):
-        raise UserError(f"dual.penalty_growth must be a factor ≥ 1; got {dual.penalty_growth}.")
-
-
-def _check_constraint(constraint):
-    _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
-    _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
-    _one_of("constraint.proxy", constraint.proxy, PROXIES)
-    check_integer("constraint.first_epoch", constraint.first_epoch, -1)
-    check_integer("constraint.min_group_size", constraint.min_group_size, 1)
-    check_integer("constraint.buffer_size", constraint.buffer_size, 0)
-    check_integer("constraint.el_buffer_size", constraint.el_buffer_size, 0)
-    check_estimator(constraint.estimator, constraint.buffer_size)
-    check_number("constraint.kl_limit", constraint.kl_limit)
-    _check_positive("constraint.el_bound", constraint.el_bound)
-
-
-def _check_baseline(baseline):
-    check_number("baseline.dro_adjustment", baseline.dro_adjustment)
-    check_number("baseline.performance_gamma", baseline.performance_gamma)
-    for name in ("class_balanced_beta", "performance_floor"):
-        value = getattr(baseline, name)
-        if not (_is_number(value) and 0 <= value < 1):
-            raise UserError(f"baseline.{name} must lie in [0, 1); got {value}.")
-
-
-def _check_positive(name, value):
-    if not (_is_number(value) and value > 0):
-        raise UserError(f"{name} must be a number > 0; got {value}.")
-
-
-def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") -> None:
-    """Finds an optimiser that no run can have.
-
-    Raises:
-      UserError: a negative rate, or a milestone that is no fraction of the epochs.
-    """
-    for name in ("learning_rate", "momentum", "decay", "weight_decay"):
-        check_number(f"{prefix}{name}", getattr(optimizer, name))
-    for milestone in optimizer.milestones:
-        if not 0 < milestone < 1:
-            raise UserError(
-                f"{prefix}milestones must be fractions in (0, 1) of all epochs; got {milestone}."
-            )
-
-
-def check_number(name: str, value: float, note: str = "") -> None:
-    """Finds what is no number ≥ 0.
-
-    Raises:
-      UserError: `value` is negative or not finite.
-    """
-    if not (_is_number(value) and math.isfinite(value) and value >= 0):
-        raise UserError(f"{name} must be a number ≥ 0{note}; got {value}.")
-
-
-def check_integer(name: str, value: int, least: int) -> None:
-    """Finds what is no whole number ≥ `least`.
-
-    Raises:
-      UserError: `value` is no whole number, or less than `least`.
-    """
-    if not (isinstance(value, numbers.Integral) and _is_number(value) and value >= least):
-        raise UserError(f"{name} must be an integer ≥ {least}; got {value}.")
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")

@@ -20,7 +20,6 @@ from bap_jax.training.settings import (
     OptimizerSettings,
     PruningSettings,
     Settings,
-    check_settings,
 )
 from bap_jax.types import Dataset, UserError
 
@@ -180,4 +179,4 @@ def test_device_data_keeps_its_values():
 )
 def test_settings_that_no_run_can_have(change, text):
     with pytest.raises(UserError, match=text):
-        check_settings(dataclasses.replace(Settings(), **change), tuple(training.METHODS))
+        training.check_settings(dataclasses.replace(Settings(), **change), tuple(training.METHODS))
