@@ -1,27 +1,91 @@
-"""Masks: a tree like the parameters, bool where a leaf is pruned and None where it never is."""
+"""Masks: a tree like the parameters, 0s and 1s where a leaf is pruned, None where it never is."""
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from bap_jax.types import Array, Params, PyTree
+from bap_jax.pruning.selection import keep_largest
+from bap_jax.types import Array, Params, PyTree, UserError
 
 
-def _is_none(leaf) -> bool:
-    return leaf is None
+def _is_absent(node) -> bool:
+    """None: never pruned. A masked node: another optimiser's (`optax.multi_transform`)."""
+    return node is None or isinstance(node, optax.MaskedNode)
 
 
 def map_masks(function, masks: PyTree, *trees: PyTree, otherwise=lambda *leaves: leaves[0]):
     """`function(mask, *leaves)` on pruned leaves and `otherwise(*leaves)` on the others."""
 
     def on_leaf(mask, *leaves):
-        return otherwise(*leaves) if mask is None else function(mask, *leaves)
+        return otherwise(*leaves) if _is_absent(mask) else function(mask, *leaves)
 
-    return jax.tree.map(on_leaf, masks, *trees, is_leaf=_is_none)
+    return jax.tree.map(on_leaf, masks, *trees, is_leaf=_is_absent)
 
 
-def apply_masks(params: Params, masks: PyTree) -> Params:
+def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
+    """`function(targets, leaves, …)` of lists of all pruned leaves, as a tree.
+
+    Args:
+      function: takes a list of the targets and, for each of `trees`, a list of the leaves that
+        stand where these are; returns a list of as many results.
+      targets: None (and so in the result) where a leaf is not pruned.
+      *trees: of the structure of `targets`.
+    """
+    flat, structure = jax.tree.flatten(targets, is_leaf=_is_absent)
+    chosen = [i for i, target in enumerate(flat) if not _is_absent(target)]
+    columns = [[column[i] for i in chosen] for column in map(structure.flatten_up_to, trees)]
+    for i, result in zip(chosen, function([flat[i] for i in chosen], *columns), strict=True):
+        flat[i] = result
+    return jax.tree.unflatten(structure, flat)
+
+
+def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Array:
+    """One tensor with its pruned weights at exactly 0, also where they were not finite."""
+    if _is_absent(mask):
+        return param
+    mask = unpack_mask(mask, param) if is_packed else mask
+    return jnp.where(mask, param, 0).astype(param.dtype)
+
+
+def apply_masks(params: Params, masks: PyTree, is_packed: bool = False) -> Params:
     """θ ⊙ m: pruned weights become exactly 0, also where they were not finite."""
-    return map_masks(lambda mask, leaf: jnp.where(mask, leaf, 0).astype(leaf.dtype), masks, params)
+    return map_masks(lambda mask, leaf: apply_mask(leaf, mask, is_packed), masks, params)
+
+
+def pack_masks(masks: PyTree) -> PyTree:
+    """Eight entries in a byte: a flat uint8 array in place of each mask."""
+    return jax.tree.map(jnp.packbits, masks)
+
+
+def unpack_mask(mask: Array, param: Array) -> Array:
+    """The mask of `param`'s shape that was packed."""
+    return jnp.unpackbits(mask, count=param.size).reshape(param.shape)
+
+
+def unpack_masks(masks: PyTree, params: Params) -> PyTree:
+    """The inverse of `pack_masks`; `params` tells the shapes."""
+    return map_masks(unpack_mask, masks, params, otherwise=lambda leaf: None)
+
+
+def check_not_nan(scores: PyTree, targets: PyTree) -> None:
+    """Finds NaN among the scores of pruned leaves; what is traced passes, and ranks highest there.
+
+    Raises:
+      UserError: there is one; the message names the leaf.
+    """
+    paths = jax.tree.map_with_path(lambda path, _: path, scores)
+
+    def check(_, leaves, where):
+        for leaf, path in zip(leaves, where, strict=True):
+            if not isinstance(leaf, jax.core.Tracer) and bool(jnp.isnan(leaf).any()):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UserError(
+                    f"the scores of {name or 'the array'} hold NaN, so its weights cannot be "
+                    "ranked; look for NaN among its weights or gradients before pruning."
+                )
+        return leaves
+
+    map_pruned(check, targets, scores, paths)
 
 
 def dense_masks(params: Params, prunable: PyTree) -> PyTree:
@@ -39,31 +103,15 @@ def dense_masks(params: Params, prunable: PyTree) -> PyTree:
 def magnitude_mask(weight: Array, mask: Array, pruned: Array | int) -> Array:
     """Removes the `pruned` smallest weights; what is already pruned counts, and stays, removed.
 
-    The threshold is found by bisection on the bits of |w|, which order as the numbers do: 32
-    passes of counting in place of a sort, and exact. Of equal weights those of lower row-major
-    index are kept.
+    Of equal weights those of lower row-major index are kept.
 
     Args:
-      weight: any shape, any float type; compared in float32.
-      mask: same shape, bool, the present mask.
+      weight: any shape, any float type.
+      mask: same shape, the present mask.
       pruned: how many weights the new mask removes in all; may be traced.
 
     Returns:
       Bool, shape of `weight`, with exactly `pruned` False entries, or more where `mask` has more.
     """
-    magnitude = jax.lax.bitcast_convert_type(jnp.abs(weight).astype(jnp.float32), jnp.int32)
-    rank = jnp.where(mask, magnitude, -1)
-
-    def halve(_, bounds):
-        low, high = bounds
-        middle = low + (high - low) // 2
-        enough = jnp.sum(rank <= middle, dtype=jnp.int32) >= pruned
-        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
-
-    # The smallest threshold with at least `pruned` weights at or below it; −1 needs 32 bits.
-    bounds = (jnp.int32(-1), jnp.int32(2**31 - 2))
-    threshold, _ = jax.lax.fori_loop(0, 32, halve, bounds)
-    tied = rank == threshold
-    kept_ties = jnp.sum(rank <= threshold, dtype=jnp.int32) - pruned
-    order = jnp.cumsum(tied.ravel(), dtype=jnp.int32).reshape(tied.shape)
-    return ((rank > threshold) | (tied & (order <= kept_ties))) & mask
+    score = jnp.where(mask, jnp.abs(weight), -jnp.inf)
+    return keep_largest([score], [weight.size - pruned])[0].astype(bool) & mask

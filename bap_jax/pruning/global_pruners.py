@@ -1,0 +1,122 @@
+"""One ranking over all leaves, so that a leaf of small scores loses more.
+
+Scores of a leaf are divided by their norm first, unless `use_normalization` is False.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.pruning import pruners, sparsity_distributions
+from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.masks import apply_masks, check_not_nan, map_pruned
+from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
+from bap_jax.pruning.sparsity_distributions import FilterFn, SparsityMap
+from bap_jax.pruning.sparsity_types import Unstructured
+from bap_jax.types import Array, Params, PyTree, UserError
+
+
+@dataclasses.dataclass(eq=False)
+class GlobalPruningMixin:
+    """Makes a pruner rank all leaves together.
+
+    Attributes:
+      custom_sparsity_map: leaves with a sparsity of their own, by path; not in the ranking.
+      filter_fn: which leaves are ranked.
+      normalization_eps: added to the norm of a leaf's scores.
+      use_normalization: whether scores are divided by it.
+      sparsity: of all ranked leaves together, in [0, 1).
+
+    Raises:
+      UserError: the sparsity type is not unstructured, or a sparsity is outside [0, 1).
+    """
+
+    custom_sparsity_map: SparsityMap | None = None
+    filter_fn: FilterFn = sparsity_distributions.NOT_DIM_ONE_FILTER_FN
+    normalization_eps: float = 1e-8
+    use_normalization: bool = True
+    sparsity: float = 0.0
+
+    def __post_init__(self, is_packed):
+        super().__post_init__(is_packed)
+        sparsity_distributions.check_sparsity(self.sparsity)
+        self.sparsity_distribution_fn = self._distribution
+        if not isinstance(self.sparsity_type, Unstructured):
+            raise UserError(
+                f"one ranking over all leaves compares single weights; sparsity_type must be "
+                f"Unstructured(), got {self.sparsity_type}."
+            )
+
+    def init_state(self, params: Params):
+        """The state before the first step; its target is one float, of all leaves."""
+        state = super().init_state(params)
+        return state._replace(target_sparsities=self.sparsity)
+
+    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+        """Prunes once, to the target."""
+        masks = self.create_masks(self.calculate_scores(params, grads=grads), self.sparsity)
+        return apply_masks(params, masks), self._pack(masks)
+
+    def create_masks(self, scores: PyTree, target_sparsity: Array | float, kept=None) -> PyTree:
+        """Masks by one ranking.
+
+        Args:
+          scores: of all leaves.
+          target_sparsity: of the ranked leaves together.
+          kept: as of `BaseUpdater.create_masks`, of a single leaf that stands for all.
+
+        Raises:
+          UserError: a score is NaN.
+        """
+        own = self._distribution(scores)
+        check_not_nan(scores, own)
+        custom = self._custom(scores)
+
+        def create(targets, leaves, is_custom):
+            ranked = [i for i, flag in enumerate(is_custom) if not flag]
+            total = sum(leaves[i].size for i in ranked)
+            count = kept(0, total) if kept else kept_count(self.counting, target_sparsity, total)
+            masks = keep_largest_jointly([self._normalized(leaves[i]) for i in ranked], count)
+            masks = dict(zip(ranked, masks, strict=True))
+            rest = [i for i in range(len(leaves)) if i not in masks]
+            amounts = [kept_count(self.counting, targets[i], leaves[i].size) for i in rest]
+            others = keep_largest([leaves[i] for i in rest], amounts)
+            masks |= dict(zip(rest, others, strict=True))
+            return [masks[i] for i in range(len(leaves))]
+
+        return map_pruned(create, own, scores, custom)
+
+    def _normalized(self, score):
+        if not self.use_normalization:
+            return score
+        # Weights already removed rank as −∞, which a norm must not see.
+        finite = jnp.where(jnp.isneginf(score), 0, score)
+        return score / (jnp.linalg.norm(finite) + self.normalization_eps)
+
+    def _distribution(self, params):
+        return sparsity_distributions.uniform(
+            params, self.sparsity, self.filter_fn, self.custom_sparsity_map
+        )
+
+    def _custom(self, params):
+        """Whether a leaf has a sparsity of its own."""
+        nowhere = sparsity_distributions.uniform(
+            params, 0.0, lambda key, param: False, self.custom_sparsity_map
+        )
+        leaves, structure = jax.tree.flatten(nowhere, is_leaf=lambda leaf: leaf is None)
+        return jax.tree.unflatten(structure, [leaf is not None for leaf in leaves])
+
+    def _static_targets(self, params):
+        del params
+        return self.sparsity
+
+
+@dataclasses.dataclass(eq=False)
+class GlobalMagnitudePruning(GlobalPruningMixin, pruners.MagnitudePruning):
+    """|θ|, all leaves in one ranking."""
+
+
+@dataclasses.dataclass(eq=False)
+class GlobalSaliencyPruning(GlobalPruningMixin, pruners.SaliencyPruning):
+    """|θ ∇ℓ|, all leaves in one ranking."""

@@ -1,0 +1,163 @@
+"""From scores to masks, for every sparsity type.
+
+    score ─► pooled score ─► its largest entries ─► mask of the tensor's shape
+
+Weights, blocks and channels differ in what is pooled only. N:M needs no count.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.selection import keep_largest
+from bap_jax.pruning.sparsity_types import (
+    Block,
+    Channel,
+    NByM,
+    SparsityType,
+    Unstructured,
+    check_type,
+)
+from bap_jax.types import Array, UserError
+
+MASK_DTYPE = jnp.uint8
+Pooling = tuple[Array, Callable[[Array], Array]]
+Kept = Callable[[int, int], Array]
+
+
+def get_topk_fn(
+    sparsity_type: SparsityType, counting: str = "round"
+) -> Callable[[Array, float], Array]:
+    """`(scores, sparsity) -> mask` of one tensor.
+
+    Args:
+      sparsity_type: an instance or, of one without numbers, the class.
+      counting: a key of `counting.RULES`.
+
+    Raises:
+      UserError: no such type or rule.
+    """
+    sparsity_type = sparsity_type() if sparsity_type is Unstructured else sparsity_type
+    check_type(sparsity_type)
+
+    def topk(scores, sparsity):
+        return masks_for([jnp.asarray(scores)], [sparsity], sparsity_type, counting)[0]
+
+    return topk
+
+
+def masks_for(
+    scores: Sequence[Array],
+    sparsities: Sequence[Array | float],
+    sparsity_type: SparsityType,
+    counting: str,
+    kept: Kept | None = None,
+) -> list[Array]:
+    """Masks of several tensors at once.
+
+    Args:
+      scores: what is largest stays.
+      sparsities: one for each tensor; numbers or traced `()`.
+      sparsity_type: of all.
+      counting: a key of `counting.RULES`.
+      kept: `(index, size) -> ()` int32, how many of the `size` units of tensor `index` stay, in
+        place of what `sparsities` and `counting` say.
+
+    Returns:
+      uint8 tensors of the shapes of `scores`.
+
+    Raises:
+      UserError: a tensor's shape does not go with the type.
+    """
+    if isinstance(sparsity_type, NByM):
+        masks = (n_by_m_mask(score, sparsity_type) for score in scores)
+        return [jnp.where(s == 0, 1, m) for s, m in zip(sparsities, masks, strict=True)]
+    if not scores:
+        return []
+    pooled, expand = zip(*(_pool(score, sparsity_type) for score in scores), strict=True)
+    if kept is None:
+        counts = [
+            kept_count(counting, s, score.size) for s, score in zip(sparsities, pooled, strict=True)
+        ]
+    else:
+        counts = [kept(i, score.size) for i, score in enumerate(pooled)]
+    masks = keep_largest(pooled, counts)
+    return [grow(mask) for grow, mask in zip(expand, masks, strict=True)]
+
+
+def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:
+    """The `n` largest of every `m` neighbours; of equal scores the higher index stays.
+
+    Raises:
+      UserError: the tensor has no such axis, or `m` does not divide it.
+    """
+    n, m, axis = sparsity_type
+    if not -score.ndim <= axis < score.ndim or score.shape[axis] % m:
+        raise UserError(
+            f"N:M sparsity with m = {m} along axis {axis}: a tensor of shape {score.shape} is not "
+            f"divisible by M there. Choose another axis, or leave the tensor out with filter_fn."
+        )
+    line = jnp.moveaxis(score, axis, -1)
+    line = line.reshape(*line.shape[:-1], -1, m)
+    one, other = line[..., :, None], line[..., None, :]
+    index = jnp.arange(m)
+    after = (index[None] > index[:, None]).reshape((1,) * (line.ndim - 1) + (m, m))
+    larger = (other > one) | ((other == one) & after)
+    mask = (jnp.sum(larger, axis=-1) < n).astype(MASK_DTYPE)
+    return jnp.moveaxis(mask.reshape(*mask.shape[:-2], -1), -1, axis)
+
+
+def _pool(score, sparsity_type) -> Pooling:
+    if isinstance(sparsity_type, Channel):
+        return _pool_channels(score, sparsity_type.axis)
+    if isinstance(sparsity_type, Block):
+        return _pool_blocks(score, sparsity_type)
+    return score, lambda mask: mask
+
+
+def _pool_channels(score, axis):
+    if not -score.ndim <= axis < score.ndim:
+        raise UserError(f"channel axis {axis}: a tensor of shape {score.shape} has no such axis.")
+    axis %= score.ndim
+    others = tuple(i for i in range(score.ndim) if i != axis)
+    pooled = jnp.sum(score, axis=others, keepdims=True)
+    return pooled, lambda mask: jnp.broadcast_to(mask, score.shape)
+
+
+def _pool_blocks(score, block):
+    """Blocks over two axes; a vector is one row."""
+    height, width = block.block_shape
+    shape = score.shape
+    if score.ndim < 2:
+        rows = score.reshape(1, 1, -1, 1)
+    elif block.leading:
+        rows = score.reshape(1, *shape[:2], -1)
+    else:
+        rows = score.reshape(-1, *shape[-2:], 1)
+    padding = ((0, 0), (0, -rows.shape[1] % height), (0, -rows.shape[2] % width), (0, 0))
+    pooled = _reduce_blocks(rows, padding, block)
+
+    def expand(mask):
+        mask = jnp.repeat(jnp.repeat(mask, height, 1), width, 2)
+        mask = mask[:, : rows.shape[1], : rows.shape[2], None]
+        return jnp.broadcast_to(mask, rows.shape).reshape(shape)
+
+    return pooled, expand
+
+
+def _reduce_blocks(rows, padding, block):
+    height, width = block.block_shape
+
+    def split(value, fill):
+        value = jnp.pad(value, padding, constant_values=fill)
+        count, high, wide, deep = value.shape
+        return value.reshape(count, high // height, height, wide // width, width, deep)
+
+    if not block.use_avg_pooling:
+        return jnp.max(split(rows, -jnp.inf), axis=(2, 4, 5))
+    total = jnp.sum(split(rows, 0), axis=(2, 4, 5))
+    return total / jnp.sum(split(jnp.ones_like(rows), 0), axis=(2, 4, 5))
+
+
+topk_mask_calculator = get_topk_fn(Unstructured())

@@ -1,0 +1,69 @@
+"""What becomes of an optimiser's moments where weights are removed or come back.
+
+Rules, by name (`BaseUpdater.pruned_moments`):
+
+    restart   a weight that comes back starts with fresh moments; those of removed weights are left
+              to themselves, and act on nothing (the default)
+    zero      removed weights have fresh moments at every step
+    keep      nothing is done, as in jaxpruner's pruners
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.pruning.masks import map_masks
+from bap_jax.types import Params, PyTree, UserError
+
+RULES = ("restart", "zero", "keep")
+
+
+def check_rule(rule: str) -> None:
+    """Finds a rule that does not exist.
+
+    Raises:
+      UserError: the name is unknown; the message lists the known ones.
+    """
+    if rule not in RULES:
+        raise UserError(f"unknown pruned_moments {rule!r}; known: {', '.join(RULES)}.")
+
+
+def refresh(
+    inner: optax.GradientTransformation, state: PyTree, where: PyTree, params: Params
+) -> PyTree:
+    """Moments of some weights as `inner.init` makes them.
+
+    A part of the state counts as moments if it has the structure and the shapes of the parameters;
+    parts of it may be masked out, as in `optax.multi_transform`.
+
+    Args:
+      inner: the optimiser.
+      state: its state.
+      where: bool for each weight of a pruned leaf, None for other leaves.
+      params: the parameters.
+    """
+    structure = jax.tree.structure(params)
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+
+    def is_moments(node):
+        leaves, found = jax.tree.flatten(node, is_leaf=_is_masked)
+        if found != structure:
+            return False
+        pairs = zip(leaves, shapes, strict=True)
+        return all(_is_masked(leaf) or jnp.shape(leaf) == shape for leaf, shape in pairs)
+
+    def on_part(old, fresh):
+        if not is_moments(old) or not jax.tree.leaves(old):
+            return old
+        return map_masks(
+            lambda chosen, old, fresh: old if _is_masked(old) else jnp.where(chosen, fresh, old),
+            where,
+            old,
+            fresh,
+        )
+
+    return jax.tree.map(on_part, state, inner.init(params), is_leaf=is_moments)
+
+
+def _is_masked(node):
+    return isinstance(node, optax.MaskedNode)

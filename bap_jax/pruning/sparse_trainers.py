@@ -1,0 +1,112 @@
+"""Sparse from the first step: random masks that stay, or that exchange some weights at times."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.masks import apply_masks, map_pruned
+from bap_jax.pruning.pruners import generate_random_scores
+from bap_jax.pruning.selection import keep_largest
+from bap_jax.pruning.sparse_state import SparseState
+from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
+from bap_jax.pruning.sparsity_types import Unstructured
+from bap_jax.types import Array, Params, PyTree, UserError
+
+
+@dataclasses.dataclass(eq=False)
+class StaticRandomSparse(BaseUpdater):
+    """Random masks, made at the start."""
+
+    is_sparse_gradients: bool = True
+
+    def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """The masks as they are."""
+        del grads
+        return self.unpacked_masks(sparse_state, params)
+
+    def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
+        """Random masks at the targets."""
+        scores = generate_random_scores(params, self.rng_seed)
+        exactly = self._exactly(params, NoUpdateSchedule(), 0)
+        return self.create_masks(scores, target_sparsities, **exactly)
+
+    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+        """Parameters and masks as training would start with."""
+        del grads
+        masks = self.get_initial_masks(params, self.sparsity_distribution_fn(params))
+        return apply_masks(params, masks), self._pack(masks)
+
+
+@dataclasses.dataclass(eq=False)
+class SET(StaticRandomSparse):
+    """Drops the smallest weights and grows as many at random (Mocanu et al., arXiv 1707.04780).
+
+    What grows starts at 0 with fresh moments. How many weights a leaf keeps never changes.
+
+    Attributes:
+      eps: unused; kept for the sake of jaxpruner's callers.
+      drop_fraction_fn: `step -> ` share of the weights to exchange.
+      is_debug: unused; the tests assert what it did.
+
+    Raises:
+      UserError: the sparsity type is not unstructured.
+    """
+
+    eps: float = 1e-5
+    drop_fraction_fn: Callable[[Array], Array | float] = lambda step: 0.3
+    is_debug: bool = False
+    skip_gradients: bool = True
+
+    def __post_init__(self, is_packed):
+        super().__post_init__(is_packed)
+        if not isinstance(self.sparsity_type, Unstructured):
+            raise UserError(
+                f"{type(self).__name__} exchanges single weights; sparsity_type must be "
+                f"Unstructured(), got {self.sparsity_type}."
+            )
+
+    def may_regrow(self) -> bool:
+        """Always."""
+        return True
+
+    def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """Masks after the exchange."""
+        grow_scores = self._grow_scores(sparse_state, params, grads)
+        fraction = self.drop_fraction_fn(sparse_state.count)
+        masks = self.unpacked_masks(sparse_state, params)
+
+        def exchange(old, weights, scores):
+            return _exchange(old, weights, scores, fraction)
+
+        return map_pruned(exchange, masks, params, grow_scores)
+
+    def _grow_scores(self, sparse_state, params, grads):
+        del grads
+        return generate_random_scores(params, jax.random.fold_in(self.rng_seed, sparse_state.count))
+
+
+@dataclasses.dataclass(eq=False)
+class RigL(SET):
+    """Drops the smallest weights, grows where the gradient is largest (arXiv 1911.11134)."""
+
+    def _grow_scores(self, sparse_state, params, grads):
+        del sparse_state, params
+        return jax.tree.map(jnp.abs, grads)
+
+
+def _exchange(masks, weights, grow_scores, fraction):
+    sizes = [jnp.sum(mask, dtype=jnp.int32) for mask in masks]
+    staying = [jnp.maximum(1, jnp.round(size * (1 - fraction)).astype(jnp.int32)) for size in sizes]
+    staying = [jnp.minimum(stay, size) for stay, size in zip(staying, sizes, strict=True)]
+    magnitudes = [
+        jnp.where(mask, jnp.abs(weight), -jnp.inf)
+        for mask, weight in zip(masks, weights, strict=True)
+    ]
+    left = keep_largest(magnitudes, staying)
+    scores = [
+        jnp.where(mask, jnp.inf, score) for mask, score in zip(left, grow_scores, strict=True)
+    ]
+    return keep_largest(scores, sizes)

@@ -1,0 +1,120 @@
+"""An optax optimiser that prunes: masks on a schedule, then the inner update, then zeros.
+
+    masks anew if due ─► gradients (masked if asked) ─► inner update ─► −θ where removed
+
+The last part makes `optax.apply_updates` itself set removed weights to exactly 0 (θ − θ), so that
+nobody need remember to. It is left out for updaters with a `post_gradient_update` of their own.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.pruning import moments
+from bap_jax.pruning.masks import apply_masks, map_masks
+from bap_jax.pruning.members import cond_per_member
+from bap_jax.pruning.sparse_state import sparse_states
+from bap_jax.types import Params, PyTree, UserError
+
+
+def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Wraps a whole optimiser, learning rate included.
+
+    Args:
+      updater: a `BaseUpdater`.
+      inner: the optimiser; extra arguments of `update` reach it.
+
+    Returns:
+      A transformation whose state is a `SparseState`.
+
+    Raises:
+      UserError: at `update`, the parameters were not given.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        return updater.init_state(params)._replace(inner_state=inner.init(params))
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise UserError("pruning reads the weights; write tx.update(grads, state, params).")
+        due = jnp.asarray(updater.scheduler.is_mask_update_iter(state.count))
+        state = _update_state(updater, inner, state, params, updates, due)
+        masks = updater.unpacked_masks(state, params)
+        if updater.is_sparse_gradients:
+            updates = apply_masks(updates, masks)
+        updates, inner_state = _inner_update(
+            updater, inner, updates, state.inner_state, params, due, extra_args
+        )
+        if updater.pruned_moments == "zero":
+            gone = map_masks(lambda mask: mask == 0, masks, otherwise=lambda: None)
+            inner_state = moments.refresh(inner, inner_state, gone, params)
+        if updater.zeroes_removed():
+            updates = map_masks(_remove, masks, updates, params, otherwise=lambda u, p: u)
+        count = optax.safe_increment(state.count)
+        return updates, state._replace(inner_state=inner_state, count=count)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_applied(params: Params, opt_state: PyTree) -> None:
+    """Finds removed weights that are not 0: a forgotten `post_gradient_update`.
+
+    For use outside of jit, for instance once an epoch and before a network is saved.
+
+    Raises:
+      UserError: a removed weight is not 0; the message names the leaf and says what to write.
+    """
+    for state in sparse_states(opt_state):
+        paths = jax.tree.map_with_path(lambda path, _: path, params)
+        map_masks(_check_leaf, state.masks, params, paths, otherwise=lambda param, path: None)
+
+
+def _check_leaf(mask, param, path):
+    if mask.shape != param.shape:  # packed
+        mask = jnp.unpackbits(mask, count=param.size).reshape(param.shape)
+    left = int(jnp.sum((mask == 0) & (param != 0)))
+    if left:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        raise UserError(
+            f"{left} removed weights of {name} are not 0. After optax.apply_updates write: "
+            "params = updater.post_gradient_update(params, opt_state)."
+        )
+
+
+def _update_state(updater, inner, state, params, grads, due):
+    """Masks anew where due; weights that come back get fresh moments."""
+    if updater.scheduler.is_mask_update_iter(state.count) is False:
+        return state
+    if not updater.changes_masks_only():
+        return cond_per_member(due, updater.update_state, _keep_state, state, params, grads)
+    outer = state._replace(inner_state=None)
+    new = cond_per_member(due, updater.update_state, _keep_state, outer, params, grads)
+    new = new._replace(inner_state=state.inner_state)
+    if updater.pruned_moments == "keep" or not updater.may_regrow():
+        return new
+    old_masks, new_masks = (updater.unpacked_masks(one, params) for one in (state, new))
+    back = map_masks(lambda old, new: (old == 0) & (new != 0), old_masks, new_masks)
+    inner_state = moments.refresh(inner, state.inner_state, back, params)
+    return new._replace(inner_state=inner_state)
+
+
+def _keep_state(state, params, grads):
+    del params, grads
+    return state
+
+
+def _inner_update(updater, inner, updates, inner_state, params, due, extra_args):
+    def run(updates, inner_state):
+        return inner.update(updates, inner_state, params, **extra_args)
+
+    def rest(updates, inner_state):
+        return jax.tree.map(jnp.zeros_like, updates), inner_state
+
+    if not updater.skip_gradients:
+        return run(updates, inner_state)
+    return jax.lax.cond(due, rest, run, updates, inner_state)
+
+
+def _remove(mask, update, param):
+    return jnp.where(mask, update, -param.astype(update.dtype))
