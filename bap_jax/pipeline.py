@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax import audit, data, lagrangian, metric_rows, pruning, training
+from bap_jax import audit, data, foresight, lagrangian, metric_rows, pruning, training
 from bap_jax.constraints import unconstrained
-from bap_jax.models import Model, kernel_order
+from bap_jax.models import Model, channel_groups, kernel_order
 from bap_jax.training import methods
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import Dataset, PyTree, Variables
@@ -68,7 +68,7 @@ def train_dense(
     steps = data.num_batches(train.size, batch_size)
     primal = training.primal_optimizer(optimizer, epochs, steps)
     scheme = lagrangian.dual_primal(primal, training.dual_formulation(Settings().dual))
-    trainer = training.make_trainer(model, scheme, unconstrained(), pruning.no_pruning())
+    trainer = training.make_trainer(model, scheme, unconstrained(), training.no_pruning())
     order_key, state_key = jax.random.split(jax.random.key(seed))
     for end in training.run_epochs(
         trainer,
@@ -97,16 +97,12 @@ def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settin
 
 def make_trainer(
     model: Model,
-    variables: Variables,
     method: training.Method,
-    prunable: PyTree,
+    pruner: training.Pruner,
     settings: Settings,
     steps_per_epoch: int,
 ) -> training.Trainer:
     """The trainer of one run."""
-    schedule = pruning.GradualSchedule(
-        settings.pruning.sparsity, settings.pruning.epochs, frequency=settings.pruning.frequency
-    )
     # Switching has no formulation that could know of the overall term.
     switching = settings.scheme == "switching"
     options = {"overall_term": settings.constraint.overall_term} if switching else {}
@@ -122,10 +118,30 @@ def make_trainer(
         model,
         scheme,
         method.constraint,
-        pruning.gradual_magnitude(variables.params, prunable, schedule),
+        pruner,
         objective=method.objective,
         constrained_from=None if first < 0 else first,
     )
+
+
+def make_pruner(
+    model: Model, variables: Variables, train: Dataset, settings: Settings, num_groups: int
+) -> training.Pruner:
+    """The pruner of one run; some algorithms make their masks here, from the dense network.
+
+    Raises:
+      UserError: nothing is left to prune, or the algorithm cannot prune this network.
+    """
+    prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
+    chosen, made = settings.pruning, {}
+    if chosen.algorithm in training.FROM_DATA:
+        made["masks"] = foresight.make_masks(
+            model, variables, train, prunable, settings, num_groups
+        )
+    if chosen.algorithm == "channels":
+        groups = channel_groups(model)
+        made["groups"] = training.prunable_groups(groups, variables.params, prunable)
+    return training.build_pruner(chosen, prunable, seed=settings.seed, **made)
 
 
 def prune_and_tune(
@@ -155,9 +171,9 @@ def prune_and_tune(
     if method.needs_dense_logits:
         train = train._replace(dense_logits=training.predict(model, variables, train))
 
-    prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
+    pruner = make_pruner(model, variables, train, settings, len(parts.group_names))
     steps = data.num_batches(train.size, settings.batch_size)
-    trainer = make_trainer(model, variables, method, prunable, settings, steps)
+    trainer = make_trainer(model, method, pruner, settings, steps)
     order_key, state_key = jax.random.split(jax.random.key(settings.seed))
     frequency = np.asarray(reference.frequency)  # on the host, where the rows are made
     history, best = audit.History(), None

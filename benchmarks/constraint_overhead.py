@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from bap_jax import constraints, data, lagrangian, models, pruning, training
+from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.types import Dataset
 
 _JSON = flags.DEFINE_string("json", None, "file for the ratios")
@@ -89,7 +89,7 @@ def make_runs(case: Case, train: Dataset) -> dict:
             weight_limit=20.0,
         )
         trainer = training.make_trainer(
-            model, scheme, constraint, pruning.no_pruning(), constrained_from=0
+            model, scheme, constraint, training.no_pruning(), constrained_from=0
         )
         state = jax.tree.map(jnp.copy, trainer.init(variables, jax.random.key(1)))
         runs[name] = [jax.jit(trainer.step, donate_argnums=0), state]

@@ -112,7 +112,7 @@ def test_the_selected_network_is_saved(workdir):
     report = json.loads((run / "report.json").read_text())
     params = models.build("mlp", 10, hidden=(16,)).init(jax.random.key(1), jnp.zeros((1, 64)))[0]
     masks = {
-        name: {"kernel": np.ones(leaf["kernel"].shape, bool), "bias": None}
+        name: {"kernel": np.ones(leaf["kernel"].shape, np.uint8), "bias": None}
         for name, leaf in params.items()
     }
     masks["dense_1"]["kernel"] = None  # the last layer stays dense

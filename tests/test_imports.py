@@ -20,7 +20,7 @@ LAYERS = [
     ["lagrangian"],
     ["training"],
     ["audit"],
-    ["metric_rows", "checkpoint"],
+    ["metric_rows", "checkpoint", "foresight"],
     ["pipeline"],
     ["config", "workdir", "api"],
     ["__init__"],

@@ -128,7 +128,8 @@ def state(constraint, multipliers=(0.5, 0.25)):
     return TrainState(
         params={"w": jnp.ones(4), "b": jnp.ones(4)},
         model_state=(),
-        masks={"w": jnp.array([True, True, True, False]), "b": None},
+        masks={"w": jnp.array([1, 1, 1, 0], jnp.uint8), "b": None},
+        targets={"w": jnp.float32(0.25), "b": None},
         lagrangian=LagrangianState(dual, ()),
         constraint=constraint,
         step=jnp.int32(9),

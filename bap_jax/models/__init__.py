@@ -2,6 +2,10 @@
 
 from bap_jax.models.adapt import adapt as adapt
 from bap_jax.models.base import Model as Model
+from bap_jax.models.channels import channel_groups as channel_groups
+from bap_jax.models.compact import compact as compact
+from bap_jax.models.cost import Cost as Cost
+from bap_jax.models.cost import cost as cost
 from bap_jax.models.kernel_order import kernel_order as kernel_order
 from bap_jax.models.linen import from_linen as from_linen
 from bap_jax.models.mlp import MLP as MLP

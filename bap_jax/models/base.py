@@ -15,8 +15,10 @@ class Model(NamedTuple):
           `train` is a Python bool; `key` seeds dropout and the like and may be None when `train` is
           False; `state` is the new `Variables.state`.
       export: `Variables -> ` the network in the form that its user knows (a module, a dict).
+      module: the Linen module that `apply` calls, where there is one.
     """
 
     init: Callable[[Array, Array], Variables]
     apply: Callable[..., tuple[Array, Any]]
     export: Callable[[Variables], Any] = lambda variables: variables
+    module: Any = None

@@ -39,7 +39,7 @@ def from_linen(module: nn.Module) -> Model:
         out = module.apply(collections, inputs, rngs=rngs, mutable=mutable, **mode(train))
         return out if train else (out, variables.state)
 
-    return Model(init, apply, join)
+    return Model(init, apply, join, module)
 
 
 def split(collections) -> Variables:

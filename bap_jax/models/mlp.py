@@ -1,8 +1,12 @@
 """A multilayer perceptron."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 from flax import linen as nn
+
+from bap_jax.models.channels import check_names
+from bap_jax.types import ChannelGroup
 
 
 class MLP(nn.Module):
@@ -20,3 +24,26 @@ class MLP(nn.Module):
         for i, width in enumerate(self.features):
             x = nn.Dense(width, name=f"dense_{i}")(nn.relu(x) if i else x)
         return x
+
+    def channel_groups(self) -> tuple[ChannelGroup, ...]:
+        """One group for each hidden layer, named like it."""
+        names = [f"dense_{i}" for i in range(len(self.features))]
+        return tuple(
+            ChannelGroup(
+                name,
+                producers=(f"{name}/kernel",),
+                vectors=(f"{name}/bias",),
+                consumers=(f"{reader}/kernel",),
+            )
+            for name, reader in itertools.pairwise(names)
+        )
+
+    def with_channels(self, widths: Mapping[str, int]) -> "MLP":
+        """The same network with other widths, by names of groups.
+
+        Raises:
+          UserError: a name is unknown.
+        """
+        check_names(self, widths)
+        features = (widths.get(f"dense_{i}", old) for i, old in enumerate(self.features))
+        return self.clone(features=tuple(features))

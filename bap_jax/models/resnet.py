@@ -4,17 +4,23 @@
 
     block:  relu( norm(conv 3×3(relu(norm(conv 3×3(x))))) + shortcut(x) )
 
-Where a block changes the shape of its input, the shortcut is a 1×1 convolution with normalisation.
+Where a block has stride 2, the shortcut is a 1×1 convolution with normalisation.
 With w = 16 and 10 classes, depth 56 has 855 770 parameters. Paddings are PyTorch's: one pixel on
 every side of a 3×3 convolution, where Flax's "SAME" would pad on one side only at stride 2.
 
 Every convolution is followed by the masked `BatchNorm`, told by the kernel which channels are left.
+
+Channels can be removed in groups: those between the two convolutions of a block, of each block by
+itself, and those that the shortcuts of a stage carry through all of its blocks.
 """
+
+from collections.abc import Mapping, Sequence
 
 from flax import linen as nn
 
 from bap_jax.models.batch_norm import BatchNorm, active_channels
-from bap_jax.types import Array, UserError
+from bap_jax.models.channels import check_names
+from bap_jax.types import Array, ChannelGroup, UserError
 
 # By outgoing connections, so that gradients keep their size on the way back.
 _HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -30,14 +36,19 @@ class ResNet(nn.Module):
       num_classes: length of the logits.
       depth: 6n + 2, the number of layers on the longest path that have weights.
       width: channels of the first stage.
+      stream_widths: channels that the shortcuts of each stage carry; by default w, 2w, 4w.
+      block_widths: channels between the two convolutions of each of the 3n blocks, in order; by
+        default w, 2w or 4w, by the block's stage.
 
     Raises:
-      UserError: `depth` is not 6n + 2.
+      UserError: `depth` is not 6n + 2, or there are not as many widths as that takes.
     """
 
     num_classes: int
     depth: int = 20
     width: int = 16
+    stream_widths: Sequence[int] | None = None
+    block_widths: Sequence[int] | None = None
 
     def __post_init__(self):
         if self.depth < 8 or self.depth % 6 != 2:
@@ -45,6 +56,8 @@ class ResNet(nn.Module):
                 f"depth of a resnet must be 6n + 2 with n ≥ 1, for instance 20, 32 or 56; "
                 f"got {self.depth}."
             )
+        _check_widths("stream_widths", self.stream_widths, 3)
+        _check_widths("block_widths", self.block_widths, (self.depth - 2) // 2)
         super().__post_init__()
 
     @nn.compact
@@ -64,13 +77,48 @@ class ResNet(nn.Module):
                 f"got inputs of shape {inputs.shape}."
             )
         x = inputs if inputs.ndim == 4 else inputs[..., None]
-        x = nn.relu(_conv_norm(x, self.width, 3, 1, ("conv_0", "norm_0"), train))
-        for stage in range(3):
-            for block in range((self.depth - 2) // 6):
-                stride = 2 if stage and not block else 1
-                name = f"stage_{stage + 1}_block_{block}"
-                x = Block(self.width * 2**stage, stride, name=name)(x, train)
+        streams, inner = _widths(self)
+        x = nn.relu(_conv_norm(x, streams["stage_1"], 3, 1, ("conv_0", "norm_0"), train))
+        for stage, names in _stages(self).items():
+            for name in names:
+                stride = 2 if stage != "stage_1" and name == names[0] else 1
+                x = Block(streams[stage], stride, inner[name], name=name)(x, train)
         return nn.Dense(self.num_classes, name="head")(x.mean((1, 2)))
+
+    def channel_groups(self) -> tuple[ChannelGroup, ...]:
+        """`stage_<1–3>`, what its shortcuts carry, each followed by its blocks' inner channels."""
+        stages, groups = list(_stages(self).items()), []
+        for i, (stage, names) in enumerate(stages):
+            entry = (f"{names[0]}/shortcut_conv", f"{names[0]}/shortcut_norm")
+            readers = [f"{name}/conv_1" for name in names]
+            if i == 0:
+                entry = ("conv_0", "norm_0")
+            else:
+                del readers[0]  # it reads the stage before
+            if i < 2:
+                follower = stages[i + 1][1][0]
+                readers += [f"{follower}/conv_1", f"{follower}/shortcut_conv"]
+            else:
+                readers += ["head"]
+            layers = [entry, *((f"{name}/conv_2", f"{name}/norm_2") for name in names)]
+            groups.append(_group(stage, layers, readers))
+            for name in names:
+                layer = (f"{name}/conv_1", f"{name}/norm_1")
+                groups.append(_group(name, [layer], [f"{name}/conv_2"]))
+        return tuple(groups)
+
+    def with_channels(self, widths: Mapping[str, int]) -> "ResNet":
+        """The same network with other widths, by names of groups.
+
+        Raises:
+          UserError: a name is unknown.
+        """
+        check_names(self, widths)
+        streams, inner = (
+            tuple(widths.get(name, old) for name, old in present.items())
+            for present in _widths(self)
+        )
+        return self.clone(stream_widths=streams, block_widths=inner)
 
 
 class Block(nn.Module):
@@ -78,18 +126,22 @@ class Block(nn.Module):
 
     Attributes:
       width: output channels.
-      stride: of the first convolution.
+      stride: of the first convolution; above 1 the shortcut is a convolution too. By widths alone
+        it could not be told: removed channels may make them equal.
+      inner_width: channels between the convolutions; by default `width`.
     """
 
     width: int
     stride: int
+    inner_width: int | None = None
 
     @nn.compact
     def __call__(self, inputs: Array, train: bool) -> Array:
         """`(batch, height, width, channel)` → `(batch, ⌈height / stride⌉, …, self.width)`."""
-        x = _conv_norm(inputs, self.width, 3, self.stride, ("conv_1", "norm_1"), train)
+        inner = self.width if self.inner_width is None else self.inner_width
+        x = _conv_norm(inputs, inner, 3, self.stride, ("conv_1", "norm_1"), train)
         x = _conv_norm(nn.relu(x), self.width, 3, 1, ("conv_2", "norm_2"), train)
-        if x.shape != inputs.shape:
+        if self.stride > 1:
             names = ("shortcut_conv", "shortcut_norm")
             inputs = _conv_norm(inputs, self.width, 1, self.stride, names, train)
         return nn.relu(x + inputs)
@@ -109,3 +161,44 @@ def _conv_norm(x, width, size, stride, names, train):
     x = conv(x)
     active = active_channels(conv.variables["params"]["kernel"])
     return BatchNorm(name=names[1])(x, active, train=train)
+
+
+def _stages(net):
+    """Names of the blocks by name of their stage."""
+    blocks = range((net.depth - 2) // 6)
+    return {
+        f"stage_{stage}": [f"stage_{stage}_block_{block}" for block in blocks]
+        for stage in (1, 2, 3)
+    }
+
+
+def _widths(net):
+    """Widths of streams by stage and of inner channels by block."""
+    stages = _stages(net)
+    default = {stage: net.width * 2**i for i, stage in enumerate(stages)}
+    inner = {name: default[stage] for stage, names in stages.items() for name in names}
+    found = []
+    for widths, chosen in ((default, net.stream_widths), (inner, net.block_widths)):
+        found.append(widths if chosen is None else dict(zip(widths, chosen, strict=True)))
+    return found
+
+
+def _check_widths(name, widths, count):
+    if widths is not None and (len(widths) != count or min(widths) < 1):
+        raise UserError(
+            f"{name} of this resnet must be {count} positive numbers of channels, or None; "
+            f"got {tuple(widths)}."
+        )
+
+
+def _group(name, layers, readers):
+    """Channels that `layers`, pairs of convolution and norm, write and `readers` read."""
+    norms = [norm for _, norm in layers]
+    return ChannelGroup(
+        name,
+        producers=tuple(f"{conv}/kernel" for conv, _ in layers),
+        vectors=tuple(f"{norm}/{kind}" for norm in norms for kind in ("scale", "bias")),
+        states=tuple(f"batch_stats/{norm}/{kind}" for norm in norms for kind in ("mean", "var")),
+        consumers=tuple(f"{reader}/kernel" for reader in readers),
+        silent=True,
+    )

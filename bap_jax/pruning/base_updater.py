@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,8 @@ class BaseUpdater:
     Raises:
       UserError: an unknown sparsity type, counting rule or rule for moments.
     """
+
+    needs_gradients: ClassVar[bool] = True  # whether `update_state` reads them
 
     scheduler: Any = NoUpdateSchedule()
     skip_gradients: bool = False
@@ -241,6 +243,8 @@ class BaseUpdater:
 @dataclasses.dataclass(eq=False)
 class NoPruning(BaseUpdater):
     """Keeps the weights dense."""
+
+    needs_gradients: ClassVar[bool] = False
 
     sparsity_distribution_fn: Callable[[Params], PyTree] | None = None
 

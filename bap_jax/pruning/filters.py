@@ -1,11 +1,12 @@
 """Which leaves are pruned: presets over the kernels of a network, in the order it uses them."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import fnmatch
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree, UserError
 
 
 def leaf_paths(params: PyTree) -> list[str]:
@@ -69,6 +70,36 @@ def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> P
             f"Write another preset ({', '.join(PRESETS)}) or paths joined by commas."
         )
     return select_paths(params, chosen)
+
+
+def path_filter(
+    include: str | Sequence[str] = "*",
+    exclude: str | Sequence[str] = (),
+    *,
+    min_ndim: int = 2,
+    min_size: int = 1,
+) -> Callable[[tuple[Any, ...], Array], bool]:
+    """A `filter_fn` by path and shape.
+
+    Args:
+      include: patterns of paths such as `*/kernel` or `stage_?/*`; one of them must match.
+      exclude: patterns none of which may match.
+      min_ndim: fewest dimensions.
+      min_size: fewest weights.
+    """
+    include, exclude = (
+        [patterns] if isinstance(patterns, str) else list(patterns)
+        for patterns in (include, exclude)
+    )
+
+    def filter_fn(key, param):
+        path = "/".join(map(str, key))
+        if len(param.shape) < min_ndim or param.size < min_size:
+            return False
+        matches = [any(fnmatch.fnmatchcase(path, p) for p in ps) for ps in (include, exclude)]
+        return matches[0] and not matches[1]
+
+    return filter_fn
 
 
 def select_paths(params: Params, paths: Sequence[str]) -> PyTree:

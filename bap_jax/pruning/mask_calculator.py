@@ -98,6 +98,8 @@ def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:
             f"N:M sparsity with m = {m} along axis {axis}: a tensor of shape {score.shape} is not "
             f"divisible by M there. Choose another axis, or leave the tensor out with filter_fn."
         )
+    if not score.size:
+        return jnp.zeros(score.shape, MASK_DTYPE)
     line = jnp.moveaxis(score, axis, -1)
     line = line.reshape(*line.shape[:-1], -1, m)
     one, other = line[..., :, None], line[..., None, :]
@@ -111,7 +113,7 @@ def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:
 def _pool(score, sparsity_type) -> Pooling:
     if isinstance(sparsity_type, Channel):
         return _pool_channels(score, sparsity_type.axis)
-    if isinstance(sparsity_type, Block):
+    if isinstance(sparsity_type, Block) and score.size:
         return _pool_blocks(score, sparsity_type)
     return score, lambda mask: mask
 

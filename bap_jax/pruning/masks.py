@@ -114,4 +114,4 @@ def magnitude_mask(weight: Array, mask: Array, pruned: Array | int) -> Array:
       Bool, shape of `weight`, with exactly `pruned` False entries, or more where `mask` has more.
     """
     score = jnp.where(mask, jnp.abs(weight), -jnp.inf)
-    return keep_largest([score], [weight.size - pruned])[0].astype(bool) & mask
+    return keep_largest([score], [weight.size - pruned])[0].astype(bool) & (mask != 0)

@@ -1,7 +1,7 @@
 """A condition that stays one for each member of a batch of runs.
 
 Under `vmap` a plain `lax.cond` with a batched predicate computes both branches for every member, on
-every step. Here members are looked at one after another, and only where one of them needs it.
+every step. Here a loop goes through the members that need the costly branch, and through no others.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ def cond_per_member(
 
     Args:
       predicate: `()` bool.
-      update, keep: pure functions of equal result types that close over no batched array.
+      update, keep: pure functions of equal result types that close over no batched array; `keep` is
+        cheap.
       *operands: trees of arrays.
     """
 
@@ -30,27 +31,29 @@ def cond_per_member(
 
     @choose.def_vmap
     def rule(axis_size, in_batched, predicate, operands):
-        batched, whole = in_batched
-        every = jax.tree.map(
+        whole = jax.tree.map(
             lambda leaf, is_batched: leaf if is_batched else _repeat(leaf, axis_size),
-            operands,
-            whole,
+            (predicate, operands),
+            tuple(in_batched),
         )
-        if batched:
-            found = jax.lax.cond(
-                jnp.any(predicate),
-                lambda: jax.lax.map(lambda member: choose(*member), (predicate, every)),
-                lambda: jax.vmap(lambda member: keep(*member))(every),
-            )
-        else:
-            found = jax.lax.cond(
-                predicate,
-                lambda: jax.lax.map(lambda member: update(*member), every),
-                lambda: jax.vmap(lambda member: keep(*member))(every),
-            )
+        found = _go_through(choose, keep, *whole)
         return found, jax.tree.map(lambda leaf: True, found)
 
     return choose(jnp.asarray(predicate), operands)
+
+
+def _go_through(choose, keep, predicate, operands):
+    """Members whose predicate holds, one after another; each costs what it costs alone."""
+    order = jnp.argsort(~predicate)  # those first
+
+    def visit(i, found):
+        member = order[i]
+        # Asked again because this loop may itself be batched, and then goes on for the others.
+        new = choose(predicate[member], jax.tree.map(lambda leaf: leaf[member], operands))
+        return jax.tree.map(lambda leaf, one: leaf.at[member].set(one), found, new)
+
+    kept = jax.vmap(lambda member: keep(*member))(operands)
+    return jax.lax.fori_loop(0, jnp.sum(predicate), visit, kept)
 
 
 def _repeat(leaf, axis_size):

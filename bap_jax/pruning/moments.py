@@ -8,6 +8,8 @@ Rules, by name (`BaseUpdater.pruned_moments`):
     keep      nothing is done, as in jaxpruner's pruners
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -29,15 +31,15 @@ def check_rule(rule: str) -> None:
 
 
 def refresh(
-    inner: optax.GradientTransformation, state: PyTree, where: PyTree, params: Params
+    init: Callable[[Params], PyTree], state: PyTree, where: PyTree, params: Params
 ) -> PyTree:
-    """Moments of some weights as `inner.init` makes them.
+    """Moments of some weights as `init` makes them.
 
     A part of the state counts as moments if it has the structure and the shapes of the parameters;
     parts of it may be masked out, as in `optax.multi_transform`.
 
     Args:
-      inner: the optimiser.
+      init: of the optimiser.
       state: its state.
       where: bool for each weight of a pruned leaf, None for other leaves.
       params: the parameters.
@@ -62,7 +64,7 @@ def refresh(
             fresh,
         )
 
-    return jax.tree.map(on_part, state, inner.init(params), is_leaf=is_moments)
+    return jax.tree.map(on_part, state, init(params), is_leaf=is_moments)
 
 
 def _is_masked(node):

@@ -4,6 +4,7 @@ A weight once removed ranks below all others, so it comes back only if sparsity 
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from bap_jax.types import Array, Params, PyTree, UserError
 @dataclasses.dataclass(eq=False)
 class MagnitudePruning(BaseUpdater):
     """Scores |θ| (Zhu & Gupta 2017, arXiv 1710.01878; the paper's criterion)."""
+
+    needs_gradients: ClassVar[bool] = False
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
@@ -59,6 +62,8 @@ def generate_random_scores(params: Params, rng_seed: Array) -> PyTree:
 @dataclasses.dataclass(eq=False)
 class RandomPruning(BaseUpdater):
     """Random scores, drawn anew at each update: what any other criterion has to beat."""
+
+    needs_gradients: ClassVar[bool] = False
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None

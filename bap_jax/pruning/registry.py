@@ -52,7 +52,7 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
     """An updater from jaxpruner's config.
 
     Args:
-      sparsity_config: a `ConfigDict` or mapping with
+      sparsity_config: a mapping with
         `algorithm`: one of `all_algorithm_names()`;
         `dist_type`: `uniform` or `erk`; unused by the global algorithms;
         `sparsity`: a float in [0, 1);

@@ -34,8 +34,8 @@ def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int]) -> list[A
     Returns:
       uint8 of the shapes of `scores`, with exactly `kept` ones each.
     """
-    if not scores:
-        return []
+    if not any(score.size for score in scores):
+        return _nothing(scores)
     return _select(tuple(scores), jnp.stack([jnp.asarray(k, jnp.int32) for k in kept]), False)
 
 
@@ -51,9 +51,13 @@ def keep_largest_jointly(scores: Sequence[Array], kept: Array | int) -> list[Arr
     Returns:
       uint8 of the shapes of `scores`, with `kept` ones in all.
     """
-    if not scores:
-        return []
+    if not any(score.size for score in scores):
+        return _nothing(scores)
     return _select(tuple(scores), jnp.asarray(kept, jnp.int32)[None], True)
+
+
+def _nothing(scores):
+    return [jnp.zeros(score.shape, jnp.uint8) for score in scores]
 
 
 @jax.jit(static_argnames="jointly")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from bap_jax.types import Array, Params, PyTree, UserError
 @dataclasses.dataclass(eq=False)
 class StaticRandomSparse(BaseUpdater):
     """Random masks, made at the start."""
+
+    needs_gradients: ClassVar[bool] = False
 
     is_sparse_gradients: bool = True
 
@@ -91,6 +94,8 @@ class SET(StaticRandomSparse):
 @dataclasses.dataclass(eq=False)
 class RigL(SET):
     """Drops the smallest weights, grows where the gradient is largest (arXiv 1911.11134)."""
+
+    needs_gradients: ClassVar[bool] = True
 
     def _grow_scores(self, sparse_state, params, grads):
         del sparse_state, params

@@ -30,7 +30,9 @@ class SteMixin:
 
     def present_masks(self, params: Params, sparse_state: SparseState) -> PyTree:
         """Masks of the dense weights `params` at the state's step."""
-        return self.update_masks(sparse_state, params, None)
+        # Weights that are masked at present compete as the others do.
+        masks = self.get_initial_masks(params, None)
+        return self.update_masks(sparse_state._replace(masks=masks), params, None)
 
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
         """None: the state holds no masks."""

@@ -48,7 +48,7 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
         )
         if updater.pruned_moments == "zero":
             gone = map_masks(lambda mask: mask == 0, masks, otherwise=lambda: None)
-            inner_state = moments.refresh(inner, inner_state, gone, params)
+            inner_state = moments.refresh(inner.init, inner_state, gone, params)
         if updater.zeroes_removed():
             updates = map_masks(_remove, masks, updates, params, otherwise=lambda u, p: u)
         count = optax.safe_increment(state.count)
@@ -95,7 +95,7 @@ def _update_state(updater, inner, state, params, grads, due):
         return new
     old_masks, new_masks = (updater.unpacked_masks(one, params) for one in (state, new))
     back = map_masks(lambda old, new: (old == 0) & (new != 0), old_masks, new_masks)
-    inner_state = moments.refresh(inner, state.inner_state, back, params)
+    inner_state = moments.refresh(inner.init, state.inner_state, back, params)
     return new._replace(inner_state=inner_state)
 
 
@@ -117,4 +117,5 @@ def _inner_update(updater, inner, updates, inner_state, params, due, extra_args)
 
 
 def _remove(mask, update, param):
-    return jnp.where(mask, update, -param.astype(update.dtype))
+    # In the wider of both types: a rounded −θ would leave a rest of θ.
+    return jnp.where(mask, update, -param)

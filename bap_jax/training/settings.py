@@ -29,9 +29,16 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PruningSettings:
-    """Gradual magnitude pruning.
+    """What is removed, and when; names are explained in `training.pruners`.
 
     Attributes:
+      algorithm: `magnitude` (the paper), another of `pruning.ALGORITHM_REGISTRY`, `channels`,
+        `snip`, `synflow` or `fairgrape`.
+      distribution: `uniform` (the paper: the same sparsity in every layer) or `erk`.
+      type: `unstructured`, `nm_2,4`, `block_4,4` or `channel`.
+      schedule: `gradual` (the paper), `polynomial`, `one_shot` (at the start), `periodic`, `none`,
+        or `auto`: what suits the algorithm.
+      counting: `ceil` (the paper) or `round` (jaxpruner), how many weights a sparsity removes.
       sparsity: fraction of the prunable weights that end as zeros, in [0, 1).
       epochs: length of the pruning phase; the last pruning opens the epoch after it.
       frequency: prune every so many epochs.
@@ -43,6 +50,11 @@ class PruningSettings:
     epochs: int = 15
     frequency: int = 1
     prunable: str = "all_but_first_and_last"
+    algorithm: str = "magnitude"
+    distribution: str = "uniform"
+    type: str = "unstructured"
+    schedule: str = "auto"
+    counting: str = "ceil"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from bap_jax.lagrangian import LagrangianState
+from bap_jax.pruning import apply_masks
 from bap_jax.types import Array, ModelState, Params, PyTree, Variables
 
 
@@ -10,9 +11,11 @@ class TrainState(NamedTuple):
     """A training run between two steps.
 
     Attributes:
-      params: weights; those that `masks` remove are exactly 0.
+      params: weights; those that `masks` remove are exactly 0, but under straight-through pruning,
+        which keeps all of them.
       model_state: arrays moved by the forward pass.
-      masks: bool for each weight of a prunable leaf, None for other leaves.
+      masks: 0 or 1 for each weight of a pruned leaf, None for other leaves.
+      targets: the pruner's target sparsities.
       lagrangian: multipliers and optimiser states.
       constraint: the constraint's state (replay buffer).
       step: `()` int32 steps done.
@@ -23,6 +26,7 @@ class TrainState(NamedTuple):
     params: Params
     model_state: ModelState
     masks: PyTree
+    targets: PyTree
     lagrangian: LagrangianState
     constraint: PyTree
     step: Array
@@ -31,8 +35,8 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        """What the network needs."""
-        return Variables(self.params, self.model_state)
+        """What the network needs; removed weights are 0."""
+        return Variables(apply_masks(self.params, self.masks), self.model_state)
 
 
 class StepMetrics(NamedTuple):

@@ -16,9 +16,18 @@ from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
 from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
-from bap_jax.pruning import Pruner, apply_masks
+from bap_jax.pruning import apply_masks, moments
+from bap_jax.training.pruner import (
+    Pruner,
+    came_back,
+    check_pruner,
+    first_masks,
+    renew_masks,
+    seen_weights,
+    settle,
+)
 from bap_jax.training.state import StepMetrics, TrainState
-from bap_jax.types import Array, Dataset, Variables
+from bap_jax.types import Array, Dataset, UserError, Variables
 
 
 class Trainer(NamedTuple):
@@ -56,21 +65,32 @@ def make_trainer(
         minimise the mean loss, and neither multipliers nor the constraint's state move. By default
         the epoch of the last pruning.
       label_smoothing: of the cross-entropy, in objective and constraints alike.
+
+    Raises:
+      UserError: the pruner is not usable, or leaves open when the constraint is to act.
     """
+    check_pruner(pruner)
     first = pruner.last_epoch if constrained_from is None else constrained_from
-    task = _Task(model, constraint, objective, label_smoothing)
+    if first is None:
+        raise UserError("the pruner's last epoch is not known; say constrained_from=EPOCH.")
+    task = _Task(model, constraint, objective, label_smoothing, pruner)
 
     def init(variables, key):
         return _first_state(variables, key, scheme, constraint, pruner)
 
     def step(state, data, indices, epoch):
         epoch = jnp.asarray(epoch, jnp.int32)
-        masks = _update_masks(pruner, state, epoch)
-        problem = _problem(task, state, masks, *gather(data, indices), epoch >= first)
+        batch = gather(data, indices)
+        masks = renew_masks(
+            pruner, state, epoch, task.gradient, state.model_state, _step_key(state), *batch
+        )
+        state = _restart_moments(pruner, state, masks, scheme, constraint.size)
+        problem = _problem(task, state, masks, *batch, epoch >= first)
         params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
+        params, masks = settle(pruner, params, masks, state, epoch)
         model_state, memory, *_ = info.evaluation.aux
         new_state = state._replace(
-            params=apply_masks(params, masks),
+            params=params,
             model_state=model_state,
             masks=masks,
             lagrangian=lagrangian,
@@ -90,14 +110,43 @@ class _Task(NamedTuple):
     constraint: Constraint
     objective: Objective
     label_smoothing: float
+    pruner: Pruner
+
+    def gradient(self, params, model_state, key, batch, weight):
+        """Of the batch's mean loss, with respect to every weight, removed ones included."""
+
+        def loss(params):
+            variables = Variables(params, model_state)
+            logits, _ = self.model.apply(variables, batch.inputs, train=True, key=key)
+            return mean_loss(_observe(logits, batch, weight, self.label_smoothing))
+
+        return jax.grad(loss)(params)
+
+
+def _step_key(state):
+    return jax.random.fold_in(state.key, state.step)
+
+
+def _restart_moments(pruner, state, masks, scheme, num_constraints):
+    """Weights that come back start with fresh moments."""
+    if not pruner.updater.may_regrow() or pruner.is_straight_through:
+        return state
+
+    def init(params):
+        return scheme.init(params, num_constraints).primal_state
+
+    back = came_back(state.masks, masks)
+    old = state.lagrangian.primal_state
+    primal_state = moments.refresh(init, old, back, state.params)
+    return state._replace(lagrangian=state.lagrangian._replace(primal_state=primal_state))
 
 
 def _problem(task, state, masks, batch, weight, active):
     """The step's problem as a function of the weights; objective and constraint act if `active`."""
-    key = jax.random.fold_in(state.key, state.step)
+    key = _step_key(state)
 
     def problem(params, after=None):
-        variables = Variables(apply_masks(params, masks), state.model_state)
+        variables = Variables(seen_weights(task.pruner, params, masks), state.model_state)
         logits, model_state = task.model.apply(variables, batch.inputs, train=True, key=key)
         seen = _observe(logits, batch, weight, task.label_smoothing)
         # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
@@ -115,23 +164,18 @@ def _problem(task, state, masks, batch, weight, active):
 
 
 def _first_state(variables, key, scheme, constraint, pruner):
+    masks, targets = first_masks(pruner, variables.params)
+    params = variables.params
     return TrainState(
-        *variables,
-        masks=pruner.init(variables.params),
-        lagrangian=scheme.init(variables.params, constraint.size),
+        params if pruner.is_straight_through else apply_masks(params, masks),
+        variables.state,
+        masks=masks,
+        targets=targets,
+        lagrangian=scheme.init(params, constraint.size),
         constraint=constraint.init(),
         step=jnp.int32(0),
         epoch=jnp.int32(-1),
         key=key,
-    )
-
-
-def _update_masks(pruner, state, epoch):
-    due = (epoch != state.epoch) & (epoch <= pruner.last_epoch)
-    return jax.lax.cond(
-        due,
-        lambda: pruner.update(state.masks, state.params, epoch),
-        lambda: state.masks,
     )
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bap_jax import groups, lagrangian, pruning, training
+from bap_jax import groups, lagrangian, training
 from bap_jax.constraints import (
     DenseReference,
     constraint_values,
@@ -132,7 +132,7 @@ class LinearRun:
             linear_model(),
             scheme,
             constraint,
-            pruning.no_pruning(),
+            training.no_pruning(),
             constrained_from=0 if early else self.settings["last_pruning_epoch"],
             label_smoothing=self.settings.get("label_smoothing", 0.0),
         )

@@ -13,6 +13,7 @@ from bap_jax import metrics, models, pipeline, pruning
 from bap_jax.models import registry
 from bap_jax.models.batch_norm import active_channels
 from bap_jax.models.resnet import Block, ResNet
+from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training.settings import Settings
 from bap_jax.types import UserError, Variables
@@ -173,7 +174,7 @@ def test_masks(name):
     @jax.jit
     def ours(params):
         def one(mask, kernel):
-            count = pruning.schedules.pruned_count(run.sparsity, kernel.size)
+            count = kernel.size - kept_count("ceil", run.sparsity, kernel.size)
             return pruning.magnitude_mask(kernel, jnp.ones_like(mask), count)
 
         return map_masks(one, run.masks, params, otherwise=lambda kernel: None)

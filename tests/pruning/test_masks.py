@@ -1,12 +1,16 @@
 """Masks: exact counts, ties, no regrowth, and the reference's masks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bap_jax import pruning
-from bap_jax.pruning import GradualSchedule, schedules
+from bap_jax.pruning import GradualSchedule, MagnitudePruning
+from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.sparsity_distributions import uniform
 from tests import golden_files
 
 
@@ -19,8 +23,8 @@ def test_golden_masks(name):
     case = golden_files.case(f"d/prune/{name}")
     weight = case["weight"]
     for key in (key for key in case if key.startswith("mask_s")):
-        pruned = schedules.pruned_count(float(key.removeprefix("mask_s")), weight.size)
-        mask = pruning.magnitude_mask(weight, full(weight), pruned)
+        kept = kept_count("ceil", float(key.removeprefix("mask_s")), weight.size)
+        mask = pruning.magnitude_mask(weight, full(weight), weight.size - kept)
         np.testing.assert_array_equal(mask, case[key])
         assert mask.sum() == case[f"kept_s{key.removeprefix('mask_s')}"]
 
@@ -28,15 +32,19 @@ def test_golden_masks(name):
 def test_golden_gradual_pruning():
     case = golden_files.case("d/gmp")
     weight, noise = case["weight0"], case["noise_added_after_prune"]
-    schedule = GradualSchedule(0.95, 15)
-    pruner = pruning.gradual_magnitude({"w": weight}, {"w": True}, schedule)
+    updater = MagnitudePruning(
+        scheduler=GradualSchedule(15),
+        sparsity_distribution_fn=functools.partial(uniform, sparsity=0.95),
+        counting="ceil",
+    )
     params = {"w": jnp.asarray(weight)}
-    masks, update = pruner.init(params), jax.jit(pruner.update)
+    state, update = updater.init_state(params), jax.jit(updater.update_state)
     for epoch, (expected, kept) in enumerate(zip(case["masks"], case["kept"], strict=True)):
-        if schedules.prunes_at(schedule, epoch):
-            masks = update(masks, params, epoch)
-        np.testing.assert_array_equal(masks["w"], expected)
-        assert masks["w"].sum() == kept
+        state = state._replace(count=jnp.int32(epoch))
+        if updater.scheduler.is_mask_update_iter(epoch):
+            state = update(state, params, None)
+        np.testing.assert_array_equal(state.masks["w"], expected)
+        assert state.masks["w"].sum() == kept
         # The reference's noise also moves pruned weights; they must stay pruned all the same.
         params = {"w": params["w"] + noise[epoch]}
         np.testing.assert_allclose(params["w"], case["weight_after_noise"][epoch], atol=2e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import lagrangian, pruning, training
+from bap_jax import lagrangian, training
 from bap_jax.constraints import excess_accuracy_gap, group_distillation, together
 from bap_jax.training import finite
 from bap_jax.training.state import StepMetrics, TrainState
@@ -27,7 +27,9 @@ def fake_trainer(spoil, at, sets=()):
 
     def init(variables, key):
         params = {"layer": {"kernel": jnp.zeros(2)}}
-        return TrainState(params, (), None, (), (), jnp.int32(0), jnp.int32(-1), key)
+        return TrainState(
+            params, (), {"layer": {"kernel": None}}, None, (), (), jnp.int32(0), jnp.int32(-1), key
+        )
 
     def step(state, data, indices, epoch):
         values, seen = jnp.arange(3.0), jnp.ones(3, bool)
@@ -229,7 +231,7 @@ def test_named_sets_train():
         problem.model,
         lagrangian.dual_primal(optax.sgd(0.1), dual),
         constraint,
-        pruning.no_pruning(),
+        training.no_pruning(),
     )
     rows = []
     ends = training.run_epochs(

@@ -103,7 +103,7 @@ def trained(name):
             buffer_size=BUFFER_SIZE,
             overall_accuracy="group_mean",
         ),
-        pruning.no_pruning()._replace(init=lambda params: masks()),
+        training.Pruner(pruning.FixedMasks(masks=masks())),
         constrained_from=0,
     )
     state = trainer.init(Variables(params_below("init"), {}), jax.random.key(0))

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import data, lagrangian, pipeline, pruning, training
+from bap_jax import data, lagrangian, pipeline, training
 from bap_jax.constraints import Constraint, DenseReference, constraint_values
 from bap_jax.lagrangian import SCHEMES
 from bap_jax.training import METHODS, methods
@@ -160,7 +160,8 @@ def pruned(method, first_epoch):
     chosen = settings_of(method, first_epoch=first_epoch)
     built = methods.build(reference, chosen)
     prunable = {"first": True, "last": False}
-    trainer = pipeline.make_trainer(model, variables, built, prunable, chosen, 1)
+    pruner = training.build_pruner(chosen.pruning, prunable)
+    trainer = pipeline.make_trainer(model, built, pruner, chosen, 1)
     # Each from the first state, so that all differ in nothing but the epoch.
     state, step = trainer.init(variables, jax.random.key(0)), jax.jit(trainer.step)
     return [step(state, train, jnp.arange(30), epoch) for epoch in range(3)]
@@ -188,7 +189,7 @@ def test_any_constraint_waits_for_its_first_epoch():
         tiny().model,
         lagrangian.dual_primal(optax.sgd(0.1), optax.sgd(0.5)),
         always,
-        pruning.no_pruning(),
+        training.no_pruning(),
         constrained_from=1,
     )
     step, state = jax.jit(trainer.step), first_state(trainer)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bap_jax import lagrangian, pruning, training
+from bap_jax import lagrangian, training
 from bap_jax.constraints import DenseReference, Observations
 from bap_jax.models import Model
 from bap_jax.training import methods
@@ -108,7 +108,7 @@ def trainer_of(
         problem.model,
         scheme,
         method.constraint,
-        pruning.no_pruning(),
+        training.no_pruning(),
         objective=method.objective,
         constrained_from=constrained_from,
     )

@@ -1,0 +1,109 @@
+"""Masks that are made once, from the dense network and its training part.
+
+settings.pruning.algorithm = snip | synflow | fairgrape
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax import metrics, pruning
+from bap_jax.data.batches import epoch_indices, gather
+from bap_jax.models import Model
+from bap_jax.pruning import registry
+from bap_jax.pruning.sparsity_distributions import filter_from_tree
+from bap_jax.training import Settings
+from bap_jax.types import Array, Dataset, PyTree, Variables
+
+
+def make_masks(
+    model: Model,
+    variables: Variables,
+    train: Dataset,
+    prunable: PyTree,
+    settings: Settings,
+    num_groups: int,
+) -> PyTree:
+    """Masks at `settings.pruning.sparsity` by a criterion that looks at data or flow.
+
+    Every criterion applies the network in evaluation mode. Groups of several attributes count each
+    on its own.
+
+    Args:
+      model: the network.
+      variables: of the dense network.
+      train: the training part, on the device.
+      prunable: a bool for each leaf.
+      settings: of the run, checked.
+      num_groups: all groups of all attributes.
+    """
+    make = {"snip": _snip, "synflow": _synflow, "fairgrape": _fairgrape}[settings.pruning.algorithm]
+    return make(model, variables, train, prunable, settings, num_groups)
+
+
+def _snip(model, variables, train, prunable, settings, num_groups):
+    del num_groups
+    losses = _losses(model, variables)
+
+    def loss(params, batch):
+        samples, weight = batch
+        return metrics.weighted_mean(losses(params, samples), weight)
+
+    chosen = settings.pruning
+    batches = _batches(train, settings)
+    return pruning.snip(
+        loss, variables.params, prunable, chosen.sparsity, batches, counting=chosen.counting
+    )
+
+
+def _synflow(model, variables, train, prunable, settings, num_groups):
+    del num_groups
+    ones = jnp.ones_like(train.inputs[:1])
+    # A running mean, once trained, is subtracted from the flow.
+    state = model.init(jax.random.key(settings.seed), train.inputs[:1]).state
+
+    def forward(params):
+        return model.apply(Variables(params, state), ones, train=False, key=None)[0].sum()
+
+    chosen = settings.pruning
+    return pruning.synflow(
+        forward, variables.params, prunable, chosen.sparsity, counting=chosen.counting
+    )
+
+
+def _fairgrape(model, variables, train, prunable, settings, num_groups):
+    losses = _losses(model, variables)
+
+    def loss(params, batch, group):
+        samples, weight = batch
+        member = (samples.group_ids == group).any(-1)
+        return metrics.weighted_mean(losses(params, samples), jnp.where(member, weight, 0))
+
+    chosen = settings.pruning
+    targets = registry.find_distribution(chosen.distribution)(
+        variables.params, float(chosen.sparsity), filter_from_tree(prunable)
+    )
+    batches = _batches(train, settings)
+    return pruning.fairgrape(
+        loss, variables.params, prunable, targets, batches, num_groups, counting=chosen.counting
+    )
+
+
+def _losses(model: Model, variables: Variables) -> Callable[[PyTree, Dataset], Array]:
+    """`(params, samples) -> (batch,)` cross-entropies in evaluation mode."""
+
+    def losses(params, samples):
+        variables_now = Variables(params, variables.state)
+        logits, _ = model.apply(variables_now, samples.inputs, train=False, key=None)
+        return metrics.cross_entropy(logits, samples.labels)
+
+    return losses
+
+
+def _batches(train: Dataset, settings: Settings) -> list[Any]:
+    """Samples and their weights, all of one size."""
+    size = min(settings.batch_size, train.size)
+    order = epoch_indices(jax.random.key(settings.seed), train.size, size)
+    return [gather(train, indices) for indices in order]

@@ -1,0 +1,63 @@
+"""Which channels of a network live and die together.
+
+A module tells by two methods, which a user's own module may have as well:
+
+    channel_groups() -> tuple[ChannelGroup, ...]
+    with_channels(widths: Mapping[str, int]) -> the same module with other widths, by group name
+
+`bap_jax.models.compact` needs the second one, of Linen modules only.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from bap_jax.models.base import Model
+from bap_jax.types import Array, ChannelGroup, PyTree, UserError
+
+
+def channel_groups(module: Any) -> tuple[ChannelGroup, ...]:
+    """The groups of channels in a network.
+
+    Args:
+      module: `MLP`, `ResNet`, any module with a method `channel_groups()`, or a `Model` of one.
+
+    Raises:
+      UserError: the module has no such method.
+    """
+    if isinstance(module, Model) and module.module is not None:
+        module = module.module
+    method = getattr(module, "channel_groups", None)
+    if not callable(method):
+        raise UserError(
+            f"{type(module).__name__} does not tell which of its channels belong together. Write a "
+            "method channel_groups(self) on the module that returns a tuple of bap_jax.types."
+            "ChannelGroup(name, producers, vectors, states, consumers), or give groups=(...,) "
+            "where a function takes them."
+        )
+    return tuple(method())
+
+
+def check_names(module: Any, widths: Mapping[str, int]) -> None:
+    """Refuses widths of groups that the module does not have.
+
+    Args:
+      module: with a method `channel_groups()`.
+      widths: number of channels by name of group.
+
+    Raises:
+      UserError: a name is unknown; the message lists the known ones.
+    """
+    known = [group.name for group in module.channel_groups()]
+    for name in widths:
+        if name not in known:
+            raise UserError(f"unknown channel group {name!r}; known groups: {', '.join(known)}.")
+
+
+def leaves_by_path(tree: PyTree) -> dict[str, Array]:
+    """Leaves by `outer/inner/kernel`, in the order of `jax.tree.leaves`."""
+    with_paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in with_paths
+    }

@@ -1,0 +1,86 @@
+"""What a network costs: its parameters, and the products of one forward pass.
+
+Counted on the traced program. A matrix product or a convolution of o results, each the sum of t
+products, has o · t multiply-adds; additions of a bias, norms and activations are not counted.
+Products with the zeros that pad an image are.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+from bap_jax.models.adapt import adapt
+from bap_jax.types import Array, UserError, Variables
+
+
+class Cost(NamedTuple):
+    """What a network costs.
+
+    Attributes:
+      params: how many numbers its parameters hold, zeros included.
+      multiply_adds: of the forward pass of one sample, in evaluation.
+    """
+
+    params: int
+    multiply_adds: int
+
+
+def cost(model: Any, variables: Any, inputs: Array) -> Cost:
+    """Counts parameters and multiply-adds.
+
+    Args:
+      model: a `Model`, a Linen module or an `nnx.Module`.
+      variables: what goes with it: `Variables`, the dict that `module.init` returns, or None for
+        NNX. Shapes are enough, as `jax.eval_shape` gives them.
+      inputs: `(batch, ...)`; only the shape and the type of one sample matter.
+
+    Raises:
+      UserError: a loop whose length the program does not tell holds products, or `variables` does
+        not go with `model`.
+    """
+    model, variables = adapt(model, variables)
+
+    def forward(variables: Variables, inputs):
+        return model.apply(variables, inputs, train=False, key=None)[0]
+
+    sample = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    jaxpr = jax.make_jaxpr(forward)(variables, sample).jaxpr
+    params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.params))
+    return Cost(params, _multiply_adds(jaxpr))
+
+
+def _multiply_adds(jaxpr) -> int:
+    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        # A kernel's input axis is as long as one of the feature groups.
+        kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+        return equation.outvars[0].aval.size * (math.prod(kernel) // max(kernel[axes[0]], 1))
+    inner = [_multiply_adds(jaxpr) for jaxpr in _jaxprs(params)]
+    if name == "while" and any(inner):
+        raise UserError(
+            "the network multiplies in a loop of unknown length; write the loop as jax.lax.scan, "
+            "or as a fori_loop of constant bounds."
+        )
+    if name == "cond":
+        return max(inner)
+    return sum(inner) * (params["length"] if name == "scan" else 1)
+
+
+def _jaxprs(params):
+    """Every jaxpr among the parameters of an equation."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, core.Jaxpr):
+                yield item

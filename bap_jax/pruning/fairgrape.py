@@ -1,0 +1,214 @@
+"""Fairness-aware gradient pruning: every group keeps its share of a layer's importance.
+
+    I_ig = Σ_batches (w_i ∂ℓ_g/∂w_i)²                         importance of weight i to group g
+    T_g  = Σ_i I_ig / Σ_g Σ_i I_ig                            its share before pruning, the target
+    P_g  = Σ_{i kept} I_ig / Σ_g Σ_{i kept} I_ig              its share of what is kept
+
+Weights are kept one after another: the next one is the most important, of those not yet kept, to
+the group with the largest T_g − P_g. (Lin, Kim & Joo, FairGRAPE, ECCV 2022, arXiv 2207.10888. That
+the lag is a difference and not a ratio, and that targets are taken anew in every round, is as in
+the authors' code.)
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bap_jax.pruning.rounds import (
+    check_finite,
+    chosen,
+    held,
+    kept_by_round,
+    leaf_sparsities,
+    masked,
+    merge,
+    merge_masks,
+)
+from bap_jax.types import Array, Params, PyTree, UserError
+
+GroupLoss = Callable[[Params, Any, Array], Array]
+
+
+def fairgrape(
+    loss: GroupLoss,
+    params: Params,
+    prunable: PyTree,
+    sparsity: float | PyTree,
+    batches: Iterable[Any],
+    num_groups: int,
+    *,
+    rounds: int = 1,
+    counting: str = "ceil",
+) -> PyTree:
+    """Prunes each leaf so that the groups keep their shares of its importance.
+
+    Args:
+      loss: as in `group_importance`.
+      params: the parameters of the trained network.
+      prunable: a bool for each leaf.
+      sparsity: fraction to remove from every prunable leaf, in [0, 1); or a tree of one fraction
+        for each leaf, None where a leaf loses nothing.
+      batches: gone through once and held in memory.
+      num_groups: number of groups.
+      rounds: how often importances and targets are taken anew, of the weights still there; nothing
+        is trained in between and nothing grows back.
+      counting: rule of `kept_count`.
+
+    Returns:
+      Masks: uint8 of the leaf's shape for prunable leaves, None for the others.
+
+    Raises:
+      UserError: no batch, group or prunable leaf, an argument out of range, or importances not
+        finite.
+
+    Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888.
+    """
+    batches, leaves = held(batches), chosen(params, prunable)
+    each = leaf_sparsities(sparsity, params, prunable)
+    kept = kept_by_round(each, [leaf.size for leaf in leaves], rounds, counting)
+    squares = _squared_terms(lambda w, fixed, *rest: loss(merge(fixed, prunable, w), *rest))
+    masks = [np.ones(leaf.shape, np.uint8) for leaf in leaves]
+    for counts in kept:
+        importance = _sum_terms(squares, masked(leaves, masks), params, batches, num_groups)
+        check_finite(importance, params, prunable)
+        layers = zip(importance, masks, counts, strict=True)
+        masks = [_select_among(*layer) for layer in layers]
+    return merge_masks(params, prunable, [jnp.asarray(mask) for mask in masks])
+
+
+def group_importance(
+    loss: GroupLoss, params: Params, batches: Iterable[Any], num_groups: int
+) -> PyTree:
+    """I_ig, the squared first-order change of a group's loss when a weight is removed.
+
+    Groups are gone through one after another, so the device holds one gradient and one sum at a
+    time, twice the parameters; the result, `group` times the parameters, is gathered on the host.
+    There are group × batch gradients, also of batches without a sample of the group.
+
+    Args:
+      loss: `(params, batch, group) -> ()`, the mean loss of the batch's samples of a group, and 0,
+        with a gradient of 0, where the batch holds none. `group` is a traced `()` int32; jitted.
+      params: a tree of float arrays.
+      batches: gone through once and held in memory.
+      num_groups: number of groups.
+
+    Returns:
+      A tree like `params` of float32 NumPy arrays `(group, *shape)`, squared loss units.
+
+    Raises:
+      UserError: no batch, or no group.
+
+    Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888; Molchanov et al. 2019, arXiv 1906.10771.
+    """
+    squares = _squared_terms(lambda w, fixed, *rest: loss(w, *rest))
+    return _sum_terms(squares, params, None, held(batches), num_groups)
+
+
+def select_fair(importance: Array, kept: int) -> np.ndarray:
+    """Keeps `kept` weights such that the groups' shares of importance stay near those of all.
+
+    A group that has no importance, or of whose importance nothing is left to keep, is passed over.
+    When that holds for all groups the rest is filled up by index. On the host, with one sorted
+    order for each group; time grows with group · weights for sorting and with group · `kept` after.
+
+    Args:
+      importance: `(group, n)`, not negative, finite.
+      kept: how many weights stay, 0 to n.
+
+    Returns:
+      `(n,)` uint8 with exactly `kept` ones. Of weights that are equally important to a group, that
+      of lower index comes first; of groups that lag equally, the first.
+
+    Raises:
+      UserError: another shape, a count out of range, or values negative or not finite.
+
+    Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888, section 3.
+    """
+    importance = np.asarray(importance)
+    _check_selection(importance, kept)
+    taken = bytearray(importance.shape[1])
+    if kept:
+        _keep_greedily(importance, kept, taken)
+    mask = np.frombuffer(taken, np.uint8)
+    mask[np.flatnonzero(mask == 0)[: kept - np.count_nonzero(mask)]] = 1
+    return mask
+
+
+def _keep_greedily(importance, kept, taken):
+    """Sets up to `kept` entries of `taken`; fewer where all groups run out of importance."""
+    total = importance.sum(1, dtype=np.float64)
+    target = total / max(total.sum(), np.finfo(np.float64).tiny)
+    orders = [iter(_most_important(row, kept)) for row in importance]
+    closed = np.where(total > 0, 0.0, -np.inf)
+    behind, sums = target + closed, np.zeros_like(target)
+    for _ in range(kept):
+        weight = None
+        while weight is None:
+            group = int(behind.argmax())
+            if behind[group] == -np.inf:
+                return
+            weight = next((i for i in orders[group] if not taken[i]), None)
+            if weight is None:
+                behind[group] = closed[group] = -np.inf
+        taken[weight] = 1
+        sums += importance[:, weight]
+        behind = target - sums / sums.sum() + closed
+
+
+def _most_important(row, kept):
+    """Indices with importance, largest first, ties by index; enough of them to keep `kept`."""
+    # Of the first `kept` at most kept − 1 were kept for other groups, so the rest is never needed.
+    least = np.partition(row, row.size - kept)[row.size - kept]
+    places = np.flatnonzero((row >= least) & (row > 0))
+    return places[np.argsort(-row[places], kind="stable")]
+
+
+def _select_among(importance, mask, kept):
+    """`select_fair` among the weights that `mask` still has."""
+    places = np.flatnonzero(mask)
+    flat = importance.reshape(importance.shape[0], -1)
+    new = np.zeros(mask.size, np.uint8)
+    new[places] = select_fair(flat[:, places], kept)
+    return new.reshape(mask.shape)
+
+
+def _squared_terms(loss):
+    """A compiled `(sums, weights, fixed, batch, group) -> sums + (w ∂ℓ_g/∂w)²`, in float32."""
+
+    def add(total, weight, gradient):
+        return total + jnp.square(weight.astype(jnp.float32) * gradient.astype(jnp.float32))
+
+    @jax.jit
+    def squares(sums, weights, fixed, batch, group):
+        return jax.tree.map(add, sums, weights, jax.grad(loss)(weights, fixed, batch, group))
+
+    return squares
+
+
+def _sum_terms(squares, weights, fixed, batches, num_groups):
+    """Importances of all groups, a tree of `(group, *shape)` on the host."""
+    if num_groups < 1:
+        raise UserError(f"num_groups must be at least 1; got {num_groups}.")
+    rows = jax.tree.map(lambda w: np.zeros((num_groups, *w.shape), np.float32), weights)
+    for group in range(num_groups):
+        sums = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
+        for batch in batches:
+            sums = squares(sums, weights, fixed, batch, jnp.int32(group))
+        for row, value in zip(jax.tree.leaves(rows), jax.tree.leaves(sums), strict=True):
+            row[group] = value
+    return rows
+
+
+def _check_selection(importance, kept):
+    if importance.ndim != 2 or not importance.shape[0]:
+        raise UserError(f"importance must have shape (group, n); got {importance.shape}.")
+    if not 0 <= kept <= importance.shape[1]:
+        raise UserError(f"kept must lie in 0 to {importance.shape[1]} weights; got {kept}.")
+    if not (np.isfinite(importance).all() and (importance >= 0).all()):
+        raise UserError(
+            "importance must be finite and not negative; got NaN, infinity or a negative value. "
+            "Square or take absolute values first."
+        )

@@ -1,0 +1,47 @@
+"""Masks that were made elsewhere, for instance by `snip`, and stay."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+
+from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.mask_calculator import MASK_DTYPE
+from bap_jax.pruning.masks import apply_masks
+from bap_jax.types import Params, PyTree, UserError
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class FixedMasks(BaseUpdater):
+    """Keeps given masks.
+
+    Attributes:
+      masks: 0 or 1 for each weight of a pruned leaf, None for other leaves.
+    """
+
+    needs_gradients: ClassVar[bool] = False
+
+    masks: PyTree
+
+    def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
+        """The given masks.
+
+        Raises:
+          UserError: they are not of the parameters' structure.
+        """
+        del target_sparsities
+        absent = {"is_leaf": lambda node: node is None}
+        if jax.tree.structure(self.masks, **absent) != jax.tree.structure(params, **absent):
+            raise UserError("masks must have the structure of the parameters, None where dense.")
+        return jax.tree.map(lambda mask: mask.astype(MASK_DTYPE), self.masks)
+
+    def update_masks(self, sparse_state, params: Params, grads: PyTree) -> PyTree:
+        """The masks as they are."""
+        del grads
+        return self.unpacked_masks(sparse_state, params)
+
+    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+        """Parameters times masks, and the masks."""
+        del grads
+        masks = self.get_initial_masks(params, None)
+        return apply_masks(params, masks), self._pack(masks)

@@ -1,0 +1,290 @@
+"""An updater of jaxpruner, or of a user's own subclass of its `BaseUpdater`, with our protocol.
+
+    updater = from_jaxpruner(MyUpdater(scheduler=jaxpruner.PolynomialSchedule(5, 0, 50)))
+
+jaxpruner calls functions that newer versions of jax do not have any more. While a function of an
+updater runs, the modules that it is written in see a stand-in for `jax` that has them; before and
+after, they and everybody else see `jax` itself.
+"""
+
+import collections
+import contextlib
+import functools
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import optax
+
+from bap_jax.pruning.masks import unpack_masks
+from bap_jax.pruning.sparse_state import SparseState, sparse_states
+from bap_jax.pruning.wrapping import wrap
+from bap_jax.types import Array, Params, PyTree, UserError
+
+LIBRARY = "jaxpruner"
+_NEEDS_NO_STAND_IN = ("bap_jax", "builtins", "flax", "functools", "jax", "jaxlib", "numpy", "optax")
+
+
+def from_jaxpruner(updater: Any) -> "FromJaxpruner":
+    """Makes an updater of jaxpruner usable here, with any version of jax.
+
+    Args:
+      updater: an instance of `jaxpruner.BaseUpdater` or of a subclass.
+
+    Returns:
+      An updater that can stand wherever one of ours can. What it computes is jaxpruner's;
+      `wrap_optax` is ours, so extra arguments reach the inner optimiser and removed weights are 0
+      without `post_gradient_update`.
+
+    Raises:
+      UserError: jaxpruner is not installed, or `updater` is none of its updaters.
+    """
+    library = _library()
+    if not isinstance(updater, library.BaseUpdater):
+        is_class = isinstance(updater, type)
+        got = f"the class {updater.__name__}" if is_class else type(updater).__name__
+        raise UserError(
+            "from_jaxpruner takes an instance of jaxpruner.BaseUpdater or of a subclass of it; "
+            f"got {got}."
+        )
+    if isinstance(updater, library.algorithms.ste.SteMixin):
+        return StraightThroughFromJaxpruner(updater)
+    return FromJaxpruner(updater)
+
+
+class FromJaxpruner:
+    """Our protocol around an updater of jaxpruner; states are of its class, with our fields.
+
+    All that is not below (`calculate_scores`, `create_masks`, `apply_masks`, `instant_sparsify`,
+    `init_state`, `sparsity_distribution_fn`, …) is the updater's own.
+
+    Attributes:
+      original: the updater.
+      scheduler: its schedule, for any version of jax.
+      pruned_moments: `keep`; what is to become of moments, `update_state` itself does.
+    """
+
+    pruned_moments = "keep"
+
+    def __init__(self, original: Any):
+        self.original = original
+        self.scheduler = Schedule(original.scheduler, functools.partial(_run, original))
+
+    def __repr__(self):
+        return f"from_jaxpruner({self.original!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "original" or name.startswith("__"):  # `copy` asks before there is an original
+            raise AttributeError(name)
+        found = getattr(self.original, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+        return functools.partial(_run, self.original, found)
+
+    def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
+        """The state with masks formed anew from weights and gradients."""
+        new = _run(self.original, self.original.update_state, sparse_state, params, grads)
+        # `lax.cond` wants states of one class, even if the updater builds one of its own.
+        fields = {field: getattr(new, field) for field in SparseState._fields}
+        return sparse_state._replace(**fields) if type(new) is not type(sparse_state) else new
+
+    def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """New masks, not packed, for the step of `sparse_state.count`."""
+        outer = sparse_state._replace(inner_state=optax.EmptyState())
+        return self.unpacked_masks(self.update_state(outer, params, grads), params)
+
+    def wrap_optax(
+        self, inner: optax.GradientTransformation
+    ) -> optax.GradientTransformationExtraArgs:
+        """An optimiser that also prunes; see `pruning.wrapping.wrap`."""
+        return wrap(self, inner)
+
+    def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
+        """The weights that the network is to be applied with.
+
+        Args:
+          params: the weights.
+          opt_state: the optimiser's state, or any tree that holds a `SparseState`.
+        """
+        if self._has("pre_forward_update", _library().BaseUpdater):
+            return params
+        for state in sparse_states(opt_state):
+            params = _run(self.original, self.original.pre_forward_update, params, state)
+        return params
+
+    def post_gradient_update(self, params: Params, sparse_state: PyTree) -> Params:
+        """The weights to carry on with; arguments as of `pre_forward_update`."""
+        for state in sparse_states(sparse_state):
+            params = _run(self.original, self.original.post_gradient_update, params, state)
+        return params
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether `update_state` may read gradients."""
+        library = _library()
+        without = library.MagnitudePruning, library.RandomPruning
+        is_plain = self._has("update_state", library.BaseUpdater)
+        return not (self._keeps_masks() or (is_plain and self._has("calculate_scores", *without)))
+
+    def unpacked_masks(self, sparse_state: SparseState, params: Params) -> PyTree:
+        """The state's masks in the shapes of the weights."""
+        masks = sparse_state.masks
+        return unpack_masks(masks, params) if self.original.use_packed_masks else masks
+
+    def may_regrow(self) -> bool:
+        """Whether a weight once removed may come back: jaxpruner rules it out nowhere."""
+        return True
+
+    def changes_masks_only(self) -> bool:
+        """Whether `update_state` leaves the inner optimiser's state alone."""
+        return self._has("update_state", _library().BaseUpdater) or self._keeps_masks()
+
+    def zeroes_removed(self) -> bool:
+        """Whether removed weights are to be 0 after every step."""
+        return self._has("post_gradient_update", _library().BaseUpdater)
+
+    def _keeps_masks(self):
+        library = _library()
+        mixin, static = library.algorithms.ste.SteMixin, library.StaticRandomSparse
+        return self._has("update_state", library.NoPruning, mixin, static)
+
+    def _has(self, method, *owners):
+        """Whether the method is one of these classes', not overridden."""
+        return getattr(type(self.original), method) in [getattr(one, method) for one in owners]
+
+
+class StraightThroughFromJaxpruner(FromJaxpruner):
+    """As above, around a straight-through updater."""
+
+    def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """Masks of the dense weights `params` at the state's step."""
+        targets, count = sparse_state.target_sparsities, sparse_state.count
+        sparsities = self.scheduler.get_sparsity_at_step(targets, count)
+        scores = self.calculate_scores(params, sparse_state=sparse_state, grads=grads)
+        return self.create_masks(scores, sparsities)
+
+    def present_masks(self, params: Params, sparse_state: SparseState) -> PyTree:
+        """Masks of the dense weights `params` at the state's step."""
+        # jaxpruner's state holds no masks here; where the caller's does, they must not count.
+        masks = self.get_initial_masks(params, None)
+        return self.update_masks(sparse_state._replace(masks=masks), params, None)
+
+
+class Schedule:
+    """A schedule of jaxpruner, run with the stand-in.
+
+    Attributes:
+      last_update_step: the last step that forms masks anew; −1: there is none, None: there is no
+        last, or the schedule is not jaxpruner's own.
+    """
+
+    def __init__(self, original: Any, run: Callable[..., Any]):
+        self.original, self._run = original, run
+        self.last_update_step = _last_update_step(original)
+
+    def is_mask_update_iter(self, step: Array | int) -> Array | bool:
+        """Whether masks are formed anew at `step`."""
+        return self._run(self.original.is_mask_update_iter, step)
+
+    def get_sparsity_at_step(self, target_sparsities: PyTree, step: Array | int) -> PyTree:
+        """The sparsity of each tensor, given its target."""
+        return self._run(self.original.get_sparsity_at_step, target_sparsities, step)
+
+
+def _last_update_step(schedule):
+    schedules = _library().sparsity_schedules
+    if type(schedule) is schedules.NoUpdateSchedule:
+        return -1
+    if type(schedule) is schedules.OneShotSchedule:
+        return schedule.target_step
+    if type(schedule) not in (schedules.PeriodicSchedule, schedules.PolynomialSchedule):
+        return None
+    if schedule.update_end_step is None:
+        return None
+    last = schedule.update_end_step // schedule.update_freq * schedule.update_freq
+    return last if last >= schedule.update_start_step else -1
+
+
+def _library():
+    try:
+        import jaxpruner
+    except ModuleNotFoundError as error:
+        if error.name != LIBRARY:
+            raise
+        raise UserError(
+            "from_jaxpruner runs updaters written with the library jaxpruner, which is not "
+            "installed. bap_jax.pruning has all of its algorithms, under the same names. For "
+            "updaters of your own that are written with it: git clone "
+            "https://github.com/google-research/jaxpruner, and put the clone on PYTHONPATH."
+        ) from None
+    return jaxpruner
+
+
+class _StandIn(types.ModuleType):
+    """`jax` and what it once had."""
+
+    def __getattr__(self, name):
+        is_of_trees = name.startswith("tree_") and hasattr(jax.tree_util, name)
+        return getattr(jax.tree_util if is_of_trees else jax, name)
+
+    @staticmethod
+    def tree_map(function, tree, *rest, is_leaf=None):
+        """As of old: None in the first tree stands for all that the others have there."""
+
+        def on_leaf(leaf, *others):
+            is_absent = leaf is None and not (is_leaf and is_leaf(leaf))
+            return None if is_absent else function(leaf, *others)
+
+        def stops(node):
+            return node is None or bool(is_leaf and is_leaf(node))
+
+        return jax.tree.map(on_leaf, tree, *rest, is_leaf=stops)
+
+
+_STAND_IN = _StandIn("jax")
+_USES: collections.Counter = collections.Counter()
+_LOCK = threading.Lock()
+
+
+def _run(updater, function, *args, **kwargs):
+    with _standing_in(_modules(updater)):
+        return function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _standing_in(modules: list[types.ModuleType]) -> Iterator[None]:
+    """In these modules the stand-in goes under the names of `jax`; nested and threaded at will."""
+    with _LOCK:
+        places = [
+            (module, name)
+            for module in modules
+            for name, value in list(vars(module).items())
+            if value is jax or value is _STAND_IN
+        ]
+        for module, name in places:
+            _USES[module, name] += 1
+            setattr(module, name, _STAND_IN)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for module, name in places:
+                _USES[module, name] -= 1
+                if not _USES[module, name]:
+                    del _USES[module, name]
+                    setattr(module, name, jax)
+
+
+def _modules(updater):
+    """Where the updater's functions are written: jaxpruner, its classes, what it was given."""
+    names = {name for name in sys.modules if name.split(".")[0] == LIBRARY}
+    for value in (updater, *vars(updater).values()):
+        while isinstance(value, functools.partial):
+            value = value.func
+        names |= {cls.__module__ for cls in type(value).__mro__}
+        names.add(getattr(value, "__module__", None))
+    chosen = [name for name in names if name and name.split(".")[0] not in _NEEDS_NO_STAND_IN]
+    return [sys.modules[name] for name in sorted(chosen) if sys.modules.get(name)]

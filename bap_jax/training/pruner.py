@@ -1,0 +1,129 @@
+"""Pruning within a training step: an updater, its clock, and what the network sees.
+
+Weights that an updater removed are 0 after every step, whoever wrote the updater: nothing is left
+for a user to call. Straight-through updaters keep dense weights beside the masks of the moment.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bap_jax.pruning import NoPruning, SparseState, apply_masks
+from bap_jax.pruning.masks import map_masks
+from bap_jax.pruning.members import cond_per_member
+from bap_jax.types import Array, Params, PyTree, UserError
+
+
+class Pruner(NamedTuple):
+    """A pruning updater and what its schedule counts.
+
+    Attributes:
+      updater: with jaxpruner's protocol, see `pruning.BaseUpdater`.
+      unit: `epoch` (masks change as an epoch begins) or `step`.
+    """
+
+    updater: Any
+    unit: str = "epoch"
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The last epoch that changes a mask; −1: none does, None: not known."""
+        last = self.updater.scheduler.last_update_step
+        return last if self.unit == "epoch" or last == -1 else None
+
+    @property
+    def is_straight_through(self) -> bool:
+        """Whether the weights stay dense and only what the network sees is masked."""
+        return hasattr(self.updater, "present_masks")
+
+
+def no_pruning() -> Pruner:
+    """Keeps every weight and has no masks."""
+    return Pruner(NoPruning())
+
+
+def check_pruner(pruner: Pruner) -> None:
+    """Finds a pruner that a training step cannot use.
+
+    Raises:
+      UserError: its masks are packed, or its unit is unknown.
+    """
+    if pruner.unit not in ("epoch", "step"):
+        raise UserError(f"a pruner's unit is 'epoch' or 'step'; got {pruner.unit!r}.")
+    if pruner.updater.use_packed_masks:
+        raise UserError("training keeps its masks unpacked; leave out use_packed_masks=True.")
+
+
+def first_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
+    """Masks and target sparsities to start with."""
+    sparse = pruner.updater.init_state(params)
+    targets = jax.tree.map(
+        lambda target: jnp.asarray(target, jnp.float32), sparse.target_sparsities
+    )
+    if pruner.is_straight_through:
+        return pruner.updater.present_masks(params, sparse), targets
+    return sparse.masks, targets
+
+
+def renew_masks(
+    pruner: Pruner, state: Any, epoch: Array, gradient: Callable[..., Params], *operands: PyTree
+) -> PyTree:
+    """The masks of this step, formed anew where the schedule says so.
+
+    Args:
+      pruner: see there.
+      state: a `TrainState`, before the step.
+      epoch: `()` int32 of the step.
+      gradient: `(params, *operands) -> ` gradient of the mean loss with respect to every weight,
+        removed ones included; called if the updater needs it and masks are due.
+      *operands: what the gradient depends on.
+    """
+    updater = pruner.updater
+    begins = epoch != state.epoch
+    count = epoch if pruner.unit == "epoch" else state.step
+    due = updater.scheduler.is_mask_update_iter(count)
+    if pruner.is_straight_through:
+        due = begins
+    elif due is False:
+        return state.masks
+    elif pruner.unit == "epoch":
+        due = due & begins
+
+    def update(sparse, params, operands):
+        if pruner.is_straight_through:
+            return updater.present_masks(params, sparse)
+        grads = gradient(params, *operands) if updater.needs_gradients else None
+        return updater.update_state(sparse, params, grads).masks
+
+    def keep(sparse, params, operands):
+        del params, operands
+        return sparse.masks
+
+    sparse = SparseState(state.masks, optax.EmptyState(), state.targets, count)
+    return cond_per_member(due, update, keep, sparse, state.params, operands)
+
+
+def seen_weights(pruner: Pruner, params: Params, masks: PyTree) -> Params:
+    """What the network is applied with; straight-through gradients reach every weight."""
+    masked = apply_masks(params, masks)
+    if not pruner.is_straight_through:
+        return masked
+    # θ + (0 − θ) and θ + (θ − θ) are exact.
+    return jax.tree.map(lambda p, m: p + jax.lax.stop_gradient(m - p), params, masked)
+
+
+def settle(pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array):
+    """Weights and masks to carry on with after an update of the weights."""
+    count = epoch if pruner.unit == "epoch" else state.step + 1
+    sparse = SparseState(masks, optax.EmptyState(), state.targets, count)
+    if pruner.is_straight_through:
+        return params, pruner.updater.present_masks(params, sparse)
+    return apply_masks(pruner.updater.post_gradient_update(params, sparse), masks), masks
+
+
+def came_back(old: PyTree, new: PyTree) -> PyTree:
+    """Bool for each weight of a pruned leaf: removed before, kept now."""
+    return map_masks(lambda one, other: (one == 0) & (other != 0), old, new)
