@@ -1,4 +1,4 @@
-"""The reference's numbers: found in the files, never listed."""
+"""Numbers of other implementations: found in the files, never listed."""
 
 import json
 import os
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(os.environ.get("BAP_GOLDEN", Path(__file__).parent / "golden"))
+DEFAULT_FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(os.environ.get("BAP_GOLDEN", DEFAULT_FOLDER))
 ARRAYS = dict(np.load(FOLDER / "reference.npz", allow_pickle=False))
 SETTINGS = json.loads((FOLDER / "reference.json").read_text())
 
@@ -26,3 +27,12 @@ def case(name: str) -> dict[str, np.ndarray]:
     return {
         key[len(name) + 1 :]: value for key, value in ARRAYS.items() if key.startswith(f"{name}/")
     }
+
+
+def jaxpruner() -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays and manifest of jaxpruner's file; both empty where the folder has none."""
+    path = FOLDER / "jaxpruner.npz"
+    if not path.exists():
+        return {}, {}
+    arrays = dict(np.load(path, allow_pickle=False))
+    return arrays, json.loads(str(arrays.pop("manifest", "{}")))

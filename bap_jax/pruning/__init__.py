@@ -25,6 +25,7 @@ from bap_jax.pruning.filters import select_paths as select_paths
 from bap_jax.pruning.fixed_masks import FixedMasks as FixedMasks
 from bap_jax.pruning.foresight import snip as snip
 from bap_jax.pruning.foresight import synflow as synflow
+from bap_jax.pruning.from_jaxpruner import from_jaxpruner as from_jaxpruner
 from bap_jax.pruning.global_pruners import GlobalMagnitudePruning as GlobalMagnitudePruning
 from bap_jax.pruning.global_pruners import GlobalSaliencyPruning as GlobalSaliencyPruning
 from bap_jax.pruning.masks import apply_mask as apply_mask

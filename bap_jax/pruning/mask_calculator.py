@@ -7,6 +7,7 @@ Weights, blocks and channels differ in what is pooled only. N:M needs no count.
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 
 from bap_jax.pruning.counting import kept_count
@@ -76,14 +77,24 @@ def masks_for(
     if not scores:
         return []
     pooled, expand = zip(*(_pool(score, sparsity_type) for score in scores), strict=True)
-    if kept is None:
-        counts = [
-            kept_count(counting, s, score.size) for s, score in zip(sparsities, pooled, strict=True)
-        ]
-    else:
-        counts = [kept(i, score.size) for i, score in enumerate(pooled)]
+    counts = counts_of([score.size for score in pooled], sparsities, counting, kept)
     masks = keep_largest(pooled, counts)
     return [grow(mask) for grow, mask in zip(expand, masks, strict=True)]
+
+
+def counts_of(
+    sizes: Sequence[int],
+    sparsities: Sequence[Array | float],
+    counting: str,
+    kept: Kept | None = None,
+) -> Sequence[Array | int] | Array:
+    """How many units of each tensor stay; as of `masks_for`; sparsities may be an array."""
+    if kept is not None:
+        return [kept(i, size) for i, size in enumerate(sizes)]
+    if isinstance(sparsities, jax.Array):
+        return kept_count(counting, sparsities, jnp.asarray(sizes, jnp.int32))
+    pairs = zip(sparsities, sizes, strict=True)
+    return [kept_count(counting, sparsity, size) for sparsity, size in pairs]
 
 
 def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:

@@ -10,7 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.mask_calculator import counts_of
+from bap_jax.pruning.masks import check_not_nan, map_pruned
+from bap_jax.pruning.selection import keep_largest_by
 from bap_jax.pruning.sparse_state import SparseState
+from bap_jax.pruning.sparsity_types import Unstructured
 from bap_jax.types import Array, Params, PyTree, UserError
 
 
@@ -26,6 +30,38 @@ class MagnitudePruning(BaseUpdater):
         """|θ|."""
         del grads
         return self.removed_last(jax.tree.map(jnp.abs, params), sparse_state)
+
+    def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """New masks; where single weights are ranked by |θ|, of all leaves in one program."""
+        if not self._ranks_single_weights():
+            return super().update_masks(sparse_state, params, grads)
+        count, masks = sparse_state.count, self.unpacked_masks(sparse_state, params)
+        targets = sparse_state.target_sparsities
+        kept = self._exactly(params, self.scheduler, count).get("kept")
+        check_not_nan(params, targets)
+
+        def rank(targets, weights, masks):
+            if not targets:
+                return []
+            # As one array: a scalar for each leaf would be a program for each leaf.
+            amounts = jnp.stack([jnp.asarray(target, jnp.float32) for target in targets])
+            amounts = self.scheduler.get_sparsity_at_step(amounts, count)
+            counts = counts_of([w.size for w in weights], amounts, self.counting, kept)
+            if any(mask is None for mask in masks):
+                return keep_largest_by(jnp.abs, [weights], counts)
+            return keep_largest_by(_magnitude_of_kept, [weights, masks], counts)
+
+        return map_pruned(rank, targets, params, masks)
+
+    def _ranks_single_weights(self):
+        kind = type(self)
+        is_plain = kind.calculate_scores is MagnitudePruning.calculate_scores
+        is_plain &= kind.create_masks is BaseUpdater.create_masks
+        return is_plain and self.topk_fn is None and self.sparsity_type == Unstructured()
+
+
+def _magnitude_of_kept(weight, mask):
+    return jnp.where(mask, jnp.abs(weight), -jnp.inf)
 
 
 @dataclasses.dataclass(eq=False)

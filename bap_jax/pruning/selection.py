@@ -11,7 +11,7 @@ puts it, or its middle where that stalls (values that repeat). About 20 passes s
 weights, 70 are the most. Of equal entries those of lower row-major index stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from bap_jax.types import Array
 
 _ROW, _LANES = 4096, 128  # 128 hits still fit a uint8, which vector units count fastest
-_SAMPLE = 1024
+_PER_ROW = 32  # entries of a row in the sample
 
 
 def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int]) -> list[Array]:
@@ -34,9 +34,7 @@ def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int]) -> list[A
     Returns:
       uint8 of the shapes of `scores`, with exactly `kept` ones each.
     """
-    if not any(score.size for score in scores):
-        return _nothing(scores)
-    return _select(tuple(scores), jnp.stack([jnp.asarray(k, jnp.int32) for k in kept]), False)
+    return keep_largest_by(_itself, [scores], kept)
 
 
 def keep_largest_jointly(scores: Sequence[Array], kept: Array | int) -> list[Array]:
@@ -53,26 +51,56 @@ def keep_largest_jointly(scores: Sequence[Array], kept: Array | int) -> list[Arr
     """
     if not any(score.size for score in scores):
         return _nothing(scores)
-    return _select(tuple(scores), jnp.asarray(kept, jnp.int32)[None], True)
+    return _select((tuple(scores),), jnp.asarray(kept, jnp.int32)[None], True, _itself)
 
 
-def _nothing(scores):
-    return [jnp.zeros(score.shape, jnp.uint8) for score in scores]
+def keep_largest_by(
+    score: Callable[..., Array],
+    parts: Sequence[Sequence[Array]],
+    kept: Sequence[Array | int] | Array,
+) -> list[Array]:
+    """The entries of each tensor with the largest score, computed once for all tensors together.
+
+    Compiles faster than scores computed tensor by tensor.
+
+    Args:
+      score: an elementwise function of as many arrays as there are parts; the same object at every
+        call, or the program is compiled anew.
+      parts: tensors, and others of the same shapes that the score also reads.
+      kept: how many entries of each stay; may be traced.
+
+    Returns:
+      uint8 of the shapes of the tensors, with exactly `kept` ones each.
+    """
+    if not any(tensor.size for tensor in parts[0]):
+        return _nothing(parts[0])
+    counts = kept
+    if not isinstance(kept, jax.Array):
+        counts = jnp.stack([jnp.asarray(count, jnp.int32) for count in kept])
+    return _select(tuple(map(tuple, parts)), counts, False, score)
 
 
-@jax.jit(static_argnames="jointly")
-def _select(scores, kept, jointly):
-    layout = _layout([score.size for score in scores], jointly)
-    dtype = jnp.int64 if any(score.dtype == jnp.float64 for score in scores) else jnp.int32
-    keys = _pack([_order_key(score, dtype) for score in scores])
+def _itself(score):
+    return score
+
+
+def _nothing(tensors):
+    return [jnp.zeros(tensor.shape, jnp.uint8) for tensor in tensors]
+
+
+@jax.jit(static_argnames=("jointly", "score"))
+def _select(parts, kept, jointly, score):
+    sizes = [tensor.size for tensor in parts[0]]
+    layout = _layout(sizes, jointly)
+    scores = score(*map(_pack, parts))
+    keys = _order_key(scores, jnp.int64 if scores.dtype == jnp.float64 else jnp.int32)
+    # What fills the last row of a tensor is larger than any entry.
+    filled = np.concatenate([np.clip(n - np.arange(0, n, _ROW), 0, _ROW) for n in sizes])
+    real = jnp.arange(_ROW)[None] < jnp.asarray(filled, jnp.int32)[:, None]
+    keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
     pruned = layout.sizes - jnp.clip(kept, 0, layout.sizes)
-    threshold, last = _thresholds(keys, layout, pruned)
-    mask = _above(keys, layout, threshold, last).astype(jnp.uint8).ravel()
-    starts = np.cumsum([0, *(_rows(score.size) * _ROW for score in scores)])
-    return [
-        mask[start : start + score.size].reshape(score.shape)
-        for start, score in zip(starts, scores, strict=False)
-    ]
+    mask = ~_removed(keys, layout, *_thresholds(keys, layout, pruned))
+    return _unpack(mask.astype(jnp.uint8), parts[0])
 
 
 class _Layout(NamedTuple):
@@ -105,17 +133,82 @@ def _order_key(score, dtype):
     return jnp.where(jnp.isnan(wide), jnp.iinfo(dtype).max - 1, key)
 
 
-def _pack(keys):
-    """`(row, _ROW)`; what fills the last row of a tensor is larger than any key."""
-    fill = jnp.iinfo(keys[0].dtype).max
-    flat = [jnp.pad(key.ravel(), (0, -key.size % _ROW), constant_values=fill) for key in keys]
+def _pack(tensors):
+    """`(row, _ROW)`, every tensor from the start of a row on."""
+    dtype = jnp.result_type(*tensors)
+    flat = [tensor.astype(dtype).ravel() for tensor in tensors]
+    flat = [jnp.pad(one, (0, -one.size % _ROW)) if one.size % _ROW else one for one in flat]
     return jnp.concatenate(flat).reshape(-1, _ROW)
 
 
-def _count_rows(hit):
-    """`(row,)` how many entries of `hit (row, _ROW)` are True."""
-    hit = hit.reshape(-1, _ROW // _LANES, _LANES).astype(jnp.uint8)
-    return jnp.sum(jnp.sum(hit, -1, dtype=jnp.uint8), -1, dtype=jnp.int32)
+def _unpack(block, like):
+    """The inverse of `_pack`, in the shapes of `like`."""
+    starts = np.cumsum([0, *(_rows(tensor.size) * _ROW for tensor in like[:-1])])
+    # XLA:CPU compiles a slice at a start that it does not know in two thirds of the time.
+    starts = jax.lax.optimization_barrier(tuple(jnp.int32(start) for start in starts))
+    return [
+        jax.lax.dynamic_slice(block.ravel(), (start,), (tensor.size,)).reshape(tensor.shape)
+        for start, tensor in zip(starts, like, strict=True)
+    ]
+
+
+def _removed(keys, layout, key, back):
+    """Entries below `key` `(segment,)`, and of those equal to it the last `back` places."""
+    row = jnp.arange(keys.shape[0]) - layout.start[layout.owner]
+    places = layout.places[layout.owner] - row * _ROW
+    from_end = places[:, None] - jnp.arange(_ROW)[None]
+    key, back = key[layout.owner][:, None], back[layout.owner][:, None]
+    return (keys < key) | ((keys == key) & (from_end <= back))
+
+
+class _Bracket(NamedTuple):
+    """Of each segment: what is searched lies in (low, high], first keys, then places from the end.
+
+    With `low` fewer entries than wanted are removed (`below`), with `high` enough (`upto`).
+    """
+
+    low: Array
+    high: Array
+    below: Array
+    upto: Array
+    stalled: Array  # the last pass left more than .6 of the entries between
+    key: Array  # whose ties are searched
+    in_ties: Array  # whether places are searched
+
+
+def _thresholds(keys, layout, pruned):
+    """`key` and `back` of `_removed` that remove exactly `pruned` entries of each segment."""
+    limits, none = jnp.iinfo(keys.dtype), jnp.zeros_like(pruned, bool)
+    lowest = jnp.full(pruned.shape, limits.min, keys.dtype)
+    bracket = _Bracket(
+        lowest, lowest + limits.max + limits.max + 1, 0 * pruned, layout.sizes, ~none, lowest, none
+    )
+
+    def narrow(found):
+        found = _enter_ties(found, layout, pruned)
+        tried = _propose(found, pruned)
+        return _narrow(
+            found, tried, _count(keys, layout, *_as_threshold(found, tried, layout)), pruned
+        )
+
+    bracket = jax.lax.while_loop(lambda found: jnp.any(found.upto > pruned), narrow, bracket)
+    return _as_threshold(bracket, bracket.high, layout)
+
+
+def _as_threshold(bracket, value, layout):
+    """Key and places from the end that a value of the searched quantity stands for."""
+    places = layout.places.astype(value.dtype)
+    return (
+        jnp.where(bracket.in_ties, bracket.key, value),
+        jnp.where(bracket.in_ties, value, places),
+    )
+
+
+def _count(keys, layout, key, back):
+    hit = _removed(keys, layout, key, back).reshape(-1, _ROW // _LANES, _LANES)
+    rows = jnp.sum(jnp.sum(hit, -1, dtype=jnp.uint8), -1, dtype=jnp.int32)
+    # Padding is removed by the largest key alone, which removes every entry.
+    return jnp.minimum(_per_segment(rows, layout), layout.sizes)
 
 
 def _per_segment(rows, layout):
@@ -123,66 +216,37 @@ def _per_segment(rows, layout):
     return jax.ops.segment_sum(rows, layout.owner, segments, indices_are_sorted=True)
 
 
-class _Bracket(NamedTuple):
-    """`below` and `upto` entries have keys ≤ `low` and ≤ `high`; below < pruned ≤ upto."""
-
-    low: Array
-    high: Array
-    below: Array
-    upto: Array
-    stalled: Array  # the last pass left more than .6 of the entries between
-
-
-def _thresholds(keys, layout, pruned):
-    """Threshold and, among the entries equal to it, the last position that stays; `(segment,)`."""
-    limits = jnp.iinfo(keys.dtype)
-    everywhere = jnp.zeros_like(pruned, keys.dtype)
-    bracket = _Bracket(
-        everywhere + limits.min,
-        everywhere + limits.max,
-        jnp.zeros_like(pruned),
-        layout.sizes,
-        jnp.zeros_like(pruned, bool),
-    )
-    first, second = _from_sample(keys, layout, pruned)
-
-    def unfinished(carry):
-        _, found = carry
-        return jnp.any((found.upto > pruned) & (_gap(found) > 1))
-
-    def narrow(carry):
-        step, found = carry
-        sampled = jnp.clip(jnp.where(step == 0, first, second), found.low, found.high)
-        threshold = jnp.where(step < 2, sampled, _propose(found, pruned))
-        return step + 1, _narrow(found, threshold, keys, layout, pruned)
-
-    _, bracket = jax.lax.while_loop(unfinished, narrow, (0, bracket))
-    return bracket.high, _last_tie(keys, layout, bracket.high, bracket.upto - pruned)
-
-
 def _gap(bracket):
     unsigned = jnp.uint64 if bracket.low.dtype == jnp.int64 else jnp.uint32
     return (bracket.high - bracket.low).astype(unsigned)
 
 
-def _narrow(bracket, threshold, keys, layout, pruned):
-    rows = _count_rows(keys <= threshold[layout.owner][:, None])
-    # Padding is never ≤ a threshold but the largest, which counts every entry.
-    count = jnp.minimum(_per_segment(rows, layout), layout.sizes)
+def _enter_ties(bracket, layout, pruned):
+    """Where a single key is left whose ties are too many, goes on among their places."""
+    enters = (_gap(bracket) == 1) & (bracket.upto > pruned) & ~bracket.in_ties
+    return bracket._replace(
+        low=jnp.where(enters, 0, bracket.low),
+        high=jnp.where(enters, layout.places.astype(bracket.high.dtype), bracket.high),
+        key=jnp.where(enters, bracket.high, bracket.key),
+        in_ties=bracket.in_ties | enters,
+    )
+
+
+def _narrow(bracket, tried, count, pruned):
     enough = count >= pruned
     below = jnp.where(enough, bracket.below, count)
     upto = jnp.where(enough, count, bracket.upto)
-    return _Bracket(
-        jnp.where(enough, bracket.low, threshold),
-        jnp.where(enough, threshold, bracket.high),
-        below,
-        upto,
-        (upto - below) > 0.6 * (bracket.upto - bracket.below),
+    return bracket._replace(
+        low=jnp.where(enough, bracket.low, tried),
+        high=jnp.where(enough, tried, bracket.high),
+        below=below,
+        upto=upto,
+        stalled=(upto - below) > 0.6 * (bracket.upto - bracket.below),
     )
 
 
 def _propose(bracket, pruned):
-    """The next threshold: on the near side of where a straight line puts the wanted count."""
+    """The next value to try: near where a straight line through the counts puts the wanted one."""
     wanted = (pruned - bracket.below).astype(jnp.float32)
     between = (bracket.upto - bracket.below).astype(jnp.float32)
     near = jnp.minimum(wanted, between - wanted)
@@ -196,42 +260,3 @@ def _propose(bracket, pruned):
     step = (jnp.minimum(share, 1 - 2.0**-20) * gap.astype(jnp.float32)).astype(gap.dtype)
     step = jnp.clip(step, 1, jnp.maximum(gap, 2) - 1)
     return bracket.low + step.astype(bracket.low.dtype)
-
-
-def _from_sample(keys, layout, pruned):
-    """Two thresholds around the wanted one, from evenly spaced entries of each segment."""
-    stride = jnp.maximum(layout.places // _SAMPLE, 1)
-    place = jnp.minimum(jnp.arange(_SAMPLE)[None] * stride[:, None], layout.places[:, None] - 1)
-    found = keys[layout.start[:, None] + place // _ROW, place % _ROW]
-    found = jnp.sort(found, axis=-1)
-    size = jnp.sum(found < jnp.iinfo(keys.dtype).max, axis=-1)
-    share = pruned / jnp.maximum(layout.sizes, 1)
-    middle = share * size
-    spread = 3 * jnp.sqrt(middle * (1 - share)) + 1
-
-    def at(rank):
-        rank = jnp.clip(rank.astype(jnp.int32), 0, jnp.maximum(size - 1, 0))
-        return jnp.take_along_axis(found, rank[:, None], axis=-1)[:, 0]
-
-    low = jnp.where(pruned > 0, at(middle - spread) - 1, jnp.iinfo(keys.dtype).min + 1)
-    return low, at(middle + spread)
-
-
-def _last_tie(keys, layout, threshold, kept):
-    """`(segment,)` position of the `kept`-th entry equal to the threshold; −1 where kept is 0."""
-    ties = jnp.cumsum(_count_rows(keys == threshold[layout.owner][:, None]))
-    before = jnp.concatenate([jnp.zeros(1, ties.dtype), ties])[layout.start]
-    ties = ties - before[layout.owner]
-    full = _per_segment((ties < kept[layout.owner]).astype(jnp.int32), layout)
-    row = jnp.minimum(layout.start + full, keys.shape[0] - 1)
-    missing = kept - jnp.where(full > 0, ties[jnp.maximum(row - 1, 0)], 0)
-    in_row = jnp.cumsum((keys[row] == threshold[:, None]).astype(jnp.int32), axis=-1)
-    column = jnp.sum(in_row < missing[:, None], axis=-1)
-    return jnp.where(kept > 0, full * _ROW + column, -1)
-
-
-def _above(keys, layout, threshold, last):
-    row = jnp.arange(keys.shape[0]) - layout.start[layout.owner]
-    place = row[:, None] * _ROW + jnp.arange(_ROW)[None]
-    threshold, last = threshold[layout.owner][:, None], last[layout.owner][:, None]
-    return (keys > threshold) | ((keys == threshold) & (place <= last))
