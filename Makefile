@@ -1,6 +1,7 @@
 # Two commands for a stranger: `make demo` and `make test`. Both install first.
 PYTHON ?= python3
 WORKDIR ?= runs/digits
+JOBS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -22,7 +23,7 @@ demo: install
 test: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist loadscope
 
 test-slow: install
 	$(RUN) -m pytest -m slow

@@ -261,6 +261,10 @@ def _iterate_report(iterate, settings, splits):
     return {
         "epoch": iterate.epoch,
         "params_sha256": audit.tree_sha256(iterate.variables.params),
-        "sparsity": {"target": settings.pruning.sparsity, **found._asdict()},
+        "sparsity": {
+            "target": settings.pruning.sparsity,
+            **found._asdict(),
+            "layers": pruning.leaf_sparsity(iterate.masks),
+        },
         "splits": splits,
     }

@@ -160,7 +160,7 @@ def readme_examples():
 
 
 def test_readme_has_its_examples():
-    assert len(readme_examples()) == 3
+    assert len(readme_examples()) == 4
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["nnx", "linen"])
@@ -177,3 +177,14 @@ def test_readme_library_example(capsys):
     exec(compile(code, "README.md", "exec"), {})
     missed = re.search(r"missed cancers ([\d.]+)", capsys.readouterr().out).group(1)
     assert float(missed) <= 0.01 and f"prints {missed};" in README.read_text()
+
+
+def test_readme_pruning_example(capsys):
+    code = readme_examples()[3]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    exec(compile(code, "README.md", "exec"), {})
+    out, text = capsys.readouterr().out, README.read_text()
+    shares = [float(number) for number in re.findall(r"0\.\d+", out)[:3]]
+    assert (
+        "prints {:.1%} and {:.1%} zeros, {:.1%} in all".format(*shares).replace("%", " %") in text
+    )

@@ -5,6 +5,11 @@ every group's share (`fairgrape`). Names and calls are jaxpruner's; its users ch
 
     from bap_jax import pruning as jaxpruner
 
+Defaults that differ: updates count from a schedule's start and include its end
+(`aligned=False`), N:M goes along the input axis (`axis=-1`), blocks lie in the last two axes
+(`leading=True`), moments of weights that come back restart (`pruned_moments="keep"`); in brackets
+what restores jaxpruner's.
+
 scores ─► how many stay of each leaf ─► masks ─► when ─► updater ─► wrapped optimiser
 """
 
@@ -30,7 +35,6 @@ from bap_jax.pruning.global_pruners import GlobalMagnitudePruning as GlobalMagni
 from bap_jax.pruning.global_pruners import GlobalSaliencyPruning as GlobalSaliencyPruning
 from bap_jax.pruning.masks import apply_mask as apply_mask
 from bap_jax.pruning.masks import apply_masks as apply_masks
-from bap_jax.pruning.masks import dense_masks as dense_masks
 from bap_jax.pruning.masks import magnitude_mask as magnitude_mask
 from bap_jax.pruning.pruners import MagnitudePruning as MagnitudePruning
 from bap_jax.pruning.pruners import RandomPruning as RandomPruning

@@ -2,7 +2,7 @@
 
     score ─► how many stay, by distribution and schedule ─► masks ─► weights times masks
 
-An updater is a frozen recipe; what changes lives in a `SparseState`. Use it in one of two ways:
+An updater is a recipe; what changes lives in a `SparseState`. Use it in one of two ways:
 
     params, masks = updater.instant_sparsify(params)                    # once
 
@@ -56,7 +56,8 @@ class BaseUpdater:
       use_packed_masks: whether the state holds masks as bits.
       topk_fn: `(score, sparsity) -> mask`, in place of what `sparsity_type` says.
       counting: how many weights stay: `round` (jaxpruner) or `ceil` (the paper), see
-        `pruning.counting`. For `ceil` the distribution's sparsities must be Python numbers.
+        `pruning.counting`. With `ceil`, where the distribution's sparsities are Python numbers,
+        these count and not those of the state.
       pruned_moments: see `pruning.moments`.
       is_packed: another name of `use_packed_masks`.
 
@@ -88,7 +89,7 @@ class BaseUpdater:
         moments.check_rule(self.pruned_moments)
         if is_packed is not None:
             self.use_packed_masks = is_packed
-        if self.rng_seed is None or isinstance(self.rng_seed, int):
+        if self.rng_seed is None or isinstance(self.rng_seed, numbers.Integral):
             self.rng_seed = jax.random.key(8 if self.rng_seed is None else self.rng_seed)
 
     def calculate_scores(
@@ -205,7 +206,9 @@ class BaseUpdater:
     def may_regrow(self) -> bool:
         """Whether a weight once removed may come back."""
         schedule = getattr(self.scheduler, "schedule", self.scheduler)  # of InEpochs
-        return type(schedule) not in NEVER_FALLING
+        rises = type(schedule) in NEVER_FALLING and not getattr(schedule, "initial", 0)
+        own_scores = type(self).calculate_scores.__module__.startswith("bap_jax.")
+        return not (rises and own_scores and self.topk_fn is None)
 
     def changes_masks_only(self) -> bool:
         """Whether `update_state` leaves the inner optimiser's state alone."""

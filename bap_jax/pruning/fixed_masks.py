@@ -7,7 +7,7 @@ import jax
 
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.mask_calculator import MASK_DTYPE
-from bap_jax.pruning.masks import apply_masks
+from bap_jax.pruning.masks import apply_masks, map_masks
 from bap_jax.types import Params, PyTree, UserError
 
 
@@ -27,13 +27,13 @@ class FixedMasks(BaseUpdater):
         """The given masks.
 
         Raises:
-          UserError: they are not of the parameters' structure.
+          UserError: they are not of the parameters' structure or shapes.
         """
         del target_sparsities
         absent = {"is_leaf": lambda node: node is None}
         if jax.tree.structure(self.masks, **absent) != jax.tree.structure(params, **absent):
             raise UserError("masks must have the structure of the parameters, None where dense.")
-        return jax.tree.map(lambda mask: mask.astype(MASK_DTYPE), self.masks)
+        return map_masks(_check, self.masks, params, otherwise=lambda param: None)
 
     def update_masks(self, sparse_state, params: Params, grads: PyTree) -> PyTree:
         """The masks as they are."""
@@ -45,3 +45,9 @@ class FixedMasks(BaseUpdater):
         del grads
         masks = self.get_initial_masks(params, None)
         return apply_masks(params, masks), self._pack(masks)
+
+
+def _check(mask, param):
+    if mask.shape != param.shape:
+        raise UserError(f"a mask of shape {mask.shape} stands for weights of shape {param.shape}.")
+    return (mask != 0).astype(MASK_DTYPE)

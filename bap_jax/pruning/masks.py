@@ -44,6 +44,11 @@ def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Arr
     if _is_absent(mask):
         return param
     mask = unpack_mask(mask, param) if is_packed else mask
+    if mask.shape != param.shape:
+        raise UserError(
+            f"a mask of shape {mask.shape} does not fit weights of shape {param.shape}; "
+            "of packed masks say so: is_packed=True."
+        )
     return jnp.where(mask, param, 0).astype(param.dtype)
 
 
@@ -86,18 +91,6 @@ def check_not_nan(scores: PyTree, targets: PyTree) -> None:
         return leaves
 
     map_pruned(check, targets, scores, paths)
-
-
-def dense_masks(params: Params, prunable: PyTree) -> PyTree:
-    """All weights kept.
-
-    Args:
-      params: the parameters.
-      prunable: a bool for each leaf of `params`.
-    """
-    return jax.tree.map(
-        lambda leaf, chosen: jnp.ones(jnp.shape(leaf), bool) if chosen else None, params, prunable
-    )
 
 
 def magnitude_mask(weight: Array, mask: Array, pruned: Array | int) -> Array:

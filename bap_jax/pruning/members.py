@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 from bap_jax.types import Array
 
@@ -20,11 +21,34 @@ def cond_per_member(
 
     Args:
       predicate: `()` bool.
-      update, keep: pure functions of equal result types that close over no batched array; `keep` is
-        cheap.
+      update: a pure function; it may close over traced arrays, for instance a key of its member.
+      keep: a cheap function of equal result types that closes over none.
       *operands: trees of arrays.
     """
+    opened, consts = _with_consts_as_operands(update, operands)
+    if any(isinstance(const, jax.core.Tracer) for const in consts):
 
+        def keep_opened(consts, *operands):
+            del consts
+            return keep(*operands)
+
+        return _choose(predicate, opened, keep_opened, consts, *operands)
+    return _choose(predicate, update, keep, *operands)
+
+
+def _with_consts_as_operands(function, operands):
+    """A function that takes what `function` closes over as its first operand, and that."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*operands)
+    structure = jax.tree.structure(shapes)
+
+    def opened(consts, *operands):
+        run = core.jaxpr_as_fun(core.ClosedJaxpr(closed.jaxpr, consts))
+        return jax.tree.unflatten(structure, run(*jax.tree.leaves(operands)))
+
+    return opened, closed.consts
+
+
+def _choose(predicate, update, keep, *operands):
     @jax.custom_batching.custom_vmap
     def choose(predicate, operands):
         return jax.lax.cond(predicate, update, keep, *operands)

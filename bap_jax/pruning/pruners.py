@@ -85,11 +85,11 @@ class SaliencyPruning(BaseUpdater):
 
 
 def generate_random_scores(params: Params, rng_seed: Array) -> PyTree:
-    """Uniform numbers in [0, 1), another key for each leaf."""
+    """Uniform numbers in [0, 1), another key for each leaf; in float32 at least: few are equal."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(rng_seed, len(leaves))
     scores = [
-        jax.random.uniform(key, leaf.shape, leaf.dtype)
+        jax.random.uniform(key, leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
         for key, leaf in zip(keys, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, scores)

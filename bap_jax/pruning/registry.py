@@ -67,6 +67,9 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
       UserError: an unknown algorithm, distribution, type or key; the message lists the known.
     """
     config = {key: sparsity_config[key] for key in sparsity_config}
+    config = {key: value for key, value in config.items() if value is not None}
+    if "algorithm" not in config:
+        raise UserError(f"the config has no algorithm; known: {', '.join(ALGORITHM_REGISTRY)}.")
     name = config.pop("algorithm")
     if name not in ALGORITHM_REGISTRY:
         raise UserError(
@@ -75,9 +78,12 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
         )
     if name == "no_prune":
         return base_updater.NoPruning()
+    if "sparsity" not in config:
+        raise UserError("the config has no sparsity; write for instance sparsity = 0.9.")
+    sparsity_distributions.check_sparsity(config["sparsity"])
     algorithm = ALGORITHM_REGISTRY[name]
+    fraction = config.pop("drop_fraction", 0.1)
     if name in ("rigl", "set"):
-        fraction = config.pop("drop_fraction", 0.1)
         steps = config.get("update_end_step") or 1
         config["drop_fraction_fn"] = optax.cosine_decay_schedule(fraction, steps)
     config["scheduler"] = _schedule({key: config.pop(key, None) for key in _OF_SCHEDULE})
@@ -85,9 +91,11 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
     if kind:
         config["sparsity_type"] = sparsity_types.parse(kind) if isinstance(kind, str) else kind
     distribution = find_distribution(config.pop("dist_type", "uniform"))
-    if not issubclass(algorithm, global_pruners.GlobalPruningMixin):
+    is_global = isinstance(algorithm, type) and issubclass(
+        algorithm, global_pruners.GlobalPruningMixin
+    )
+    if not is_global:
         options = {key: config.pop(key) for key in _OF_DISTRIBUTION if key in config}
-        options = {key: value for key, value in options.items() if value is not None}
         config["sparsity_distribution_fn"] = functools.partial(distribution, **options)
     _check_fields(name, algorithm, config)
     return algorithm(**config)
@@ -110,6 +118,9 @@ def _schedule(config):
         return schedules.NoUpdateSchedule()
     if start == end:
         return schedules.OneShotSchedule(target_step=end)
+    for key in ("update_freq", "update_end_step"):
+        if config[key] is None:
+            raise UserError(f"a config with update_start_step also needs {key}.")
     return schedules.PolynomialSchedule(config["update_freq"], start, end)
 
 

@@ -5,10 +5,10 @@ The bits of a float order as the float does, so a threshold is an integer t with
     #{key ≤ t} ≥ pruned > #{key < t}
 
 found by counting. All tensors are laid out in one block of rows, and each pass over it counts for
-every tensor at once, so the program does not grow with the number of tensors. A sorted sample gives
-the first bracket; then the next threshold is where a straight line through the bracket's counts
-puts it, or its middle where that stalls (values that repeat). About 20 passes serve 25 million
-weights, 70 are the most. Of equal entries those of lower row-major index stay.
+every tensor at once, so the program hardly grows with the number of tensors. The next threshold is
+where a straight line through the bracket's counts puts it, or its middle where that stalls. Where
+too many entries equal the threshold, their places are searched in the same way. Of equal entries
+those of lower row-major index stay.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,6 @@ import numpy as np
 from bap_jax.types import Array
 
 _ROW, _LANES = 4096, 128  # 128 hits still fit a uint8, which vector units count fastest
-_PER_ROW = 32  # entries of a row in the sample
 
 
 def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int]) -> list[Array]:

@@ -99,6 +99,8 @@ class RigL(SET):
 
     def _grow_scores(self, sparse_state, params, grads):
         del sparse_state, params
+        if grads is None:
+            raise UserError("RigL grows by gradients; write update_state(state, params, grads).")
         return jax.tree.map(jnp.abs, grads)
 
 
@@ -112,6 +114,7 @@ def _exchange(masks, weights, grow_scores, fraction):
     ]
     left = keep_largest(magnitudes, staying)
     scores = [
-        jnp.where(mask, jnp.inf, score) for mask, score in zip(left, grow_scores, strict=True)
+        jnp.where(mask, jnp.inf, jnp.where(jnp.isnan(score), -jnp.inf, score))
+        for mask, score in zip(left, grow_scores, strict=True)
     ]
     return keep_largest(scores, sizes)

@@ -82,9 +82,12 @@ def erk(
       custom_sparsity_map: as of `uniform`.
 
     Raises:
-      UserError: a sparsity outside [0, 1), a path that no leaf has, or nothing to prune.
+      UserError: a sparsity outside [0, 1) or traced, a path that no leaf has, or nothing to
+        prune.
     """
     check_sparsity(sparsity)
+    if isinstance(sparsity, jax.core.Tracer):
+        raise UserError("erk needs its sparsity as a number; got a traced value. Use uniform.")
     custom = _by_key(params, custom_sparsity_map)
     shapes = {
         key: leaf.shape

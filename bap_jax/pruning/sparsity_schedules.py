@@ -69,7 +69,7 @@ class PeriodicSchedule(NoUpdateSchedule):
         multiples of `update_freq` from start to end, as in jaxpruner, whatever these leave out.
 
     Raises:
-      UserError: no step would be an update.
+      UserError: the end lies before the start, or a number is not a whole one.
     """
 
     update_freq: int
@@ -91,7 +91,8 @@ class PeriodicSchedule(NoUpdateSchedule):
     def last_update_step(self):
         if self.update_end_step is None or self.aligned:
             return self.update_end_step
-        return self.update_end_step // self.update_freq * self.update_freq
+        last = self.update_end_step // self.update_freq * self.update_freq
+        return last if last >= self.update_start_step else -1
 
     def is_mask_update_iter(self, step):
         offset = self.update_start_step if self.aligned else 0

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.pruning.filters import leaf_paths
-from bap_jax.types import Array, Params, PyTree
+from bap_jax.pruning.masks import map_masks
+from bap_jax.types import Array, Params, PyTree, UserError
 
 
 class Sparsity(NamedTuple):
@@ -23,12 +24,24 @@ class Sparsity(NamedTuple):
 
 
 def sparsity(params: Params, masks: PyTree) -> Sparsity:
-    """Fractions of weights that `masks` remove."""
+    """Fractions of weights that `masks` remove.
+
+    Raises:
+      UserError: a mask is packed.
+    """
+    map_masks(_check_shape, masks, params, otherwise=lambda leaf: None)
     masks = jax.tree.leaves(masks)
     removed = sum(int(np.size(m)) - int(np.count_nonzero(m)) for m in masks)
     prunable = sum(int(np.size(m)) for m in masks)
     total = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
     return Sparsity(removed / max(prunable, 1), removed / max(total, 1))
+
+
+def _check_shape(mask, leaf):
+    if np.shape(mask) != np.shape(leaf):
+        raise UserError(
+            "packed masks cannot be counted; take updater.unpacked_masks(state, params)."
+        )
 
 
 def leaf_sparsity(masks: PyTree) -> dict[str, float]:

@@ -89,7 +89,9 @@ def _update_state(updater, inner, state, params, grads, due):
     if not updater.changes_masks_only():
         return cond_per_member(due, updater.update_state, _keep_state, state, params, grads)
     outer = state._replace(inner_state=None)
-    new = cond_per_member(due, updater.update_state, _keep_state, outer, params, grads)
+    # Masks have no derivative; what they are made of must not ask for one.
+    fixed = jax.lax.stop_gradient((outer, params, grads))
+    new = cond_per_member(due, updater.update_state, _keep_state, *fixed)
     new = new._replace(inner_state=state.inner_state)
     if updater.pruned_moments == "keep" or not updater.may_regrow():
         return new
@@ -109,7 +111,8 @@ def _inner_update(updater, inner, updates, inner_state, params, due, extra_args)
         return inner.update(updates, inner_state, params, **extra_args)
 
     def rest(updates, inner_state):
-        return jax.tree.map(jnp.zeros_like, updates), inner_state
+        shapes, _ = jax.eval_shape(run, updates, inner_state)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes), inner_state
 
     if not updater.skip_gradients:
         return run(updates, inner_state)

@@ -20,6 +20,9 @@ from bap_jax.types import Array, Params, PyTree, UserError
 class Pruner(NamedTuple):
     """A pruning updater and what its schedule counts.
 
+    Of what `update_state` returns the masks are kept. `skip_gradients` and `is_sparse_gradients`
+    have no effect here: removed weights get no gradient, and the optimiser moves at every step.
+
     Attributes:
       updater: with jaxpruner's protocol, see `pruning.BaseUpdater`.
       unit: `epoch` (masks change as an epoch begins) or `step`.

@@ -57,7 +57,8 @@ def check_pruning(chosen: PruningSettings) -> None:
             f"{algorithm!r} makes its masks once, before the first step; "
             f"write pruning.schedule='none' or 'auto', not {chosen.schedule!r}."
         )
-    if not from_start and schedule_name(chosen) == "none":
+    masks_every_step = algorithm.endswith("_ste")
+    if not (from_start or masks_every_step) and schedule_name(chosen) == "none":
         known = ", ".join(name for name in SCHEDULES if name != "none")
         raise UserError(f"with schedule 'none' {algorithm!r} never prunes; known: {known}.")
     if algorithm in (*FROM_DATA, "channels") and chosen.type != "unstructured":

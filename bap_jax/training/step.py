@@ -17,6 +17,7 @@ from bap_jax.data.batches import gather
 from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
 from bap_jax.pruning import apply_masks, moments
+from bap_jax.pruning.masks import map_masks
 from bap_jax.training.pruner import (
     Pruner,
     came_back,
@@ -128,16 +129,22 @@ def _step_key(state):
 
 
 def _restart_moments(pruner, state, masks, scheme, num_constraints):
-    """Weights that come back start with fresh moments."""
-    if not pruner.updater.may_regrow() or pruner.is_straight_through:
+    """Fresh moments where the updater's rule asks for them, see `pruning.moments`."""
+    rule = pruner.updater.pruned_moments
+    unneeded = rule == "restart" and not pruner.updater.may_regrow()
+    if rule == "keep" or unneeded or pruner.is_straight_through:
         return state
 
     def init(params):
         return scheme.init(params, num_constraints).primal_state
 
-    back = came_back(state.masks, masks)
+    fresh = came_back(state.masks, masks)
+    if rule == "zero":
+        fresh = map_masks(
+            lambda back, mask: back | (mask == 0), fresh, masks, otherwise=lambda mask: None
+        )
     old = state.lagrangian.primal_state
-    primal_state = moments.refresh(init, old, back, state.params)
+    primal_state = moments.refresh(init, old, fresh, state.params)
     return state._replace(lagrangian=state.lagrangian._replace(primal_state=primal_state))
 
 
