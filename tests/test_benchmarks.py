@@ -28,6 +28,20 @@ def test_overhead_writes_its_ratios(tmp_path):
     assert found["ratios"]["mlp_10"] > 0 and found["device"]
 
 
+@pytest.mark.slow
+def test_mask_update_writes_its_ratios(tmp_path):
+    path = tmp_path / "masks.json"
+    python("benchmarks/mask_update.py", "--small", "--rounds=1", f"--json={path}")
+    found = json.loads(path.read_text())
+    assert {"layerwise", "global", "compile"} <= found["ratios"].keys() and found["device"]
+
+
+@pytest.mark.slow
+def test_smaller_networks_are_smaller():
+    out = python("benchmarks/compact_networks.py")
+    assert "272,474 → 68,786" in out and "85,002 → 26,122" in out
+
+
 def test_every_method_has_the_same_budget_of_known_settings():
     """Six settings each, every key of which is one of the config's."""
     code = """

@@ -84,7 +84,7 @@ def test_report_is_whole(workdir):
         "feasibility",
         "unconstrained_groups",
     } <= set(report)
-    assert set(report["sparsity"]) == {"target", "prunable", "total"}
+    assert set(report["sparsity"]) == {"target", "prunable", "total", "layers"}
     assert report["sparsity"]["prunable"] == pytest.approx(0.95, abs=1e-3)
     assert set(report["last"]) >= {"params_sha256", "sparsity", "splits"}
     for splits in (report["splits"], report["last"]["splits"]):
