@@ -12,6 +12,7 @@ from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset, UserError
 
 _DEFAULTS = Settings()
+_ALL_DEVICES = training.Execution(devices=0)
 
 
 class Result(NamedTuple):
@@ -41,6 +42,7 @@ def prune_and_tune(
     validation_fraction: float = 0.15,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
+    execution: training.Execution = _ALL_DEVICES,
     **overrides: Any,
 ) -> Result:
     """Prunes a trained classifier and tunes it so that no group pays more than `tolerance`.
@@ -61,6 +63,7 @@ def prune_and_tune(
       validation_fraction: share of the other samples, on which the iterate is chosen.
       split_seed: of that draw.
       settings: everything else about the run.
+      execution: how programs run on this machine.
       **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` reach
         `settings.pruning.sparsity` and `settings.dual.learning_rate`.
 
@@ -70,6 +73,7 @@ def prune_and_tune(
     settings = override(settings, overrides)
     training.check_settings(settings, tuple(training.METHODS))
     model, variables = models.adapt(network, variables)
+    model = models.in_precision(model, settings.precision)
     inputs, labels = np.asarray(inputs), np.asarray(labels)
     grouping = _grouping(group_names, known_groups, group_join)
     parts = data.make_parts(
@@ -80,8 +84,9 @@ def prune_and_tune(
         validation_fraction=validation_fraction,
         seed=split_seed,
     )
-    tuned = pipeline.prune_and_tune(model, variables, parts, settings)
-    report = pipeline.judge(model, variables, tuned, parts, settings)
+    ready = pipeline.prepare(model, variables, parts, execution)
+    tuned = pipeline.tune_one(pipeline.make_tuner(ready, settings), settings)
+    report = pipeline.judge(ready, tuned, settings)
     return Result(report, model.export(tuned.selected.variables), tuned)
 
 

@@ -5,12 +5,15 @@ A flipped byte in a checkpoint loads without a word, and so does a changed dtype
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from bap_jax import sharding
 from bap_jax.audit import tree_sha256
 from bap_jax.types import PyTree
 
@@ -20,30 +23,52 @@ class DamagedCheckpointError(RuntimeError):
 
 
 def save(path: Path, tree: PyTree) -> None:
-    """Writes `tree` to the folder `path`, replacing what is there."""
+    """Writes `tree` to the folder `path`, replacing what is there; the first process does."""
     path = Path(path).absolute()
-    if path.exists():
-        shutil.rmtree(path)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path / "arrays", tree)
-    (path / "digest.json").write_text(json.dumps({"sha256": tree_sha256(tree)}))
+    if sharding.is_first_process():
+        tree = jax.tree.map(_on_host, tree)
+        if path.exists():
+            shutil.rmtree(path)
+        with _checkpointer() as checkpointer:
+            checkpointer.save(path / "arrays", tree)
+        write_text(path / "digest.json", json.dumps({"sha256": tree_sha256(tree)}))
+    sharding.wait_for_all(f"save {path}")
 
 
 def exists(path: Path) -> bool:
     """Whether `path` holds a checkpoint that was written to its end."""
-    return (Path(path) / "digest.json").exists()
+    found = (Path(path) / "digest.json").exists()
+    return bool(sharding.from_first_process(np.asarray(found)))
 
 
 def load(path: Path, like: PyTree) -> PyTree:
-    """Reads a tree with the structure, shapes and types of `like`.
+    """Reads a tree with the structure, shapes and types of `like`; the first process does.
 
     Raises:
       DamagedCheckpointError: it cannot be read, or its digest differs.
     """
-    path = Path(path).absolute()
+    tree, problem = like, ""
+    if sharding.is_first_process():
+        try:
+            tree = _read(Path(path).absolute(), like)
+        except DamagedCheckpointError as error:
+            problem = str(error)
+    if sharding.from_first_process(np.asarray(bool(problem))):
+        raise DamagedCheckpointError(problem or f"cannot read {path}")
+    return sharding.from_first_process(tree)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _read(path, like):
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             tree = checkpointer.restore(path / "arrays", abstract)
         expected = json.loads((path / "digest.json").read_text())["sha256"]
     except Exception as error:  # Orbax raises anything on damaged files.
@@ -51,3 +76,20 @@ def load(path: Path, like: PyTree) -> PyTree:
     if tree_sha256(tree) != expected:
         raise DamagedCheckpointError(f"{path} differs from what was saved (digest mismatch)")
     return tree
+
+
+def _checkpointer():
+    """Of several processes the first one alone, so that it waits for no other."""
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="first_process"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
+def _on_host(leaf):
+    """Of arrays on several devices each of which holds all, one."""
+    if jax.process_count() > 1 and isinstance(leaf, jax.Array):
+        return np.asarray(leaf)
+    return leaf

@@ -24,7 +24,8 @@ def default_config() -> ConfigDict:
       data: `name`, `group_by` (attributes of the data set, joined by commas) and `group_join` (of
         several: `intersections` or `margins`), `test_fraction` and `test_seed` (the test part),
         `validation_fraction` and `split_seed` (the validation part).
-      model: `name`; `hidden`, widths of an MLP's hidden layers; `depth` and `width` of a ResNet.
+      model: `name`; `hidden`, widths of an MLP's hidden layers; `depth` and `width` of a ResNet and
+        its `convolution`: `auto`, `loop` (gradients are fast in loops on CPU) or `lax`.
       dense: `epochs`, `batch_size`, `seed` and `optimizer` of the dense network's training.
     """
     return ConfigDict(
@@ -39,7 +40,13 @@ def default_config() -> ConfigDict:
                 "validation_fraction": 0.15,
                 "split_seed": 0,
             },
-            "model": {"name": "mlp", "hidden": (256, 256), "depth": 20, "width": 16},
+            "model": {
+                "name": "mlp",
+                "hidden": (256, 256),
+                "depth": 20,
+                "width": 16,
+                "convolution": "auto",
+            },
             "dense": {
                 "epochs": 100,
                 "batch_size": 128,

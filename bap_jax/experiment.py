@@ -1,34 +1,70 @@
 """One run from a config: the story of the paper's section 5, a short function a phase.
 
 settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
+
+A `Bench` holds what runs share that differ in method, seed and the like; a sweep lays many on one.
 """
 
 import contextlib
 import functools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from bap_jax import audit, checkpoint, data, models, pipeline, training
+from bap_jax import audit, checkpoint, data, models, pipeline, sharding, training
 from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
-from bap_jax.training.settings import Settings
+from bap_jax.training import Execution
 from bap_jax.types import Variables
-from bap_jax.workdir import Workdir, claim
+from bap_jax.workdir import claim
+
+_ALL_DEVICES = Execution(devices=0)
 
 
-def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+class Task(NamedTuple):
+    """Data and network of a config, before anything is trained.
+
+    Attributes:
+      plain: the config as plain values.
+      parts: of the data.
+      model: the network.
+      untrained: its first arrays.
+    """
+
+    plain: dict[str, Any]
+    parts: data.Parts
+    model: models.Model
+    untrained: Variables
+
+
+class Finished(NamedTuple):
+    """What became of a run.
+
+    Attributes:
+      report: as written to `report.json`; None if the run diverged.
+      error: why and where it diverged.
+    """
+
+    report: dict[str, Any] | None
+    error: training.DivergedError | None = None
+
+
+def run(
+    config: ConfigDict, workdir: str | Path, execution: Execution = _ALL_DEVICES
+) -> dict[str, Any]:
     """Runs one method with one seed and writes everything into `workdir`.
 
     Args:
       config: see `config.default_config`.
       workdir: see `workdir`; runs that differ only in method and seed share one.
+      execution: how programs run on this machine.
 
     Returns:
       The report, as written to `report.json`.
@@ -42,35 +78,45 @@ def run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     settings = config_lib.to_settings(plain)
     clock = _Clock()
     with clock("data"):
-        parts = make_parts(plain["data"])
-        model = make_model(plain["model"], parts.num_classes)
-        like = model.init(jax.random.key(plain["dense"]["seed"]), parts.train.inputs[:1])
-        pipeline.prunable_leaves(model, like, parts.train.inputs[:1], settings)
+        task = load(plain)
     here = claim(workdir, plain)
-    with clock("dense"):
-        dense = dense_model(model, like, parts, plain, here)
+    bench = Bench(task, here.dense, execution, clock)
     folder = here.run(settings.method, settings.seed)
     folder.mkdir(exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)  # of an earlier run, until this one is whole
-    with clock("prune_and_tune"), json_lines(folder / "metrics.jsonl") as log:
-        bar = functools.partial(_progress, label=settings.method)
-        try:
-            tuned = pipeline.prune_and_tune(model, dense, parts, settings, log=log, progress=bar)
-        except training.DivergedError as error:
-            raise keep_last_good(error, folder) from error
-    with clock("judge"):
-        found = pipeline.judge(model, dense, tuned, parts, settings)
-    report = {"config": plain, **found, "seconds": clock.seconds}
-    write(report, tuned, here, settings)
-    return report
+    bar = functools.partial(_progress, label=settings.method)
+    [found] = bench.run([plain], [folder], bar)
+    if found.error:
+        raise found.error
+    if sharding.is_first_process():
+        here.publish(folder)
+        audit.draw_disparity(here.reports(), here.figure)
+    return found.report
 
 
-def make_parts(choice: dict[str, Any]) -> data.Parts:
-    """Loads, groups and splits the data set of `config.data`."""
+def load(plain: dict[str, Any]) -> Task:
+    """Loads and splits the data, and builds the network.
+
+    Raises:
+      UserError: a mistake in the config or the data, or nothing is left to prune.
+    """
+    settings = config_lib.to_settings(plain)
+    parts, preprocess = make_parts(plain["data"])
+    model = make_model(plain["model"], parts.num_classes)
+    model = models.in_precision(model, settings.precision)
+    if preprocess is not None:
+        model = models.with_preprocessing(model, preprocess)
+    example = data.example(parts.train)
+    untrained = model.init(jax.random.key(plain["dense"]["seed"]), example)
+    pipeline.prunable_leaves(model, untrained, example, settings)
+    return Task(plain, parts, model, untrained)
+
+
+def make_parts(choice: dict[str, Any]) -> tuple[data.Parts, data.Preprocess | None]:
+    """Loads, groups and splits the data set of `config.data`; and what is done to its inputs."""
     source = data.load(choice["name"])
     samples, group_names = source.grouped_by(choice["group_by"], choice["group_join"])
     test = data.random_test_indices(samples.size, choice["test_fraction"], choice["test_seed"])
-    return data.make_parts(
+    parts = data.make_parts(
         samples,
         source.num_classes,
         group_names,
@@ -78,6 +124,7 @@ def make_parts(choice: dict[str, Any]) -> data.Parts:
         validation_fraction=choice["validation_fraction"],
         seed=choice["split_seed"],
     )
+    return parts, source.preprocess
 
 
 def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
@@ -86,31 +133,98 @@ def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
     return models.build(choice["name"], num_classes, **taken)
 
 
-def dense_model(
-    model: models.Model,
-    variables: Variables,
-    parts: data.Parts,
-    plain: dict[str, Any],
-    here: Workdir,
-) -> Variables:
-    """The dense network of this workdir: from its cache, or trained and put there."""
-    if checkpoint.exists(here.dense):
+def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -> Variables:
+    """The dense network of a task: from its cache in `folder`, or trained and put there."""
+    if checkpoint.exists(folder):
         try:
-            return checkpoint.load(here.dense, variables)
+            return checkpoint.load(folder, task.untrained)
         except checkpoint.DamagedCheckpointError as error:
             logging.warning("%s; training the dense model anew", error)
+    chosen = task.plain["dense"]
     dense = pipeline.train_dense(
-        model,
-        variables,
-        parts.train,
-        config_lib.dense_optimizer(plain),
-        epochs=plain["dense"]["epochs"],
-        batch_size=plain["dense"]["batch_size"],
-        seed=plain["dense"]["seed"],
+        task.model,
+        task.untrained,
+        task.parts.train,
+        config_lib.dense_optimizer(task.plain),
+        epochs=chosen["epochs"],
+        batch_size=chosen["batch_size"],
+        seed=chosen["seed"],
         progress=functools.partial(_progress, label="dense"),
+        execution=execution,
     )
-    checkpoint.save(here.dense, dense)
+    checkpoint.save(folder, dense)
     return dense
+
+
+class Bench:
+    """A task with its dense network, on which runs of one structure are laid.
+
+    Args:
+      task: data and network, or the config of any of the runs as plain values.
+      dense_folder: where the dense network lies, or is put.
+      execution: how programs run.
+      clock: of the phases so far.
+
+    Raises:
+      UserError: a mistake in the config or the data, before anything is trained.
+    """
+
+    def __init__(
+        self,
+        task: Task | dict[str, Any],
+        dense_folder: Path,
+        execution: Execution = _ALL_DEVICES,
+        clock: "_Clock | None" = None,
+    ):
+        self._clock = clock or _Clock()
+        self.task = load(task) if isinstance(task, dict) else task
+        with self._clock("dense"):
+            dense = dense_model(self.task, Path(dense_folder), execution)
+            self.ready = pipeline.prepare(self.task.model, dense, self.task.parts, execution)
+        self._tuner = None
+
+    def capacity(self, count: int) -> int:
+        """How many of `count` members a program takes."""
+        settings = config_lib.to_settings(self.task.plain)
+        return pipeline.capacity(self.ready, settings, count)
+
+    def run(
+        self,
+        plains: Sequence[dict[str, Any]],
+        folders: Sequence[Path],
+        progress: training.Progress = iter,
+    ) -> list[Finished]:
+        """Runs members of one program.
+
+        Args:
+          plains: their configs as plain values; they differ in `training.SWEPT` only.
+          folders: one for each; takes `metrics.jsonl`, `selected` and at last `report.json`, or if
+            the run diverges `last_good`.
+          progress: wraps the range of epochs.
+        """
+        members = [config_lib.to_settings(plain) for plain in plains]
+        clock = self._clock.copy()
+        self._tuner = self._tuner or pipeline.make_tuner(self.ready, members[0])
+        for folder in folders:  # a report of an earlier run, until this one is whole
+            (folder / "report.json").unlink(missing_ok=True)
+        with clock("prune_and_tune"), contextlib.ExitStack() as files:
+            logs = [files.enter_context(json_lines(_log_file(folder))) for folder in folders]
+            outcomes = self._tuner.run(members, logs, progress)
+        found = zip(plains, members, folders, outcomes, strict=True)
+        return [self._finish(clock, *run) for run in found]
+
+    def _finish(self, clock, plain, settings, folder, outcome):
+        if isinstance(outcome, training.DivergedError):
+            return Finished(None, keep_last_good(outcome, folder))
+        with clock("judge"):
+            judged = pipeline.judge(self.ready, outcome, settings)
+        report = {"config": plain, **judged, "seconds": dict(clock.seconds)}
+        selected = {"variables": outcome.selected.variables, "masks": outcome.selected.masks}
+        checkpoint.save(folder / "selected", selected)
+        if sharding.is_first_process():
+            # The report last, so that a run with one is whole.
+            checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+        return Finished(report)
 
 
 def keep_last_good(error: training.DivergedError, folder: Path) -> training.DivergedError:
@@ -122,27 +236,26 @@ def keep_last_good(error: training.DivergedError, folder: Path) -> training.Dive
     return training.DivergedError(f"{error} {where}.", error.last_good)
 
 
-def write(report: dict[str, Any], tuned: pipeline.Tuned, here: Workdir, settings: Settings) -> None:
-    """Report, selected network and figure; the report last, so that a run with one is whole."""
-    folder = here.run(settings.method, settings.seed)
-    selected = {"variables": tuned.selected.variables, "masks": tuned.selected.masks}
-    checkpoint.save(folder / "selected", selected)
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    here.publish(folder)
-    audit.draw_disparity(here.reports(), here.figure)
-
-
 class _Clock:
     """Seconds spent in each phase."""
 
-    def __init__(self):
-        self.seconds = {}
+    def __init__(self, seconds=()):
+        self.seconds = dict(seconds)
 
     @contextlib.contextmanager
     def __call__(self, phase):
         start = time.perf_counter()
         yield
-        self.seconds[phase] = round(time.perf_counter() - start, 3)
+        spent = self.seconds.get(phase, 0) + time.perf_counter() - start
+        self.seconds[phase] = round(spent, 3)
+
+    def copy(self):
+        """A clock that goes on from here."""
+        return _Clock(self.seconds)
+
+
+def _log_file(folder):
+    return folder / "metrics.jsonl" if sharding.is_first_process() else Path("/dev/null")
 
 
 def _progress(epochs, label):

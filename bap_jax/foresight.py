@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics, pruning
-from bap_jax.data.batches import epoch_indices, gather
+from bap_jax.data.batches import epoch_indices, example, feed, gather
 from bap_jax.models import Model
 from bap_jax.pruning import registry
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
@@ -60,12 +60,16 @@ def _snip(model, variables, train, prunable, settings, num_groups):
 
 def _synflow(model, variables, train, prunable, settings, num_groups):
     del num_groups
-    ones = jnp.ones_like(train.inputs[:1])
+    first = example(train)
     # A running mean, once trained, is subtracted from the flow.
-    state = model.init(jax.random.key(settings.seed), train.inputs[:1]).state
+    state = model.init(jax.random.key(settings.seed), first).state
+
+    # What flows are ones on entering the network, whatever is done to stored inputs before.
+    network = model.network or model
+    ones = jnp.ones_like(first) if network is model else jnp.ones(first.shape, jnp.float32)
 
     def forward(params):
-        return model.apply(Variables(params, state), ones, train=False, key=None)[0].sum()
+        return network.apply(Variables(params, state), ones, train=False, key=None)[0].sum()
 
     chosen = settings.pruning
     return pruning.synflow(
@@ -106,4 +110,4 @@ def _batches(train: Dataset, settings: Settings) -> list[Any]:
     """Samples and their weights, all of one size."""
     size = min(settings.batch_size, train.size)
     order = epoch_indices(jax.random.key(settings.seed), train.size, size)
-    return [gather(train, indices) for indices in order]
+    return [gather(batch, indices) for batch, indices in feed(train, order)]

@@ -4,12 +4,12 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bap_jax import pruning
 from bap_jax.audit.selection import Score
 from bap_jax.constraints import ReplayBuffer, replay_buffer
 from bap_jax.training.methods import Method
@@ -65,27 +65,67 @@ def step_row(
     return row
 
 
-def epoch_row(epoch: int, state: TrainState, score: Score) -> dict[str, Any]:
+class EpochNumbers(NamedTuple):
+    """Numbers of the end of an epoch.
+
+    Attributes:
+      kept: `()` int32 weights that the masks keep, over the leaves that have one.
+      prunable: `()` int32 weights of these leaves.
+      multipliers: `(constraint,)`, or a dict of such.
+      pushes: `()` int32 how often the buffer was filled; None where there is none.
+      mean_staleness, max_staleness: `()` over the groups: steps since the newest value came in.
+    """
+
+    kept: Array
+    prunable: Array
+    multipliers: Array | Mapping[str, Array]
+    pushes: Array | None = None
+    mean_staleness: Array | None = None
+    max_staleness: Array | None = None
+
+
+def epoch_numbers(state: TrainState) -> EpochNumbers:
+    """What the row of an epoch tells of a state; pure."""
+    masks = jax.tree.leaves(state.masks)
+    kept = sum((jnp.sum(mask, dtype=jnp.int32) for mask in masks), jnp.int32(0))
+    prunable = jnp.int32(sum(mask.size for mask in masks))
+    found = EpochNumbers(kept, prunable, state.lagrangian.multipliers)
+    is_buffer = lambda node: isinstance(node, ReplayBuffer)  # noqa: E731
+    for node in jax.tree.leaves(state.constraint, is_leaf=is_buffer):
+        if is_buffer(node):
+            ages = replay_buffer.staleness(node)
+            found = found._replace(
+                pushes=node.pushes, mean_staleness=ages.mean(), max_staleness=ages.max()
+            )
+    return found
+
+
+def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]:
     """The iterate at the end of an epoch: sparsity, multipliers, score on the validation part.
 
     `staleness` is how many steps ago the newest buffered value of a group came in: mean and
     largest over the groups.
+
+    Args:
+      epoch: which.
+      numbers: on the host.
+      score: on the validation part.
     """
-    found = pruning.sparsity(state.params, state.masks)
+    removed = int(numbers.prunable) - int(numbers.kept)
     row = {
         "epoch": epoch,
-        "sparsity": found.prunable,
+        "sparsity": removed / max(int(numbers.prunable), 1),
         "validation_accuracy": score.accuracy,
         "validation_max_excess_gap": score.max_excess_gap,
     }
-    multipliers = flat(state.lagrangian.multipliers)
+    multipliers = flat(numbers.multipliers)
     if multipliers.size <= LISTED_EPOCH:
         row["multipliers"] = multipliers.tolist()
-    is_buffer = lambda node: isinstance(node, ReplayBuffer)  # noqa: E731
-    for node in jax.tree.leaves(state.constraint, is_leaf=is_buffer):
-        if is_buffer(node) and int(node.pushes):
-            ages = np.asarray(replay_buffer.staleness(node))
-            row["staleness"] = {"mean": float(ages.mean()), "max": int(ages.max())}
+    if numbers.pushes is not None and int(numbers.pushes):
+        row["staleness"] = {
+            "mean": float(numbers.mean_staleness),
+            "max": int(numbers.max_staleness),
+        }
     return row
 
 

@@ -5,7 +5,7 @@ Axis names used in shapes throughout: `batch` (samples of one step), `sample` (s
 consecutively), `class` (labels), `constraint` (one per group in this project's problems).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,10 @@ Array = jax.Array | np.ndarray
 PyTree = Any
 Params = PyTree
 ModelState = PyTree
+
+# `(inputs (batch, ...) as stored, key or None, train) -> inputs (batch, ...)` float32 of the
+# network. Augments only where `train` is True and there is a key.
+Preprocess = Callable[[Array, Array | None, bool], Array]
 
 
 class UserError(ValueError):
@@ -37,7 +41,8 @@ class Dataset(NamedTuple):
     """Samples of one part, or one batch of them.
 
     Attributes:
-      inputs: `(sample, ...)` what the network takes.
+      inputs: `(sample, ...)` what the model takes; on the host also a `bap_jax.data.Records` in
+        place of an array.
       labels: `(sample,)` int32 class ids.
       group_ids: `(sample, attribute)` int32; one column for each attribute, ids unique over all
         attributes. An id outside `[0, group)` belongs to no group.

@@ -37,6 +37,24 @@ def test_mask_update_writes_its_ratios(tmp_path):
 
 
 @pytest.mark.slow
+def test_input_writes_its_ratios(tmp_path):
+    path = tmp_path / "input.json"
+    python("benchmarks/input.py", "--small", "--rounds=1", f"--json={path}")
+    found = json.loads(path.read_text())
+    assert found["ratios"].keys() == {"streamed_mlp", "streamed_resnet8"} and found["device"]
+    assert all(0 <= found["details"][name]["waiting"] <= 1 for name in found["ratios"])
+
+
+@pytest.mark.slow
+def test_the_floor_is_written(tmp_path):
+    path = tmp_path / "floor.json"
+    python("benchmarks/floor.py", "--small", f"--json={path}")
+    found = json.loads(path.read_text())
+    assert found["ratios"]["resnet8"] > 0 and found["device"]
+    assert {"floor", "sgd", "nft_dense", "nft", "ceag"} == found["details"]["resnet8"].keys()
+
+
+@pytest.mark.slow
 def test_smaller_networks_are_smaller():
     out = python("benchmarks/compact_networks.py")
     assert "272,474 → 68,786" in out and "85,002 → 26,122" in out

@@ -15,7 +15,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 # A room may import itself and rooms above it in this list; those in one row, each other not.
 LAYERS = [
     ["types"],
-    ["groups", "metrics"],
+    ["groups", "metrics", "sharding"],
     ["models", "pruning", "constraints", "data"],
     ["lagrangian"],
     ["training"],
@@ -25,7 +25,8 @@ LAYERS = [
     ["config", "workdir", "api"],
     ["__init__"],
     ["experiment"],
-    ["main"],
+    ["sweeping"],
+    ["main", "sweep"],
 ]
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
 CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")
@@ -40,7 +41,15 @@ OUTSIDE = (
     "os",
     "json",
 )
-ONE_ROOM = {"flax": "models", "orbax": "checkpoint", "sklearn": "data", "matplotlib": "audit"}
+ONE_ROOM = {
+    "flax": "models",
+    "orbax": "checkpoint",
+    "sklearn": "data",
+    "grain": "data",
+    "PIL": "data",
+    "matplotlib": "audit",
+}
+ONE_FILE = {"grain": "data/stream.py", "PIL": "data/records.py"}
 
 
 def room_of(path):
@@ -82,6 +91,12 @@ def test_heavy_or_young_libraries_live_in_one_room(path):
         assert not roots & set(OUTSIDE), f"{path} is core and knows {roots & set(OUTSIDE)}"
 
 
+@pytest.mark.parametrize(("library", "only"), ONE_FILE.items())
+def test_one_file_imports_it(library, only):
+    found = [path for path in FILES if library in {n.split(".")[0] for n in imported(path)}]
+    assert [str(path.relative_to(PACKAGE)) for path in found] == [only]
+
+
 @pytest.mark.parametrize("room", CORE)
 def test_the_core_names_no_data_set(room):
     for path in FILES:
@@ -95,5 +110,14 @@ def test_the_core_names_no_data_set(room):
 def test_importing_needs_none_of_the_heavy_libraries():
     code = "import sys, bap_jax; print(' '.join(sorted({m.split('.')[0] for m in sys.modules})))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"tensorflow", "torch", "orbax", "sklearn", "matplotlib", "ml_collections"}
+    heavy = {
+        "tensorflow",
+        "torch",
+        "orbax",
+        "sklearn",
+        "matplotlib",
+        "ml_collections",
+        "grain",
+        "PIL",
+    }
     assert not heavy & set(found.stdout.split())

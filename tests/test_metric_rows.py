@@ -139,7 +139,7 @@ def state(constraint, multipliers=(0.5, 0.25)):
 
 
 def epoch_of(constraint):
-    found = epoch_row(2, state(constraint), audit.Score(0.875, 0.0625))
+    found = epoch_row(2, metric_rows.epoch_numbers(state(constraint)), audit.Score(0.875, 0.0625))
     assert json.loads(json.dumps(found)) == found
     return found
 

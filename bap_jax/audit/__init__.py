@@ -11,4 +11,9 @@ from bap_jax.audit.report import versions as versions
 from bap_jax.audit.selection import Score as Score
 from bap_jax.audit.selection import better as better
 from bap_jax.audit.selection import score as score
+from bap_jax.audit.settings_of_rows import Row as Row
+from bap_jax.audit.settings_of_rows import by_setting as by_setting
+from bap_jax.audit.settings_of_rows import label as label
+from bap_jax.audit.settings_of_rows import value_label as value_label
 from bap_jax.audit.table import format_report as format_report
+from bap_jax.audit.tradeoff import draw_tradeoff as draw_tradeoff

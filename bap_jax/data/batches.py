@@ -4,10 +4,15 @@ A batch is an array of indices. A ragged batch is filled up with samples of weig
 is written as −1 − i: they are real samples, so that batch statistics see nothing but data.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.data.records import Records
+from bap_jax.data.stream import stream
 from bap_jax.types import Array, Dataset
 
 
@@ -39,7 +44,73 @@ def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:
     return batch, (indices >= 0).astype(jnp.float32)
 
 
+def feed(
+    data: Dataset, order: Array, *, on_wait: Callable[[float], None] | None = None
+) -> Iterator[tuple[Dataset, Array]]:
+    """What a compiled step needs, one step after the other.
+
+    A step that takes a data set and indices takes either kind of data unchanged.
+
+    Args:
+      data: on the device, or with inputs that are read when needed.
+      order: `(step, batch)` int32.
+      on_wait: see `stream`; not called for data on the device.
+
+    Yields:
+      A data set on the device and indices `(batch,)` into it: `data` itself with each row of
+      `order`, or where inputs are `Records` one batch after the other.
+    """
+    if not isinstance(data.inputs, Records):
+        yield from ((data, indices) for indices in order)
+        return
+    ahead = None
+    with contextlib.closing(stream(data, order, on_wait=on_wait)) as batches:
+        for batch in batches:
+            batch = jax.device_put(batch)
+            if ahead:
+                yield ahead
+            ahead = batch
+    if ahead:
+        yield ahead
+
+
+def is_streamed(data: Dataset) -> bool:
+    """Whether inputs are read when they are needed."""
+    return isinstance(data.inputs, Records)
+
+
 def on_device(data: Dataset) -> Dataset:
-    """Inputs as they are, labels and ids as int32, on the default device."""
+    """Inputs as they are, labels and ids as int32, on the default device; `Records` stay."""
     labels, ids = (np.asarray(leaf, np.int32) for leaf in (data.labels, data.group_ids))
-    return jax.device_put(data._replace(labels=labels, group_ids=ids))
+    data = data._replace(labels=labels, group_ids=ids)
+    if isinstance(data.inputs, Records):
+        return jax.device_put(data._replace(inputs=None))._replace(inputs=data.inputs)
+    return jax.device_put(data)
+
+
+def example(data: Dataset) -> Array:
+    """`(1, ...)` the first sample's inputs, read where need be."""
+    if isinstance(data.inputs, Records):
+        return data.inputs.take([0])
+    return data.inputs[:1]
+
+
+def nbytes(data: Dataset) -> int:
+    """Bytes of all arrays, those included that `Records` would make when read."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+
+
+def fits(data: Dataset, limit_bytes: int) -> bool:
+    """Whether all arrays, once read, take no more than so many bytes."""
+    return nbytes(data) <= limit_bytes
+
+
+def read_all(data: Dataset, batch_size: int = 256) -> Dataset:
+    """The same samples with inputs in one array on the host, read by threads."""
+    if not isinstance(data.inputs, Records):
+        return data
+    inputs = np.empty(data.inputs.shape, data.inputs.dtype)
+    only_inputs = Dataset(data.inputs, np.arange(data.size), np.empty((data.size, 0), np.int32))
+    for batch, indices in stream(only_inputs, ordered_indices(data.size, batch_size)):
+        inputs[batch.labels[indices >= 0]] = batch.inputs[indices >= 0]
+    return data._replace(inputs=inputs)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.data.records import Records
 from bap_jax.groups import group_counts
 from bap_jax.types import Dataset, UserError
 
@@ -18,15 +19,18 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
       group_names: group ids must lie in `[0, len(group_names))`.
 
     Raises:
-      UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
+      UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range. Of
+        `Records` only the first sample is read: whatever else is wrong is found on reading it.
     """
-    inputs, labels, ids = (np.asarray(leaf) for leaf in data[:3])
+    labels, ids = np.asarray(data.labels), np.asarray(data.group_ids)
+    streamed = isinstance(data.inputs, Records)
+    inputs = data.inputs if streamed else np.asarray(data.inputs)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise UserError(
             "group_ids must be integers of shape (sample, attribute), "
             f"got {ids.dtype} of shape {ids.shape}."
         )
-    if inputs.ndim == 0 or labels.ndim == 0:
+    if len(inputs.shape) == 0 or labels.ndim == 0:
         raise UserError("inputs and labels must have one entry a sample; got a single number.")
     lengths = {"inputs": len(inputs), "labels": len(labels), "groups": len(ids)}
     if len(set(lengths.values())) > 1:
@@ -37,7 +41,7 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
             "labels must be integer class ids of shape (sample,); "
             f"got {labels.dtype} of shape {labels.shape}."
         )
-    _check_finite(inputs)
+    _check_finite(inputs.take(range(min(1, len(inputs)))) if streamed else inputs)
     _check_range("label", labels, num_classes, "classes")
     _check_range("group id", ids, len(group_names), "groups")
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from bap_jax.data.checks import check_dataset, check_groups_present
+from bap_jax.data.records import Records
 from bap_jax.types import Dataset, UserError
 
 PARTS = ("train", "validation", "test")
@@ -82,7 +83,10 @@ def make_parts(
 
 
 def _take(data, indices):
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], data)
+    def rows(leaf):
+        return leaf[indices] if isinstance(leaf, Records) else np.asarray(leaf)[indices]
+
+    return jax.tree.map(rows, data)
 
 
 def _check_fraction(part, fraction):

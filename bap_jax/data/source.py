@@ -4,24 +4,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bap_jax import groups
+from bap_jax.data.records import Records
 from bap_jax.groups import Grouping
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Array, Dataset, Preprocess
 
 
 class Source(NamedTuple):
     """A whole data set with all its groupings.
 
     Attributes:
-      inputs: `(sample, ...)`.
+      inputs: `(sample, ...)`; an array, or `Records` that are read when needed.
       labels: `(sample,)` int32 class ids.
       num_classes: number of classes.
       attributes: every way in which this data set can be grouped, by name.
+      preprocess: how stored inputs become those of the network; by default they are.
     """
 
-    inputs: Array
+    inputs: Array | Records
     labels: Array
     num_classes: int
     attributes: Mapping[str, Grouping]
+    preprocess: Preprocess | None = None
 
     def grouped_by(
         self, attributes: str, join: str = "intersections"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bap_jax.types import Array, Variables
+from bap_jax.types import Array, Preprocess, Variables
 
 
 class Model(NamedTuple):
@@ -16,9 +16,13 @@ class Model(NamedTuple):
           False; `state` is the new `Variables.state`.
       export: `Variables -> ` the network in the form that its user knows (a module, a dict).
       module: the Linen module that `apply` calls, where there is one.
+      preprocess: what `apply` does to stored inputs before the network sees them.
+      network: the model without it; None where there is no `preprocess`.
     """
 
     init: Callable[[Array, Array], Variables]
     apply: Callable[..., tuple[Array, Any]]
     export: Callable[[Variables], Any] = lambda variables: variables
     module: Any = None
+    preprocess: Preprocess | None = None
+    network: "Model | None" = None

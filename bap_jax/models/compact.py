@@ -27,6 +27,7 @@ from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups, leaves_by_path
 from bap_jax.models.linen import from_linen, join
+from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.types import Array, ChannelGroup, PyTree, UserError, Variables, group_sizes
 
 
@@ -77,8 +78,13 @@ def compact(
     before, after, variables = remove_channels(variables, masks, groups)
     if after != before:
         module = module.with_channels(after)
-        network = from_linen(module) if isinstance(network, Model) else module
+        network = _like_model(network, module) if isinstance(network, Model) else module
     return network, variables if isinstance(network, Model) else join(variables)
+
+
+def _like_model(model, module):
+    small = from_linen(module)
+    return with_preprocessing(small, model.preprocess) if model.preprocess else small
 
 
 def remove_channels(

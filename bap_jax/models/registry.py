@@ -13,8 +13,8 @@ def _mlp(num_classes, hidden=(256, 256)):
     return MLP((*hidden, num_classes))
 
 
-def _resnet(num_classes, depth=20, width=16):
-    return ResNet(num_classes, depth, width)
+def _resnet(num_classes, depth=20, width=16, convolution="auto"):
+    return ResNet(num_classes, depth, width, convolution=convolution)
 
 
 NETWORKS = {"mlp": _mlp, "resnet": _resnet}
@@ -26,7 +26,8 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: what that network takes (`hidden` for `mlp`, `depth` and `width` for `resnet`).
+      **options: what that network takes (`hidden` for `mlp`; `depth`, `width` and
+        `convolution` for `resnet`).
 
     Raises:
       UserError: the name or an option is unknown, or an option's value is of no use.

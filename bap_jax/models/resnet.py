@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from bap_jax.models.batch_norm import BatchNorm, active_channels
 from bap_jax.models.channels import check_names
+from bap_jax.models.convolution import convolution
 from bap_jax.types import Array, ChannelGroup, UserError
 
 # By outgoing connections, so that gradients keep their size on the way back.
@@ -39,9 +40,12 @@ class ResNet(nn.Module):
       stream_widths: channels that the shortcuts of each stage carry; by default w, 2w, 4w.
       block_widths: channels between the two convolutions of each of the 3n blocks, in order; by
         default w, 2w or 4w, by the block's stage.
+      convolution: `auto`, `loop` or `lax`, see `bap_jax.models.convolution`; results agree but for
+        rounding in the gradients.
 
     Raises:
-      UserError: `depth` is not 6n + 2, or there are not as many widths as that takes.
+      UserError: `depth` is not 6n + 2, there are not as many widths as that takes, or there is no
+        such convolution.
     """
 
     num_classes: int
@@ -49,6 +53,7 @@ class ResNet(nn.Module):
     width: int = 16
     stream_widths: Sequence[int] | None = None
     block_widths: Sequence[int] | None = None
+    convolution: str = "auto"
 
     def __post_init__(self):
         if self.depth < 8 or self.depth % 6 != 2:
@@ -58,6 +63,7 @@ class ResNet(nn.Module):
             )
         _check_widths("stream_widths", self.stream_widths, 3)
         _check_widths("block_widths", self.block_widths, (self.depth - 2) // 2)
+        convolution(self.convolution)
         super().__post_init__()
 
     @nn.compact
@@ -78,11 +84,12 @@ class ResNet(nn.Module):
             )
         x = inputs if inputs.ndim == 4 else inputs[..., None]
         streams, inner = _widths(self)
-        x = nn.relu(_conv_norm(x, streams["stage_1"], 3, 1, ("conv_0", "norm_0"), train))
+        x = nn.relu(_conv_norm(self, x, streams["stage_1"], 3, 1, ("conv_0", "norm_0"), train))
         for stage, names in _stages(self).items():
             for name in names:
                 stride = 2 if stage != "stage_1" and name == names[0] else 1
-                x = Block(streams[stage], stride, inner[name], name=name)(x, train)
+                block = Block(streams[stage], stride, inner[name], self.convolution, name=name)
+                x = block(x, train)
         return nn.Dense(self.num_classes, name="head")(x.mean((1, 2)))
 
     def channel_groups(self) -> tuple[ChannelGroup, ...]:
@@ -129,26 +136,28 @@ class Block(nn.Module):
       stride: of the first convolution; above 1 the shortcut is a convolution too. By widths alone
         it could not be told: removed channels may make them equal.
       inner_width: channels between the convolutions; by default `width`.
+      convolution: see `ResNet`.
     """
 
     width: int
     stride: int
     inner_width: int | None = None
+    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, inputs: Array, train: bool) -> Array:
         """`(batch, height, width, channel)` → `(batch, ⌈height / stride⌉, …, self.width)`."""
         inner = self.width if self.inner_width is None else self.inner_width
-        x = _conv_norm(inputs, inner, 3, self.stride, ("conv_1", "norm_1"), train)
-        x = _conv_norm(nn.relu(x), self.width, 3, 1, ("conv_2", "norm_2"), train)
+        x = _conv_norm(self, inputs, inner, 3, self.stride, ("conv_1", "norm_1"), train)
+        x = _conv_norm(self, nn.relu(x), self.width, 3, 1, ("conv_2", "norm_2"), train)
         if self.stride > 1:
             names = ("shortcut_conv", "shortcut_norm")
-            inputs = _conv_norm(inputs, self.width, 1, self.stride, names, train)
+            inputs = _conv_norm(self, inputs, self.width, 1, self.stride, names, train)
         return nn.relu(x + inputs)
 
 
-def _conv_norm(x, width, size, stride, names, train):
-    """A `size`×`size` convolution and its normalisation, as submodules of the calling module."""
+def _conv_norm(module, x, width, size, stride, names, train):
+    """A `size`×`size` convolution and its normalisation, as submodules of the calling `module`."""
     conv = nn.Conv(
         width,
         (size, size),
@@ -156,6 +165,7 @@ def _conv_norm(x, width, size, stride, names, train):
         padding=size // 2,
         use_bias=False,
         kernel_init=_HE,
+        conv_general_dilated=convolution(module.convolution),
         name=names[0],
     )
     x = conv(x)

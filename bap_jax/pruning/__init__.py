@@ -18,6 +18,9 @@ from bap_jax.pruning import mask_calculator as mask_calculator
 from bap_jax.pruning import sparsity_distributions as sparsity_distributions
 from bap_jax.pruning import sparsity_schedules as sparsity_schedules
 from bap_jax.pruning import sparsity_types as sparsity_types
+from bap_jax.pruning.arrays import UpdaterArrays as UpdaterArrays
+from bap_jax.pruning.arrays import updater_arrays as updater_arrays
+from bap_jax.pruning.arrays import with_arrays as with_arrays
 from bap_jax.pruning.base_updater import BaseUpdater as BaseUpdater
 from bap_jax.pruning.base_updater import NoPruning as NoPruning
 from bap_jax.pruning.channel_pruning import ChannelPruning as ChannelPruning

@@ -23,10 +23,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bap_jax.pruning import mask_calculator, moments, sparsity_distributions
-from bap_jax.pruning.counting import check_rule, kept_count
+from bap_jax.pruning.counting import check_rule, count_table, counts_at
 from bap_jax.pruning.masks import (
     apply_masks,
     check_not_nan,
@@ -36,8 +37,8 @@ from bap_jax.pruning.masks import (
     unpack_masks,
 )
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
-from bap_jax.pruning.sparsity_schedules import NEVER_FALLING, NoUpdateSchedule, exact_table
-from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
+from bap_jax.pruning.sparsity_schedules import NEVER_FALLING, NoUpdateSchedule
+from bap_jax.pruning.sparsity_types import NByM, SparsityType, Unstructured, check_type
 from bap_jax.pruning.wrapping import wrap
 from bap_jax.types import Array, Params, PyTree, UserError
 
@@ -66,6 +67,7 @@ class BaseUpdater:
     """
 
     needs_gradients: ClassVar[bool] = True  # whether `update_state` reads them
+    _given_counts: ClassVar[Array | None] = None  # of a copy that `pruning.with_arrays` makes
 
     scheduler: Any = NoUpdateSchedule()
     skip_gradients: bool = False
@@ -106,15 +108,13 @@ class BaseUpdater:
 
         return map_pruned(ones, target_sparsities, params)
 
-    def create_masks(
-        self, scores: PyTree, sparsities: PyTree, kept: mask_calculator.Kept | None = None
-    ) -> PyTree:
+    def create_masks(self, scores: PyTree, sparsities: PyTree, kept: Array | None = None) -> PyTree:
         """Masks from scores; None where the sparsity is.
 
         Args:
           scores: what is largest stays.
           sparsities: a float for each pruned leaf.
-          kept: counts that replace `sparsities`, see `mask_calculator.masks_for`.
+          kept: `(leaf,)` int32, of pruned leaves, in place of what `sparsities` say.
 
         Raises:
           UserError: a score is NaN, or a shape does not go with the sparsity type.
@@ -143,7 +143,7 @@ class BaseUpdater:
         targets, count = sparse_state.target_sparsities, sparse_state.count
         sparsities = self.scheduler.get_sparsity_at_step(targets, count)
         scores = self.calculate_scores(params, sparse_state=sparse_state, grads=grads)
-        return self.create_masks(scores, sparsities, **self._exactly(params, self.scheduler, count))
+        return self.create_masks(scores, sparsities, **self._exactly(params, count))
 
     def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
         """The state with masks formed anew from weights and gradients."""
@@ -168,7 +168,8 @@ class BaseUpdater:
         if self.sparsity_distribution_fn is None:
             raise UserError("sparsity_distribution_fn needs to be provided for sparsification.")
         sparsities = self.sparsity_distribution_fn(params)
-        masks = self.create_masks(self.calculate_scores(params, grads=grads), sparsities)
+        scores = self.calculate_scores(params, grads=grads)
+        masks = self.create_masks(scores, sparsities, **self._at_target())
         return apply_masks(params, masks), self._pack(masks)
 
     def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
@@ -218,26 +219,50 @@ class BaseUpdater:
         """Whether removed weights are to be 0 after every step."""
         return type(self).post_gradient_update is BaseUpdater.post_gradient_update
 
-    def _exactly(self, params, schedule, count):
-        """`kept` of `create_masks` for the rule `ceil`, where sparsities are known beforehand."""
-        if self.counting != "ceil":
-            return {}
-        targets = jax.tree.leaves(self._static_targets(params))
-        if not all(isinstance(target, numbers.Real) for target in targets):
-            return {}
-        tables = [exact_table(schedule, target, count) for target in targets]
-        if None in tables:
-            return {}
+    def find_targets(self, params: Params) -> PyTree:
+        """Target sparsities of a state to start with; None without a distribution."""
+        return self.sparsity_distribution_fn and self.sparsity_distribution_fn(params)
 
-        def kept(leaf, size):
-            sparsities, now = tables[leaf]
-            counts = [kept_count("ceil", float(sparsity), size) for sparsity in sparsities]
-            return jnp.asarray(counts, jnp.int32)[now]
+    def take_targets(self, targets: PyTree) -> None:
+        """Has these in place of its own, of the structure that `find_targets` returns."""
+        self.sparsity_distribution_fn = lambda params: targets
 
-        return {"kept": kept}
+    def exact_counts(self, params: Params) -> np.ndarray | None:
+        """How many units stay, where sparsities are known beforehand.
 
-    def _static_targets(self, params):
-        return self.sparsity_distribution_fn(params)
+        Args:
+          params: only paths and shapes are read.
+
+        Returns:
+          `(leaf, update)` int32, or None where counts follow from float32 sparsities.
+        """
+        is_counted = self.topk_fn is None and not isinstance(self.sparsity_type, NByM)
+        return self._count_table(params) if is_counted and self.counting == "ceil" else None
+
+    def _count_table(self, params):
+        return count_table(self.counting, self._counting_schedule(), *self._counted(params))
+
+    def _counted(self, params):
+        """Targets and sizes of what has a count of its own."""
+        targets = self.find_targets(params)
+
+        def sizes(_, leaves):
+            return [mask_calculator.units(leaf.shape, self.sparsity_type) for leaf in leaves]
+
+        return jax.tree.leaves(targets), jax.tree.leaves(map_pruned(sizes, targets, params))
+
+    def _counting_schedule(self):
+        return self.scheduler
+
+    def _exactly(self, params, count):
+        """`kept` of `create_masks` at a step, where it is known beforehand."""
+        table = self._given_counts
+        table = self.exact_counts(params) if table is None else table
+        return {} if table is None else {"kept": counts_at(table, self._counting_schedule(), count)}
+
+    def _at_target(self):
+        """As `_exactly`, at the target; of targets that are Python numbers counts are exact."""
+        return {} if self._given_counts is None else {"kept": self._given_counts[:, -1]}
 
     def _pack(self, masks):
         return pack_masks(masks) if self.use_packed_masks else masks

@@ -9,10 +9,14 @@ float32 value only, and works with that.
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.pruning.sparsity_schedules import exact_sparsities, update_index
 from bap_jax.types import Array, UserError
 
 
@@ -63,3 +67,34 @@ def kept_count(rule: str, sparsity: Array | float, size: int) -> Array | int:
     if isinstance(sparsity, np.ndarray | np.generic):
         sparsity = float(sparsity)
     return RULES[rule](sparsity, size)
+
+
+def count_table(
+    rule: str, schedule: Any, targets: Sequence[Any], sizes: Sequence[int]
+) -> np.ndarray | None:
+    """How many entries of each tensor stay at each update of a schedule, in double precision.
+
+    Args:
+      rule: a key of `RULES`.
+      schedule: see `sparsity_schedules.exact_sparsities`.
+      targets: one for each tensor.
+      sizes: entries of each tensor.
+
+    Returns:
+      `(leaf, update)` int32, for `counts_at`. None where there is no tensor, a target is no Python
+      number, or the schedule cannot tell its sparsities beforehand.
+    """
+    if not targets or not all(isinstance(target, numbers.Real) for target in targets):
+        return None
+    rows = [exact_sparsities(schedule, target) for target in targets]
+    if any(row is None for row in rows):
+        return None
+    pairs = zip(rows, sizes, strict=True)
+    counts = [[kept_count(rule, float(one), size) for one in row] for row, size in pairs]
+    return np.array(counts, np.int32)
+
+
+def counts_at(table: Array, schedule: Any, step: Array | int) -> Array:
+    """`(leaf,)` int32, the column of a `count_table` that holds at `step`."""
+    now = update_index(schedule, step)
+    return jax.lax.dynamic_index_in_dim(jnp.asarray(table), now, 1, keepdims=False)

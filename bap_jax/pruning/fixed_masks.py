@@ -40,6 +40,10 @@ class FixedMasks(BaseUpdater):
         del grads
         return self.unpacked_masks(sparse_state, params)
 
+    def exact_counts(self, params: Params) -> None:
+        """None: nothing is counted."""
+        del params
+
     def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
         """Parameters times masks, and the masks."""
         del grads

@@ -4,6 +4,7 @@ Scores of a leaf are divided by their norm first, unless `use_normalization` is 
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,8 @@ class GlobalPruningMixin:
 
     def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
         """Prunes once, to the target."""
-        masks = self.create_masks(self.calculate_scores(params, grads=grads), self.sparsity)
+        scores = self.calculate_scores(params, grads=grads)
+        masks = self.create_masks(scores, self.sparsity, **self._at_target())
         return apply_masks(params, masks), self._pack(masks)
 
     def create_masks(self, scores: PyTree, target_sparsity: Array | float, kept=None) -> PyTree:
@@ -64,7 +66,7 @@ class GlobalPruningMixin:
         Args:
           scores: of all leaves.
           target_sparsity: of the ranked leaves together.
-          kept: as of `BaseUpdater.create_masks`, of a single leaf that stands for all.
+          kept: `(1,)` int32, of the ranked leaves together, in place of `target_sparsity`.
 
         Raises:
           UserError: a score is NaN.
@@ -76,7 +78,7 @@ class GlobalPruningMixin:
         def create(targets, leaves, is_custom):
             ranked = [i for i, flag in enumerate(is_custom) if not flag]
             total = sum(leaves[i].size for i in ranked)
-            count = kept(0, total) if kept else kept_count(self.counting, target_sparsity, total)
+            count = kept_count(self.counting, target_sparsity, total) if kept is None else kept[0]
             masks = keep_largest_jointly([self._normalized(leaves[i]) for i in ranked], count)
             masks = dict(zip(ranked, masks, strict=True))
             rest = [i for i in range(len(leaves)) if i not in masks]
@@ -86,6 +88,16 @@ class GlobalPruningMixin:
             return [masks[i] for i in range(len(leaves))]
 
         return map_pruned(create, own, scores, custom)
+
+    def find_targets(self, params: Params) -> Array | float:
+        """The target of all ranked leaves together."""
+        del params
+        return self.sparsity
+
+    def take_targets(self, targets: Array | float) -> None:
+        """Has this target in place of its own."""
+        self.sparsity = targets
+        self.sparsity_distribution_fn = self._distribution
 
     def _normalized(self, score):
         if not self.use_normalization:
@@ -107,9 +119,13 @@ class GlobalPruningMixin:
         leaves, structure = jax.tree.flatten(nowhere, is_leaf=lambda leaf: leaf is None)
         return jax.tree.unflatten(structure, [leaf is not None for leaf in leaves])
 
-    def _static_targets(self, params):
-        del params
-        return self.sparsity
+    def _counted(self, params):
+        def ranked(_, leaves, is_custom):
+            pairs = zip(leaves, is_custom, strict=True)
+            return [0 if custom else math.prod(leaf.shape) for leaf, custom in pairs]
+
+        sizes = map_pruned(ranked, self._distribution(params), params, self._custom(params))
+        return [self.sparsity], [sum(jax.tree.leaves(sizes))]
 
 
 @dataclasses.dataclass(eq=False)

@@ -5,6 +5,7 @@
 Weights, blocks and channels differ in what is pooled only. N:M needs no count.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -24,7 +25,6 @@ from bap_jax.types import Array, UserError
 
 MASK_DTYPE = jnp.uint8
 Pooling = tuple[Array, Callable[[Array], Array]]
-Kept = Callable[[int, int], Array]
 
 
 def get_topk_fn(
@@ -53,7 +53,7 @@ def masks_for(
     sparsities: Sequence[Array | float],
     sparsity_type: SparsityType,
     counting: str,
-    kept: Kept | None = None,
+    kept: Array | None = None,
 ) -> list[Array]:
     """Masks of several tensors at once.
 
@@ -62,8 +62,8 @@ def masks_for(
       sparsities: one for each tensor; numbers or traced `()`.
       sparsity_type: of all.
       counting: a key of `counting.RULES`.
-      kept: `(index, size) -> ()` int32, how many of the `size` units of tensor `index` stay, in
-        place of what `sparsities` and `counting` say.
+      kept: `(tensor,)` int32, how many units of each stay, in place of what `sparsities` and
+        `counting` say.
 
     Returns:
       uint8 tensors of the shapes of `scores`.
@@ -77,7 +77,9 @@ def masks_for(
     if not scores:
         return []
     pooled, expand = zip(*(_pool(score, sparsity_type) for score in scores), strict=True)
-    counts = counts_of([score.size for score in pooled], sparsities, counting, kept)
+    counts = kept
+    if kept is None:
+        counts = counts_of([score.size for score in pooled], sparsities, counting)
     masks = keep_largest(pooled, counts)
     return [grow(mask) for grow, mask in zip(expand, masks, strict=True)]
 
@@ -86,15 +88,24 @@ def counts_of(
     sizes: Sequence[int],
     sparsities: Sequence[Array | float],
     counting: str,
-    kept: Kept | None = None,
 ) -> Sequence[Array | int] | Array:
     """How many units of each tensor stay; as of `masks_for`; sparsities may be an array."""
-    if kept is not None:
-        return [kept(i, size) for i, size in enumerate(sizes)]
     if isinstance(sparsities, jax.Array):
         return kept_count(counting, sparsities, jnp.asarray(sizes, jnp.int32))
     pairs = zip(sparsities, sizes, strict=True)
     return [kept_count(counting, sparsity, size) for sparsity, size in pairs]
+
+
+def units(shape: Sequence[int], sparsity_type: SparsityType) -> int:
+    """How many units a tensor has that live and die on their own, where these are counted.
+
+    Raises:
+      UserError: the shape does not go with the type.
+    """
+    if isinstance(sparsity_type, Unstructured):
+        return math.prod(shape)
+    score = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.eval_shape(lambda score: _pool(score, sparsity_type)[0], score).size
 
 
 def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:

@@ -82,7 +82,7 @@ def check_not_nan(scores: PyTree, targets: PyTree) -> None:
 
     def check(_, leaves, where):
         for leaf, path in zip(leaves, where, strict=True):
-            if not isinstance(leaf, jax.core.Tracer) and bool(jnp.isnan(leaf).any()):
+            if not isinstance(leaf, jax.core.Tracer) and _holds_nan(leaf):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 raise UserError(
                     f"the scores of {name or 'the array'} hold NaN, so its weights cannot be "
@@ -91,6 +91,12 @@ def check_not_nan(scores: PyTree, targets: PyTree) -> None:
         return leaves
 
     map_pruned(check, targets, scores, paths)
+
+
+def _holds_nan(leaf):
+    # Within a traced function what is computed of constants is traced as well.
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.isnan(leaf).any())
 
 
 def magnitude_mask(weight: Array, mask: Array, pruned: Array | int) -> Array:

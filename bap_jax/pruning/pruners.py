@@ -37,16 +37,18 @@ class MagnitudePruning(BaseUpdater):
             return super().update_masks(sparse_state, params, grads)
         count, masks = sparse_state.count, self.unpacked_masks(sparse_state, params)
         targets = sparse_state.target_sparsities
-        kept = self._exactly(params, self.scheduler, count).get("kept")
+        kept = self._exactly(params, count).get("kept")
         check_not_nan(params, targets)
 
         def rank(targets, weights, masks):
             if not targets:
                 return []
-            # As one array: a scalar for each leaf would be a program for each leaf.
-            amounts = jnp.stack([jnp.asarray(target, jnp.float32) for target in targets])
-            amounts = self.scheduler.get_sparsity_at_step(amounts, count)
-            counts = counts_of([w.size for w in weights], amounts, self.counting, kept)
+            counts = kept
+            if kept is None:
+                # As one array: a scalar for each leaf would be a program for each leaf.
+                amounts = jnp.stack([jnp.asarray(target, jnp.float32) for target in targets])
+                amounts = self.scheduler.get_sparsity_at_step(amounts, count)
+                counts = counts_of([w.size for w in weights], amounts, self.counting)
             if any(mask is None for mask in masks):
                 return keep_largest_by(jnp.abs, [weights], counts)
             return keep_largest_by(_magnitude_of_kept, [weights, masks], counts)

@@ -33,14 +33,16 @@ class StaticRandomSparse(BaseUpdater):
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
         """Random masks at the targets."""
         scores = generate_random_scores(params, self.rng_seed)
-        exactly = self._exactly(params, NoUpdateSchedule(), 0)
-        return self.create_masks(scores, target_sparsities, **exactly)
+        return self.create_masks(scores, target_sparsities, **self._exactly(params, 0))
 
     def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
         """Parameters and masks as training would start with."""
         del grads
         masks = self.get_initial_masks(params, self.sparsity_distribution_fn(params))
         return apply_masks(params, masks), self._pack(masks)
+
+    def _counting_schedule(self):
+        return NoUpdateSchedule()  # whatever the schedule, masks start at the target
 
 
 @dataclasses.dataclass(eq=False)

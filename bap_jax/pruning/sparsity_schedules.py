@@ -219,18 +219,27 @@ NEVER_FALLING = (
 )
 
 
-def exact_table(schedule: NoUpdateSchedule, target: float, step: Array) -> tuple | None:
-    """A schedule's sparsities in double precision and the index of `step` among them.
+def exact_sparsities(schedule: NoUpdateSchedule, target: float) -> np.ndarray | None:
+    """`(update,)` a schedule's sparsities in double precision, the target last.
 
     None where the schedule cannot tell them beforehand.
     """
     if isinstance(schedule, InEpochs):
-        return exact_table(schedule.schedule, target, step // schedule.steps_per_epoch)
+        return exact_sparsities(schedule.schedule, target)
     if isinstance(schedule, GradualSchedule):
-        return schedule.tabulate(target), jnp.clip(step, 0, schedule.last_epoch)
+        return schedule.tabulate(target)
     if type(schedule) in (NoUpdateSchedule, OneShotSchedule, PeriodicSchedule):
-        return np.array([target]), 0
+        return np.array([target])
     return None
+
+
+def update_index(schedule: NoUpdateSchedule, step: Array | int) -> Array | int:
+    """Where among `exact_sparsities` that of `step` is."""
+    if isinstance(schedule, InEpochs):
+        return update_index(schedule.schedule, step // schedule.steps_per_epoch)
+    if isinstance(schedule, GradualSchedule):
+        return jnp.clip(step, 0, schedule.last_epoch)
+    return 0
 
 
 def _check_least(name, value, least):

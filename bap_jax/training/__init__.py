@@ -1,11 +1,23 @@
 """One pure step, and the loop that repeats it."""
 
+from bap_jax.training.epoch import Program as Program
 from bap_jax.training.evaluate import PartMeans as PartMeans
 from bap_jax.training.evaluate import dense_reference as dense_reference
 from bap_jax.training.evaluate import make_evaluator as make_evaluator
+from bap_jax.training.evaluate import make_part_sums as make_part_sums
+from bap_jax.training.evaluate import part_means as part_means
 from bap_jax.training.evaluate import predict as predict
+from bap_jax.training.execution import Execution as Execution
+from bap_jax.training.execution import resolve as resolve_execution
+from bap_jax.training.loop import Block as Block
 from bap_jax.training.loop import DivergedError as DivergedError
 from bap_jax.training.loop import EpochEnd as EpochEnd
+from bap_jax.training.loop import MembersEnd as MembersEnd
+from bap_jax.training.loop import Progress as Progress
+from bap_jax.training.loop import diverged as diverged
+from bap_jax.training.loop import make_runner as make_runner
+from bap_jax.training.loop import member_state as member_state
+from bap_jax.training.loop import member_step as member_step
 from bap_jax.training.loop import run_epochs as run_epochs
 from bap_jax.training.methods import METHODS as METHODS
 from bap_jax.training.methods import Method as Method
@@ -23,3 +35,8 @@ from bap_jax.training.state import StepMetrics as StepMetrics
 from bap_jax.training.state import TrainState as TrainState
 from bap_jax.training.step import Trainer as Trainer
 from bap_jax.training.step import make_trainer as make_trainer
+from bap_jax.training.values import SWEPT as SWEPT
+from bap_jax.training.values import Values as Values
+from bap_jax.training.values import make_values as make_values
+from bap_jax.training.values import structure_of as structure_of
+from bap_jax.training.values import with_values as with_values

@@ -1,15 +1,18 @@
 """A network on a whole part: sums for each group, divided at the end."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from bap_jax import metrics
+from bap_jax import metrics, sharding
 from bap_jax.constraints import DenseReference
-from bap_jax.data.batches import gather, ordered_indices
+from bap_jax.data.batches import feed, gather, ordered_indices
+from bap_jax.data.records import Records
 from bap_jax.models import Model
 from bap_jax.types import Array, Dataset, Variables
 
@@ -48,43 +51,91 @@ class PartMeans(NamedTuple):
     count: int
 
 
-Evaluator = Callable[[Variables, Dataset], PartMeans]
+Evaluator = Callable[..., PartMeans]
 
 
-def make_evaluator(model: Model, num_groups: int, batch_size: int = 512) -> Evaluator:
-    """A function `(Variables, Dataset) -> PartMeans`, compiled once for each shape of a part.
+def batch_sums(
+    model: Model, num_groups: int, variables: Variables, data: Dataset, indices: Array
+) -> PartSums:
+    """Sums over one batch; pure.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
     """
+    batch, weight = gather(data, indices)
+    logits, _ = model.apply(variables, batch.inputs, train=False, key=None)
+    loss = metrics.cross_entropy(logits, batch.labels)
+    correct = metrics.correctness(logits, batch.labels)
+    by_group = [
+        metrics.group_sums(values, batch.group_ids, weight, num_groups)
+        for values in (correct, loss)
+    ]
+    overall = [(values * weight).sum() for values in (correct, loss)]
+    return PartSums(by_group[0].total, by_group[1].total, by_group[0].count, *overall, weight.sum())
 
-    @jax.jit
-    def batch_sums(variables, data, indices):
-        batch, weight = gather(data, indices)
-        logits, _ = model.apply(variables, batch.inputs, train=False, key=None)
-        loss = metrics.cross_entropy(logits, batch.labels)
-        correct = metrics.correctness(logits, batch.labels)
-        by_group = [
-            metrics.group_sums(values, batch.group_ids, weight, num_groups)
-            for values in (correct, loss)
-        ]
-        overall = [(values * weight).sum() for values in (correct, loss)]
-        return PartSums(
-            by_group[0].total, by_group[1].total, by_group[0].count, *overall, weight.sum()
-        )
 
-    def evaluate(variables, data):
-        batches = ordered_indices(data.size, min(batch_size, data.size))
-        sums = [batch_sums(variables, data, indices) for indices in batches]
-        return _divide(
-            PartSums(
-                *(
-                    np.sum([np.asarray(x, np.float64) for x in field], axis=0)
-                    for field in zip(*sums, strict=True)
-                )
-            )
-        )
+def make_part_sums(
+    model: Model,
+    num_groups: int,
+    num_samples: int,
+    *,
+    batch_size: int = 512,
+    mesh: Mesh | None = None,
+) -> Callable[[Variables, Dataset], PartSums]:
+    """A pure function of a network and a part on the device: `PartSums` with a leading axis `step`.
+
+    Args:
+      model: the network.
+      num_groups: all groups of all attributes.
+      num_samples: of the part; the data may hold more rows, see `sharding.place_samples`.
+      batch_size: samples of a step.
+      mesh: devices that share the samples of a batch.
+    """
+
+    def part_sums(variables, data):
+        batches = ordered_indices(num_samples, min(batch_size, num_samples))
+        batches = sharding.split_batch(batches, mesh)
+        each = functools.partial(batch_sums, model, num_groups, variables, data)
+        return sharding.everywhere(jax.lax.map(each, batches), mesh)
+
+    return part_sums
+
+
+def make_evaluator(
+    model: Model, num_groups: int, batch_size: int = 512, mesh: Mesh | None = None
+) -> Evaluator:
+    """A function `(Variables, Dataset) -> PartMeans`, compiled once for each size of a part.
+
+    The network is evaluated as it is deployed: no dropout, no augmentation, running statistics. A
+    part that lies on the mesh already is told with its number of samples, as a third argument.
+
+    Args:
+      model: the network.
+      num_groups: all groups of all attributes.
+      batch_size: samples of a step.
+      mesh: devices that share the samples of a batch.
+    """
+    one = jax.jit(functools.partial(batch_sums, model, num_groups))
+
+    @functools.cache
+    def whole(num_samples):
+        found = make_part_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
+        return jax.jit(found)
+
+    def evaluate(variables, data, num_samples=None):
+        if isinstance(data.inputs, Records):
+            order = ordered_indices(data.size, min(batch_size, data.size))
+            sums = [one(variables, batch, indices) for batch, indices in feed(data, order)]
+            return part_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
+        if num_samples is None:
+            num_samples, data = data.size, sharding.place_samples(data, mesh)
+        return part_means(whole(num_samples)(sharding.replicate(variables, mesh), data))
 
     return evaluate
+
+
+def part_means(sums: PartSums) -> PartMeans:
+    """Means from sums with a leading axis `step`; added up in float64 on the host."""
+    return _divide(PartSums(*(np.asarray(x, np.float64).sum(0) for x in sums)))
 
 
 def _divide(sums: PartSums) -> PartMeans:
@@ -123,5 +174,5 @@ def predict(model: Model, variables: Variables, data: Dataset, batch_size: int =
         return model.apply(variables, batch.inputs, train=False, key=None)[0]
 
     batches = ordered_indices(data.size, min(batch_size, data.size))
-    found = jnp.concatenate([logits(variables, data, indices) for indices in batches])
-    return found[: data.size]
+    found = [logits(variables, batch, indices) for batch, indices in feed(data, batches)]
+    return jnp.concatenate(found)[: data.size]

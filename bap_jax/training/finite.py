@@ -1,13 +1,14 @@
 """Numbers that are not finite, and whose they are."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.training.state import StepMetrics
-from bap_jax.types import PyTree
+from bap_jax.types import Array, PyTree
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
 
@@ -43,6 +44,48 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
     return ""
 
 
+class Bad(NamedTuple):
+    """The first step of a block that holds a number that is not finite.
+
+    Attributes:
+      step: index of that step in the block.
+      text: what it is, as of `in_metrics`.
+    """
+
+    step: int
+    text: str
+
+
+def in_block(
+    metrics: StepMetrics, member: int, names: Names = (), group_names: Sequence[str] = ()
+) -> Bad | None:
+    """The first step in which a number of one member is not finite.
+
+    Args:
+      metrics: `(member, step, ...)` on the host.
+      member: which.
+      names, group_names: as of `in_metrics`.
+    """
+    own = jax.tree.map(lambda leaf: leaf[member], metrics)
+    if _block_is_finite(own):
+        return None
+    for step in range(len(own.loss)):
+        text = in_metrics(jax.tree.map(lambda leaf, i=step: leaf[i], own), names, group_names)
+        if text:
+            return Bad(step, text)
+    return None
+
+
+def _block_is_finite(metrics):
+    whole = jax.tree.leaves((metrics.loss, metrics.lagrangian, metrics.multipliers))
+    fine = all(np.isfinite(leaf).all() for leaf in whole) and (metrics.culprit < 0).all()
+    for quantity in ("violation", "proxy"):
+        pair = getattr(metrics, quantity), getattr(metrics, f"{quantity}_mask")
+        seen = jax.tree.map(lambda value, mask: (np.isfinite(value) | ~mask).all(), *pair)
+        fine = fine and all(jax.tree.leaves(seen))
+    return fine
+
+
 def _of(sets, key):
     """The entry of one named set; what has no names, as it is."""
     return sets.get(key) if isinstance(sets, Mapping) else sets
@@ -56,7 +99,7 @@ def _culprit(metrics, group_names):
 def in_tree(tree: PyTree) -> str:
     """Path of the first leaf that holds NaN or infinity; empty if none does."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    if bool(_all_finite([leaf for _, leaf in leaves])):
+    if bool(jax.jit(all_finite)(tree)):
         return ""
     for path, leaf in leaves:
         if not bool(jnp.isfinite(leaf).all()):
@@ -64,9 +107,9 @@ def in_tree(tree: PyTree) -> str:
     return ""
 
 
-@jax.jit
-def _all_finite(leaves):
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+def all_finite(tree: PyTree) -> Array:
+    """`()` bool: whether no leaf holds NaN or infinity."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _label(names, which, kind):

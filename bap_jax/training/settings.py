@@ -153,6 +153,8 @@ class Settings:
       tolerance: ε, how much more than the overall accuracy a group's may drop; a fraction.
       finetune_epochs: epochs after the pruning phase.
       batch_size: samples of one step.
+      precision: in which the network computes, `float32` or `bfloat16`; parameters, statistics,
+        losses and multipliers are float32 in any case.
       optimizer, pruning, dual, constraint, baseline: see there.
     """
 
@@ -162,6 +164,7 @@ class Settings:
     tolerance: float = 0.01
     finetune_epochs: int = 45
     batch_size: int = 128
+    precision: str = "float32"
     optimizer: OptimizerSettings = OptimizerSettings()
     pruning: PruningSettings = PruningSettings()
     dual: DualSettings = DualSettings()

@@ -6,6 +6,7 @@ import numbers
 from bap_jax.constraints.estimators import OVERALL, check_estimator
 from bap_jax.constraints.gaps import PROXIES
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
+from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_rule
 from bap_jax.training.pruners import check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
@@ -30,6 +31,7 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
     check_integer("seed", settings.seed, 0)
     check_integer("batch_size", settings.batch_size, 1)
+    _one_of("precision", settings.precision, PRECISIONS)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)
     check_optimizer(settings.optimizer)
     _check_pruning(settings.pruning)

@@ -85,6 +85,15 @@ def test_masks_that_do_not_fit():
         pruning.FixedMasks(masks=wrong).init_state(PARAMS)
 
 
+def test_constants_of_a_traced_function_are_searched_for_nan_as_well():
+    updater = pruning.MagnitudePruning(scheduler=pruning.OneShotSchedule(0))
+    state = updater.init_state(PARAMS)
+    jax.jit(lambda: updater.update_masks(state, PARAMS, None))()
+    wrong = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), PARAMS)
+    with pytest.raises(UserError, match="the scores of a/kernel hold NaN"):
+        jax.jit(lambda: updater.update_masks(state, wrong, None))()
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -1,0 +1,80 @@
+"""Batches read from disk by threads, while the step before is computed.
+
+    order ─► pieces of 16 samples ─► threads read and decode ─► batch on the host
+
+A streamed batch is a small data set of its own, and its indices count from 0: what `gather` makes
+of the two is what it would have made of the whole data set and the indices in `order`.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from bap_jax.data.records import Records
+from bap_jax.types import Array, Dataset
+
+# Small enough for all threads to work on the first batch, large enough to hide the cost of a call.
+PIECE = 16
+
+
+def stream(
+    data: Dataset,
+    order: Array,
+    *,
+    threads: int | None = None,
+    prefetch: int = 2,
+    on_wait: Callable[[float], None] | None = None,
+) -> Iterator[tuple[Dataset, np.ndarray]]:
+    """Batches of `data` in the given order, read ahead by threads.
+
+    Args:
+      data: samples whose inputs are `Records`, or an array.
+      order: `(step, batch)` int32; −1 − i is sample i with weight 0.
+      threads: how many read at once; by default as many as there are cores, at least 4.
+      prefetch: batches read ahead.
+      on_wait: called for every batch with the seconds for which its reader had to wait.
+
+    Yields:
+      For every step the batch on the host, and `(batch,)` int32: arange, with −1 − i in place of i
+      where the sample has weight 0.
+
+    Raises:
+      UserError: whatever is wrong with a sample, once it is needed.
+    """
+    order = np.asarray(order)
+    rows = np.where(order < 0, -1 - order, order)
+    local = np.arange(order.shape[1], dtype=np.int32)
+    small = jax.tree.map(np.asarray, data._replace(inputs=None))
+    inputs = _read_ahead(data.inputs, rows, threads or max(4, os.cpu_count() or 4), prefetch)
+    try:
+        for step, chosen in enumerate(rows):
+            start = time.perf_counter()
+            read = next(inputs)
+            if on_wait:
+                on_wait(time.perf_counter() - start)
+            batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], small)
+            yield batch._replace(inputs=read), np.where(order[step] < 0, -1 - local, local)
+    finally:
+        inputs.close()
+
+
+def _read_ahead(inputs, rows, threads, prefetch):
+    """Yields for each row of `rows` `(step, batch)` the samples `(batch, ...)`."""
+    import grain
+
+    take = inputs.take if isinstance(inputs, Records) else np.asarray(inputs).__getitem__
+    starts = range(0, rows.shape[1], PIECE)
+    pieces = [row[start : start + PIECE] for row in rows for start in starts]
+    options = grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=max(threads, prefetch * len(starts))
+    )
+    source = grain.MapDataset.source(pieces).map(take)
+    reader = iter(source.to_iter_dataset(options))
+    try:
+        for _ in rows:
+            yield np.concatenate([next(reader) for _ in starts])
+    finally:
+        reader.close()

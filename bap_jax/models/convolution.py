@@ -1,0 +1,230 @@
+"""Convolution whose gradients stay fast inside loops on CPU.
+
+For every sample n, position p, channels i in and o out, and offset q of the kernel, in each of
+the spatial axes, with stride s, dilation d and padding l in front:
+
+    y[n, p, o] = Σ_{q, i} x[n, s p + d q − l, i] · w[q, i, o]
+
+    ∂w[q, i, o] = Σ_{n, p} x[n, s p + d q − l, i] · ∂y[n, p, o]
+    ∂x[n, r, i] = Σ_{p, q, o : s p + d q − l = r} ∂y[n, p, o] · w[q, i, o]
+
+Both gradients are convolutions themselves. ∂w is one of stride d over x, whose channels act as
+batch and whose batch as channels; its kernel is ∂y, dilated by s. ∂x is one over ∂y spread out by
+s; its kernel is w turned round, its channels exchanged.
+
+XLA:CPU has a fast convolution for channels last, spatial axes first in the kernel. `lax` states
+the gradients by exchanged axes. Outside of loops XLA writes the transposes itself; inside
+`lax.scan`, `fori_loop`, `while_loop` and `lax.map` it does not, and each gradient takes 20 to 50
+times as long (https://github.com/jax-ml/jax/issues/12868). So they are written here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bap_jax.types import Array, UserError
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    out_sharding: Any = None,
+) -> Array:
+    """`jax.lax.conv_general_dilated` with gradients that are fast in loops on CPU.
+
+    A Linen module takes it as `nn.Conv(..., conv_general_dilated=conv_general_dilated)`.
+
+    What is not a plain convolution with channels last goes to `lax` as it is, gradients included:
+    a dilated `lhs`, groups, other dimension numbers (`None` means channels first), operands of two
+    dtypes or not floating, a result of another dtype or a given sharding, arrays without elements.
+
+    Gradients of gradients are `lax`'s. There is no forward mode: `jax.jvp` and `jax.linearize`
+    raise a TypeError; `jax.jvp` of `jax.grad` works.
+
+    Args:
+      lhs: `(batch, *spatial, in)`.
+      rhs: `(*offset, in, out)`.
+      window_strides: one for each spatial axis.
+      padding: `SAME`, `SAME_LOWER`, `VALID`, or a pair of integers, of any sign, for each axis.
+      lhs_dilation: see above.
+      rhs_dilation: spacing of the kernel's offsets along each axis.
+      dimension_numbers: those of channels last, such as `("NHWC", "HWIO", "NHWC")`.
+      feature_group_count: see above.
+      batch_group_count: see above.
+      precision: of the products, in the gradients too.
+      preferred_element_type: see above.
+      out_sharding: see above.
+
+    Returns:
+      `(batch, *spatial, out)`.
+
+    Raises:
+      TypeError, ValueError: what `lax.conv_general_dilated` raises.
+    """
+    options = {
+        "window_strides": window_strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimension_numbers,
+        "feature_group_count": feature_group_count,
+        "batch_group_count": batch_group_count,
+        "precision": precision,
+        "preferred_element_type": preferred_element_type,
+        "out_sharding": out_sharding,
+    }
+    if not _is_plain(lhs, rhs, options):
+        return lax.conv_general_dilated(lhs, rhs, **options)
+    steps = (1,) * (lhs.ndim - 2) if rhs_dilation is None else tuple(rhs_dilation)
+    pairs = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    return _convolve(lhs, rhs, _Geometry(tuple(window_strides), pairs, steps, precision))
+
+
+def _auto(lhs: Array, rhs: Array, *args, **options) -> Array:
+    on_cpu = jax.default_backend() == "cpu"
+    chosen = conv_general_dilated if on_cpu else lax.conv_general_dilated
+    return chosen(lhs, rhs, *args, **options)
+
+
+CONVOLUTIONS = {"auto": _auto, "loop": conv_general_dilated, "lax": lax.conv_general_dilated}
+
+
+def convolution(name: str = "auto") -> Callable[..., Array]:
+    """The convolution called `name`; the forward pass is the same in all of them.
+
+    Args:
+      name: `loop` (`conv_general_dilated` of this file), `lax` (JAX's own), or `auto`: `loop` where
+        `jax.default_backend()` is the CPU as the network is traced, `lax` elsewhere.
+
+    Raises:
+      UserError: the name is unknown.
+    """
+    if name not in CONVOLUTIONS:
+        raise UserError(f"unknown convolution {name!r}; known: {', '.join(CONVOLUTIONS)}.")
+    return CONVOLUTIONS[name]
+
+
+def _is_plain(lhs, rhs, options):
+    """Whether the gradients of this file hold; mistakes are left for `lax` to find."""
+    axes, padding = lhs.ndim - 2, options["padding"]
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, options["dimension_numbers"])
+    return (
+        axes > 0
+        and tuple(numbers) == _channels_last(axes)
+        and all(dilation == 1 for dilation in options["lhs_dilation"] or ())
+        and options["feature_group_count"] == options["batch_group_count"] == 1
+        and lhs.dtype == rhs.dtype
+        and jnp.issubdtype(lhs.dtype, jnp.floating)
+        and options["preferred_element_type"] in (None, lhs.dtype)
+        and options["out_sharding"] is None
+        and (isinstance(padding, str) or np.shape(padding) == (axes, 2))
+    )
+
+
+def _channels_last(axes):
+    """`ConvDimensionNumbers` of `(batch, *spatial, in)` and `(*offset, in, out)`."""
+    spatial = tuple(range(1, axes + 1))
+    image = (0, axes + 1, *spatial)
+    return image, (axes + 1, axes, *range(axes)), image
+
+
+class _Geometry(NamedTuple):
+    """How a plain convolution moves; what is one for each axis, as tuples."""
+
+    strides: tuple[int, ...]
+    padding: str | tuple[tuple[int, int], ...]
+    steps: tuple[int, ...]
+    precision: Any
+
+
+class _Axis(NamedTuple):
+    """A spatial axis: of x its length and padding in front, and what w and spread ∂y span."""
+
+    size: int
+    start: int
+    kernel: int
+    spread: int
+
+
+def _value(lhs, rhs, geometry):
+    strides, padding, steps, precision = geometry
+    return _channels_last_product(lhs, rhs, strides, padding, None, steps, precision)
+
+
+_convolve = jax.custom_vjp(_value, nondiff_argnums=(2,))
+
+
+def _forward(lhs, rhs, geometry):
+    # Not `_convolve`: that could not be differentiated forward, as in Hessian-vector products.
+    return _value(lhs, rhs, geometry), (lhs, rhs)
+
+
+def _backward(geometry, operands, cotangent):
+    lhs, rhs = operands
+    if 0 in (*lhs.shape, *rhs.shape, *cotangent.shape):
+        return jnp.zeros_like(lhs), jnp.zeros_like(rhs)
+    axes = _axes(lhs, rhs, cotangent, geometry)
+    return (
+        _lhs_gradient(rhs, cotangent, axes, geometry),
+        _rhs_gradient(lhs, cotangent, axes, geometry),
+    )
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _lhs_gradient(rhs, cotangent, axes, geometry):
+    strides, _, steps, precision = geometry
+    # The end follows from the start, as the result must be as large as x. It may be negative.
+    padding = [
+        (axis.kernel - 1 - axis.start, axis.size + axis.start - axis.spread) for axis in axes
+    ]
+    turned = jnp.flip(rhs, tuple(range(len(axes)))).swapaxes(-1, -2)
+    ones = (1,) * len(axes)
+    return _channels_last_product(cotangent, turned, ones, padding, strides, steps, precision)
+
+
+def _rhs_gradient(lhs, cotangent, axes, geometry):
+    strides, _, steps, precision = geometry
+    padding = [
+        (axis.start, axis.kernel - 1 + axis.spread - axis.size - axis.start) for axis in axes
+    ]
+    channels_first = jnp.swapaxes(lhs, 0, -1)
+    batch_inside = jnp.moveaxis(cotangent, 0, -2)
+    product = _channels_last_product(
+        channels_first, batch_inside, steps, padding, None, strides, precision
+    )
+    return jnp.moveaxis(product, 0, -2)
+
+
+def _axes(lhs, rhs, cotangent, geometry):
+    strides, padding, steps, _ = geometry
+    sizes = lhs.shape[1:-1]
+    kernel = [(size - 1) * step + 1 for size, step in zip(rhs.shape[:-2], steps, strict=True)]
+    spread = [
+        (size - 1) * stride + 1 for size, stride in zip(cotangent.shape[1:-1], strides, strict=True)
+    ]
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(sizes, kernel, strides, padding)
+    starts = [start for start, _ in padding]
+    return [_Axis(*numbers) for numbers in zip(sizes, starts, kernel, spread, strict=True)]
+
+
+def _channels_last_product(lhs, rhs, strides, padding, lhs_dilation, rhs_dilation, precision):
+    numbers = lax.ConvDimensionNumbers(*_channels_last(lhs.ndim - 2))
+    return lax.conv_general_dilated(
+        lhs, rhs, strides, padding, lhs_dilation, rhs_dilation, numbers, precision=precision
+    )

@@ -1,0 +1,53 @@
+"""A network that computes in bfloat16, on parameters that stay float32."""
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.models.base import Model
+from bap_jax.types import UserError, Variables
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def in_precision(model: Model, precision: str) -> Model:
+    """The same network, whose layers see parameters and inputs in `precision`.
+
+    Gradients reach the parameters in the parameters' own type. The model state (running statistics)
+    keeps its types, as do integer inputs, and logits are float32.
+
+    Args:
+      model: the network.
+      precision: `float32` leaves everything as it is.
+
+    Raises:
+      UserError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}.")
+    if precision == "float32":
+        return model
+
+    def apply(variables, inputs, *, train=False, key=None):
+        low = Variables(_cast(variables.params), variables.state)
+        logits, state = model.apply(low, _cast(inputs), train=train, key=key)
+        return logits.astype(jnp.float32), _as_before(state, variables.state)
+
+    network = model.network and in_precision(model.network, precision)
+    return model._replace(apply=apply, network=network)
+
+
+def _cast(tree):
+    def low(leaf):
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.asarray(leaf, jnp.bfloat16) if is_float else leaf
+
+    return jax.tree.map(low, tree)
+
+
+def _as_before(state, like):
+    """The arrays of a state in the types that they had."""
+
+    def cast(new, old):
+        return new.astype(old.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(cast, state, like)

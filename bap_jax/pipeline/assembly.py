@@ -1,0 +1,67 @@
+"""From settings to the parts of a run: which weights may go, the pruner, the trainer."""
+
+from bap_jax import foresight, lagrangian, pruning, training
+from bap_jax.models import Model, channel_groups, kernel_order
+from bap_jax.training.settings import Settings
+from bap_jax.types import Dataset, PyTree, Variables
+
+
+def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
+    """A bool for each parameter leaf, as `settings.pruning.prunable` chooses.
+
+    Raises:
+      UserError: a path is unknown, or nothing is left to prune.
+    """
+    paths = pruning.leaf_paths(variables.params)
+    uses = kernel_order(model, variables, inputs)
+    kernels = [pruning.Kernel(paths[use.leaf], use.convolution) for use in uses]
+    return pruning.prunable_leaves(settings.pruning.prunable, variables.params, kernels)
+
+
+def make_trainer(
+    model: Model,
+    method: training.Method,
+    pruner: training.Pruner,
+    settings: Settings,
+    steps_per_epoch: int,
+) -> training.Trainer:
+    """The trainer of one run."""
+    # Switching has no formulation that could know of the overall term.
+    switching = settings.scheme == "switching"
+    options = {"overall_term": settings.constraint.overall_term} if switching else {}
+    scheme = lagrangian.build_scheme(
+        settings.scheme,
+        training.primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
+        method.formulation,
+        weight_limit=settings.dual.weight_limit,
+        **options,
+    )
+    first = settings.constraint.first_epoch
+    return training.make_trainer(
+        model,
+        scheme,
+        method.constraint,
+        pruner,
+        objective=method.objective,
+        constrained_from=None if first < 0 else first,
+    )
+
+
+def make_pruner(
+    model: Model, variables: Variables, train: Dataset, settings: Settings, num_groups: int
+) -> training.Pruner:
+    """The pruner of one run; some algorithms make their masks here, from the dense network.
+
+    Raises:
+      UserError: nothing is left to prune, or the algorithm cannot prune this network.
+    """
+    prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
+    chosen, made = settings.pruning, {}
+    if chosen.algorithm in training.FROM_DATA:
+        made["masks"] = foresight.make_masks(
+            model, variables, train, prunable, settings, num_groups
+        )
+    if chosen.algorithm == "channels":
+        groups = channel_groups(model)
+        made["groups"] = training.prunable_groups(groups, variables.params, prunable)
+    return training.build_pruner(chosen, prunable, seed=settings.seed, **made)

@@ -1,0 +1,49 @@
+"""The report of a run; the only place that reads the test part."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bap_jax import audit, data, pruning
+from bap_jax.pipeline.ready import Ready
+from bap_jax.pipeline.watch import Tuned
+from bap_jax.training.settings import Settings
+
+
+def judge(
+    ready: Ready, tuned: Tuned, settings: Settings, names: Sequence[str] = data.PARTS
+) -> dict[str, Any]:
+    """Evaluates both iterates on the parts called `names`. The only place that reads the test part.
+
+    Returns:
+      The report without what only its caller knows (config, seconds).
+    """
+    splits = {"selected": {}, "last": {}}
+    for name in names:
+        dense_means = ready.dense_means(name)
+        for which, found in splits.items():
+            means = ready.evaluate(getattr(tuned, which).variables, name)
+            found[name] = audit.split_report(dense_means, means, ready.parts.group_names)
+    return {
+        "versions": audit.versions(),
+        "method": settings.method,
+        "seed": settings.seed,
+        "tolerance": settings.tolerance,
+        "feasibility": tuned.feasibility,
+        "unconstrained_groups": tuned.unconstrained,
+        **_iterate_report(tuned.selected, settings, splits["selected"]),
+        "last": _iterate_report(tuned.last, settings, splits["last"]),
+    }
+
+
+def _iterate_report(iterate, settings, splits):
+    found = pruning.sparsity(iterate.variables.params, iterate.masks)
+    return {
+        "epoch": iterate.epoch,
+        "params_sha256": audit.tree_sha256(iterate.variables.params),
+        "sparsity": {
+            "target": settings.pruning.sparsity,
+            **found._asdict(),
+            "layers": pruning.leaf_sparsity(iterate.masks),
+        },
+        "splits": splits,
+    }

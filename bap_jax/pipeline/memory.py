@@ -1,0 +1,84 @@
+"""How many members of a program fit into memory."""
+
+import math
+import os
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from bap_jax import data
+from bap_jax.pipeline.ready import Ready
+from bap_jax.training.settings import Settings
+from bap_jax.types import PyTree
+
+# A state as it goes in and comes out, a copy inside the loop, gradients, selected iterate.
+_COPIES_OF_STATE = 6
+_SHARE = 0.5
+
+
+def capacity(ready: Ready, settings: Settings, count: int) -> int:
+    """How many of `count` members to run in one program.
+
+    A rough upper estimate of what a member takes, against half of the memory that is free: its
+    state several times over and, where members run at once, twice all values of a forward pass.
+
+    Args:
+      ready: dense network and data; `execution.chunk`, where not 0, is the answer.
+      settings: of any of the members.
+      count: members there are.
+    """
+    chosen = ready.execution
+    if chosen.members == "single":
+        return 1
+    limit = chosen.chunk or max(1, int(_free_bytes() // _member_bytes(ready, settings)))
+    limit = min(limit, count)
+    if chosen.spread == "members":
+        limit = max(limit // _num_devices(chosen), 1) * _num_devices(chosen)
+    return limit
+
+
+def _member_bytes(ready, settings):
+    need = _COPIES_OF_STATE * _bytes(ready.variables)
+    need += len(ready.parts.group_names) * settings.constraint.buffer_size
+    if ready.execution.members == "vmap":
+        need += 2 * _forward_bytes(ready, settings.batch_size)
+    return max(need, 1)
+
+
+def _forward_bytes(ready, batch_size):
+    """Of every value that a forward pass computes."""
+    example = data.example(ready.parts.train)
+    inputs = jax.ShapeDtypeStruct((batch_size, *example.shape[1:]), example.dtype)
+
+    def forward(variables, inputs):
+        return ready.model.apply(variables, inputs, train=False, key=None)[0]
+
+    return _value_bytes(jax.make_jaxpr(forward)(ready.variables, inputs).jaxpr)
+
+
+def _value_bytes(jaxpr):
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [p.jaxpr for p in equation.params.values() if isinstance(p, core.ClosedJaxpr)]
+        if inner:
+            total += sum(map(_value_bytes, inner))
+            continue
+        for value in equation.outvars:
+            total += math.prod(value.aval.shape) * jnp.dtype(value.aval.dtype).itemsize
+    return total
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def _free_bytes():
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return _SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _num_devices(chosen):
+    return chosen.devices or len(jax.devices())

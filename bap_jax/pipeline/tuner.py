@@ -1,0 +1,202 @@
+"""Pruning and fine-tuning of runs that share a program: settings that differ in arrays only.
+
+    settings ─► values (arrays of each member) ─┐
+    dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► Tuned
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bap_jax import data, metric_rows, pruning, sharding, training
+from bap_jax.constraints import DenseReference
+from bap_jax.models import Model
+from bap_jax.pipeline.assembly import make_pruner, make_trainer
+from bap_jax.pipeline.ready import Ready, place, prepare
+from bap_jax.pipeline.watch import Log, Tuned, Watch
+from bap_jax.training import methods
+from bap_jax.training.settings import Settings
+from bap_jax.types import Dataset, PyTree, UserError, Variables
+
+Outcome = Tuned | training.DivergedError
+
+
+class Shared(NamedTuple):
+    """Arrays that a program's members share.
+
+    Attributes:
+      reference: the dense network on the training part.
+      validation: that part, where it is evaluated within the program; else None.
+    """
+
+    reference: DenseReference
+    validation: Dataset | None
+
+
+class Tuner(NamedTuple):
+    """Compiled once, for runs whose settings have one structure.
+
+    Attributes:
+      run: `(settings of each member, logs, progress) -> ` for each member a `Tuned`, or the error
+        of one that diverged.
+    """
+
+    run: Callable[..., list[Outcome]]
+
+
+def make_tuner(ready: Ready, settings: Settings) -> Tuner:
+    """A tuner for all runs that differ from `settings` in what `training.SWEPT` names.
+
+    Args:
+      ready: dense network and data.
+      settings: of any of the runs, checked.
+    """
+    train = _with_dense_logits(ready, settings)
+    runner = training.make_runner(_program(ready, train, settings), ready.execution)
+    shared = Shared(ready.reference, None if _validates_apart(ready) else ready.validation)
+
+    def run(
+        members: Sequence[Settings],
+        logs: Sequence[Log] | None = None,
+        progress: training.Progress = iter,
+    ) -> list[Outcome]:
+        check_structure(members, settings)
+        values = _stack([_values(ready, train, member) for member in members])
+        values = sharding.replicate(values, ready.mesh)
+        states = runner.init(values, shared, ready.variables)
+        logs = logs or [lambda row: None] * len(members)
+        method = methods.build(ready.reference, settings)
+        watch = Watch(ready, method, members, logs, states)
+        epochs = progress(range(settings.epochs))
+        for found in runner.run(states, values, shared, train, epochs):
+            watch.see(found)
+        return watch.outcomes()
+
+    return Tuner(run)
+
+
+def check_structure(members: Sequence[Settings], settings: Settings) -> None:
+    """Finds members that cannot share a program.
+
+    Raises:
+      UserError: settings differ in what is not an array.
+    """
+    wanted = training.structure_of(settings)
+    for member in members:
+        if training.structure_of(member) != wanted:
+            raise UserError(
+                f"members of one program may differ in {', '.join(training.SWEPT)} only; "
+                f"got {member} beside {settings}."
+            )
+
+
+def _program(ready, train, settings):
+    first = make_pruner(ready.model, ready.variables, train, settings, len(ready.parts.group_names))
+    num_samples = ready.parts.train.size
+    steps = data.num_batches(num_samples, settings.batch_size)
+    part_sums = training.make_part_sums(
+        ready.model,
+        len(ready.parts.group_names),
+        ready.parts.validation.size,
+        mesh=ready.mesh,
+    )
+
+    def trainer(values, shared):
+        here = training.with_values(settings, values)
+        pruner = first._replace(updater=pruning.with_arrays(first.updater, values.pruner))
+        return make_trainer(
+            ready.model, methods.build(shared.reference, here), pruner, here, steps
+        )
+
+    def observe(state, values, shared):
+        del values
+        if shared.validation is None:
+            return metric_rows.epoch_numbers(state), None
+        sums = part_sums(state.variables, shared.validation)
+        return metric_rows.epoch_numbers(state), sums
+
+    return training.Program(
+        trainer=trainer,
+        keys=lambda values: jax.random.split(jax.random.key(values.seed)),
+        observe=observe,
+        num_samples=num_samples,
+        batch_size=settings.batch_size,
+        mesh=ready.mesh,
+    )
+
+
+def _values(ready, train, settings):
+    pruner = make_pruner(
+        ready.model, ready.variables, train, settings, len(ready.parts.group_names)
+    )
+    arrays = pruning.updater_arrays(pruner.updater, ready.variables.params)
+    return training.make_values(settings, arrays)
+
+
+def _stack(values: Sequence[PyTree]) -> PyTree:
+    def stack(*leaves):
+        is_key = jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        return jnp.stack(leaves) if is_key else np.stack(leaves)
+
+    return jax.tree.map(stack, *values)
+
+
+def _with_dense_logits(ready, settings):
+    if not methods.build(ready.reference, settings).needs_dense_logits:
+        return ready.train
+    part = ready.parts.train
+    logits = training.predict(ready.model, ready.variables, part)
+    return place(part._replace(dense_logits=np.asarray(logits)), ready.mesh)
+
+
+def _validates_apart(ready):
+    return data.is_streamed(ready.validation)
+
+
+def prune_and_tune(
+    model: Model,
+    variables: Variables,
+    parts: data.Parts,
+    settings: Settings,
+    *,
+    log: Log = lambda row: None,
+    progress: training.Progress = iter,
+    execution: training.Execution | None = None,
+) -> Tuned:
+    """Prunes a trained network and fine-tunes it under a method. The test part is not touched.
+
+    Args:
+      model: the network.
+      variables: its trained arrays.
+      parts: of the data.
+      settings: of the run, checked.
+      log: takes one dict a step and one an epoch.
+      progress: wraps the range of epochs.
+      execution: as of `prepare`.
+
+    Raises:
+      DivergedError: a number that is not finite.
+    """
+    ready = prepare(model, variables, parts, execution)
+    return tune_one(make_tuner(ready, settings), settings, log=log, progress=progress)
+
+
+def tune_one(
+    tuner: Tuner,
+    settings: Settings,
+    *,
+    log: Log = lambda row: None,
+    progress: training.Progress = iter,
+) -> Tuned:
+    """A single run.
+
+    Raises:
+      DivergedError: a number that is not finite.
+    """
+    [found] = tuner.run([settings], [log], progress)
+    if isinstance(found, training.DivergedError):
+        raise found
+    return found

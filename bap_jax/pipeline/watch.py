@@ -1,0 +1,163 @@
+"""What the host does while programs run: writes rows, watches for NaN, chooses iterates."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bap_jax import audit, metric_rows, training
+from bap_jax.pipeline.ready import Ready
+from bap_jax.training import finite
+from bap_jax.training.evaluate import part_means
+from bap_jax.training.methods import Method
+from bap_jax.training.settings import Settings
+from bap_jax.types import PyTree, Variables
+
+Log = Callable[[dict[str, Any]], None]
+
+
+class Iterate(NamedTuple):
+    """A network at the end of an epoch.
+
+    Attributes:
+      epoch: which.
+      variables: its arrays.
+      masks: which weights are kept.
+      score: on the validation part.
+    """
+
+    epoch: int
+    variables: Variables
+    masks: PyTree
+    score: audit.Score
+
+
+class Tuned(NamedTuple):
+    """The two iterates that are reported.
+
+    Attributes:
+      selected: the iterate chosen on the validation part.
+      last: the iterate after the last epoch.
+      feasibility: what `audit.feasibility` says; None for methods that constrain nothing.
+      unconstrained: groups too small to constrain, with their training samples.
+    """
+
+    selected: Iterate
+    last: Iterate
+    feasibility: dict[str, Any] | None = None
+    unconstrained: dict[str, int] | None = None
+
+
+class _Member:
+    """One run, as far as it has come."""
+
+    def __init__(self, settings, log):
+        self.settings, self.log = settings, log
+        self.history = audit.History()
+        self.selected = self.last = self.error = None
+
+
+class Watch:
+    """Follows the members of a program.
+
+    Args:
+      ready: dense network and data.
+      method: of all members.
+      members: settings of each.
+      logs: a function for each, which takes one dict a step and one an epoch.
+      states: before the first epoch.
+    """
+
+    def __init__(
+        self,
+        ready: Ready,
+        method: Method,
+        members: Sequence[Settings],
+        logs: Sequence[Log],
+        states: training.TrainState,
+    ):
+        self._ready, self._method = ready, method
+        self._members = [_Member(*pair) for pair in zip(members, logs, strict=True)]
+        self._good = training.MembersEnd(-1, states, None, None)
+        self._frequency = np.asarray(ready.reference.frequency)  # on the host, as rows are made
+        group_names = ready.parts.group_names
+        self._names = method.constraint.names(group_names), group_names
+
+    def see(self, found: training.Block | training.MembersEnd) -> None:
+        """Takes in what a runner yields."""
+        if isinstance(found, training.Block):
+            for i, member in enumerate(self._members):
+                if not member.error:
+                    self._see_steps(i, member, found)
+            return
+        for i, member in enumerate(self._members):
+            if not member.error:
+                self._see_end(i, member, found)
+        self._good = found
+
+    def outcomes(self) -> list[Tuned | training.DivergedError]:
+        """For each member its iterates, or its error."""
+        return [member.error or self._tuned(member) for member in self._members]
+
+    def _see_steps(self, i, member, block):
+        bad = finite.in_block(block.metrics, i, *self._names)
+        num_steps = bad.step if bad else block.metrics.loss.shape[1]
+        for step in range(num_steps):
+            metrics = training.member_step(block.metrics, i, step)
+            number = block.first + step
+            member.log(
+                metric_rows.step_row(number, block.epoch, metrics, self._frequency, self._method)
+            )
+            flat = map(metric_rows.flat, (metrics.multipliers, metrics.violation))
+            member.history.add(block.epoch, *flat)
+        if bad:
+            self._fail(i, member, bad.text, block.first + bad.step, block.epoch)
+
+    def _see_end(self, i, member, end):
+        if not end.is_finite[i]:
+            leaf = finite.in_tree(training.member_state(end.states.params, i))
+            self._fail(i, member, f"weight {leaf}", None, end.epoch)
+            return
+        numbers, sums = jax.tree.map(lambda leaf: leaf[i], end.observed)
+        score = self._score(sums, end, i)
+        member.log(metric_rows.epoch_row(end.epoch, numbers, score))
+        best = member.selected and member.selected.score
+        final = end.epoch >= member.settings.pruning.epochs
+        if final and audit.better(score, best, member.settings.tolerance):
+            member.selected = _iterate(end, i, score)
+        if end.epoch == member.settings.epochs - 1:
+            member.last = _iterate(end, i, score)
+
+    def _score(self, sums, end, i):
+        if sums is None:
+            variables = training.member_state(end.states, i).variables
+            means = self._ready.evaluate(variables, "validation")
+        else:
+            means = part_means(sums)
+        return audit.score(self._ready.dense_means("validation"), means)
+
+    def _fail(self, i, member, text, step, epoch):
+        good = training.EpochEnd(self._good.epoch, training.member_state(self._good.states, i))
+        member.error = training.diverged(text, step, epoch, good)
+
+    def _tuned(self, member):
+        method, names = self._method, self._ready.parts.group_names
+        feasibility = None
+        if method.is_constrained:
+            feasibility = audit.feasibility(member.history, method.constraint.names(names))
+        small = _unconstrained(method, self._ready.reference, names, member.settings)
+        return Tuned(member.selected, member.last, feasibility, small)
+
+
+def _iterate(end, i, score):
+    state = training.member_state(end.states, i)
+    return Iterate(end.epoch, state.variables, state.masks, score)
+
+
+def _unconstrained(method, reference, group_names, settings):
+    if not method.constraint.size or method.watches_all:
+        return None
+    counts = np.asarray(reference.count).astype(int).tolist()
+    least = settings.constraint.min_group_size
+    return {name: n for name, n in zip(group_names, counts, strict=True) if n < least}

@@ -1,0 +1,152 @@
+"""The folder of a sweep: dense models, a folder for each member, and what came of all of them.
+
+WORKDIR/
+  sweep.json, sweep.csv, sweep.png  the members of the newest command, see `results`
+  dense/DIGEST/                     a dense model, shared by all members with its data and network
+  members/LABEL-DIGEST/             metrics.jsonl, selected/ and, last of all, report.json
+                                    of a run that diverged: metrics.jsonl, last_good/, failed.json
+
+A member is known by its whole config: it is finished when its report holds that config, or its
+failed.json does. So a sweep goes on where it was cut off, and one with further values or axes runs
+only what is new. A run that diverged would do so again; to try nevertheless, delete its folder.
+Results are written beside their place and moved there: after a kill they are whole or not there.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bap_jax.sweeping.plan import Member, digest
+from bap_jax.types import UserError
+
+_OF_DENSE = ("data", "model", "dense", "precision")
+
+
+class Outcome(NamedTuple):
+    """What came of a member.
+
+    Attributes:
+      report: as in `report.json`; None where the run diverged.
+      error: why it diverged; None where it did not.
+    """
+
+    report: dict[str, Any] | None
+    error: str | None
+
+
+class SweepFolder:
+    """Paths in the workdir of a sweep, and which of its members are finished."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self.results = self.root / "sweep.json"
+        self.table = self.root / "sweep.csv"
+        self.figure = self.root / "sweep.png"
+
+    def dense(self, plain: dict[str, Any]) -> Path:
+        """The folder of the dense model that a config starts from."""
+        sections = {key: plain[key] for key in _OF_DENSE if key in plain}
+        return self.root / "dense" / digest(sections)[:12]
+
+    def member(self, member: Member) -> Path:
+        """The folder of a member, under the label of an earlier sweep where one has finished it."""
+        place = self.root / "members" / member.name
+        if not place.is_dir():
+            for other in self._earlier.get(member.name[-8:], ()):
+                if _outcome(other, member):
+                    return other
+        return place
+
+    @functools.cached_property
+    def _earlier(self):
+        """Folders of members that were there at first, by the digest in their names."""
+        found = {}
+        for place in (self.root / "members").glob("*"):
+            found.setdefault(place.name[-8:], []).append(place)
+        return found
+
+    def outcome(self, member: Member) -> Outcome | None:
+        """What came of a member; None while it is not finished."""
+        return _outcome(self.member(member), member)
+
+    def begin(self, member: Member) -> Path:
+        """An empty folder for a member; what an interrupted run left in it is removed."""
+        place = self.member(member)
+        if place.exists():
+            shutil.rmtree(place)
+        place.mkdir(parents=True)
+        return place
+
+    def fail(self, member: Member, error: str) -> None:
+        """Notes that a member diverged, which finishes it."""
+        text = json.dumps({"config": member.plain, "error": error}, indent=1) + "\n"
+        write_whole(self.member(member) / "failed.json", text)
+
+
+def claim(root: str | Path) -> SweepFolder:
+    """Makes the workdir of a sweep, or checks that it is one.
+
+    Raises:
+      UserError: it holds something else.
+    """
+    folder = SweepFolder(root)
+    check_claim(folder)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    if not folder.results.exists():
+        write_whole(folder.results, json.dumps({"rows": []}) + "\n")
+    for name in ("dense", "members"):
+        (folder.root / name).mkdir(exist_ok=True)
+    return folder
+
+
+def check_claim(folder: SweepFolder) -> None:
+    """Finds a workdir that is not a sweep's, and writes nothing.
+
+    Raises:
+      UserError: it holds something else.
+    """
+    root = folder.root
+    if "rows" in (_read(folder.results) or {}) or not root.exists():
+        return
+    if not root.is_dir() or any(not path.name.endswith(".tmp") for path in root.iterdir()):
+        raise UserError(
+            f"workdir {root} is not empty and holds no sweep of bap_jax; choose another --workdir."
+        )
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` when the block has ended."""
+    beside = path.with_name(f".{path.name}.tmp")
+    yield beside
+    os.replace(beside, path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file of which a reader sees all or nothing."""
+    with written_whole(path) as beside:
+        beside.write_text(text)
+
+
+def _outcome(place, member):
+    report = _read(place / "report.json")
+    if report and report.get("config") == member.plain:
+        return Outcome(report, None)
+    failed = _read(place / "failed.json")
+    if failed and failed.get("config") == member.plain:
+        return Outcome(None, failed["error"])
+    return None
+
+
+def _read(path):
+    """The object in a JSON file; None where there is none that is whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

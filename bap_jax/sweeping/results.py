@@ -1,0 +1,110 @@
+"""What came of a sweep: `sweep.json` with whole reports, `sweep.csv` flat, `sweep.png`, a table.
+
+sweep.json is `{"rows": [{"config": {"seed": 0, …}, "report": {…}}, …]}`, a row a finished member in
+the order of the axes: `config` has the values that the axes gave it, `report` is its report.json.
+A member that diverged has `"report": null` and says why in `"error"`. sweep.csv has a line for each
+of them: the axes, then a column a number; columns of the last iterate start with `last_`, all
+others are of the selected one. Fractions in both files; the table is in percent.
+"""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from bap_jax import audit
+from bap_jax.sweeping.folder import SweepFolder, write_whole, written_whole
+from bap_jax.sweeping.plan import Member
+
+Row = dict[str, Any]
+_PARTS = ("train", "validation", "test")
+_NUMBERS = ("sparse_accuracy", "overall_gap", "max_excess_gap", "pairwise_disparity")
+
+
+def collect(folder: SweepFolder, members: Sequence[Member]) -> list[Row]:
+    """A row for each finished member, in the order of `members`."""
+    rows = []
+    for member in members:
+        outcome = folder.outcome(member)
+        if outcome:
+            error = {"error": outcome.error} if outcome.error is not None else {}
+            rows.append({"config": member.overrides, "report": outcome.report, **error})
+    return rows
+
+
+def write_rows(folder: SweepFolder, rows: Sequence[Row]) -> None:
+    """Writes `sweep.json` alone, as after each chunk."""
+    write_whole(folder.results, json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def write_all(folder: SweepFolder, rows: Sequence[Row]) -> None:
+    """Writes `sweep.json`, `sweep.csv` and, where a run ended, `sweep.png`."""
+    write_rows(folder, rows)
+    write_whole(folder.table, to_csv(rows))
+    if any(row["report"] for row in rows):
+        with written_whole(folder.figure) as beside:
+            audit.draw_tradeoff(rows, beside)
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """The text of `sweep.csv`, see the module."""
+    lines = [_line(row) for row in rows]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    columns.sort(key=lambda name: name == "error")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _line(row):
+    axes = {key: audit.value_label(value) for key, value in row["config"].items()}
+    report = row["report"]
+    if report is None:
+        return {**axes, "error": row["error"]}
+    fixed = {"method": report["method"], "seed": report["seed"]}
+    fixed |= {"sparsity.prunable": report["sparsity"]["prunable"], "epoch": report["epoch"]}
+    numbers = {
+        f"{prefix}{part}_{name}": splits[part][name]
+        for prefix, splits in (("", report["splits"]), ("last_", report["last"]["splits"]))
+        for part in _PARTS
+        for name in _NUMBERS
+    }
+    return {**axes, **fixed, **numbers, "error": ""}
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """A line for each setting: means ± standard deviations over seeds; then what diverged."""
+    settings = audit.by_setting(rows)
+    width = max([len("setting"), *map(len, settings)]) + 2
+    titles = [f"{part} {what}" for part in ("train", "test") for what in ("accuracy", "max gap")]
+    head = "setting".ljust(width) + "seeds" + "".join(f"{title:>18}" for title in titles)
+    lines = [
+        "SELECTED on validation, percent, mean ± standard deviation over seeds;",
+        "max gap is the largest excess accuracy gap of a group",
+        "",
+        head,
+        "-" * len(head),
+    ]
+    for setting, alike in settings.items():
+        reports = [row["report"] for row in alike if row["report"]]
+        cells = "".join(_cell(reports, title) for title in titles)
+        lines.append(f"{setting:{width}}{len(reports):5}{cells}")
+    diverged = [row for row in rows if row["report"] is None]
+    if diverged:
+        lines += ["", f"{len(diverged)} of {len(rows)} diverged:"]
+        lines += [f"  {audit.label(row['config'])}: {row['error']}" for row in diverged]
+    return "\n".join(lines)
+
+
+def _cell(reports, title):
+    part, what = title.split(" ", 1)
+    name = "sparse_accuracy" if what == "accuracy" else "max_excess_gap"
+    values = [100 * report["splits"][part][name] for report in reports]
+    if not values:
+        return f"{'diverged':>18}"
+    spread = f" ± {statistics.stdev(values):5.2f}" if len(values) > 1 else " " * 8
+    return f"{statistics.mean(values):10.2f}{spread}"

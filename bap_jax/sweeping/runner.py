@@ -1,0 +1,155 @@
+"""Runs what is left of a sweep, program by program and chunk by chunk, in this process.
+
+    members not finished ─► pieces: those of one program ─► chunks: as many as fit at once
+                         ─► bench.run ─► their folders ─► sweep.json
+
+The bench compiles and trains; it is made for a program when the program's turn comes, and let go
+before the next. Whatever ends this process, a chunk's members are finished or begin anew.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from bap_jax.sweeping import results
+from bap_jax.sweeping.folder import SweepFolder, check_claim
+from bap_jax.sweeping.plan import Member, Program, digest
+
+_CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
+
+
+class Finished(Protocol):
+    """What a bench says of a member: a report, or why the run diverged."""
+
+    report: dict[str, Any] | None
+    error: str | None
+
+
+class Bench(Protocol):
+    """Data, network and dense model of a program, and what trains its members."""
+
+    def capacity(self, count: int) -> int:
+        """How many of `count` members fit at once."""
+
+    def run(self, plains: list[dict[str, Any]], folders: list[Path]) -> Sequence[Finished]:
+        """Runs members at once and writes their folders, `report.json` last."""
+
+
+class Sweep(NamedTuple):
+    """A sweep that is ready to run.
+
+    Attributes:
+      members: all, in the order of the axes.
+      programs: the same members, alike ones together.
+      folder: where everything goes.
+      make_bench: from a member's config, the folder of its dense model and `execution`.
+      execution: how a bench runs members; nothing here looks into it.
+    """
+
+    members: tuple[Member, ...]
+    programs: Sequence[Program]
+    folder: SweepFolder
+    make_bench: Callable[[dict[str, Any], Path, Any], Bench]
+    execution: Any = None
+
+
+def say(text: str) -> None:
+    """A line of progress for whoever waits at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def pieces_left(sweep: Sweep) -> list[list[Member]]:
+    """The members that are not finished; those of one program together."""
+    outcome = sweep.folder.outcome
+    left = [[m for m in program.members if outcome(m) is None] for program in sweep.programs]
+    return [piece for piece in left if piece]
+
+
+def check_programs(sweep: Sweep, check: Callable[[dict[str, Any]], None]) -> None:
+    """Lets mistakes in data and networks of any program be found before the first is trained.
+
+    Args:
+      sweep: of which only what is not finished is checked.
+      check: loads data and network of a config, and trains nothing.
+
+    Raises:
+      UserError: by `check`; or the workdir is not a sweep's.
+    """
+    check_claim(sweep.folder)
+    plains = [piece[0].plain for piece in pieces_left(sweep)]
+    distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
+    for plain in distinct.values():
+        check(plain)
+
+
+def even_parts(items: Sequence, count: int) -> list[list]:
+    """Cuts into `count` parts in a row, alike in length to one."""
+    ends = [len(items) * i // count for i in range(count + 1)]
+    return [list(items[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def run_pieces(
+    sweep: Sweep,
+    pieces: Sequence[Sequence[Member]],
+    after_chunk: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = say,
+) -> None:
+    """Runs members, those of one piece on one bench.
+
+    Args:
+      sweep: whose folder is claimed.
+      pieces: members of one program each.
+      after_chunk: called when the members of a chunk are finished.
+      say: takes a line of progress after each chunk.
+    """
+    count, done = sum(map(len, pieces)), 0
+    for number, piece in enumerate(pieces, 1):
+        plain = piece[0].plain
+        bench = sweep.make_bench(plain, sweep.folder.dense(plain), sweep.execution)
+        chunks = -(-len(piece) // bench.capacity(len(piece)))
+        for chunk in even_parts(piece, chunks):
+            start = time.perf_counter()
+            diverged = _run_chunk(bench, chunk, sweep.folder)
+            after_chunk()
+            done += len(chunk)
+            seconds = time.perf_counter() - start
+            say(
+                f"program {number}/{len(pieces)}: {len(chunk)} members in {seconds:.1f} s, "
+                f"{diverged} diverged; {done}/{count} done"
+            )
+        del bench  # and its arrays, before the next is made
+
+
+def _run_chunk(bench, chunk, folder):
+    """How many members diverged."""
+    places = [folder.begin(member) for member in chunk]
+    finished = bench.run([member.plain for member in chunk], places)
+    errors = [found.error for found in finished]
+    for member, error in zip(chunk, errors, strict=True):
+        if error is not None:
+            folder.fail(member, error)
+    return sum(error is not None for error in errors)
+
+
+def run_alone(sweep: Sweep, say: Callable[[str], None] = say) -> list[results.Row]:
+    """Runs what is left in this process.
+
+    Returns:
+      The rows of all members, as `sweep.json` holds them.
+    """
+
+    def save():
+        results.write_rows(sweep.folder, results.collect(sweep.folder, sweep.members))
+
+    run_pieces(sweep, pieces_left(sweep), save, say)
+    return finish(sweep)
+
+
+def finish(sweep: Sweep) -> list[results.Row]:
+    """Collects the rows of all finished members and writes all results."""
+    rows = results.collect(sweep.folder, sweep.members)
+    results.write_all(sweep.folder, rows)
+    return rows

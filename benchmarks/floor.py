@@ -1,0 +1,231 @@
+"""What a training step costs above what no method can do without: one forward and backward pass.
+
+    python benchmarks/floor.py --json=floor.json
+
+The floor is `jax.value_and_grad` of the dense network's mean cross-entropy on a batch that lies
+ready, its new running statistics included. Above it, each row with what the one before it has:
+
+    sgd        the weights move, with momentum
+    nft_dense  a step of naive fine-tuning: batches by index, metrics, finite or not
+    nft        with magnitude masks that keep 5 % of the prunable weights
+    ceag       with an excess accuracy gap for each of 100 groups
+
+Everything runs in one process on the same batches: after a warm-up, blocks of steps that end with
+`block_until_ready`. Every block has one of the floor as its neighbour, their order swapped every
+round; a ratio is the median over rounds of neighbours' ratios. `--small` is there to try the
+script. Cost: about two minutes on two cores.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+
+from bap_jax import constraints, data, lagrangian, metrics, models, pruning, training
+from bap_jax.models import Model
+from bap_jax.training.settings import PruningSettings
+from bap_jax.types import Dataset, Variables
+
+_JSON = flags.DEFINE_string("json", None, "file for the ratios")
+_ONLY = flags.DEFINE_list("only", [], "names of cases; by default all")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "of each case; by default what the case says")
+_SMALL = flags.DEFINE_bool("small", False, "a tiny network, one round, one step a block")
+_CONVOLUTION = flags.DEFINE_string("convolution", "auto", "of the network")
+
+
+class Case(NamedTuple):
+    """A residual network, its images and how often it is timed."""
+
+    depth: int
+    width: int
+    size: int
+    num_classes: int
+    num_groups: int
+    batch: int
+    rounds: int
+    steps: int
+
+
+CASES = {"resnet8": Case(8, 16, 32, 100, 100, 128, 24, 2)}
+ROWS = ("sgd", "nft_dense", "nft", "ceag")
+FIRST_EPOCH = 1  # masks are formed as epoch 0 begins
+
+
+def make_data(case: Case) -> Dataset:
+    """Random images, labels and groups of four batches."""
+    rng = np.random.default_rng(0)
+    count = 4 * case.batch
+    return data.on_device(
+        Dataset(
+            rng.normal(size=(count, case.size, case.size, 3)).astype(np.float32),
+            rng.integers(0, case.num_classes, count),
+            rng.integers(0, case.num_groups, (count, 1)),
+        )
+    )
+
+
+def reference(num_groups: int) -> constraints.DenseReference:
+    """A dense model that is right nine times out of ten in every group."""
+    everywhere = jnp.ones(num_groups)
+    return constraints.DenseReference(
+        0.9 * everywhere,
+        jnp.float32(0.9),
+        0.3 * everywhere,
+        jnp.float32(0.3),
+        everywhere / num_groups,
+        100 * everywhere,
+    )
+
+
+def optimizer() -> optax.GradientTransformation:
+    """What moves the weights in every row."""
+    return optax.sgd(0.01, momentum=0.9)
+
+
+class Run:
+    """A compiled step, what it goes on from, and batches that lie ready."""
+
+    def __init__(self, step: Callable[[Any, Any], Any], carry: Any, batches: list):
+        self.step, self.batches = jax.jit(step, donate_argnums=0), batches
+        self.carry = jax.tree.map(jnp.copy, carry)
+
+    def seconds(self, steps: int) -> float:
+        """Seconds of a step, over `steps` of them; the run goes on from where it ends."""
+        start = time.perf_counter()
+        for i in range(steps):
+            self.carry, out = self.step(self.carry, self.batches[i % len(self.batches)])
+        jax.block_until_ready((self.carry, out))
+        return (time.perf_counter() - start) / steps
+
+
+def plain_run(model: Model, variables: Variables, batches: list, moves: bool) -> Run:
+    """Forward and backward, and where the weights move SGD."""
+
+    def loss(params, state, batch):
+        logits, state = model.apply(Variables(params, state), batch.inputs, train=True, key=None)
+        return metrics.cross_entropy(logits, batch.labels).mean(), state
+
+    def step(carry, batch):
+        variables, moments = carry
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(*variables, batch)
+        if not moves:
+            return carry, (value, state, grads)
+        updates, moments = optimizer().update(grads, moments)
+        params = optax.apply_updates(variables.params, updates)
+        return (Variables(params, state), moments), value
+
+    return Run(step, (variables, optimizer().init(variables.params) if moves else ()), batches)
+
+
+def make_pruner(model: Model, variables: Variables, images: jax.Array) -> training.Pruner:
+    """Magnitude masks of the paper's layers."""
+    chosen = PruningSettings(schedule="one_shot")
+    paths = pruning.leaf_paths(variables.params)
+    kernels = [
+        pruning.Kernel(paths[use.leaf], use.convolution)
+        for use in models.kernel_order(model, variables, images[:1])
+    ]
+    prunable = pruning.prunable_leaves(chosen.prunable, variables.params, kernels)
+    return training.build_pruner(chosen, prunable)
+
+
+def method_run(case, model, variables, train, indices, constraint, pruner) -> Run:
+    """Steps of a trainer, the first of which makes the masks."""
+    scheme = lagrangian.build_scheme(
+        "dual_primal",
+        optimizer(),
+        lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached"),
+        weight_limit=20.0,
+    )
+    trainer = training.make_trainer(model, scheme, constraint, pruner, constrained_from=FIRST_EPOCH)
+    state = trainer.init(variables, jax.random.key(1))
+    state, _ = jax.jit(trainer.step)(state, train, indices[0], 0)
+
+    def step(state, batch):
+        return trainer.step(state, *batch)
+
+    return Run(step, state, [(train, one, jnp.int32(FIRST_EPOCH)) for one in indices])
+
+
+def make_runs(case: Case) -> dict[str, Run]:
+    """The floor and every row."""
+    train = make_data(case)
+    model = models.build(
+        "resnet",
+        case.num_classes,
+        depth=case.depth,
+        width=case.width,
+        convolution=_CONVOLUTION.value,
+    )
+    variables = jax.jit(model.init)(jax.random.key(0), train.inputs[:1])
+    indices = list(data.epoch_indices(jax.random.key(2), train.size, case.batch))
+    batches = [jax.tree.map(lambda leaf: leaf[one], train) for one in indices]  # noqa: B023
+    ceag = constraints.excess_accuracy_gap(reference(case.num_groups), 0.01)
+    pruner = make_pruner(model, variables, train.inputs)
+    methods = {
+        "nft_dense": (constraints.unconstrained(), training.no_pruning()),
+        "nft": (constraints.unconstrained(), pruner),
+        "ceag": (ceag, pruner),
+    }
+    return {
+        "floor": plain_run(model, variables, batches, moves=False),
+        "sgd": plain_run(model, variables, batches, moves=True),
+        **{
+            name: method_run(case, model, variables, train, indices, *method)
+            for name, method in methods.items()
+        },
+    }
+
+
+def measure(case: Case) -> dict[str, dict[str, float]]:
+    """For each row its median milliseconds, and its ratio to the floor with its quartiles."""
+    runs = make_runs(case)
+    for run in runs.values():
+        run.seconds(2 * case.steps)
+    found = {name: [] for name in ROWS}
+    for i in range(_ROUNDS.value or case.rounds):
+        for name in ROWS:
+            pair = ("floor", name) if i % 2 == 0 else (name, "floor")
+            seconds = {one: runs[one].seconds(case.steps) for one in pair}
+            found[name].append((seconds["floor"], seconds[name]))
+    floors = [floor for pairs in found.values() for floor, _ in pairs]
+    rows = {"floor": {"ms": 1000 * float(np.median(floors))}}
+    for name, pairs in found.items():
+        below, above = np.array(pairs).T
+        rows[name] = {
+            "ms": 1000 * float(np.median(above)),
+            "ratio": float(np.median(above / below)),
+            "lower_quartile": float(np.quantile(above / below, 0.25)),
+            "upper_quartile": float(np.quantile(above / below, 0.75)),
+        }
+    return rows
+
+
+def main(argv):
+    del argv
+    found = {}
+    for name in _ONLY.value or CASES:
+        case = CASES[name]
+        if _SMALL.value:
+            case = case._replace(width=2, size=8, batch=8, rounds=1, steps=1)
+        rows = found[name] = measure(case)
+        print(f"{name}: floor {rows['floor']['ms']:.3f} ms\n{'':>11} {'ms':>9} {'ratio':>7}")
+        for row in ROWS:
+            ms, *ratios = rows[row].values()
+            print("{:>11} {:9.3f} {:7.3f}  {:.3f} – {:.3f}".format(row, ms, *ratios), flush=True)
+    if _JSON.value:
+        device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
+        ratios = {name: rows["ceag"]["ratio"] for name, rows in found.items()}
+        with open(_JSON.value, "w", encoding="utf-8") as file:
+            json.dump({"ratios": ratios, "details": found, "device": device}, file, indent=1)
+
+
+if __name__ == "__main__":
+    app.run(main)

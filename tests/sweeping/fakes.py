@@ -1,0 +1,78 @@
+"""A sweep whose bench trains nothing: reports follow from the config alone."""
+
+import json
+from typing import NamedTuple
+
+from bap_jax import sweeping
+from bap_jax.config import default_config
+
+SWEPT = ("seed", "tolerance", "dual.learning_rate")
+
+
+class Finished(NamedTuple):
+    """As the bench of `experiment` has it."""
+
+    report: dict | None
+    error: str | None
+
+
+def fake_report(plain):
+    """What a run with this config would have become."""
+    accuracy = 0.9 + plain["seed"] / 100
+    split = {
+        "sparse_accuracy": accuracy,
+        "overall_gap": 0.01,
+        "max_excess_gap": plain["tolerance"] + plain["seed"] / 1000,
+        "pairwise_disparity": 0.02,
+    }
+    splits = {part: dict(split) for part in ("train", "validation", "test")}
+    return {
+        "config": plain,
+        "method": plain["method"],
+        "seed": plain["seed"],
+        "tolerance": plain["tolerance"],
+        "epoch": 59,
+        "sparsity": {"prunable": 0.95},
+        "splits": splits,
+        "last": {"epoch": 59, "splits": splits},
+    }
+
+
+class FakeBench:
+    """Writes what the real one writes; members with seed 13 diverge.
+
+    `benches` and `ran` list what was asked of all benches; after `stop_after` members it "dies".
+    """
+
+    benches, ran, stop_after = [], [], None
+
+    def __init__(self, plain, dense_folder, execution):
+        dense_folder.mkdir(parents=True, exist_ok=True)
+        self.benches.append((plain["method"], dense_folder))
+        self.chunk = execution or 100
+
+    def capacity(self, count):
+        return min(count, self.chunk)
+
+    def run(self, plains, folders):
+        return [self._run(*pair) for pair in zip(plains, folders, strict=True)]
+
+    def _run(self, plain, folder):
+        assert folder.is_dir() and not any(folder.iterdir())
+        (folder / "metrics.jsonl").write_text("{}\n")
+        if self.stop_after is not None and len(self.ran) == self.stop_after:
+            raise KeyboardInterrupt
+        self.ran.append((plain["method"], plain["seed"], plain["tolerance"]))
+        if plain["seed"] == 13:
+            return Finished(None, "loss is nan at step 3")
+        report = fake_report(plain)
+        (folder / "report.json").write_text(json.dumps(report))
+        return Finished(report, None)
+
+
+def make_sweep(root, *axes, chunk=None, bench=FakeBench, config=None):
+    """A sweep in a folder that is claimed."""
+    axes = [sweeping.parse_axis(axis) for axis in axes]
+    members = sweeping.make_members(config or default_config(), axes)
+    programs = sweeping.make_programs(members, SWEPT)
+    return sweeping.Sweep(members, programs, sweeping.claim(root), bench, chunk)

@@ -1,0 +1,38 @@
+"""`python -m bap_jax.sweep`: mistakes cost nothing. tests/sweeping/test_runner.py has the rest."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "bap_jax.sweep", "--config=experiments/digits.py", *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ([], "error: a sweep needs an axis; write --sweep=KEY=VALUE"),
+        (["--sweep=sede=1"], "error: unknown config key config.sede; known keys: "),
+        (
+            ["--sweep=method=nft,ceag", "--one_program"],
+            "error: the sweep takes 2 programs, for its members differ in method (nft, ceag)",
+        ),
+        (["--sweep=data.name=digits,mnist"], "error: unknown data set 'mnist'; known data sets"),
+    ],
+)
+def test_mistakes_cost_nothing(flags, text, tmp_path):
+    done = command(f"--workdir={tmp_path / 'w'}", *flags)
+    assert done.returncode == 1
+    assert text in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
