@@ -5,7 +5,6 @@ A flipped byte in a checkpoint loads without a word, and so does a changed dtype
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def save(path: Path, tree: PyTree) -> None:
             shutil.rmtree(path)
         with _checkpointer() as checkpointer:
             checkpointer.save(path / "arrays", tree)
-        write_text(path / "digest.json", json.dumps({"sha256": tree_sha256(tree)}))
+        (path / "digest.json").write_text(json.dumps({"sha256": tree_sha256(tree)}))
     sharding.wait_for_all(f"save {path}")
 
 
@@ -56,13 +55,6 @@ def load(path: Path, like: PyTree) -> PyTree:
     if sharding.from_first_process(np.asarray(bool(problem))):
         raise DamagedCheckpointError(problem or f"cannot read {path}")
     return sharding.from_first_process(tree)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def _read(path, like):

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
 from bap_jax.training import Execution
 from bap_jax.types import Variables
-from bap_jax.workdir import claim
+from bap_jax.workdir import claim, write_whole
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -57,7 +57,10 @@ class Finished(NamedTuple):
 
 
 def run(
-    config: ConfigDict, workdir: str | Path, execution: Execution = _ALL_DEVICES
+    config: ConfigDict,
+    workdir: str | Path,
+    execution: Execution = _ALL_DEVICES,
+    before: "Callable[[Bench, Path], None] | None" = None,
 ) -> dict[str, Any]:
     """Runs one method with one seed and writes everything into `workdir`.
 
@@ -65,6 +68,7 @@ def run(
       config: see `config.default_config`.
       workdir: see `workdir`; runs that differ only in method and seed share one.
       execution: how programs run on this machine.
+      before: called with the bench and the run's folder before the run.
 
     Returns:
       The report, as written to `report.json`.
@@ -83,6 +87,8 @@ def run(
     bench = Bench(task, here.dense, execution, clock)
     folder = here.run(settings.method, settings.seed)
     folder.mkdir(exist_ok=True)
+    if before is not None:
+        before(bench, folder)
     bar = functools.partial(_progress, label=settings.method)
     [found] = bench.run([plain], [folder], bar)
     if found.error:
@@ -223,7 +229,7 @@ class Bench:
         checkpoint.save(folder / "selected", selected)
         if sharding.is_first_process():
             # The report last, so that a run with one is whole.
-            checkpoint.write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+            write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
         return Finished(report)
 
 

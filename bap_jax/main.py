@@ -7,26 +7,30 @@ Prunes and tunes one network by one method. Anything in the config can be set on
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags as absl_flags
 
-from bap_jax import audit, experiment
-from bap_jax.config import check_flags
+from bap_jax import audit, experiment, flags, profiling, sharding
 from bap_jax.training import DivergedError
 from bap_jax.types import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the experiment; made where missing")
+_PROFILE = absl_flags.DEFINE_bool(
+    "profile", False, "time the steps and trace ten of them before the run"
+)
 
 
 def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; write --config.NAME=VALUE")
+    flags.check_no_arguments(argv)
     try:
-        report = experiment.run(_CONFIG.value, _WORKDIR.value)
+        flags.start()
+        watch = profiling.print_profile if _PROFILE.value else None
+        report = experiment.run(
+            flags.CONFIG.value, flags.WORKDIR.value, flags.execution(), before=watch
+        )
     except (UserError, DivergedError) as error:
         sys.exit(f"error: {error}")
+    if not sharding.is_first_process():
+        return
     print(audit.format_report(report))
     print()
     for what, name in (
@@ -34,20 +38,8 @@ def main(argv: list[str]) -> None:
         ("metrics", "metrics.jsonl"),
         ("figure", "disparity.png"),
     ):
-        print(f"{what:8}{Path(_WORKDIR.value) / name}")
-
-
-def _parse(argv):
-    try:
-        check_flags(argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    rest = app.parse_flags_with_usage(argv)
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
-    return rest
+        print(f"{what:8}{Path(flags.WORKDIR.value) / name}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=_parse)
+    flags.run(main)

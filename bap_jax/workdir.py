@@ -8,9 +8,11 @@ WORKDIR/
   disparity.png               excess gap of every group, one bar a method
 """
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,20 @@ def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
         root.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(shared, indent=2) + "\n")
     return Workdir(root)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` when the block has ended."""
+    beside = path.with_name(f".{path.name}.tmp")
+    yield beside
+    os.replace(beside, path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file of which a reader sees all or nothing."""
+    with written_whole(path) as beside:
+        beside.write_text(text)
 
 
 def _differences(there, here, prefix=""):

@@ -18,6 +18,7 @@ class Model(NamedTuple):
       module: the Linen module that `apply` calls, where there is one.
       preprocess: what `apply` does to stored inputs before the network sees them.
       network: the model without it; None where there is no `preprocess`.
+      precision: in which `apply` computes, see `in_precision`.
     """
 
     init: Callable[[Array, Array], Variables]
@@ -26,3 +27,4 @@ class Model(NamedTuple):
     module: Any = None
     preprocess: Preprocess | None = None
     network: "Model | None" = None
+    precision: str = "float32"

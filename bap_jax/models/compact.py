@@ -27,6 +27,7 @@ from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups, leaves_by_path
 from bap_jax.models.linen import from_linen, join
+from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.types import Array, ChannelGroup, PyTree, UserError, Variables, group_sizes
 
@@ -83,7 +84,7 @@ def compact(
 
 
 def _like_model(model, module):
-    small = from_linen(module)
+    small = in_precision(from_linen(module), model.precision)
     return with_preprocessing(small, model.preprocess) if model.preprocess else small
 
 

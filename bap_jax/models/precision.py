@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.models.base import Model
+from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.types import UserError, Variables
 
 PRECISIONS = ("float32", "bfloat16")
@@ -12,8 +13,9 @@ PRECISIONS = ("float32", "bfloat16")
 def in_precision(model: Model, precision: str) -> Model:
     """The same network, whose layers see parameters and inputs in `precision`.
 
-    Gradients reach the parameters in the parameters' own type. The model state (running statistics)
-    keeps its types, as do integer inputs, and logits are float32.
+    Gradients reach the parameters in the parameters' own type. The model state (running statistics,
+    random keys) keeps its types, as do integer inputs, and logits are float32. Preprocessing stays
+    outside: its inputs and its arithmetic are what they were.
 
     Args:
       model: the network.
@@ -26,14 +28,15 @@ def in_precision(model: Model, precision: str) -> Model:
         raise UserError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}.")
     if precision == "float32":
         return model
+    if model.preprocess is not None:
+        return with_preprocessing(in_precision(model.network, precision), model.preprocess)
 
     def apply(variables, inputs, *, train=False, key=None):
         low = Variables(_cast(variables.params), variables.state)
         logits, state = model.apply(low, _cast(inputs), train=train, key=key)
         return logits.astype(jnp.float32), _as_before(state, variables.state)
 
-    network = model.network and in_precision(model.network, precision)
-    return model._replace(apply=apply, network=network)
+    return model._replace(apply=apply, precision=precision)
 
 
 def _cast(tree):

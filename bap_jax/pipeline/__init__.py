@@ -13,6 +13,8 @@ from bap_jax.pipeline.ready import Ready as Ready
 from bap_jax.pipeline.ready import prepare as prepare
 from bap_jax.pipeline.tuner import Outcome as Outcome
 from bap_jax.pipeline.tuner import Tuner as Tuner
+from bap_jax.pipeline.tuner import Work as Work
+from bap_jax.pipeline.tuner import make_program as make_program
 from bap_jax.pipeline.tuner import make_tuner as make_tuner
 from bap_jax.pipeline.tuner import prune_and_tune as prune_and_tune
 from bap_jax.pipeline.tuner import tune_one as tune_one

@@ -93,12 +93,10 @@ def place(part: Dataset, mesh: Mesh | None) -> Dataset:
     return sharding.place_samples(part._replace(labels=labels, group_ids=ids), mesh)
 
 
-def resolve(
-    model: Model, variables: Variables, train: Dataset, execution: Execution
-) -> Execution:
+def resolve(model: Model, variables: Variables, train: Dataset, execution: Execution) -> Execution:
     """The choices of `execution`, made for this network and data."""
     found = models.convolutions(model, variables, data.example(train))
-    return training.resolve_execution(
+    return training.resolve(
         execution,
         streamed=data.is_streamed(train),
         has_convolutions=found.any,

@@ -1,7 +1,7 @@
 """Pruning and fine-tuning of runs that share a program: settings that differ in arrays only.
 
-    settings ─► values (arrays of each member) ─┐
-    dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► Tuned
+settings ─► values (arrays of each member) ─┐
+dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► Tuned
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +36,22 @@ class Shared(NamedTuple):
     validation: Dataset | None
 
 
+class Work(NamedTuple):
+    """A program and what it is called with.
+
+    Attributes:
+      program: of all runs whose settings have one structure.
+      train: the training part, as its steps take it.
+      shared: arrays that its members share.
+      values: `settings of each member -> training.Values (member, ...)`.
+    """
+
+    program: training.Program
+    train: Dataset
+    shared: Shared
+    values: Callable[[Sequence[Settings]], training.Values]
+
+
 class Tuner(NamedTuple):
     """Compiled once, for runs whose settings have one structure.
 
@@ -54,9 +70,8 @@ def make_tuner(ready: Ready, settings: Settings) -> Tuner:
       ready: dense network and data.
       settings: of any of the runs, checked.
     """
-    train = _with_dense_logits(ready, settings)
-    runner = training.make_runner(_program(ready, train, settings), ready.execution)
-    shared = Shared(ready.reference, None if _validates_apart(ready) else ready.validation)
+    work = make_program(ready, settings)
+    runner = training.make_runner(work.program, ready.execution)
 
     def run(
         members: Sequence[Settings],
@@ -64,18 +79,34 @@ def make_tuner(ready: Ready, settings: Settings) -> Tuner:
         progress: training.Progress = iter,
     ) -> list[Outcome]:
         check_structure(members, settings)
-        values = _stack([_values(ready, train, member) for member in members])
-        values = sharding.replicate(values, ready.mesh)
-        states = runner.init(values, shared, ready.variables)
+        values = work.values(members)
+        states = runner.init(values, work.shared, ready.variables)
         logs = logs or [lambda row: None] * len(members)
         method = methods.build(ready.reference, settings)
         watch = Watch(ready, method, members, logs, states)
         epochs = progress(range(settings.epochs))
-        for found in runner.run(states, values, shared, train, epochs):
+        for found in runner.run(states, values, work.shared, work.train, epochs):
             watch.see(found)
         return watch.outcomes()
 
     return Tuner(run)
+
+
+def make_program(ready: Ready, settings: Settings) -> Work:
+    """The program of all runs that differ from `settings` in what `training.SWEPT` names.
+
+    Args:
+      ready: dense network and data.
+      settings: of any of the runs, checked.
+    """
+    train = _with_dense_logits(ready, settings)
+    shared = Shared(ready.reference, None if _validates_apart(ready) else ready.validation)
+
+    def values(members):
+        stacked = _stack([_values(ready, train, member) for member in members])
+        return sharding.replicate(stacked, ready.mesh)
+
+    return Work(_program(ready, train, settings), train, shared, values)
 
 
 def check_structure(members: Sequence[Settings], settings: Settings) -> None:
@@ -107,9 +138,7 @@ def _program(ready, train, settings):
     def trainer(values, shared):
         here = training.with_values(settings, values)
         pruner = first._replace(updater=pruning.with_arrays(first.updater, values.pruner))
-        return make_trainer(
-            ready.model, methods.build(shared.reference, here), pruner, here, steps
-        )
+        return make_trainer(ready.model, methods.build(shared.reference, here), pruner, here, steps)
 
     def observe(state, values, shared):
         del values

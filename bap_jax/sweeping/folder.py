@@ -12,17 +12,15 @@ only what is new. A run that diverged would do so again; to try nevertheless, de
 Results are written beside their place and moved there: after a kill they are whole or not there.
 """
 
-import contextlib
 import functools
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bap_jax.sweeping.plan import Member, digest
 from bap_jax.types import UserError
+from bap_jax.workdir import write_whole
 
 _OF_DENSE = ("data", "model", "dense", "precision")
 
@@ -117,20 +115,6 @@ def check_claim(folder: SweepFolder) -> None:
         raise UserError(
             f"workdir {root} is not empty and holds no sweep of bap_jax; choose another --workdir."
         )
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` when the block has ended."""
-    beside = path.with_name(f".{path.name}.tmp")
-    yield beside
-    os.replace(beside, path)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file of which a reader sees all or nothing."""
-    with written_whole(path) as beside:
-        beside.write_text(text)
 
 
 def _outcome(place, member):

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bap_jax import audit
-from bap_jax.sweeping.folder import SweepFolder, write_whole, written_whole
+from bap_jax.sweeping.folder import SweepFolder
 from bap_jax.sweeping.plan import Member
+from bap_jax.workdir import write_whole, written_whole
 
 Row = dict[str, Any]
 _PARTS = ("train", "validation", "test")

@@ -25,7 +25,7 @@ class Finished(Protocol):
     """What a bench says of a member: a report, or why the run diverged."""
 
     report: dict[str, Any] | None
-    error: str | None
+    error: Exception | str | None
 
 
 class Bench(Protocol):
@@ -130,7 +130,7 @@ def _run_chunk(bench, chunk, folder):
     errors = [found.error for found in finished]
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:
-            folder.fail(member, error)
+            folder.fail(member, str(error))
     return sum(error is not None for error in errors)
 
 

@@ -8,7 +8,7 @@ from bap_jax.training.evaluate import make_part_sums as make_part_sums
 from bap_jax.training.evaluate import part_means as part_means
 from bap_jax.training.evaluate import predict as predict
 from bap_jax.training.execution import Execution as Execution
-from bap_jax.training.execution import resolve as resolve_execution
+from bap_jax.training.execution import resolve as resolve
 from bap_jax.training.loop import Block as Block
 from bap_jax.training.loop import DivergedError as DivergedError
 from bap_jax.training.loop import EpochEnd as EpochEnd

@@ -70,16 +70,17 @@ def over_members(function: Callable, how: str, num_batched: int, mesh: Mesh | No
 
     Args:
       function: its first `num_batched` arguments and its results belong to a member.
-      how: `vmap`, `map`, or `single` for an axis of length 1.
+      how: `vmap`, `map`, or `single`, as any axis of length 1 is treated.
       num_batched: the others are shared.
       mesh: devices among which the members are shared out; their number must divide.
     """
 
     def together(*args):
         own, shared = args[:num_batched], args[num_batched:]
-        if how == "vmap":
+        alone = jax.tree.leaves(own)[0].shape[0] == 1
+        if how == "vmap" and not alone:
             return jax.vmap(lambda *own: function(*own, *shared))(*own)
-        if how == "map":
+        if how == "map" and not alone:
             return jax.lax.map(lambda own: function(*own, *shared), own)
         found = function(*jax.tree.map(lambda leaf: leaf[0], own), *shared)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], found)

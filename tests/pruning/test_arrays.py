@@ -24,6 +24,7 @@ GROUPS = [
     ChannelGroup("next", ("b/kernel",)),
 ]
 LAST, SPARSITIES = 3, (0.5, 0.9, 0.95, 0.98)
+ONCE = pruning.OneShotSchedule(0)
 STEPS = range(LAST + 2)  # one beyond the schedule's end
 SETTINGS = functools.partial(PruningSettings, epochs=LAST)
 
@@ -192,9 +193,6 @@ def test_batched_members_count_in_double_precision(name):
 
     for found in jax.jit(jax.vmap(removed))(arrays):
         assert found.tolist() == list(PASSING.values())
-
-
-ONCE = pruning.OneShotSchedule(0)
 
 
 def test_members_train_with_keys_and_sparsities_of_their_own(monkeypatch):

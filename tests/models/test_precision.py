@@ -1,0 +1,220 @@
+"""bfloat16 inside of a network, and float32 all around it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+from jax.extend import core
+
+from bap_jax import data, metrics, models
+from bap_jax.types import UserError, Variables
+
+IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
+VECTORS = np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)
+LABELS = np.arange(16) % 3
+KEY = jax.random.key(3)
+
+
+class Linen(nn.Module):
+    """Flax's own normalisation and dropout."""
+
+    @nn.compact
+    def __call__(self, inputs, train):
+        x = nn.Dense(8)(inputs)
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.5, deterministic=not train)(nn.relu(x))
+        return nn.Dense(3)(x)
+
+
+class Nnx(nnx.Module):
+    """The same, with random keys and counters among its state."""
+
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(6, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.head = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, inputs):
+        return self.head(self.drop(nnx.relu(self.norm(self.hidden(inputs)))))
+
+
+class Embedded(nn.Module):
+    """Takes integers."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        return nn.Dense(3)(nn.Embed(300, 4)(inputs).mean(1))
+
+
+def build(name):
+    """Network, variables and inputs."""
+    if name == "nnx":
+        return *models.from_nnx(Nnx(nnx.Rngs(0))), VECTORS
+    inputs = IMAGES if name == "resnet" else VECTORS
+    options = {"mlp": {"hidden": (8,)}, "resnet": {"depth": 8, "width": 4}}
+    model = (
+        models.build(name, 3, **options[name]) if name in options else models.from_linen(Linen())
+    )
+    return model, model.init(jax.random.key(0), inputs), inputs
+
+
+NETWORKS = ("mlp", "resnet", "linen", "nnx")
+
+
+def loss_of(model, inputs, key=KEY):
+    def loss(params, state):
+        logits, state = model.apply(Variables(params, state), inputs, train=True, key=key)
+        return metrics.cross_entropy(logits, LABELS).mean(), state
+
+    return loss
+
+
+def product_dtypes(jaxpr):
+    """Types of the operands of every matrix product and convolution, at any depth."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            yield from (variable.aval.dtype for variable in equation.invars)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else [value]:
+                if isinstance(inner, core.ClosedJaxpr):
+                    inner = inner.jaxpr
+                if isinstance(inner, core.Jaxpr):
+                    yield from product_dtypes(inner)
+
+
+def types(tree):
+    return jax.tree.map(lambda leaf: leaf.dtype, tree)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_products_are_low_and_all_around_is_not(name):
+    model, variables, inputs = build(name)
+    low = models.in_precision(model, "bfloat16")
+    gradient = jax.value_and_grad(loss_of(low, inputs), has_aux=True)
+    found = set(product_dtypes(jax.make_jaxpr(gradient)(*variables).jaxpr))
+    assert found == {jnp.dtype(jnp.bfloat16)}
+    for train in (False, True):
+        logits, state = low.apply(variables, inputs, train=train, key=KEY)
+        assert logits.dtype == jnp.float32
+        assert types(state) == types(variables.state)
+    (loss, state), grads = jax.jit(gradient)(*variables)
+    assert loss.dtype == jnp.float32
+    assert types(grads) == types(variables.params) and types(state) == types(variables.state)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_close_to_float32(name):
+    """Eight bits of a number are kept; dropout, whose draws depend on the type, is left out."""
+    model, variables, inputs = build(name)
+    low = models.in_precision(model, "bfloat16")
+    plain, rounded = (m.apply(variables, inputs, train=False)[0] for m in (model, low))
+    np.testing.assert_allclose(rounded, plain, atol=0.05 * np.abs(plain).max())
+    assert (rounded != plain).any()
+    if name in ("linen", "nnx"):
+        return
+    expected, found = (
+        jax.grad(loss_of(m, inputs, None), has_aux=True)(*variables)[0] for m in (model, low)
+    )
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert np.linalg.norm(one - other) <= 0.1 * np.linalg.norm(other) + 1e-3
+
+
+@pytest.mark.parametrize("name", ["resnet", "linen", "nnx"])
+def test_running_statistics_move_in_float32(name):
+    """A small step towards the batch would be lost in eight bits."""
+    model, variables, inputs = build(name)
+    low = models.in_precision(model, "bfloat16")
+    state = low.apply(variables, inputs, train=True, key=KEY)[1]
+    for new, old in zip(*map(jax.tree.leaves, (state, variables.state)), strict=True):
+        if jnp.issubdtype(new.dtype, jnp.floating):
+            assert (new != old).all()
+            assert (new != new.astype(jnp.bfloat16).astype(jnp.float32)).any()
+
+
+def test_what_is_masked_stays_zero():
+    """A network sees a removed weight as 0, and a kept one, however small, as kept."""
+    kernel = jnp.array([[0.0, 1e-30, -1e-30, 0.0, 1.0]])
+    seen = []
+
+    def apply(variables, inputs, *, train=False, key=None):
+        seen.append(variables.params)
+        return inputs @ variables.params, variables.state
+
+    model = models.Model(lambda key, inputs: Variables(kernel, ()), apply)
+    low = models.in_precision(model, "bfloat16")
+    logits, _ = low.apply(Variables(kernel, ()), np.ones((2, 1), np.float32))
+    np.testing.assert_array_equal(seen[0] == 0, kernel == 0)
+    np.testing.assert_array_equal(np.asarray(logits)[:, [0, 3]], 0)
+
+
+def test_a_channel_without_weights_stays_zero():
+    model, variables, inputs = build("resnet")
+    params = jax.tree.map(jnp.asarray, variables.params)
+    kernel = params["conv_0"]["kernel"].at[..., 1].set(0)
+    params["conv_0"]["kernel"] = kernel
+    params["norm_0"]["bias"] = jnp.ones(4)
+    low = models.in_precision(model, "bfloat16")
+    grads, state = jax.grad(loss_of(low, inputs), has_aux=True)(params, variables.state)
+    assert state["batch_stats"]["norm_0"]["var"][1] == 1
+    np.testing.assert_array_equal(grads["norm_0"]["bias"] != 0, [True, False, True, True])
+
+
+def test_integers_stay_integers():
+    model = models.from_linen(Embedded())
+    tokens = np.array([[257, 1], [299, 2]], np.int32)  # 257 is no bfloat16
+    variables = model.init(KEY, tokens)
+    low = models.in_precision(model, "bfloat16")
+    plain, rounded = (m.apply(variables, tokens)[0] for m in (model, low))
+    np.testing.assert_allclose(rounded, plain, atol=0.03)
+
+
+@pytest.mark.parametrize("first", ["precision", "preprocessing"])
+def test_preprocessing_stays_outside(first):
+    seen = []
+
+    def preprocess(inputs, key, train):
+        seen.append(inputs.dtype)
+        return data.image_preprocess(0.5, 0.25)(inputs, key, train)
+
+    bare, variables, _ = build("resnet")
+    stored = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
+    low = models.in_precision(bare, "bfloat16")
+    expected, _ = low.apply(variables, data.image_preprocess(0.5, 0.25)(stored, None, False))
+    if first == "precision":
+        model = models.with_preprocessing(low, preprocess)
+    else:
+        model = models.in_precision(models.with_preprocessing(bare, preprocess), "bfloat16")
+    found, _ = model.apply(variables, stored)
+    np.testing.assert_array_equal(found, expected)
+    assert set(seen) == {np.dtype(np.uint8)}
+    assert model.precision == model.network.precision == "bfloat16"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_program_still_tells_of_its_kernels(name):
+    model, variables, inputs = build(name)
+    low = models.in_precision(model, "bfloat16")
+    for tell in (models.kernel_order, models.convolutions, models.cost):
+        assert tell(low, variables, inputs) == tell(model, variables, inputs)
+
+
+def test_a_smaller_network_keeps_its_precision():
+    model, variables, inputs = build("mlp")
+    params = jax.tree.map(np.array, variables.params)
+    for path in ("kernel", "bias"):
+        params["dense_0"][path][..., [1, 4]] = 0
+    low, variables = models.in_precision(model, "bfloat16"), variables._replace(params=params)
+    small, few = models.compact(low, None, variables)
+    assert small.module.features == (6, 3) and small.precision == "bfloat16"
+    expected, found = (m.apply(v, inputs)[0] for m, v in ((low, variables), (small, few)))
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_names():
+    model, *_ = build("mlp")
+    assert models.in_precision(model, "float32") is model
+    with pytest.raises(UserError, match="unknown precision 'float16'; known: float32, bfloat16"):
+        models.in_precision(model, "float16")

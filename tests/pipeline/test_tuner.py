@@ -1,0 +1,154 @@
+"""Runs of one program are the single runs, a device epoch is the loop, devices change nothing."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from bap_jax import pipeline, training
+from bap_jax.training import Execution
+from bap_jax.training.settings import DualSettings, PruningSettings, Settings
+from bap_jax.types import UserError
+
+SETTINGS = Settings(
+    batch_size=100,  # eight devices do not divide it, and the last batch is ragged
+    pruning=PruningSettings(epochs=2, prunable="kernels"),
+    dual=DualSettings(learning_rate=0.7),
+    finetune_epochs=2,
+)
+
+
+def member(seed, tolerance=0.01, sparsity=0.95, rate=0.01, dual_rate=0.7, start=0.0, **others):
+    return dataclasses.replace(
+        SETTINGS,
+        seed=seed,
+        tolerance=tolerance,
+        optimizer=dataclasses.replace(SETTINGS.optimizer, learning_rate=rate),
+        dual=dataclasses.replace(SETTINGS.dual, learning_rate=dual_rate, start=start),
+        pruning=dataclasses.replace(SETTINGS.pruning, sparsity=sparsity, **others),
+    )
+
+
+MEMBERS = [
+    member(0),
+    member(1, tolerance=0.0, sparsity=0.9),
+    member(2, rate=0.05, dual_rate=0.1),
+    member(3, start=0.125, sparsity=0.5),
+]
+
+
+def run(digits_parts, small_dense, runs, **how):
+    """Outcomes and rows of each member."""
+    ready = pipeline.prepare(*small_dense, digits_parts, Execution(**how))
+    rows = [[] for _ in runs]
+    tuner = pipeline.make_tuner(ready, runs[0])
+    if ready.execution.members == "single":
+        pairs = zip(runs, rows, strict=True)
+        return [tuner.run([one], [row.append])[0] for one, row in pairs], rows
+    return tuner.run(runs, [row.append for row in rows]), rows
+
+
+@pytest.fixture(scope="module")
+def single(digits_parts, small_dense):
+    """Each member by itself, an epoch a program."""
+    return run(digits_parts, small_dense, MEMBERS, members="single", epoch="device")
+
+
+def assert_same(found, expected):
+    for one, other in zip(found[0], expected[0], strict=True):
+        for which in ("selected", "last"):
+            a, b = getattr(one, which), getattr(other, which)
+            assert a.epoch == b.epoch
+            assert a.score == pytest.approx(b.score, abs=1e-6)
+            jax.tree.map(np.testing.assert_array_equal, a.masks, b.masks)
+            close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)  # noqa: E731
+            jax.tree.map(close, a.variables, b.variables)
+        assert one.unconstrained == other.unconstrained
+    for rows, others in zip(found[1], expected[1], strict=True):
+        assert [row.keys() for row in rows] == [row.keys() for row in others]
+        for key in ("loss", "accuracy", "sum_multipliers", "sparsity"):
+            pairs = [(r[key], o[key]) for r, o in zip(rows, others, strict=True) if key in r]
+            np.testing.assert_allclose(*zip(*pairs, strict=True), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"members": "vmap"},
+        {"members": "map"},
+        {"epoch": "loop"},
+        {"members": "single", "devices": 8},
+        {"epoch": "loop", "devices": 8},
+        {"members": "vmap", "devices": 2, "spread": "members"},
+        {"members": "map", "devices": 4, "spread": "members"},
+    ],
+    ids=lambda how: "-".join(map(str, how.values())),
+)
+def test_however_it_runs_it_is_the_same_run(digits_parts, small_dense, single, how):
+    assert_same(run(digits_parts, small_dense, MEMBERS, **how), single)
+
+
+@pytest.mark.parametrize("algorithm", ["global_magnitude", "random", "snip", "set", "channels"])
+def test_members_of_other_pruners(digits_parts, small_dense, algorithm):
+    members = [
+        member(seed, sparsity=sparsity, algorithm=algorithm)
+        for seed, sparsity in ((0, 0.9), (1, 0.6))
+    ]
+    found = [run(digits_parts, small_dense, members, members=how) for how in ("vmap", "single")]
+    assert_same(*found)
+    kept = [
+        sum(int(mask.sum()) for mask in jax.tree.leaves(tuned.last.masks)) for tuned in found[0][0]
+    ]
+    assert kept[0] < kept[1]
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(digits_parts, small_dense, single):
+    members = [MEMBERS[0], member(5, rate=1e30), MEMBERS[3]]
+    outcomes, rows = run(digits_parts, small_dense, members, members="vmap")
+    assert isinstance(outcomes[1], training.DivergedError)
+    assert "step" in str(outcomes[1]) and outcomes[1].last_good.epoch == -1
+    assert len(rows[1]) < len(rows[0])
+    kept = [outcomes[0], outcomes[2]], [rows[0], rows[2]]
+    assert_same(kept, ([single[0][0], single[0][3]], [single[1][0], single[1][3]]))
+
+
+def test_members_that_cannot_share_a_program(digits_parts, small_dense):
+    ready = pipeline.prepare(*small_dense, digits_parts, Execution(members="vmap"))
+    tuner = pipeline.make_tuner(ready, MEMBERS[0])
+    with pytest.raises(UserError, match="may differ in seed, pruning.sparsity, tolerance"):
+        tuner.run([MEMBERS[0], dataclasses.replace(MEMBERS[1], method="nft")])
+
+
+def test_a_program_is_traced_once_for_all_its_members(digits_parts, small_dense, monkeypatch):
+    built, make = [], pipeline.tuner.make_trainer
+    monkeypatch.setattr(
+        pipeline.tuner, "make_trainer", lambda *args: built.append(args) or make(*args)
+    )
+    ready = pipeline.prepare(*small_dense, digits_parts, Execution(members="vmap"))
+    tuner = pipeline.make_tuner(ready, MEMBERS[0])
+    tuner.run(MEMBERS[:2])
+    count = len(built)
+    tuner.run(MEMBERS[2:])
+    assert count and len(built) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"epoch": "fast"}, "unknown epoch 'fast'; known: auto, device, loop"),
+        ({"members": "all"}, "unknown members 'all'; known: auto, vmap, map, single"),
+        ({"spread": "rows"}, "unknown spread 'rows'; known: data, members"),
+        ({"chunk": -1}, "chunk must be ≥ 0"),
+    ],
+)
+def test_mistakes_in_the_choices(options, text):
+    with pytest.raises(UserError, match=text):
+        Execution(**options)
+
+
+def test_choices_that_do_not_go_together(digits_parts, small_dense):
+    with pytest.raises(UserError, match="needs an epoch on the device"):
+        pipeline.prepare(*small_dense, digits_parts, Execution(epoch="loop", members="vmap"))
+    with pytest.raises(UserError, match=r"devices must lie in \[1, 8\]"):
+        pipeline.prepare(*small_dense, digits_parts, Execution(devices=9))
