@@ -49,7 +49,8 @@ def prune_and_tune(
 
     Args:
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
-      inputs: `(sample, ...)` what the network takes.
+      inputs: `(sample, ...)` what the network takes; or `data.Records`, which are read when needed
+        where they do not fit on the device.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such by attribute.
@@ -74,7 +75,8 @@ def prune_and_tune(
     training.check_settings(settings, tuple(training.METHODS))
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
-    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
+    labels = np.asarray(labels)
     grouping = _grouping(group_names, known_groups, group_join)
     parts = data.make_parts(
         Dataset(inputs, labels, grouping.ids),
@@ -84,6 +86,7 @@ def prune_and_tune(
         validation_fraction=validation_fraction,
         seed=split_seed,
     )
+    parts = pipeline.read_what_fits(parts, execution)
     ready = pipeline.prepare(model, variables, parts, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(ready, settings), settings)
     report = pipeline.judge(ready, tuned, settings)
@@ -123,11 +126,13 @@ def _grouping(group_names, known_groups, join):
 
 
 def _num_classes(model, variables, inputs):
-    if inputs.ndim == 0 or len(inputs) == 0:
+    if not inputs.shape or len(inputs) == 0:
         raise UserError("inputs must hold at least one sample.")
 
+    first = inputs.take([0]) if isinstance(inputs, data.Records) else inputs[:1]
+
     def logits(variables):
-        return model.apply(variables, inputs[:1], train=False, key=None)[0]
+        return model.apply(variables, first, train=False, key=None)[0]
 
     try:
         shape = jax.eval_shape(logits, variables).shape

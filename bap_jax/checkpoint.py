@@ -23,15 +23,8 @@ class DamagedCheckpointError(RuntimeError):
 
 def save(path: Path, tree: PyTree) -> None:
     """Writes `tree` to the folder `path`, replacing what is there; the first process does."""
-    path = Path(path).absolute()
-    if sharding.is_first_process():
-        tree = jax.tree.map(_on_host, tree)
-        if path.exists():
-            shutil.rmtree(path)
-        with _checkpointer() as checkpointer:
-            checkpointer.save(path / "arrays", tree)
-        (path / "digest.json").write_text(json.dumps({"sha256": tree_sha256(tree)}))
-    sharding.wait_for_all(f"save {path}")
+    path, tree = Path(path).absolute(), sharding.on_host(tree)
+    sharding.by_first_process(lambda: _write(path, tree))
 
 
 def exists(path: Path) -> bool:
@@ -57,6 +50,14 @@ def load(path: Path, like: PyTree) -> PyTree:
     return sharding.from_first_process(tree)
 
 
+def _write(path, tree):
+    if path.exists():
+        shutil.rmtree(path)
+    with _checkpointer() as checkpointer:
+        checkpointer.save(path / "arrays", tree)
+    (path / "digest.json").write_text(json.dumps({"sha256": tree_sha256(tree)}))
+
+
 def _read(path, like):
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
@@ -78,10 +79,3 @@ def _checkpointer():
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="first_process"
     )
     return ocp.StandardCheckpointer(multiprocessing_options=alone)
-
-
-def _on_host(leaf):
-    """Of arrays on several devices each of which holds all, one."""
-    if jax.process_count() > 1 and isinstance(leaf, jax.Array):
-        return np.asarray(leaf)
-    return leaf

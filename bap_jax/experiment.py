@@ -23,7 +23,7 @@ from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
 from bap_jax.training import Execution
 from bap_jax.types import Variables
-from bap_jax.workdir import claim, write_whole
+from bap_jax.workdir import Workdir, claim, write_whole
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -83,20 +83,24 @@ def run(
     clock = _Clock()
     with clock("data"):
         task = load(plain)
-    here = claim(workdir, plain)
+    sharding.by_first_process(lambda: claim(workdir, plain))
+    here = Workdir(workdir)
     bench = Bench(task, here.dense, execution, clock)
     folder = here.run(settings.method, settings.seed)
-    folder.mkdir(exist_ok=True)
+    sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
     if before is not None:
         before(bench, folder)
     bar = functools.partial(_progress, label=settings.method)
     [found] = bench.run([plain], [folder], bar)
     if found.error:
         raise found.error
-    if sharding.is_first_process():
-        here.publish(folder)
-        audit.draw_disparity(here.reports(), here.figure)
+    sharding.by_first_process(lambda: _publish(here, folder))
     return found.report
+
+
+def _publish(here, folder):
+    here.publish(folder)
+    audit.draw_disparity(here.reports(), here.figure)
 
 
 def load(plain: dict[str, Any]) -> Task:
@@ -183,7 +187,8 @@ class Bench:
         clock: "_Clock | None" = None,
     ):
         self._clock = clock or _Clock()
-        self.task = load(task) if isinstance(task, dict) else task
+        task = load(task) if isinstance(task, dict) else task
+        self.task = task._replace(parts=pipeline.read_what_fits(task.parts, execution))
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)
             self.ready = pipeline.prepare(self.task.model, dense, self.task.parts, execution)
@@ -211,8 +216,7 @@ class Bench:
         members = [config_lib.to_settings(plain) for plain in plains]
         clock = self._clock.copy()
         self._tuner = self._tuner or pipeline.make_tuner(self.ready, members[0])
-        for folder in folders:  # a report of an earlier run, until this one is whole
-            (folder / "report.json").unlink(missing_ok=True)
+        sharding.by_first_process(lambda: _remove_reports(folders))
         with clock("prune_and_tune"), contextlib.ExitStack() as files:
             logs = [files.enter_context(json_lines(_log_file(folder))) for folder in folders]
             outcomes = self._tuner.run(members, logs, progress)
@@ -227,9 +231,9 @@ class Bench:
         report = {"config": plain, **judged, "seconds": dict(clock.seconds)}
         selected = {"variables": outcome.selected.variables, "masks": outcome.selected.masks}
         checkpoint.save(folder / "selected", selected)
-        if sharding.is_first_process():
-            # The report last, so that a run with one is whole.
-            write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
+        # The report last, so that a run with one is whole.
+        text = json.dumps(report, indent=1) + "\n"
+        sharding.by_first_process(lambda: write_whole(folder / "report.json", text))
         return Finished(report)
 
 
@@ -260,9 +264,16 @@ class _Clock:
         return _Clock(self.seconds)
 
 
+def _remove_reports(folders):
+    """Those of earlier runs, until these are whole."""
+    for folder in folders:
+        (folder / "report.json").unlink(missing_ok=True)
+
+
 def _log_file(folder):
     return folder / "metrics.jsonl" if sharding.is_first_process() else Path("/dev/null")
 
 
 def _progress(epochs, label):
-    return tqdm.tqdm(epochs, desc=label, unit="epoch", leave=False, disable=None)
+    hidden = None if sharding.is_first_process() else True  # None: where there is no terminal
+    return tqdm.tqdm(epochs, desc=label, unit="epoch", leave=False, disable=hidden)

@@ -37,6 +37,8 @@ _PROCESS = flags.DEFINE_integer("process_id", None, "which of them this is", low
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "several processes, of which the cluster's environment tells"
 )
+# Seconds for which a process that failed waits for the others, which then end, too.
+_LAST_WAIT = 20
 
 
 def execution() -> training.Execution:
@@ -64,7 +66,7 @@ def start() -> None:
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if all(value is None for value in given):
         if _DISTRIBUTED.value:
-            jax.distributed.initialize()
+            jax.distributed.initialize(shutdown_timeout_seconds=_LAST_WAIT)
         return
     if None in given:
         raise UserError(
@@ -76,7 +78,7 @@ def start() -> None:
             f"--process_id must lie in [0, {_PROCESSES.value - 1}], one for each of the "
             f"{_PROCESSES.value} processes; got {_PROCESS.value}."
         )
-    jax.distributed.initialize(*given)
+    jax.distributed.initialize(*given, shutdown_timeout_seconds=_LAST_WAIT)
 
 
 def parse(argv: list[str]) -> list[str]:

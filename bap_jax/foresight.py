@@ -4,12 +4,13 @@ settings.pruning.algorithm = snip | synflow | fairgrape
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
-from bap_jax import metrics, pruning
+from bap_jax import metrics, pruning, sharding
 from bap_jax.data.batches import epoch_indices, example, feed, gather
 from bap_jax.models import Model
 from bap_jax.pruning import registry
@@ -25,6 +26,9 @@ def make_masks(
     prunable: PyTree,
     settings: Settings,
     num_groups: int,
+    *,
+    num_samples: int | None = None,
+    mesh: Mesh | None = None,
 ) -> PyTree:
     """Masks at `settings.pruning.sparsity` by a criterion that looks at data or flow.
 
@@ -38,13 +42,19 @@ def make_masks(
       prunable: a bool for each leaf.
       settings: of the run, checked.
       num_groups: all groups of all attributes.
+      num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
+      mesh: devices that share the samples of a batch.
     """
-    make = {"snip": _snip, "synflow": _synflow, "fairgrape": _fairgrape}[settings.pruning.algorithm]
-    return make(model, variables, train, prunable, settings, num_groups)
+    if settings.pruning.algorithm == "synflow":
+        return _synflow(model, variables, train, prunable, settings)
+    size = train.size if num_samples is None else num_samples
+    batches = _batches(train, settings, size, mesh)
+    if settings.pruning.algorithm == "snip":
+        return _snip(model, variables, batches, prunable, settings)
+    return _fairgrape(model, variables, batches, prunable, settings, num_groups)
 
 
-def _snip(model, variables, train, prunable, settings, num_groups):
-    del num_groups
+def _snip(model, variables, batches, prunable, settings):
     losses = _losses(model, variables)
 
     def loss(params, batch):
@@ -52,14 +62,12 @@ def _snip(model, variables, train, prunable, settings, num_groups):
         return (losses(params, samples) * weight).sum()  # so that every sample counts alike
 
     chosen = settings.pruning
-    batches = _batches(train, settings)
     return pruning.snip(
         loss, variables.params, prunable, chosen.sparsity, batches, counting=chosen.counting
     )
 
 
-def _synflow(model, variables, train, prunable, settings, num_groups):
-    del num_groups
+def _synflow(model, variables, train, prunable, settings):
     first = example(train)
     # A running mean, once trained, is subtracted from the flow.
     state = model.init(jax.random.key(settings.seed), first).state
@@ -77,7 +85,7 @@ def _synflow(model, variables, train, prunable, settings, num_groups):
     )
 
 
-def _fairgrape(model, variables, train, prunable, settings, num_groups):
+def _fairgrape(model, variables, batches, prunable, settings, num_groups):
     losses = _losses(model, variables)
 
     def loss(params, batch, group):
@@ -89,7 +97,6 @@ def _fairgrape(model, variables, train, prunable, settings, num_groups):
     targets = registry.find_distribution(chosen.distribution)(
         variables.params, float(chosen.sparsity), filter_from_tree(prunable)
     )
-    batches = _batches(train, settings)
     return pruning.fairgrape(
         loss, variables.params, prunable, targets, batches, num_groups, counting=chosen.counting
     )
@@ -106,8 +113,9 @@ def _losses(model: Model, variables: Variables) -> Callable[[PyTree, Dataset], A
     return losses
 
 
-def _batches(train: Dataset, settings: Settings) -> list[Any]:
+def _batches(train, settings, num_samples, mesh) -> list[tuple[Dataset, Array]]:
     """Samples and their weights, all of one size."""
-    size = min(settings.batch_size, train.size)
-    order = epoch_indices(jax.random.key(settings.seed), train.size, size)
-    return [gather(batch, indices) for batch, indices in feed(train, order)]
+    size = min(settings.batch_size, num_samples)
+    order = np.asarray(epoch_indices(jax.random.key(settings.seed), num_samples, size))
+    take = jax.jit(lambda batch, indices: gather(batch, sharding.split_batch(indices, mesh)))
+    return [take(*pair) for pair in feed(train, order, mesh=mesh)]

@@ -28,41 +28,76 @@ def json_lines(path: Path):
 
 
 def flat(sets: Array | Mapping[str, Array]) -> np.ndarray:
-    """`(constraint,)`: the constraints of several named sets one after another."""
-    return np.concatenate(list(sets.values())) if isinstance(sets, Mapping) else np.asarray(sets)
+    """`(..., constraint)`: the constraints of several named sets one after another."""
+    if isinstance(sets, Mapping):
+        return np.concatenate(list(sets.values()), axis=-1)
+    return np.asarray(sets)
 
 
 def step_row(
     step: int, epoch: int, metrics: StepMetrics, frequency: Array, method: Method
 ) -> dict[str, Any]:
+    """The row of one step, see `step_rows`."""
+    metrics = StepMetrics(*map(_with_step_axis, metrics))
+    return step_rows(step, epoch, metrics, frequency, method)[0]
+
+
+def _with_step_axis(values):
+    if isinstance(values, Mapping):  # in their own order, which `jax.tree.map` does not keep
+        return {name: np.asarray(one)[None] for name, one in values.items()}
+    return np.asarray(values)[None]
+
+
+def step_rows(
+    first: int, epoch: int, metrics: StepMetrics, frequency: Array, method: Method
+) -> list[dict[str, Any]]:
     """Loss, accuracy and, where there are constraints, what both players saw of them.
 
     `min_group_weight` is the least of `Method.group_weights` at the multipliers after the step, for
     a batch that holds all groups: below 0, some group's loss is being driven up.
     `proxy_violation_correlation` is taken over the constraints that both players observed. Lists
     follow the order of the constraints, None where not observed.
+
+    Args:
+      first: number of the first step.
+      epoch: of all steps.
+      metrics: `(step, ...)` on the host.
+      frequency: `(group,)` shares of the groups in the training part.
+      method: of the run.
     """
-    row = {
-        "step": step,
-        "epoch": epoch,
-        "loss": float(metrics.loss),
-        "accuracy": float(metrics.accuracy),
+    multipliers, violation, proxy = (
+        flat(sets) for sets in (metrics.multipliers, metrics.violation, metrics.proxy)
+    )
+    numbers = np.arange(first, first + len(metrics.loss))
+    columns = {
+        "step": numbers.tolist(),
+        "epoch": [epoch] * numbers.size,
+        "loss": metrics.loss.tolist(),
+        "accuracy": metrics.accuracy.tolist(),
     }
-    multipliers, violation = flat(metrics.multipliers), flat(metrics.violation)
-    if multipliers.size == 0:
-        return row
-    row["lagrangian"] = float(metrics.lagrangian)
-    row["sum_multipliers"] = float(np.sum(multipliers))
-    row["max_multiplier"] = float(np.max(multipliers))
-    row["max_violation"] = None if np.isnan(violation).all() else float(np.nanmax(violation))
-    row["proxy_violation_correlation"] = _correlation(flat(metrics.proxy), violation)
-    if method.group_weights is not None:
-        row["min_group_weight"] = float(np.min(method.group_weights(frequency, multipliers)))
-    if multipliers.size <= LISTED:
-        row["multipliers"] = _listed(multipliers)
-        row["violation"] = _listed(violation)
-        row["proxy"] = _listed(flat(metrics.proxy))
-    return row
+    if multipliers.shape[1]:
+        columns |= _of_constraints(metrics, multipliers, violation, proxy)
+        if method.group_weights is not None:
+            least = [float(np.min(method.group_weights(frequency, row))) for row in multipliers]
+            columns["min_group_weight"] = least
+        if multipliers.shape[1] <= LISTED:
+            named = {"multipliers": multipliers, "violation": violation, "proxy": proxy}
+            columns |= {name: _listed(values) for name, values in named.items()}
+    names = columns.keys()
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _of_constraints(metrics, multipliers, violation, proxy):
+    """Summaries over the constraints, a list a column."""
+    seen = ~np.isnan(violation)
+    largest = np.where(seen, violation, -np.inf).max(1)
+    return {
+        "lagrangian": metrics.lagrangian.tolist(),
+        "sum_multipliers": multipliers.sum(1).tolist(),
+        "max_multiplier": multipliers.max(1).tolist(),
+        "max_violation": _or_none(largest, seen.any(1)),
+        "proxy_violation_correlation": _correlation(proxy, violation),
+    }
 
 
 class EpochNumbers(NamedTuple):
@@ -130,11 +165,33 @@ def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]
 
 
 def _listed(values):
-    return [None if np.isnan(value) else float(value) for value in values]
+    """`(step, constraint)` as lists, None where NaN."""
+    objects = values.astype(object)
+    objects[np.isnan(values)] = None
+    return objects.tolist()
+
+
+def _or_none(values, known):
+    """`(step,)` as a list, None where not known."""
+    return [value if is_known else None for value, is_known in zip(values.tolist(), known, strict=True)]
 
 
 def _correlation(proxy, violation):
+    """Of each step over its constraints, a list; None where it is not defined."""
     seen = np.isfinite(proxy) & np.isfinite(violation)
-    if seen.sum() < 2 or np.ptp(proxy[seen]) == 0 or np.ptp(violation[seen]) == 0:
-        return None
-    return float(np.corrcoef(proxy[seen], violation[seen])[0, 1])
+    count = np.maximum(seen.sum(1, keepdims=True), 1)
+    spread = []
+    for values in (proxy, violation):
+        values = np.where(seen, values, 0).astype(np.float64)
+        spread.append(np.where(seen, values - values.sum(1, keepdims=True) / count, 0))
+    x, y = spread
+    varies = [_varies(values, seen) for values in (proxy, violation)]
+    scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    known = varies[0] & varies[1] & (scale > 0)
+    found = (x * y).sum(1) / np.where(known, scale, 1)
+    return _or_none(np.clip(found, -1, 1), known)
+
+
+def _varies(values, seen):
+    """`(step,)` bool: whether the seen values of a step are not all equal."""
+    return np.where(seen, values, -np.inf).max(1) > np.where(seen, values, np.inf).min(1)

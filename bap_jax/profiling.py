@@ -4,6 +4,7 @@ program of the run ─► compiled step ─► single steps ─► steps in a lo
                    └► compiled epoch, where the run uses one
 """
 
+import contextlib
 import dataclasses
 import statistics
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 from bap_jax import config as config_lib
 from bap_jax import data, pipeline, sharding, training
 from bap_jax.experiment import Bench
-from bap_jax.training.epoch import epoch_order, make_epoch, make_step, over_members
+from bap_jax.training.epoch import make_epoch, make_order, make_step, over_members
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array
 
@@ -101,8 +102,8 @@ def profile(ready: pipeline.Ready, settings: Settings, folder: Path) -> Profile:
         epoch = _epoch_seconds(work, values, states, execution.members)
         per_step = epoch / _num_steps(work.program)
         per_second = work.program.num_samples / epoch
-    trace = Path(folder) / "profile"
-    with jax.profiler.trace(trace):
+    trace, first = Path(folder) / "profile", sharding.is_first_process()
+    with jax.profiler.trace(trace) if first else contextlib.nullcontext():
         steps.in_loop(order[:_TRACED])
     return Profile(
         statistics.median(alone),
@@ -120,6 +121,7 @@ class _Steps:
 
     def __init__(self, work, values, states):
         self._train, self._shared = work.train, work.shared
+        self._mesh = work.program.mesh
         self._values, state = _first_member((values, states))
         # The step is given its state to write to, which may still be the dense network's arrays.
         self._state = jax.tree.map(jnp.copy, state)
@@ -127,7 +129,7 @@ class _Steps:
 
     def compile(self, order: Array) -> float:
         """Seconds that it takes."""
-        [(batch, indices)] = data.feed(self._train, order[:1])
+        [(batch, indices)] = data.feed(self._train, order[:1], mesh=self._mesh)
         start = time.perf_counter()
         self._step.lower(self._state, self._values, self._shared, batch, indices, 0).compile()
         return time.perf_counter() - start
@@ -135,7 +137,7 @@ class _Steps:
     def one_by_one(self, order: Array) -> list[float]:
         """Seconds of each step; reading its batch is not part of it."""
         found = []
-        for batch, indices in data.feed(self._train, order):
+        for batch, indices in data.feed(self._train, order, mesh=self._mesh):
             start = time.perf_counter()
             jax.block_until_ready(self._take(batch, indices))
             found.append(time.perf_counter() - start)
@@ -145,7 +147,8 @@ class _Steps:
         """Seconds of all steps, taken as a run does, and of them those of waiting for samples."""
         waits, pending = [], None
         start = time.perf_counter()
-        for batch, indices in data.feed(self._train, order, on_wait=waits.append):
+        batches = data.feed(self._train, order, on_wait=waits.append, mesh=self._mesh)
+        for batch, indices in batches:
             metrics = self._take(batch, indices)
             jax.device_get(pending)
             pending = metrics
@@ -161,7 +164,7 @@ class _Steps:
 
 def _order(program, values):
     """`(step, batch)` of as many epochs as it takes."""
-    order = jax.jit(lambda values, epoch: epoch_order(program, values, epoch))
+    order = jax.jit(make_order(program))
     [values] = _first_member([values])
     epochs = range(-(-_STEPS // _num_steps(program)))
     return jnp.concatenate([order(values, epoch) for epoch in epochs])[:_STEPS]

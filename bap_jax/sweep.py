@@ -68,9 +68,10 @@ def _plan():
 def _run(sweep):
     left = sweeping.pieces_left(sweep)
     cores, backend = len(sweeping.own_cores()), jax.default_backend()
-    jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, sum(map(len, left)))
+    count = sum(map(len, left))
+    jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
     sweeping.check_programs(sweep, experiment.load)
-    sweeping.claim(flags.WORKDIR.value)
+    sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value))
     if jobs == 1:
         return sweeping.run_alone(sweep)
     return sweeping.run_workers(sweep, jobs, [sys.executable, *sys.orig_argv[1:]])

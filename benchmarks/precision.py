@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from bap_jax import config as config_lib
 from bap_jax import experiment, pipeline, training
@@ -87,6 +87,7 @@ def _row(name, columns):
 
 def main(argv):
     del argv
+    logging.set_verbosity(logging.WARNING)
     found = {precision: run(precision) for precision in PRECISIONS}
     heads = [f"{part} {what}" for part in PARTS for what in ("acc.", "max ψ")]
     print(f"{'':20}" + "".join(f"{head:>17}" for head in heads))

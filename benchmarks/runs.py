@@ -14,48 +14,57 @@ COLUMNS = ("sparse_accuracy", "max_excess_gap", "pairwise_disparity")
 
 
 @functools.cache
-def prepare(choice: str):
-    """Parts, network and dense model of the data, model and dense sections, given as JSON."""
+def prepare(choice: str) -> pipeline.Ready:
+    """Data and dense model of the sections that `choice` holds as JSON."""
     plain = json.loads(choice)
-    parts = experiment.make_parts(plain["data"])
-    model = experiment.make_model(plain["model"], parts.num_classes)
+    task = experiment.load(plain)
     dense = plain["dense"]
-    like = model.init(jax.random.key(dense["seed"]), parts.train.inputs[:1])
     variables = pipeline.train_dense(
-        model,
-        like,
-        parts.train,
+        task.model,
+        task.untrained,
+        task.parts.train,
         config_lib.dense_optimizer(plain),
         epochs=dense["epochs"],
         batch_size=dense["batch_size"],
         seed=dense["seed"],
     )
-    return parts, model, variables
+    return pipeline.prepare(task.model, variables, task.parts)
 
 
-def run_cell(config, part: str) -> list[float] | None:
-    """One run: COLUMNS on the training part, then on `part`, in percent; None if it diverged."""
-    plain = json.loads(config.to_json())
-    settings = config_lib.to_settings(plain)
-    shared = {key: plain[key] for key in ("data", "model", "dense")}
-    parts, model, dense = prepare(json.dumps(shared))
-    try:
-        tuned = pipeline.prune_and_tune(model, dense, parts, settings)
-    except training.DivergedError:
-        return None
+def run_members(configs: list, part: str) -> list[list[float] | None]:
+    """Runs that differ in array values only: for each COLUMNS on the training part, then on `part`.
+
+    In percent; None of a run that diverged.
+    """
+    plains = [json.loads(config.to_json()) for config in configs]
+    members = [config_lib.to_settings(plain) for plain in plains]
+    shared = {key: plains[0][key] for key in ("data", "model", "dense", "precision")}
+    whole = json.loads(config_lib.default_config().to_json())
+    prunable = {"pruning": {**whole["pruning"], "prunable": members[0].pruning.prunable}}
+    ready = prepare(json.dumps({**whole, **shared, **prunable}))
+    outcomes = pipeline.make_tuner(ready, members[0]).run(members)
+    return [
+        None if isinstance(found, training.DivergedError) else _columns(ready, found, one, part)
+        for found, one in zip(outcomes, members, strict=True)
+    ]
+
+
+def _columns(ready, tuned, settings, part):
     names = ("train", part)
-    splits = pipeline.judge(model, dense, tuned, parts, settings, names)["last"]["splits"]
+    splits = pipeline.judge(ready, tuned, settings, names)["last"]["splits"]
     return [100 * splits[name][key] for name in names for key in COLUMNS]
 
 
 def run_seeds(config, seeds, part: str, changes: dict | None = None) -> list[list[float] | None]:
-    """`run_cell` for every seed, after some keys of the config were changed."""
+    """`run_members` for every seed, after some keys of the config were changed."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(changes or {})
-    rows = []
-    for config.seed in seeds:
-        rows.append(run_cell(config, part))
-    return rows
+    members = []
+    for seed in seeds:
+        member = config.copy_and_resolve_references()
+        member.seed = seed
+        members.append(member)
+    return run_members(members, part)
 
 
 def summarize(rows: list[list[float] | None], limit: float) -> str:

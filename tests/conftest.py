@@ -1,7 +1,10 @@
 """Eight fake devices for all tests; data and dense model of the digits, made once."""
 
 import os
+import tempfile
 
+# Programs that several tests or commands compile are compiled once; workers share the folder.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="bap_jax_programs_"))
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
@@ -9,10 +12,11 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
-from bap_jax import data, models, pipeline
+from bap_jax import compilation, data, models, pipeline
 from bap_jax.training.settings import OptimizerSettings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+compilation.keep_programs()
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,15 @@ def test_the_floor_is_written(tmp_path):
 
 
 @pytest.mark.slow
+def test_precisions_are_compared(tmp_path):
+    path = tmp_path / "precision.json"
+    python("benchmarks/precision.py", "--small", "--seeds=2", f"--json={path}")
+    found = json.loads(path.read_text())
+    assert found["precisions"].keys() == {"float32", "bfloat16"} and found["device"]
+    assert len(found["precisions"]["bfloat16"]["last"]["test_accuracy"]) == 2
+
+
+@pytest.mark.slow
 def test_smaller_networks_are_smaller():
     out = python("benchmarks/compact_networks.py")
     assert "272,474 → 68,786" in out and "85,002 → 26,122" in out

@@ -15,7 +15,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 # A room may import itself and rooms above it in this list; those in one row, each other not.
 LAYERS = [
     ["types"],
-    ["groups", "metrics", "sharding"],
+    ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data"],
     ["lagrangian"],
     ["training"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["config", "workdir", "api"],
     ["__init__"],
     ["experiment"],
-    ["sweeping"],
+    ["sweeping", "profiling", "flags"],
     ["main", "sweep"],
 ]
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}

@@ -21,25 +21,28 @@ class History:
         self._epoch, self._sum, self._count = -1, 0.0, 0
 
     def add(self, epoch: int, multipliers: np.ndarray, violation: np.ndarray) -> None:
-        """Notes a step.
+        """Notes steps of an epoch.
 
         Args:
-          epoch: of the step.
-          multipliers: `(constraint,)` after it.
-          violation: `(constraint,)`, NaN where not observed.
+          epoch: of the steps.
+          multipliers: `(constraint,)` after a step, or `(step, constraint)` after several.
+          violation: of the same shape, NaN where not observed.
         """
+        multipliers, violation = np.atleast_2d(multipliers), np.atleast_2d(violation)
         seen = np.isfinite(violation)
-        if not seen.any():
+        observed = np.flatnonzero(seen.any(1))
+        if not observed.size:
             return
         if epoch != self._epoch:
-            self._epoch, self._sum, self._count = epoch, np.zeros(seen.shape), np.zeros(seen.shape)
-            self.multipliers.append(np.zeros(seen.shape))
-            self.violations.append(np.zeros(seen.shape))
-        self._sum = self._sum + np.where(seen, violation, 0)
-        self._count = self._count + seen
+            none = np.zeros(seen.shape[1])
+            self._epoch, self._sum, self._count = epoch, none, none
+            self.multipliers.append(none)
+            self.violations.append(none)
+        self._sum = self._sum + np.where(seen, violation, 0).sum(0, dtype=float)
+        self._count = self._count + seen.sum(0)
         with np.errstate(invalid="ignore"):
             self.violations[-1] = self._sum / self._count
-        self.multipliers[-1] = np.array(multipliers, float)
+        self.multipliers[-1] = np.array(multipliers[observed[-1]], float)
 
 
 def feasibility(

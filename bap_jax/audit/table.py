@@ -25,6 +25,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"The smallest group has {fewest} validation samples, one of which is "
         f"{100 / fewest:.1f} points.",
         *_training_notes(report),
+        *_execution(report),
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -45,6 +46,15 @@ def _training_notes(report):
     if small:
         listed = ", ".join(f"{name} ({n})" for name, n in list(small.items())[:10])
         yield f"Too small to constrain: {len(small)} groups (training samples): {listed}."
+
+
+def _execution(report):
+    how = report.get("execution")
+    if how:
+        epoch = "one program" if how["epoch"] == "device" else "a program a step"
+        where = f"{how['devices']} {how['backend']} device" + "s" * (how["devices"] > 1)
+        several = f" of {how['processes']} processes" * (how["processes"] > 1)
+        yield f"Run on {where}{several}, data {how['data']}, an epoch {epoch}."
 
 
 def _table(title, iterate, tolerance):

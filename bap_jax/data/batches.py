@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from bap_jax import sharding
 from bap_jax.data.records import Records
 from bap_jax.data.stream import stream
 from bap_jax.types import Array, Dataset
@@ -38,14 +40,23 @@ def _pad(order, batch_size):
 
 
 def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:
-    """The batch at `indices` `(batch,)` and its weights `(batch,)`, 0 where an index is < 0."""
+    """The batch at `indices` `(batch,)` and its weights `(batch,)`, 0 where an index is < 0.
+
+    Where `indices` are bool, `data` are the batch, and False is a weight of 0.
+    """
+    if indices.dtype == bool:
+        return data, jnp.asarray(indices, jnp.float32)
     rows = jnp.where(indices < 0, -1 - indices, indices)
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], data)
     return batch, (indices >= 0).astype(jnp.float32)
 
 
 def feed(
-    data: Dataset, order: Array, *, on_wait: Callable[[float], None] | None = None
+    data: Dataset,
+    order: Array,
+    *,
+    on_wait: Callable[[float], None] | None = None,
+    mesh: Mesh | None = None,
 ) -> Iterator[tuple[Dataset, Array]]:
     """What a compiled step needs, one step after the other.
 
@@ -55,23 +66,45 @@ def feed(
       data: on the device, or with inputs that are read when needed.
       order: `(step, batch)` int32.
       on_wait: see `stream`; not called for data on the device.
+      mesh: devices that share the samples of a batch; of several processes each reads only the
+        samples that its own devices hold.
 
     Yields:
-      A data set on the device and indices `(batch,)` into it: `data` itself with each row of
-      `order`, or where inputs are `Records` one batch after the other.
+      A data set on the device and indices `(batch,)` into it, as `gather` takes them: `data` itself
+      with each row of `order`, or where inputs are `Records` one batch after the other.
     """
     if not isinstance(data.inputs, Records):
         yield from ((data, indices) for indices in order)
         return
+    # Batches are sent to the devices one ahead of the one that is computed.
     ahead = None
-    with contextlib.closing(stream(data, order, on_wait=on_wait)) as batches:
+    with contextlib.closing(_streamed(data, np.asarray(order), on_wait, mesh)) as batches:
         for batch in batches:
-            batch = jax.device_put(batch)
             if ahead:
                 yield ahead
             ahead = batch
     if ahead:
         yield ahead
+
+
+def _streamed(data, order, on_wait, mesh):
+    """Batches on the device, each with indices into it."""
+    length = order.shape[1]
+    own = order if mesh is None else order[:, sharding.own_rows(length, mesh)]
+    with contextlib.closing(stream(data, own, on_wait=on_wait)) as batches:
+        for (batch, indices), row in zip(batches, order, strict=True):
+            if mesh is None:
+                yield jax.device_put((batch, indices))
+            else:
+                yield sharding.join_rows(batch, length, mesh), _positions(row, mesh)
+
+
+def _positions(row, mesh):
+    """Indices into a batch that lies on the mesh."""
+    if len(row) % mesh.size == 0:
+        return row >= 0  # so that no device asks for another's samples
+    local = np.arange(len(row), dtype=np.int32)
+    return np.where(row < 0, -1 - local, local)
 
 
 def is_streamed(data: Dataset) -> bool:

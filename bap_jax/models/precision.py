@@ -17,6 +17,9 @@ def in_precision(model: Model, precision: str) -> Model:
     random keys) keeps its types, as do integer inputs, and logits are float32. Preprocessing stays
     outside: its inputs and its arithmetic are what they were.
 
+    A layer that mixes its state into its inputs and is not told a type gives float32, and so do
+    those after it. In `flax.nnx` that is `BatchNorm`: write `nnx.BatchNorm(..., dtype=bfloat16)`.
+
     Args:
       model: the network.
       precision: `float32` leaves everything as it is.

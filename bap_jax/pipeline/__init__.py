@@ -7,8 +7,10 @@ from bap_jax.pipeline.assembly import make_pruner as make_pruner
 from bap_jax.pipeline.assembly import make_trainer as make_trainer
 from bap_jax.pipeline.assembly import prunable_leaves as prunable_leaves
 from bap_jax.pipeline.dense import train_dense as train_dense
+from bap_jax.pipeline.judging import describe as describe
 from bap_jax.pipeline.judging import judge as judge
 from bap_jax.pipeline.memory import capacity as capacity
+from bap_jax.pipeline.memory import read_what_fits as read_what_fits
 from bap_jax.pipeline.ready import Ready as Ready
 from bap_jax.pipeline.ready import prepare as prepare
 from bap_jax.pipeline.tuner import Outcome as Outcome

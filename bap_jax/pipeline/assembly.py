@@ -1,5 +1,7 @@
 """From settings to the parts of a run: which weights may go, the pruner, the trainer."""
 
+from jax.sharding import Mesh
+
 from bap_jax import foresight, lagrangian, pruning, training
 from bap_jax.models import Model, channel_groups, kernel_order
 from bap_jax.training.settings import Settings
@@ -48,9 +50,25 @@ def make_trainer(
 
 
 def make_pruner(
-    model: Model, variables: Variables, train: Dataset, settings: Settings, num_groups: int
+    model: Model,
+    variables: Variables,
+    train: Dataset,
+    settings: Settings,
+    num_groups: int,
+    *,
+    num_samples: int | None = None,
+    mesh: Mesh | None = None,
 ) -> training.Pruner:
     """The pruner of one run; some algorithms make their masks here, from the dense network.
+
+    Args:
+      model: the network.
+      variables: of the dense network.
+      train: the training part, as the steps take it.
+      settings: of the run, checked.
+      num_groups: all groups of all attributes.
+      num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
+      mesh: devices that share the samples of a batch.
 
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
@@ -59,7 +77,14 @@ def make_pruner(
     chosen, made = settings.pruning, {}
     if chosen.algorithm in training.FROM_DATA:
         made["masks"] = foresight.make_masks(
-            model, variables, train, prunable, settings, num_groups
+            model,
+            variables,
+            train,
+            prunable,
+            settings,
+            num_groups,
+            num_samples=num_samples,
+            mesh=mesh,
         )
     if chosen.algorithm == "channels":
         groups = channel_groups(model)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from bap_jax import audit, data, pruning
 from bap_jax.pipeline.ready import Ready
 from bap_jax.pipeline.watch import Tuned
@@ -25,6 +27,7 @@ def judge(
             found[name] = audit.split_report(dense_means, means, ready.parts.group_names)
     return {
         "versions": audit.versions(),
+        "execution": describe(ready),
         "method": settings.method,
         "seed": settings.seed,
         "tolerance": settings.tolerance,
@@ -32,6 +35,20 @@ def judge(
         "unconstrained_groups": tuned.unconstrained,
         **_iterate_report(tuned.selected, settings, splits["selected"]),
         "last": _iterate_report(tuned.last, settings, splits["last"]),
+    }
+
+
+def describe(ready: Ready) -> dict[str, Any]:
+    """How programs of these runs are executed, as plain values."""
+    chosen, mesh = ready.execution, ready.execution.mesh()
+    return {
+        "backend": jax.default_backend(),
+        "devices": mesh.size if mesh else 1,
+        "processes": jax.process_count(),
+        "epoch": chosen.epoch,
+        "members": chosen.members,
+        "spread": chosen.spread,
+        "data": "streamed" if data.is_streamed(ready.train) else "on the device",
     }
 
 

@@ -5,10 +5,12 @@ import os
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from bap_jax import data
+from bap_jax import data, sharding
 from bap_jax.pipeline.ready import Ready
+from bap_jax.training import Execution
 from bap_jax.training.settings import Settings
 from bap_jax.types import PyTree
 
@@ -31,11 +33,27 @@ def capacity(ready: Ready, settings: Settings, count: int) -> int:
     chosen = ready.execution
     if chosen.members == "single":
         return 1
-    limit = chosen.chunk or max(1, int(_free_bytes() // _member_bytes(ready, settings)))
+    limit = chosen.chunk or max(1, int(free_bytes() // _member_bytes(ready, settings)))
     limit = min(limit, count)
     if chosen.spread == "members":
         limit = max(limit // _num_devices(chosen), 1) * _num_devices(chosen)
     return limit
+
+
+def read_what_fits(parts: data.Parts, execution: Execution) -> data.Parts:
+    """Parts whose streamed samples are in memory where half of it, left free, holds them all.
+
+    Args:
+      parts: of the data; arrays stay as they are.
+      execution: with `epoch='loop'` streamed data stay streamed.
+    """
+    chosen = [getattr(parts, name) for name in data.PARTS]
+    streamed = any(map(data.is_streamed, chosen))
+    if not streamed or execution.epoch == "loop":
+        return parts
+    if execution.epoch == "auto" and sum(map(data.nbytes, chosen)) > free_bytes():
+        return parts
+    return parts._replace(**{name: data.read_all(getattr(parts, name)) for name in data.PARTS})
 
 
 def _member_bytes(ready, settings):
@@ -73,8 +91,14 @@ def _bytes(tree: PyTree) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
-def _free_bytes():
-    stats = jax.devices()[0].memory_stats() or {}
+def free_bytes() -> float:
+    """Half of the memory that is free on the device; of several processes, on the first one's."""
+    # All processes must decide alike, and memory differs.
+    return float(sharding.from_first_process(np.float32(_own_free_bytes())))
+
+
+def _own_free_bytes():
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return _SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -15,7 +15,7 @@ from bap_jax import data, metric_rows, pruning, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.models import Model
 from bap_jax.pipeline.assembly import make_pruner, make_trainer
-from bap_jax.pipeline.ready import Ready, place, prepare
+from bap_jax.pipeline.ready import Ready, prepare
 from bap_jax.pipeline.watch import Log, Tuned, Watch
 from bap_jax.training import methods
 from bap_jax.training.settings import Settings
@@ -100,7 +100,8 @@ def make_program(ready: Ready, settings: Settings) -> Work:
       settings: of any of the runs, checked.
     """
     train = _with_dense_logits(ready, settings)
-    shared = Shared(ready.reference, None if _validates_apart(ready) else ready.validation)
+    reference = sharding.replicate(ready.reference, ready.mesh)
+    shared = Shared(reference, None if _validates_apart(ready) else ready.validation)
 
     def values(members):
         stacked = _stack([_values(ready, train, member) for member in members])
@@ -125,7 +126,7 @@ def check_structure(members: Sequence[Settings], settings: Settings) -> None:
 
 
 def _program(ready, train, settings):
-    first = make_pruner(ready.model, ready.variables, train, settings, len(ready.parts.group_names))
+    first = _pruner(ready, train, settings)
     num_samples = ready.parts.train.size
     steps = data.num_batches(num_samples, settings.batch_size)
     part_sums = training.make_part_sums(
@@ -158,11 +159,21 @@ def _program(ready, train, settings):
 
 
 def _values(ready, train, settings):
-    pruner = make_pruner(
-        ready.model, ready.variables, train, settings, len(ready.parts.group_names)
-    )
+    pruner = _pruner(ready, train, settings)
     arrays = pruning.updater_arrays(pruner.updater, ready.variables.params)
     return training.make_values(settings, arrays)
+
+
+def _pruner(ready, train, settings):
+    return make_pruner(
+        ready.model,
+        ready.variables,
+        train,
+        settings,
+        len(ready.parts.group_names),
+        num_samples=ready.parts.train.size,
+        mesh=ready.mesh,
+    )
 
 
 def _stack(values: Sequence[PyTree]) -> PyTree:
@@ -176,9 +187,14 @@ def _stack(values: Sequence[PyTree]) -> PyTree:
 def _with_dense_logits(ready, settings):
     if not methods.build(ready.reference, settings).needs_dense_logits:
         return ready.train
-    part = ready.parts.train
-    logits = training.predict(ready.model, ready.variables, part)
-    return place(part._replace(dense_logits=np.asarray(logits)), ready.mesh)
+    size, mesh = ready.parts.train.size, ready.mesh
+    logits = training.predict(
+        ready.model, ready.variables, ready.train, num_samples=size, mesh=mesh
+    )
+    logits = np.asarray(logits)
+    if not data.is_streamed(ready.train):
+        logits = sharding.place_samples(logits, mesh)
+    return ready.train._replace(dense_logits=logits)
 
 
 def _validates_apart(ready):

@@ -103,13 +103,12 @@ class Watch:
     def _see_steps(self, i, member, block):
         bad = finite.in_block(block.metrics, i, *self._names)
         num_steps = bad.step if bad else block.metrics.loss.shape[1]
-        for step in range(num_steps):
-            metrics = training.member_step(block.metrics, i, step)
-            number = block.first + step
-            member.log(
-                metric_rows.step_row(number, block.epoch, metrics, self._frequency, self._method)
-            )
-            flat = map(metric_rows.flat, (metrics.multipliers, metrics.violation))
+        own = jax.tree.map(lambda leaf: leaf[i, :num_steps], block.metrics)
+        if num_steps:
+            facts = block.epoch, own, self._frequency, self._method
+            for row in metric_rows.step_rows(block.first, *facts):
+                member.log(row)
+            flat = (metric_rows.flat(sets) for sets in (own.multipliers, own.violation))
             member.history.add(block.epoch, *flat)
         if bad:
             self._fail(i, member, bad.text, block.first + bad.step, block.epoch)
@@ -151,8 +150,15 @@ class Watch:
 
 
 def _iterate(end, i, score):
-    state = training.member_state(end.states, i)
-    return Iterate(end.epoch, state.variables, state.masks, score)
+    return Iterate(end.epoch, *_network(end.states, i), score)
+
+
+@jax.jit
+def _network(states, i):
+    """Variables and masks of one member."""
+    states = states._replace(lagrangian=(), constraint=())
+    state = training.member_state(states, i)
+    return state.variables, state.masks
 
 
 def _unconstrained(method, reference, group_names, settings):

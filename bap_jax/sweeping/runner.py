@@ -7,6 +7,7 @@ The bench compiles and trains; it is made for a program when the program's turn 
 before the next. Whatever ends this process, a chunk's members are finished or begin anew.
 """
 
+import functools
 import itertools
 import sys
 import time
@@ -14,6 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from bap_jax import sharding
 from bap_jax.sweeping import results
 from bap_jax.sweeping.folder import SweepFolder, check_claim
 from bap_jax.sweeping.plan import Member, Program, digest
@@ -58,13 +62,17 @@ class Sweep(NamedTuple):
 
 def say(text: str) -> None:
     """A line of progress for whoever waits at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    if sharding.is_first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 def pieces_left(sweep: Sweep) -> list[list[Member]]:
-    """The members that are not finished; those of one program together."""
-    outcome = sweep.folder.outcome
-    left = [[m for m in program.members if outcome(m) is None] for program in sweep.programs]
+    """The members that the first process finds unfinished; those of one program together."""
+    here = sharding.is_first_process()
+    finished = [here and sweep.folder.outcome(member) is not None for member in sweep.members]
+    finished = sharding.from_first_process(np.array(finished, bool))
+    names = {member.name for member, done in zip(sweep.members, finished, strict=True) if not done}
+    left = [[m for m in program.members if m.name in names] for program in sweep.programs]
     return [piece for piece in left if piece]
 
 
@@ -78,7 +86,7 @@ def check_programs(sweep: Sweep, check: Callable[[dict[str, Any]], None]) -> Non
     Raises:
       UserError: by `check`; or the workdir is not a sweep's.
     """
-    check_claim(sweep.folder)
+    sharding.by_first_process(lambda: check_claim(sweep.folder))
     plains = [piece[0].plain for piece in pieces_left(sweep)]
     distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
     for plain in distinct.values():
@@ -125,31 +133,45 @@ def run_pieces(
 
 def _run_chunk(bench, chunk, folder):
     """How many members diverged."""
-    places = [folder.begin(member) for member in chunk]
+    sharding.by_first_process(lambda: [folder.begin(member) for member in chunk])
+    places = [folder.member(member) for member in chunk]
     finished = bench.run([member.plain for member in chunk], places)
     errors = [found.error for found in finished]
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:
-            folder.fail(member, str(error))
+            note = functools.partial(folder.fail, member, str(error))
+            sharding.by_first_process(note)
     return sum(error is not None for error in errors)
 
 
 def run_alone(sweep: Sweep, say: Callable[[str], None] = say) -> list[results.Row]:
-    """Runs what is left in this process.
+    """Runs what is left in this process; several that share devices run all of it together.
 
     Returns:
-      The rows of all members, as `sweep.json` holds them.
+      As of `finish`.
     """
 
-    def save():
+    def write():
         results.write_rows(sweep.folder, results.collect(sweep.folder, sweep.members))
+
+    def save():
+        sharding.by_first_process(write)
 
     run_pieces(sweep, pieces_left(sweep), save, say)
     return finish(sweep)
 
 
 def finish(sweep: Sweep) -> list[results.Row]:
-    """Collects the rows of all finished members and writes all results."""
-    rows = results.collect(sweep.folder, sweep.members)
-    results.write_all(sweep.folder, rows)
+    """Collects the rows of all finished members and writes all results.
+
+    Returns:
+      The rows, as `sweep.json` holds them; none in a process that writes no files.
+    """
+    rows = []
+
+    def write():
+        rows.extend(results.collect(sweep.folder, sweep.members))
+        results.write_all(sweep.folder, rows)
+
+    sharding.by_first_process(write)
     return rows

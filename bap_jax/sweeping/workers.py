@@ -39,18 +39,23 @@ class Worker(NamedTuple):
     count: int
 
 
-def choose_jobs(requested: str, cores: int, backend: str, members: int) -> int:
-    """How many processes a sweep gets.
+def choose_jobs(requested: str, cores: int, backend: str, members: int, processes: int = 1) -> int:
+    """How many processes a sweep gets, each with members of its own.
 
     Args:
       requested: `auto`, or a number.
       cores: that this process may use.
       backend: JAX's; an accelerator is not shared, unless a number is requested.
       members: that are left.
+      processes: that share the devices; where several do, they run the sweep together.
 
     Raises:
-      UserError: `requested` is neither.
+      UserError: `requested` is neither, or more than 1 where processes share the devices.
     """
+    if processes > 1:
+        if requested in ("auto", "1"):
+            return 1
+        raise UserError(f"{processes} processes run the sweep together; leave out --jobs.")
     if requested == "auto":
         wanted = cores if backend == "cpu" else 1
     elif requested.isascii() and requested.isdigit() and int(requested):

@@ -45,6 +45,15 @@ def epoch_order(program: Program, values: PyTree, epoch: Array | int) -> Array:
     return sharding.split_batch(order, program.mesh)
 
 
+def make_order(program: Program) -> Callable[[PyTree, Array | int], Array]:
+    """`(values, epoch) -> ` `epoch_order`, whole on every device, for a loop over its rows."""
+
+    def order(values, epoch):
+        return sharding.everywhere(epoch_order(program, values, epoch), program.mesh)
+
+    return order
+
+
 def make_epoch(program: Program) -> Callable[..., tuple[TrainState, StepMetrics, Any]]:
     """`(state, values, shared, data, epoch) -> (state, metrics (step, ...), end)`.
 

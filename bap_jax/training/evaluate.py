@@ -114,7 +114,12 @@ def make_evaluator(
       batch_size: samples of a step.
       mesh: devices that share the samples of a batch.
     """
-    one = jax.jit(functools.partial(batch_sums, model, num_groups))
+
+    @jax.jit
+    def one(variables, data, indices):
+        indices = sharding.split_batch(indices, mesh)
+        sums = batch_sums(model, num_groups, variables, data, indices)
+        return sharding.everywhere(sums, mesh)
 
     @functools.cache
     def whole(num_samples):
@@ -122,13 +127,14 @@ def make_evaluator(
         return jax.jit(found)
 
     def evaluate(variables, data, num_samples=None):
+        variables = sharding.replicate(variables, mesh)
         if isinstance(data.inputs, Records):
             order = ordered_indices(data.size, min(batch_size, data.size))
-            sums = [one(variables, batch, indices) for batch, indices in feed(data, order)]
+            sums = [one(variables, *pair) for pair in feed(data, order, mesh=mesh)]
             return part_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
         if num_samples is None:
             num_samples, data = data.size, sharding.place_samples(data, mesh)
-        return part_means(whole(num_samples)(sharding.replicate(variables, mesh), data))
+        return part_means(whole(num_samples)(variables, data))
 
     return evaluate
 
@@ -165,14 +171,33 @@ def dense_reference(means: PartMeans) -> DenseReference:
     return DenseReference(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
 
-def predict(model: Model, variables: Variables, data: Dataset, batch_size: int = 512) -> Array:
-    """`(sample, class)` logits of a network on a whole part, as it is deployed."""
+def predict(
+    model: Model,
+    variables: Variables,
+    data: Dataset,
+    batch_size: int = 512,
+    *,
+    num_samples: int | None = None,
+    mesh: Mesh | None = None,
+) -> Array:
+    """`(sample, class)` logits of a network on a whole part, as it is deployed.
+
+    Args:
+      model: the network.
+      variables: its arrays.
+      data: the part; where there is a mesh, on it, or streamed.
+      batch_size: samples of a step.
+      num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
+      mesh: devices that share the samples of a batch.
+    """
 
     @jax.jit
     def logits(variables, data, indices):
-        batch, _ = gather(data, indices)
-        return model.apply(variables, batch.inputs, train=False, key=None)[0]
+        batch, _ = gather(data, sharding.split_batch(indices, mesh))
+        found = model.apply(variables, batch.inputs, train=False, key=None)[0]
+        return sharding.everywhere(found, mesh)
 
-    batches = ordered_indices(data.size, min(batch_size, data.size))
-    found = [logits(variables, batch, indices) for batch, indices in feed(data, batches)]
-    return jnp.concatenate(found)[: data.size]
+    size = data.size if num_samples is None else num_samples
+    order = np.asarray(ordered_indices(size, min(batch_size, size)))
+    found = [logits(variables, *pair) for pair in feed(data, order, mesh=mesh)]
+    return jnp.concatenate(found)[:size]

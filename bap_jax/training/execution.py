@@ -75,9 +75,11 @@ def resolve(
       slow_in_loops: whether their weight gradients are not written for loops.
 
     Raises:
-      UserError: what was asked for cannot be: streamed data on the device, or several members of
-        a program without an epoch on the device.
+      UserError: what was asked for cannot be: streamed data on the device, several members of a
+        program without an epoch on the device, or members shared out among processes.
     """
+    if execution.spread == "members" and jax.process_count() > 1:
+        raise UserError("spread='members' is for a single process; leave it out.")
     on_cpu = jax.default_backend() == "cpu"
     epoch, members = execution.epoch, execution.members
     if streamed and epoch == "device":

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from bap_jax import sharding
 from bap_jax.data.batches import feed
 from bap_jax.training import finite
-from bap_jax.training.epoch import Program, epoch_order, make_epoch, make_step, over_members
+from bap_jax.training.epoch import Program, make_epoch, make_order, make_step, over_members
 from bap_jax.training.execution import Execution
 from bap_jax.training.finite import Names
 from bap_jax.training.state import StepMetrics, TrainState
@@ -142,7 +142,7 @@ def _hand_on(epoch, found):
 
 def _loop_epochs(program):
     step = jax.jit(make_step(program), donate_argnums=0)
-    order = jax.jit(lambda values, epoch: epoch_order(program, values, epoch))
+    order = jax.jit(make_order(program))
     end = jax.jit(lambda state, values, shared: _end(program, state, values, shared))
 
     def run(states, values, shared, data, epochs):
@@ -150,7 +150,7 @@ def _loop_epochs(program):
         state, count = jax.tree.map(jnp.copy, state), 0
         for epoch in epochs:
             pending = None
-            for batch, indices in feed(data, order(values, epoch)):
+            for batch, indices in feed(data, order(values, epoch), mesh=program.mesh):
                 state, metrics = step(state, values, shared, batch, indices, epoch)
                 if pending:
                     yield _step_block(*pending)

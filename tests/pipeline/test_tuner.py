@@ -30,6 +30,7 @@ def member(seed, tolerance=0.01, sparsity=0.95, rate=0.01, dual_rate=0.7, start=
     )
 
 
+OTHER_PRUNERS = ("global_magnitude", "random", "set", "channels")
 MEMBERS = [
     member(0),
     member(1, tolerance=0.0, sparsity=0.9),
@@ -89,7 +90,10 @@ def test_however_it_runs_it_is_the_same_run(digits_parts, small_dense, single, h
     assert_same(run(digits_parts, small_dense, MEMBERS, **how), single)
 
 
-@pytest.mark.parametrize("algorithm", ["global_magnitude", "random", "snip", "set", "channels"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["snip", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_PRUNERS)],
+)
 def test_members_of_other_pruners(digits_parts, small_dense, algorithm):
     members = [
         member(seed, sparsity=sparsity, algorithm=algorithm)

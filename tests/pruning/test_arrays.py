@@ -54,7 +54,10 @@ def combinations():
             pruners.check_pruning(SETTINGS(algorithm=algorithm, **options))
         except UserError:
             continue
-        yield pytest.param(algorithm, options, id="-".join([algorithm, *options.values()]))
+        plain = schedule in ("gradual", "none") and (distribution, counting) != ("erk", "round")
+        marks = () if plain else pytest.mark.slow
+        name = "-".join([algorithm, *options.values()])
+        yield pytest.param(algorithm, options, id=name, marks=marks)
 
 
 def weights(step):
@@ -127,13 +130,13 @@ def test_with_its_own_arrays_an_updater_does_what_it_does_alone(algorithm, optio
 
 BATCHED = [
     ("magnitude", {"distribution": "erk"}),
-    ("magnitude", {"schedule": "polynomial"}),
-    ("random", {"distribution": "erk", "counting": "round"}),
     ("set", {"counting": "round"}),
-    *((name, {}) for name in ("static_sparse", "global_magnitude", "channels")),
-    *((name, {}) for name in (*pruners.FROM_DATA, "no_prune")),
+    *((name, {}) for name in ("global_magnitude", "channels", "snip")),
 ]
 MORE = [
+    ("magnitude", {"schedule": "polynomial"}),
+    ("random", {"distribution": "erk", "counting": "round"}),
+    *((name, {}) for name in ("static_sparse", "synflow", "fairgrape", "no_prune")),
     ("magnitude", {"counting": "round"}),
     ("static_sparse", {"counting": "round"}),
     ("channels", {"counting": "round", "schedule": "polynomial"}),

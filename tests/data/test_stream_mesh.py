@@ -1,0 +1,81 @@
+"""Streamed batches on eight devices are those of one."""
+
+import jax
+import numpy as np
+import pytest
+
+from bap_jax import data, models, pipeline, sharding, training
+from bap_jax.data import Records
+from bap_jax.training.settings import OptimizerSettings, PruningSettings, Settings
+from tests.data.images import both
+
+
+def read_from(part):
+    """The same part, its inputs read when needed."""
+    inputs = np.asarray(part.inputs)
+    records = Records(inputs.__getitem__, np.arange(len(inputs)), inputs.shape[1:], inputs.dtype)
+    return part._replace(inputs=records)
+
+
+@pytest.mark.parametrize(("size", "batch"), [(40, 16), (37, 16), (30, 12), (5, 5), (9, 3)])
+def test_what_is_fed_to_a_mesh(size, batch):
+    mesh = sharding.data_mesh(8)
+    streamed, arrays = both(size)
+    order = data.epoch_indices(jax.random.key(0), size, batch)
+    fed = list(data.feed(streamed, order, mesh=mesh))
+    assert len(fed) == len(order)
+    for (found, indices), wanted in zip(fed, order, strict=True):
+        rows = {len(shard.data) for shard in found.inputs.addressable_shards}
+        assert rows == {-(-batch // 8)}  # each device holds its share
+        assert (indices.dtype == bool) == (batch % 8 == 0)
+        local, whole = data.gather(found, indices), data.gather(arrays, wanted)
+        jax.tree.map(np.testing.assert_array_equal, local, whole)
+
+
+def test_rows_of_a_batch_that_the_devices_do_not_divide():
+    rows = sharding.own_rows(12, sharding.data_mesh(8))
+    np.testing.assert_array_equal(rows, np.arange(16) % 12)
+
+
+@pytest.mark.parametrize("batch_size", [5, 8, 512])
+def test_the_evaluator_on_a_mesh(batch_size):
+    streamed, arrays = both(23)
+    model = models.with_preprocessing(
+        models.build("mlp", 3, hidden=(8,)), data.image_preprocess(0.5, 0.25)
+    )
+    variables = model.init(jax.random.key(0), data.example(streamed))
+    mesh = sharding.data_mesh(8)
+    one, eight = (training.make_evaluator(model, 4, batch_size, mesh=m) for m in (None, mesh))
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6)  # noqa: E731
+    jax.tree.map(close, eight(variables, streamed), one(variables, arrays))
+    placed = sharding.replicate(variables, mesh)
+    logits = training.predict(model, placed, streamed, batch_size, mesh=mesh)
+    expected = training.predict(model, variables, arrays, batch_size)
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [100, 128])
+@pytest.mark.parametrize(("method", "algorithm"), [("ceag", "magnitude"), ("distillation", "snip")])
+def test_streamed_runs(digits_parts, batch_size, method, algorithm):
+    """Dense model, masks from data, logits of the dense model, and an epoch."""
+    model = models.build("mlp", 10, hidden=(16,))
+    first = model.init(jax.random.key(0), digits_parts.train.inputs[:1])
+    names = {name: read_from(getattr(digits_parts, name)) for name in data.PARTS}
+    parts = digits_parts._replace(**names)
+    settings = Settings(
+        method=method,
+        batch_size=batch_size,
+        pruning=PruningSettings(epochs=1, algorithm=algorithm),
+        finetune_epochs=1,
+    )
+    found = []
+    for devices in (1, 8):
+        execution = training.Execution(devices=devices)
+        options = {"epochs": 1, "batch_size": batch_size, "seed": 0, "execution": execution}
+        dense = pipeline.train_dense(model, first, parts.train, OptimizerSettings(0.1), **options)
+        found.append(pipeline.prune_and_tune(model, dense, parts, settings, execution=execution))
+    one, eight = found
+    assert one.selected.score == pytest.approx(eight.selected.score, abs=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, one.last.masks, eight.last.masks)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, one.last.variables, eight.last.variables)

@@ -1,0 +1,106 @@
+"""A sweep killed at any time goes on, and ends with the rows of one that was left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bap_jax import experiment
+from bap_jax.config import default_config
+from bap_jax.training import Execution
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--config.model.hidden=(16,)",
+    "--config.dense.epochs=3",
+    "--config.pruning.epochs=2",
+    "--config.finetune_epochs=2",
+    "--sweep=seed=0:3",
+    "--sweep=tolerance=0.0,0.02",
+    "--chunk=1",
+]
+
+
+def start(workdir, jobs):
+    command = [sys.executable, "-m", "bap_jax.sweep", "--config=experiments/digits.py"]
+    return subprocess.Popen(
+        [*command, *FLAGS, f"--workdir={workdir}", f"--jobs={jobs}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def rows(workdir):
+    """Of `sweep.json`, less the times."""
+    found = json.loads((workdir / "sweep.json").read_text())["rows"]
+    for row in found:
+        del row["report"]["seconds"]
+    return found
+
+
+def kill_after(workdir, count, jobs):
+    """Kills the whole sweep when so many members are finished."""
+    process = start(workdir, jobs)
+    limit = time.monotonic() + 300
+    while len(list(workdir.glob("members/*/report.json"))) < count:
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_sweep_gives_the_rows_of_an_uninterrupted_one(tmp_path, jobs):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole, 1).wait() == 0
+    for count in (1, 4):
+        kill_after(cut, count, jobs)
+    finished = {path: path.stat().st_mtime_ns for path in cut.glob("members/*/report.json")}
+    assert start(cut, jobs).wait() == 0
+    assert rows(cut) == rows(whole) and len(rows(cut)) == 6
+    assert all(path.stat().st_mtime_ns == at for path, at in finished.items())
+
+
+@pytest.mark.slow
+def test_a_member_is_the_single_run(tmp_path):
+    assert start(tmp_path / "sweep", 1).wait() == 0
+    for row in rows(tmp_path / "sweep")[:3]:
+        config = default_config()
+        config.update_from_flattened_dict(row["report"]["config"])
+        alone = experiment.run(config, tmp_path / "alone" / str(row["config"]["tolerance"]))
+        for key in ("epoch", "splits", "sparsity"):
+            assert row["report"][key] == alone[key]
+        assert row["report"]["last"]["splits"] == alone["last"]["splits"]
+
+
+def test_members_in_chunks_are_members_together(tmp_path):
+    """Two members at once, and one after the other, by the engine itself."""
+    reports = {}
+    for chunk in (1, 2):
+        config = default_config()
+        config.update_from_flattened_dict(
+            {"model.hidden": (16,), "dense.epochs": 2, "pruning.epochs": 1, "finetune_epochs": 1}
+        )
+        plain = json.loads(config.to_json())
+        bench = experiment.Bench(plain, tmp_path / f"dense{chunk}", Execution(chunk=chunk))
+        assert bench.capacity(5) == chunk
+        plains = [{**plain, "seed": seed} for seed in range(2)]
+        folders = [tmp_path / f"{chunk}-{seed}" for seed in range(2)]
+        for folder in folders:
+            folder.mkdir()
+        pairs = list(zip(plains, folders, strict=True))
+        found = [bench.run(*zip(*pairs[i : i + chunk], strict=True)) for i in range(0, 2, chunk)]
+        reports[chunk] = [one.report for run in found for one in run]
+        for folder, report in zip(folders, reports[chunk], strict=True):
+            on_disk = json.loads((folder / "report.json").read_text())
+            assert on_disk == json.loads(json.dumps(report))
+    for one, other in zip(reports[1], reports[2], strict=True):
+        assert one["splits"] == other["splits"] and one["last"]["splits"] == other["last"]["splits"]
