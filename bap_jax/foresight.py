@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import metrics, pruning, sharding
@@ -116,6 +115,6 @@ def _losses(model: Model, variables: Variables) -> Callable[[PyTree, Dataset], A
 def _batches(train, settings, num_samples, mesh) -> list[tuple[Dataset, Array]]:
     """Samples and their weights, all of one size."""
     size = min(settings.batch_size, num_samples)
-    order = np.asarray(epoch_indices(jax.random.key(settings.seed), num_samples, size))
+    order = epoch_indices(jax.random.key(settings.seed), num_samples, size)
     take = jax.jit(lambda batch, indices: gather(batch, sharding.split_batch(indices, mesh)))
     return [take(*pair) for pair in feed(train, order, mesh=mesh)]

@@ -74,7 +74,8 @@ def feed(
       with each row of `order`, or where inputs are `Records` one batch after the other.
     """
     if not isinstance(data.inputs, Records):
-        yield from ((data, indices) for indices in order)
+        # Laid out beforehand: the compiler may want to split what the devices do not divide.
+        yield from ((data, indices) for indices in sharding.replicate(order, mesh))
         return
     # Batches are sent to the devices one ahead of the one that is computed.
     ahead = None
@@ -101,10 +102,10 @@ def _streamed(data, order, on_wait, mesh):
 
 def _positions(row, mesh):
     """Indices into a batch that lies on the mesh."""
-    if len(row) % mesh.size == 0:
-        return row >= 0  # so that no device asks for another's samples
+    if len(row) % mesh.size == 0:  # no device is to ask for another's samples
+        return sharding.place_samples(row >= 0, mesh)
     local = np.arange(len(row), dtype=np.int32)
-    return np.where(row < 0, -1 - local, local)
+    return sharding.replicate(np.where(row < 0, -1 - local, local), mesh)
 
 
 def is_streamed(data: Dataset) -> bool:

@@ -14,8 +14,8 @@ s; its kernel is w turned round, its channels exchanged.
 
 XLA:CPU has a fast convolution for channels last, spatial axes first in the kernel. `lax` states
 the gradients by exchanged axes. Outside of loops XLA writes the transposes itself; inside
-`lax.scan`, `fori_loop`, `while_loop` and `lax.map` it does not, and each gradient takes 20 to 50
-times as long (https://github.com/jax-ml/jax/issues/12868). So they are written here.
+`lax.scan`, `fori_loop`, `while_loop` and `lax.map` it does not (jax-ml/jax#12868): there ∂w takes
+7 to 53 times as long as outside, ∂x up to 26 times. So the transposes are written here.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def conv_general_dilated(
       `(batch, *spatial, out)`.
 
     Raises:
-      TypeError, ValueError: what `lax.conv_general_dilated` raises.
+      TypeError, ValueError, RuntimeError: what `lax.conv_general_dilated` raises.
     """
     options = {
         "window_strides": window_strides,

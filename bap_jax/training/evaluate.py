@@ -198,6 +198,6 @@ def predict(
         return sharding.everywhere(found, mesh)
 
     size = data.size if num_samples is None else num_samples
-    order = np.asarray(ordered_indices(size, min(batch_size, size)))
+    order = ordered_indices(size, min(batch_size, size))
     found = [logits(variables, *pair) for pair in feed(data, order, mesh=mesh)]
     return jnp.concatenate(found)[:size]

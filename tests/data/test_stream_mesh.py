@@ -54,8 +54,10 @@ def test_the_evaluator_on_a_mesh(batch_size):
     np.testing.assert_allclose(logits, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [100, 128])
-@pytest.mark.parametrize(("method", "algorithm"), [("ceag", "magnitude"), ("distillation", "snip")])
+@pytest.mark.parametrize(
+    ("batch_size", "method", "algorithm"),
+    [(100, "ceag", "magnitude"), (128, "distillation", "snip")],
+)
 def test_streamed_runs(digits_parts, batch_size, method, algorithm):
     """Dense model, masks from data, logits of the dense model, and an epoch."""
     model = models.build("mlp", 10, hidden=(16,))

@@ -236,23 +236,19 @@ def test_what_it_leaves_to_lax(name):
     dtype = options.pop("dtype", jnp.float32)
     shapes = options.pop("shapes", ((3, 5, 6, 2), (2, 3, 2, 4)))
     arrays = [jnp.ones(shape, dtype) for shape in shapes]
-    programs = [
-        jax.make_jaxpr(functools.partial(conv, window_strides=(1, 1), padding=((0, 0),) * 2,
-                                         **options))(*arrays)
-        for conv in (conv_general_dilated, LAX)
-    ]  # fmt: skip
-    assert str(programs[0]) == str(programs[1])
-    assert "custom_vjp" in str(jax.make_jaxpr(
-        functools.partial(CASES["plain"].call, conv_general_dilated)
-    )(*CASES["plain"].arrays()))  # fmt: skip
+    programs = []
+    for conv in (conv_general_dilated, LAX):
+        pairs = ((0, 0), (0, 0))
+        call = functools.partial(conv, window_strides=(1, 1), padding=pairs, **options)
+        programs.append(str(jax.make_jaxpr(call)(*arrays)))
+    assert programs[0] == programs[1]
 
 
 def test_integers_and_arrays_without_elements():
     case = CASES["plain"]
     integers = [array.astype(jnp.int32) for array in case.arrays()]
-    np.testing.assert_array_equal(
-        case.call(conv_general_dilated, *integers), case.call(LAX, *integers)
-    )
+    ours, theirs = (case.call(conv, *integers) for conv in (conv_general_dilated, LAX))
+    np.testing.assert_array_equal(ours, theirs)
     for image, batch in (((2, 2), 3), ((6, 7), 0)):  # smaller than the kernel; no images
         small = Case(image, (3, 3), (1, 1), "VALID")
         arrays = small.arrays(batch=batch)
@@ -261,24 +257,16 @@ def test_integers_and_arrays_without_elements():
         chex.assert_trees_all_equal(tuple(grads), jax.tree.map(jnp.zeros_like, arrays))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"padding": 1},
-        {"padding": "CAUSAL"},
-        {"padding": ((1, 1),)},
-        {"strides": (1,)},
-        {"kernel": (3,)},
-    ],
-    ids=str,
-)
+MISTAKES = [{"padding": wrong} for wrong in (1, "CAUSAL", ((1, 1),))]
+MISTAKES += [{"strides": (1,)}, {"kernel": (3,)}]
+
+
+@pytest.mark.parametrize("change", MISTAKES, ids=str)
 def test_mistakes_read_as_those_of_lax(change):
-    case = CASES["plain"]
-    arrays = case._replace(**change).arrays()
-    texts = []
+    case, texts = CASES["plain"]._replace(**change), []
     for conv in (conv_general_dilated, LAX):
         with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
-            case._replace(**change).call(conv, *arrays)
+            case.call(conv, *case.arrays())
         texts.append(str(caught.value))
     assert texts[0] == texts[1]
 
@@ -289,11 +277,9 @@ def test_convolutions_by_name(monkeypatch):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         call = functools.partial(CASES["plain"].call, convolution())
         assert ("custom_vjp" in str(jax.make_jaxpr(call)(*CASES["plain"].arrays()))) == is_ours
-    message = r"unknown convolution 'fft'; known: auto, loop, lax\."
-    with pytest.raises(UserError, match=message):
-        convolution("fft")
-    with pytest.raises(UserError, match=message):
-        models.build("resnet", 10, convolution="fft")
+    for build in (convolution, lambda name: models.build("resnet", 10, convolution=name)):
+        with pytest.raises(UserError, match=r"unknown convolution 'fft'; known: auto, loop, lax\."):
+            build("fft")
 
 
 def test_the_residual_network_uses_it():
