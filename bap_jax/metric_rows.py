@@ -173,7 +173,8 @@ def _listed(values):
 
 def _or_none(values, known):
     """`(step,)` as a list, None where not known."""
-    return [value if is_known else None for value, is_known in zip(values.tolist(), known, strict=True)]
+    pairs = zip(values.tolist(), known, strict=True)
+    return [value if is_known else None for value, is_known in pairs]
 
 
 def _correlation(proxy, violation):

@@ -6,10 +6,10 @@
     ceag_mlp_10, ceag_mlp_100, ceag_resnet8    device epoch of CEAG over that of naive fine-tuning
 
 The loop is bare: the same compiled step over the same batches, donated state, nothing fetched
-before the epoch's end; what `training.run_epochs` fetches after each step comes on top of it. Both run in
-turn in one process on the same data, after a warm-up; a ratio is the median over rounds, the order
-swapped every round. `small_mlp` is 64-32-10 at batch 32, all others have batch 128; `resnet8` is
-CIFAR's at width 16. Cost: about four minutes on two cores.
+before the epoch's end; what `training.run_epochs` fetches after each step comes on top of it. Both
+run in turn in one process on the same data, after a warm-up; a ratio is the median over rounds, the
+order swapped every round. `small_mlp` is 64-32-10 at batch 32, all others have batch 128; `resnet8`
+is CIFAR's at width 16. Cost: about four minutes on two cores.
 """
 
 from typing import NamedTuple
