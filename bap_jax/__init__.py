@@ -1,7 +1,8 @@
 """bap_jax: prune a network under a bound on how much worse any group may fare than the whole.
 
 `prune_and_tune` does the main job on a Flax network and numpy arrays. The rooms of the house
-(`constraints`, `lagrangian`, `pruning`, `models`, `data`, `training`, `audit`) can be used alone.
+(`constraints`, `lagrangian`, `pruning`, `models`, `data`, `training`, `audit`) can be used alone;
+`pipeline` and `sweeping` put them together.
 """
 
 from bap_jax.api import Result as Result

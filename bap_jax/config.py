@@ -1,7 +1,7 @@
 """The config of an experiment: `Settings` and, beside them, data, network and dense training.
 
 An experiment file starts from `default_config()` and changes what it needs. Keys that are not here
-are errors. Only this file, `experiment` and `main` know `ConfigDict`.
+are errors.
 """
 
 import dataclasses

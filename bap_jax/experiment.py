@@ -121,6 +121,16 @@ def load(plain: dict[str, Any]) -> Task:
     return Task(plain, parts, model, untrained)
 
 
+def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> None:
+    """Finds mistakes in data, network and execution before anything is trained.
+
+    Raises:
+      UserError: as of `load`, or the execution cannot be with this network and data.
+    """
+    task = load(plain)
+    pipeline.resolve(task.model, task.untrained, task.parts.train, execution).mesh()
+
+
 def make_parts(choice: dict[str, Any]) -> tuple[data.Parts, data.Preprocess | None]:
     """Loads, groups and splits the data set of `config.data`; and what is done to its inputs."""
     source = data.load(choice["name"])
@@ -210,7 +220,7 @@ class Bench:
         Args:
           plains: their configs as plain values; they differ in `training.SWEPT` only.
           folders: one for each; takes `metrics.jsonl`, `selected` and at last `report.json`, or if
-            the run diverges `last_good`.
+            the run diverges `last_good`. Each reports its share of the time that they took.
           progress: wraps the range of epochs.
         """
         members = [config_lib.to_settings(plain) for plain in plains]
@@ -220,8 +230,9 @@ class Bench:
         with clock("prune_and_tune"), contextlib.ExitStack() as files:
             logs = [files.enter_context(json_lines(_log_file(folder))) for folder in folders]
             outcomes = self._tuner.run(members, logs, progress)
+        clock.seconds["prune_and_tune"] = round(clock.seconds["prune_and_tune"] / len(members), 3)
         found = zip(plains, members, folders, outcomes, strict=True)
-        return [self._finish(clock, *run) for run in found]
+        return [self._finish(clock.copy(), *run) for run in found]
 
     def _finish(self, clock, plain, settings, folder, outcome):
         if isinstance(outcome, training.DivergedError):

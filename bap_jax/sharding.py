@@ -109,12 +109,6 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
-    """Returns when every process has come here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def from_first_process(tree: PyTree) -> PyTree:
     """The first process's arrays, in every process; there are such of one shape in each."""
     if jax.process_count() == 1:

@@ -7,6 +7,7 @@ as for `bap_jax.main`. The same command goes on where it was cut off. Exit code 
 runs ended, by divergence perhaps; the table names those.
 """
 
+import functools
 import sys
 
 import jax
@@ -20,7 +21,7 @@ _SWEEP = absl_flags.DEFINE_multi_string(
     "sweep", [], "KEY=VALUE,VALUE,… or KEY=START:STOP; repeatable"
 )
 _JOBS = absl_flags.DEFINE_string("jobs", "auto", "processes; auto: one an accelerator, or by cores")
-_ONE = absl_flags.DEFINE_bool("one_program", False, "an error if more than one program is compiled")
+_ONE = absl_flags.DEFINE_bool("one_program", False, "an error if members need several programs")
 _WORKER = absl_flags.DEFINE_string("worker", None, "i/n: set by the sweep for its own processes")
 
 
@@ -70,7 +71,8 @@ def _run(sweep):
     cores, backend = len(sweeping.own_cores()), jax.default_backend()
     count = sum(map(len, left))
     jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
-    sweeping.check_programs(sweep, experiment.load)
+    check = functools.partial(experiment.check, execution=sweep.execution)
+    sweeping.check_programs(sweep, check)
     sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value))
     if jobs == 1:
         return sweeping.run_alone(sweep)

@@ -2,9 +2,10 @@
 
     python -m bap_jax.main --config=experiments/digits.py --workdir=runs/digits
 
-Methods: --config.method=nft | el | ceag. All three kernels are pruned, the last one too, as the
-reference does with its MLP. Expected: the table in README.md. Cost: about 15 seconds a run on two
-cores, the dense model included. The dual rate is high because there are only 405 constrained steps.
+Methods: --config.method=nft | el | ceag | … (README.md). All three kernels are pruned, the last one
+too, as the reference does with its MLP. Expected: the table in README.md. Cost: about 15 seconds a
+run on two cores, the dense model included. The dual rate is high because there are only 405
+constrained steps.
 """
 
 from bap_jax.config import default_config

@@ -171,7 +171,10 @@ def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
     assert not (tmp_path / "w" / "ceag-seed0" / "report.json").exists()
 
 
-@pytest.mark.parametrize(("join", "count"), [("intersections", 20), ("margins", 12)])
+@pytest.mark.parametrize(
+    ("join", "count"),
+    [pytest.param("intersections", 20, marks=pytest.mark.slow), ("margins", 12)],
+)
 def test_several_attributes(join, count, tmp_path):
     changes = {"data.group_by": "digit,ink", "data.group_join": join}
     report = experiment.run(tiny(**changes), tmp_path / "w")
@@ -295,7 +298,7 @@ def test_command_line_mistakes_have_no_traceback(flag, text, tmp_path):
 
 
 # Two steps of every method are taken in tests/training/test_methods.py.
-QUICK = ("nft", "el", "ceag", "group_dro")
+QUICK = ("nft", "ceag")
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 
 

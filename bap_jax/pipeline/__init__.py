@@ -13,6 +13,7 @@ from bap_jax.pipeline.memory import capacity as capacity
 from bap_jax.pipeline.memory import read_what_fits as read_what_fits
 from bap_jax.pipeline.ready import Ready as Ready
 from bap_jax.pipeline.ready import prepare as prepare
+from bap_jax.pipeline.ready import resolve as resolve
 from bap_jax.pipeline.tuner import Outcome as Outcome
 from bap_jax.pipeline.tuner import Tuner as Tuner
 from bap_jax.pipeline.tuner import Work as Work

@@ -17,6 +17,9 @@ from bap_jax.types import PyTree
 # A state as it goes in and comes out, a copy inside the loop, gradients, selected iterate.
 _COPIES_OF_STATE = 6
 _SHARE = 0.5
+_UNKNOWN = 2**32  # bytes, where the system does not tell
+# Of a constraint in the numbers of a step: three float32 and two bool, of two epochs at a time.
+_BYTES_OF_CONSTRAINT = 2 * (3 * 4 + 2)
 
 
 def capacity(ready: Ready, settings: Settings, count: int) -> int:
@@ -36,7 +39,9 @@ def capacity(ready: Ready, settings: Settings, count: int) -> int:
     limit = chosen.chunk or max(1, int(free_bytes() // _member_bytes(ready, settings)))
     limit = min(limit, count)
     if chosen.spread == "members":
-        limit = max(limit // _num_devices(chosen), 1) * _num_devices(chosen)
+        mesh = chosen.mesh()
+        count = mesh.size if mesh else 1
+        limit = max(limit // count, 1) * count
     return limit
 
 
@@ -59,6 +64,8 @@ def read_what_fits(parts: data.Parts, execution: Execution) -> data.Parts:
 def _member_bytes(ready, settings):
     need = _COPIES_OF_STATE * _bytes(ready.variables)
     need += len(ready.parts.group_names) * settings.constraint.buffer_size
+    steps = data.num_batches(ready.parts.train.size, settings.batch_size)
+    need += steps * len(ready.parts.group_names) * _BYTES_OF_CONSTRAINT
     if ready.execution.members == "vmap":
         need += 2 * _forward_bytes(ready, settings.batch_size)
     return max(need, 1)
@@ -101,8 +108,6 @@ def _own_free_bytes():
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _num_devices(chosen):
-    return chosen.devices or len(jax.devices())
+    known = os.sysconf_names
+    pages = next((n for n in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES") if n in known), None)
+    return _SHARE * (os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages else _UNKNOWN)

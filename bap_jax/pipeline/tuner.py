@@ -4,6 +4,8 @@ settings ─► values (arrays of each member) ─┐
 dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► Tuned
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -79,14 +81,22 @@ def make_tuner(ready: Ready, settings: Settings) -> Tuner:
         progress: training.Progress = iter,
     ) -> list[Outcome]:
         check_structure(members, settings)
-        values = work.values(members)
-        states = runner.init(values, work.shared, ready.variables)
         logs = logs or [lambda row: None] * len(members)
+        if ready.execution.members == "single":
+            pairs = zip(members, logs, strict=True)
+            return [run_together([one], [log], progress)[0] for one, log in pairs]
+        return run_together(members, logs, progress)
+
+    def run_together(members, logs, progress):
+        values = work.values(_filled_up(members, ready))
+        states = runner.init(values, work.shared, ready.variables)
         method = methods.build(ready.reference, settings)
         watch = Watch(ready, method, members, logs, states)
         epochs = progress(range(settings.epochs))
         for found in runner.run(states, values, work.shared, work.train, epochs):
             watch.see(found)
+            if watch.all_diverged:
+                break
         return watch.outcomes()
 
     return Tuner(run)
@@ -103,11 +113,29 @@ def make_program(ready: Ready, settings: Settings) -> Work:
     reference = sharding.replicate(ready.reference, ready.mesh)
     shared = Shared(reference, None if _validates_apart(ready) else ready.validation)
 
-    def values(members):
-        stacked = _stack([_values(ready, train, member) for member in members])
-        return sharding.replicate(stacked, ready.mesh)
+    @functools.cache  # masks from data are made once for all members that share them
+    def pruner_of(seed, sparsity):
+        pruning_settings = dataclasses.replace(settings.pruning, sparsity=sparsity)
+        member = dataclasses.replace(settings, seed=seed, pruning=pruning_settings)
+        return _pruner(ready, train, member)
 
-    return Work(_program(ready, train, settings), train, shared, values)
+    def values(members):
+        found = []
+        for member in members:
+            updater = pruner_of(member.seed, member.pruning.sparsity).updater
+            arrays = pruning.updater_arrays(updater, ready.variables.params)
+            found.append(training.make_values(member, arrays))
+        return sharding.replicate(_stack(found), ready.mesh)
+
+    first = pruner_of(settings.seed, settings.pruning.sparsity)
+    return Work(_program(ready, settings, first), train, shared, values)
+
+
+def _filled_up(members, ready):
+    """Members that the devices divide which share them: the last one is repeated."""
+    mesh = ready.execution.mesh() if ready.execution.spread == "members" else None
+    short = -len(members) % mesh.size if mesh else 0
+    return [*members, *[members[-1]] * short]
 
 
 def check_structure(members: Sequence[Settings], settings: Settings) -> None:
@@ -125,8 +153,7 @@ def check_structure(members: Sequence[Settings], settings: Settings) -> None:
             )
 
 
-def _program(ready, train, settings):
-    first = _pruner(ready, train, settings)
+def _program(ready, settings, first):
     num_samples = ready.parts.train.size
     steps = data.num_batches(num_samples, settings.batch_size)
     part_sums = training.make_part_sums(
@@ -156,12 +183,6 @@ def _program(ready, train, settings):
         batch_size=settings.batch_size,
         mesh=ready.mesh,
     )
-
-
-def _values(ready, train, settings):
-    pruner = _pruner(ready, train, settings)
-    arrays = pruning.updater_arrays(pruner.updater, ready.variables.params)
-    return training.make_values(settings, arrays)
 
 
 def _pruner(ready, train, settings):

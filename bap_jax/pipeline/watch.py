@@ -96,6 +96,11 @@ class Watch:
                 self._see_end(i, member, found)
         self._good = found
 
+    @property
+    def all_diverged(self) -> bool:
+        """Whether no member is left that could go on."""
+        return all(member.error for member in self._members)
+
     def outcomes(self) -> list[Tuned | training.DivergedError]:
         """For each member its iterates, or its error."""
         return [member.error or self._tuned(member) for member in self._members]

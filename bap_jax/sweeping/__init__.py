@@ -1,5 +1,7 @@
 """Many runs of one experiment: axes, a plan of members and programs, their folder, the runner."""
 
+from bap_jax.sweeping.api import make_sweep as make_sweep
+from bap_jax.sweeping.api import run as run
 from bap_jax.sweeping.axes import Axis as Axis
 from bap_jax.sweeping.axes import file_axes as file_axes
 from bap_jax.sweeping.axes import make_axis as make_axis

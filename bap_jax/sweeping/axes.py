@@ -91,7 +91,8 @@ def file_axes(path: str | Path) -> tuple[Axis, ...]:
     Raises:
       UserError: it returns no dict, or an axis that is none.
     """
-    get_sweep = runpy.run_path(str(path)).get("get_sweep")
+    file, _, _ = str(path).partition(":")  # FILE:ARGUMENT
+    get_sweep = runpy.run_path(file).get("get_sweep")
     if get_sweep is None:
         return ()
     found = get_sweep()

@@ -86,6 +86,11 @@ def resolve(
         raise UserError("epoch='device' needs data that lie on the device; these are streamed.")
     if epoch == "auto":
         epoch = "loop" if streamed or (on_cpu and slow_in_loops) else "device"
+    if execution.spread == "members" and (epoch == "loop" or members == "single"):
+        raise UserError(
+            "spread='members' needs members of one program and an epoch on the device; write "
+            "members='vmap' or 'map' and epoch='device', or spread='data'."
+        )
     if epoch == "loop" and members in ("vmap", "map"):
         raise UserError(
             f"members={members!r} needs an epoch on the device; write epoch='device', or "

@@ -30,6 +30,8 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     _one_of("scheme", settings.scheme, tuple(SCHEMES))
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
     check_integer("seed", settings.seed, 0)
+    if settings.seed >= 2**32:
+        raise UserError(f"seed must be less than 2**32; got {settings.seed}.")
     check_integer("batch_size", settings.batch_size, 1)
     _one_of("precision", settings.precision, PRECISIONS)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)

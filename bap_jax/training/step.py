@@ -36,7 +36,7 @@ class Trainer(NamedTuple):
 
     Attributes:
       init: `(Variables, key) -> TrainState`.
-      step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; an
+      step: `(TrainState, Dataset, indices (batch,), epoch ()) -> (TrainState, StepMetrics)`; a
           negative index −1 − i is sample i with weight 0. Pure; jit, vmap and scan it as you like.
     """
 

@@ -85,7 +85,7 @@ def test_jit_is_no_jit_and_the_state_moves():
     assert any(moved)
 
 
-@pytest.mark.parametrize("name", ["mlp", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_order_and_cost_are_the_networks(name):
     options = {"hidden": (6, 5)} if name == "mlp" else {"depth": 8, "width": 4}
     bare, model, variables = build(name, **options)

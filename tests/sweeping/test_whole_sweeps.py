@@ -1,4 +1,4 @@
-"""A sweep killed at any time goes on, and ends with the rows of one that was left alone."""
+"""Whole sweeps: one that was killed goes on, and ends with the rows of one left alone."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bap_jax import experiment
+from bap_jax import experiment, sweeping
 from bap_jax.config import default_config
 from bap_jax.training import Execution
 
@@ -81,26 +81,24 @@ def test_a_member_is_the_single_run(tmp_path):
         assert row["report"]["last"]["splits"] == alone["last"]["splits"]
 
 
+@pytest.mark.slow
 def test_members_in_chunks_are_members_together(tmp_path):
-    """Two members at once, and one after the other, by the engine itself."""
-    reports = {}
+    """Two members at once, and one after the other, by the engine itself and from Python."""
+    config = default_config()
+    config.update_from_flattened_dict(
+        {"model.hidden": (16,), "dense.epochs": 2, "pruning.epochs": 1, "finetune_epochs": 1}
+    )
+    found = {}
     for chunk in (1, 2):
-        config = default_config()
-        config.update_from_flattened_dict(
-            {"model.hidden": (16,), "dense.epochs": 2, "pruning.epochs": 1, "finetune_epochs": 1}
+        said, call = [], (config, tmp_path / str(chunk), {"seed": "0:2"}, Execution(chunk=chunk))
+        found[chunk] = sweeping.run(*call, say=said.append)
+        assert len(said) == 2 // chunk
+        assert json.loads((tmp_path / str(chunk) / "sweep.json").read_text())["rows"] == json.loads(
+            json.dumps(found[chunk])
         )
-        plain = json.loads(config.to_json())
-        bench = experiment.Bench(plain, tmp_path / f"dense{chunk}", Execution(chunk=chunk))
-        assert bench.capacity(5) == chunk
-        plains = [{**plain, "seed": seed} for seed in range(2)]
-        folders = [tmp_path / f"{chunk}-{seed}" for seed in range(2)]
-        for folder in folders:
-            folder.mkdir()
-        pairs = list(zip(plains, folders, strict=True))
-        found = [bench.run(*zip(*pairs[i : i + chunk], strict=True)) for i in range(0, 2, chunk)]
-        reports[chunk] = [one.report for run in found for one in run]
-        for folder, report in zip(folders, reports[chunk], strict=True):
-            on_disk = json.loads((folder / "report.json").read_text())
-            assert on_disk == json.loads(json.dumps(report))
-    for one, other in zip(reports[1], reports[2], strict=True):
-        assert one["splits"] == other["splits"] and one["last"]["splits"] == other["last"]["splits"]
+        assert sweeping.run(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
+    for one, other in zip(found[1], found[2], strict=True):
+        assert one["config"] == other["config"]
+        for which in (lambda report: report, lambda report: report["last"]):
+            pair = [which(row["report"]) for row in (one, other)]
+            assert pair[0]["splits"] == pair[1]["splits"]
