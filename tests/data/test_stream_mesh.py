@@ -56,7 +56,10 @@ def test_the_evaluator_on_a_mesh(batch_size):
 
 @pytest.mark.parametrize(
     ("batch_size", "method", "algorithm"),
-    [(100, "ceag", "magnitude"), (128, "distillation", "snip")],
+    [
+        (100, "ceag", "magnitude"),
+        pytest.param(128, "distillation", "snip", marks=pytest.mark.slow),
+    ],
 )
 def test_streamed_runs(digits_parts, batch_size, method, algorithm):
     """Dense model, masks from data, logits of the dense model, and an epoch."""
