@@ -38,7 +38,7 @@ def prune_and_tune(
     test_indices: Sequence[int] | Array,
     variables: Any = None,
     known_groups: Sequence[str] | None = None,
-    group_join: str = "intersections",
+    group_by: str = "",
     validation_fraction: float = 0.15,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
@@ -59,8 +59,8 @@ def prune_and_tune(
       variables: for a Linen module, the dict that `module.init` returns, trained.
       known_groups: all group names there may be, of a single attribute; by default those that
         occur.
-      group_join: of several attributes: `intersections` constrains every combination that occurs,
-        `margins` each attribute's groups on their own.
+      group_by: of several attributes: names joined by `*`, which constrains every combination that
+        occurs (the default, of all), or by `+`, each attribute's groups on their own.
       validation_fraction: share of the other samples, on which the iterate is chosen.
       split_seed: of that draw.
       settings: everything else about the run.
@@ -77,7 +77,7 @@ def prune_and_tune(
     model = models.in_precision(model, settings.precision)
     inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
     labels = np.asarray(labels)
-    grouping = _grouping(group_names, known_groups, group_join)
+    grouping = _grouping(group_names, known_groups, group_by)
     parts = data.make_parts(
         Dataset(inputs, labels, grouping.ids),
         _num_classes(model, variables, inputs),
@@ -115,14 +115,15 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
     return settings
 
 
-def _grouping(group_names, known_groups, join):
+def _grouping(group_names, known_groups, group_by):
     if not isinstance(group_names, Mapping):
         return groups.encode(group_names, known_groups)
     if known_groups is not None:
         raise UserError("known_groups is for a single attribute; leave it out with several.")
     if not group_names:
         raise UserError("group_names is an empty dict; name at least one attribute.")
-    return groups.join([groups.encode(values) for values in group_names.values()], join)
+    attributes = {name: groups.encode(values) for name, values in group_names.items()}
+    return groups.grouping(attributes, group_by or "*".join(attributes))
 
 
 def _num_classes(model, variables, inputs):

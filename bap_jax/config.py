@@ -21,20 +21,32 @@ def default_config() -> ConfigDict:
     """Everything that may be set, at its default.
 
     Beside the fields of `Settings`:
-      data: `name`, `group_by` (attributes of the data set, joined by commas) and `group_join` (of
-        several: `intersections` or `margins`), `test_fraction` and `test_seed` (the test part),
-        `validation_fraction` and `split_seed` (the validation part).
-      model: `name`; `hidden`, widths of an MLP's hidden layers; `depth` and `width` of a ResNet and
-        its `convolution`: `auto`, `loop` (gradients are fast in loops on CPU) or `lax`.
-      dense: `epochs`, `batch_size`, `seed` and `optimizer` of the dense network's training.
+      data: `name`, see `data.SOURCES`, and `dir`, the folder or file of the user's; `target`, the
+        attribute that is learned (by default the data set's own), and `group_by`, attributes joined
+        by `*` (every combination) or `+` (each on its own); `size` of images, 0 as stored;
+        `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image folder; `synthetic`, how
+        many images to make up in place of the user's. `test_fraction` and `test_seed` draw the test
+        part, `validation_fraction` and `split_seed` the validation part; a fraction of 0 takes the
+        data set's own part.
+      model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
+        `width` of a ResNet; `convolution`: `auto`, `loop` (gradients are fast in loops on CPU) or
+        `lax`; `masked_norm`; `pretrained`, a file of PyTorch's weights from which dense training
+        starts, and `pretrained_head`: `load`, `new` or `START:STOP`, see `models.load_torch`.
+      dense: `epochs` (0 where the pretrained network is the dense one), `batch_size`, `seed` and
+        `optimizer` of the dense network's training.
     """
     return ConfigDict(
         {
             **dataclasses.asdict(Settings()),
             "data": {
                 "name": "digits",
+                "dir": "",
+                "target": "",
                 "group_by": "digit",
-                "group_join": "intersections",
+                "size": 0,
+                "augmentation": "none",
+                "table": "labels.csv",
+                "synthetic": 0,
                 "test_fraction": 0.3,
                 "test_seed": 0,
                 "validation_fraction": 0.15,
@@ -46,6 +58,9 @@ def default_config() -> ConfigDict:
                 "depth": 20,
                 "width": 16,
                 "convolution": "auto",
+                "masked_norm": True,
+                "pretrained": "",
+                "pretrained_head": "load",
             },
             "dense": {
                 "epochs": 100,
@@ -55,6 +70,20 @@ def default_config() -> ConfigDict:
             },
         }
     )
+
+
+def choose_setting(setting: str, known: Sequence[str]) -> str:
+    """What follows the file in `--config=FILE:SETTING`, for config files that have several.
+
+    Raises:
+      UserError: it is neither empty nor known; the message lists the known ones.
+    """
+    if setting and setting not in known:
+        raise UserError(
+            f"unknown setting {setting!r} of this config file; known settings: {', '.join(known)}, "
+            "or none for the full one."
+        )
+    return setting
 
 
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
@@ -110,9 +139,11 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     dense = config["dense"]
     check_optimizer(_fill(OptimizerSettings, dense["optimizer"]), "dense.optimizer.")
     check_integer("dense.seed", dense["seed"], 0)
+    check_integer("data.size", config["data"]["size"], 0)
+    check_integer("data.synthetic", config["data"]["synthetic"], 0)
     check_integer("data.test_seed", config["data"]["test_seed"], 0)
     check_integer("data.split_seed", config["data"]["split_seed"], 0)
-    check_integer("dense.epochs", dense["epochs"], 1)
+    check_integer("dense.epochs", dense["epochs"], 0 if config["model"]["pretrained"] else 1)
     check_integer("dense.batch_size", dense["batch_size"], 1)
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)

@@ -6,6 +6,7 @@ A `Bench` holds what runs share that differ in method, seed and the like; a swee
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import time
@@ -22,8 +23,8 @@ from bap_jax import audit, checkpoint, data, models, pipeline, sharding, trainin
 from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
 from bap_jax.training import Execution
-from bap_jax.types import Variables
-from bap_jax.workdir import Workdir, claim, write_whole
+from bap_jax.types import UserError, Variables
+from bap_jax.workdir import DATA_CACHE, Workdir, claim, write_whole
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -36,12 +37,14 @@ class Task(NamedTuple):
       parts: of the data.
       model: the network.
       untrained: its first arrays.
+      summary: of the data, see `data.summarize`.
     """
 
     plain: dict[str, Any]
     parts: data.Parts
     model: models.Model
     untrained: Variables
+    summary: dict[str, Any]
 
 
 class Finished(NamedTuple):
@@ -61,6 +64,7 @@ def run(
     workdir: str | Path,
     execution: Execution = _ALL_DEVICES,
     before: "Callable[[Bench, Path], None] | None" = None,
+    on_data: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Runs one method with one seed and writes everything into `workdir`.
 
@@ -69,6 +73,7 @@ def run(
       workdir: see `workdir`; runs that differ only in method and seed share one.
       execution: how programs run on this machine.
       before: called with the bench and the run's folder before the run.
+      on_data: called with the summary of the data before anything is trained.
 
     Returns:
       The report, as written to `report.json`.
@@ -81,10 +86,15 @@ def run(
     plain = json.loads(config.to_json())
     settings = config_lib.to_settings(plain)
     clock = _Clock()
-    with clock("data"):
-        task = load(plain)
-    sharding.by_first_process(lambda: claim(workdir, plain))
     here = Workdir(workdir)
+    execution = caching_in(execution, here.root)
+    with clock("data"):
+        task = load(plain, execution)
+    sharding.by_first_process(lambda: claim(workdir, plain))
+    text = json.dumps(task.summary, indent=1) + "\n"
+    sharding.by_first_process(lambda: write_whole(here.root / "data.json", text))
+    if on_data is not None:
+        on_data(task.summary)
     bench = Bench(task, here.dense, execution, clock)
     folder = here.run(settings.method, settings.seed)
     sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
@@ -103,22 +113,35 @@ def _publish(here, folder):
     audit.draw_disparity(here.reports(), here.figure)
 
 
-def load(plain: dict[str, Any]) -> Task:
+def caching_in(execution: Execution, root: Path) -> Execution:
+    """The execution with a folder of decoded images below `root`, unless it names one."""
+    return dataclasses.replace(execution, data_cache=execution.data_cache or str(root / DATA_CACHE))
+
+
+def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     """Loads and splits the data, and builds the network.
+
+    Args:
+      plain: the config as plain values.
+      execution: of which only `data_cache` has a say; where empty, nothing is kept.
 
     Raises:
       UserError: a mistake in the config or the data, or nothing is left to prune.
     """
     settings = config_lib.to_settings(plain)
-    parts, preprocess = make_parts(plain["data"])
-    model = make_model(plain["model"], parts.num_classes)
-    model = models.in_precision(model, settings.precision)
+    cache = Path(execution.data_cache) if execution.data_cache else None
+    parts, preprocess, summary = make_parts(plain["data"], cache)
+    network = make_model(plain["model"], parts.num_classes)
+    model = models.in_precision(network, settings.precision)
     if preprocess is not None:
         model = models.with_preprocessing(model, preprocess)
-    example = data.example(parts.train)
-    untrained = model.init(jax.random.key(plain["dense"]["seed"]), example)
+    example, key = data.example(parts.train), jax.random.key(plain["dense"]["seed"])
+    if plain["model"]["pretrained"]:
+        untrained = pretrained(network, plain["model"], key)
+    else:
+        untrained = model.init(key, example)
     pipeline.prunable_leaves(model, untrained, example, settings)
-    return Task(plain, parts, model, untrained)
+    return Task(plain, parts, model, untrained, summary)
 
 
 def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> None:
@@ -127,30 +150,78 @@ def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> None:
     Raises:
       UserError: as of `load`, or the execution cannot be with this network and data.
     """
-    task = load(plain)
+    task = load(plain, execution)
     pipeline.resolve(task.model, task.untrained, task.parts.train, execution).mesh()
 
 
-def make_parts(choice: dict[str, Any]) -> tuple[data.Parts, data.Preprocess | None]:
-    """Loads, groups and splits the data set of `config.data`; and what is done to its inputs."""
-    source = data.load(choice["name"])
-    samples, group_names = source.grouped_by(choice["group_by"], choice["group_join"])
-    test = data.random_test_indices(samples.size, choice["test_fraction"], choice["test_seed"])
-    parts = data.make_parts(
-        samples,
-        source.num_classes,
-        group_names,
-        test_indices=test,
-        validation_fraction=choice["validation_fraction"],
-        seed=choice["split_seed"],
+def make_parts(
+    choice: dict[str, Any], cache: Path | None = None
+) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
+    """The data set of `config.data`: its parts, what is done to its inputs, and its summary."""
+    asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
+    request = data.Request(**asked, cache=cache)
+    if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
+        sharding.by_first_process(lambda: data.load(choice["name"], request))
+    source = data.load(choice["name"], request)
+    preprocess = source.preprocess(choice["augmentation"])
+    samples, group_names = source.grouped_by(choice["group_by"], choice["target"])
+    class_names = source.labelled(choice["target"])[1]
+    split = {
+        "test_indices": _own_or_drawn(source, choice),
+        "validation_indices": _own_validation(source, choice),
+        "validation_fraction": choice["validation_fraction"],
+        "seed": choice["split_seed"],
+    }
+    parts = data.make_parts(samples, len(class_names), group_names, **split)
+    summary = data.summarize(
+        parts,
+        class_names,
+        digests=source.digests,
+        indices=data.part_indices(samples.group_ids, **split),
+        skipped=source.skipped,
+        converted=source.converted,
     )
-    return parts, source.preprocess
+    return parts, preprocess, summary
+
+
+def _own_or_drawn(source, choice):
+    if choice["test_fraction"]:
+        size = len(source.inputs)
+        return data.random_test_indices(size, choice["test_fraction"], choice["test_seed"])
+    return _own(source.test_indices, "test", choice)
+
+
+def _own_validation(source, choice):
+    if choice["validation_fraction"]:
+        return None
+    return _own(source.validation_indices, "validation", choice)
+
+
+def _own(indices, part, choice):
+    if indices is None:
+        raise UserError(
+            f"data set {choice['name']!r} has no {part} part of its own; write a fraction in "
+            f"(0, 1), such as config.data.{part}_fraction=0.2."
+        )
+    return indices
 
 
 def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
     """Builds the network of `config.model` from those of its keys that this network takes."""
     taken = {name: choice[name] for name in models.options(choice["name"])}
     return models.build(choice["name"], num_classes, **taken)
+
+
+def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
+    """The arrays of `config.model.pretrained`; what of the file was not used is told."""
+    found = models.load_torch(
+        choice["pretrained"], network, head=choice["pretrained_head"], key=key
+    )
+    told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
+    told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
+    if told:
+        logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
+    return found.variables
 
 
 def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -> Variables:
@@ -161,6 +232,9 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
         except checkpoint.DamagedCheckpointError as error:
             logging.warning("%s; training the dense model anew", error)
     chosen = task.plain["dense"]
+    if not chosen["epochs"]:
+        checkpoint.save(folder, task.untrained)
+        return task.untrained
     dense = pipeline.train_dense(
         task.model,
         task.untrained,
@@ -197,7 +271,7 @@ class Bench:
         clock: "_Clock | None" = None,
     ):
         self._clock = clock or _Clock()
-        task = load(task) if isinstance(task, dict) else task
+        task = load(task, execution) if isinstance(task, dict) else task
         self.task = task._replace(parts=pipeline.read_what_fits(task.parts, execution))
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)

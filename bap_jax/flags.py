@@ -4,7 +4,7 @@ import sys
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from bap_jax import compilation, training
 from bap_jax.config import check_flags
@@ -28,6 +28,10 @@ _SPREAD = flags.DEFINE_enum(
 )
 _CACHE = flags.DEFINE_string(
     "compilation_cache", "", "folder of compiled programs, or none; see the README"
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or file of the data; config.data.dir")
+_DATA_CACHE = flags.DEFINE_string(
+    "data_cache", "", "folder of decoded images; by default data_cache in the workdir"
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator_address", None, "HOST:PORT of the first of several processes"
@@ -53,7 +57,16 @@ def execution() -> training.Execution:
         chunk=_CHUNK.value,
         devices=_DEVICES.value,
         spread=_SPREAD.value,
+        data_cache=_DATA_CACHE.value,
     )
+
+
+def config() -> ConfigDict:
+    """The experiment's config with what flags say of it."""
+    found = CONFIG.value
+    if _DATA_DIR.value is not None:
+        found.data.dir = _DATA_DIR.value
+    return found
 
 
 def start() -> None:

@@ -101,25 +101,37 @@ def occurring(grouping: Grouping) -> Grouping:
     return Grouping(ids.reshape(grouping.ids.shape).astype(np.int32), names)
 
 
-JOINS = {
-    "intersections": lambda groupings: occurring(intersections(groupings)),
-    "margins": margins,
-}
+def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
+    """The grouping that an expression over attributes means.
 
-
-def join(groupings: Sequence[Grouping], how: str) -> Grouping:
-    """Several groupings as one; a single one stays as it is.
+    `race*gender` stands for every combination that some sample has, `race+gender` for each
+    attribute's groups on their own; `*` binds closer, so that `race*gender+age` has both.
 
     Args:
-      groupings: one an attribute.
-      how: `intersections`, every combination that some sample has, or `margins`.
+      attributes: groupings by name.
+      expression: names of attributes, joined by `*` and `+`.
 
     Raises:
-      UserError: `how` is neither.
+      UserError: there is no such attribute, a name is missing, or they are joined by commas.
     """
-    if how not in JOINS:
-        raise UserError(f"unknown join of groups {how!r}; known joins: {', '.join(JOINS)}.")
-    return groupings[0] if len(groupings) == 1 else JOINS[how](groupings)
+    if "," in expression:
+        both = ["*", "+"]
+        written = " or ".join(sign.join(expression.replace(" ", "").split(",")) for sign in both)
+        raise UserError(
+            f"groups {expression!r}: join attributes by * (every combination) or + (each on its "
+            f"own); write {written}."
+        )
+    terms = []
+    for term in expression.split("+"):
+        names = [name.strip() for name in term.split("*")]
+        if "" in names:
+            raise UserError(
+                f"groups {expression!r}: an attribute is missing beside * or +; known attributes: "
+                f"{', '.join(sorted(attributes))}."
+            )
+        chosen = [select(attributes, name) for name in names]
+        terms.append(chosen[0] if len(chosen) == 1 else occurring(intersections(chosen)))
+    return terms[0] if len(terms) == 1 else margins(terms)
 
 
 def group_counts(ids: np.ndarray, num_groups: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from bap_jax import audit, experiment, flags, profiling, sharding
+from bap_jax import audit, data, experiment, flags, profiling, sharding
 from bap_jax.training import DivergedError
 from bap_jax.types import UserError
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
         flags.start()
         watch = profiling.print_profile if _PROFILE.value else None
         report = experiment.run(
-            flags.CONFIG.value, flags.WORKDIR.value, flags.execution(), before=watch
+            flags.config(), flags.WORKDIR.value, flags.execution(), watch, _print_data
         )
     except (UserError, DivergedError) as error:
         sys.exit(f"error: {error}")
@@ -39,6 +39,12 @@ def main(argv: list[str]) -> None:
         ("figure", "disparity.png"),
     ):
         print(f"{what:8}{Path(flags.WORKDIR.value) / name}")
+
+
+def _print_data(summary):
+    if sharding.is_first_process():
+        print(data.format_summary(summary), flush=True)
+        print()
 
 
 if __name__ == "__main__":

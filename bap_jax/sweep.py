@@ -58,12 +58,13 @@ def _plan():
     file = config_flags.get_config_filename(absl_flags.FLAGS["config"])
     axes = [sweeping.parse_axis(text) for text in _SWEEP.value]
     axes = sweeping.merge_axes(sweeping.file_axes(file), axes)
-    members = sweeping.make_members(flags.CONFIG.value, axes)
+    members = sweeping.make_members(flags.config(), axes)
     programs = sweeping.make_programs(members, training.SWEPT)
     if _ONE.value:
         sweeping.check_one_program(programs, training.SWEPT)
     folder = sweeping.SweepFolder(flags.WORKDIR.value)
-    return sweeping.Sweep(members, programs, folder, experiment.Bench, flags.execution())
+    execution = experiment.caching_in(flags.execution(), folder.root)
+    return sweeping.Sweep(members, programs, folder, experiment.Bench, execution)
 
 
 def _run(sweep):

@@ -5,6 +5,8 @@ WORKDIR/
   dense/                      the dense model, trained once
   METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
   metrics.jsonl, report.json  copies of the newest run's
+  data.json                   how many samples of which group and label there are in which part
+  data_cache/                 images, decoded once, unless another folder is named
   disparity.png               excess gap of every group, one bar a method
 """
 
@@ -18,6 +20,7 @@ from typing import Any
 
 from bap_jax.types import UserError
 
+DATA_CACHE = "data_cache"
 _PER_RUN = ("method", "seed")
 
 
@@ -73,7 +76,7 @@ def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
                 f"workdir {root} holds runs of another config: {'; '.join(differing)}. "
                 "Choose another --workdir, or delete that folder."
             )
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and not is_free(root):
         raise UserError(
             f"workdir {root} is not empty and holds no run of bap_jax; choose another --workdir."
         )
@@ -81,6 +84,11 @@ def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
         root.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(shared, indent=2) + "\n")
     return Workdir(root)
+
+
+def is_free(root: Path) -> bool:
+    """Whether a folder holds nothing, or decoded images alone."""
+    return root.is_dir() and all(path.name == DATA_CACHE for path in root.iterdir())
 
 
 @contextlib.contextmanager

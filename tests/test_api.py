@@ -62,7 +62,7 @@ def test_several_attributes():
     found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
     groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
     assert groups[0] == "north*class 0" and len(groups) == 6
-    options["group_join"] = "margins"
+    options["group_by"] = "side+label"
     found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
     groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
     assert groups == ["north", "south", "class 0", "class 1", "class 2"]

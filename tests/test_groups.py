@@ -101,11 +101,10 @@ def test_select_finds_by_name():
     "find",
     [
         groups.select,
-        lambda attributes, name: data.Source(
-            np.zeros(4), np.zeros(4, np.int32), 1, attributes
-        ).grouped_by(name),
+        lambda attributes, name: data.Source(np.zeros(4), attributes, "sex").grouped_by(name),
+        lambda attributes, name: data.Source(np.zeros(4), attributes, "sex").labelled(name),
     ],
-    ids=["select", "grouped_by"],
+    ids=["select", "grouped_by", "labelled"],
 )
 def test_an_unknown_attribute_lists_the_known_ones(find):
     message = "unknown group attribute 'race'; known attributes: age, sex"
@@ -140,16 +139,42 @@ def test_margins_cannot_be_intersected():
         groups.intersections([groups.margins([one, one]), one])
 
 
-def test_joined_intersections_leave_out_what_nobody_is():
-    colour = groups.encode(["red", "red", "blue", "blue"])
-    size = groups.encode(["small", "large", "small", "small"])
-    joined = groups.join([colour, size], "intersections")
-    assert joined.names == ("blue*small", "red*large", "red*small")
-    np.testing.assert_array_equal(joined.ids[:, 0], [2, 1, 0, 0])
-    assert groups.join([colour, size], "margins").names == ("blue", "red", "large", "small")
-    assert groups.join([colour], "margins") is colour
+COLOUR = groups.encode(["red", "red", "blue", "blue"])
+SIZE = groups.encode(["small", "large", "small", "small"])
+BOTH = {"colour": COLOUR, "size": SIZE}
 
 
-def test_unknown_join():
-    with pytest.raises(UserError, match="unknown join of groups 'union'.*intersections, margins"):
-        groups.join([groups.encode(["a"])], "union")
+def test_a_product_leaves_out_what_nobody_is():
+    found = groups.grouping(BOTH, "colour*size")
+    assert found.names == ("blue*small", "red*large", "red*small")
+    np.testing.assert_array_equal(found.ids[:, 0], [2, 1, 0, 0])
+
+
+def test_a_sum_keeps_each_attribute_on_its_own():
+    found = groups.grouping(BOTH, "colour+size")
+    assert found.names == ("blue", "red", "large", "small")
+    np.testing.assert_array_equal(found.ids, [[1, 3], [1, 2], [0, 3], [0, 3]])
+
+
+def test_products_bind_closer_than_sums():
+    found = groups.grouping(BOTH, "colour * size + size")
+    assert found.names == ("blue*small", "red*large", "red*small", "large", "small")
+    np.testing.assert_array_equal(found.ids, [[2, 4], [1, 3], [0, 4], [0, 4]])
+
+
+def test_one_attribute_is_itself():
+    assert groups.grouping(BOTH, "colour") is COLOUR
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("colour,size", r"write colour\*size or colour\+size"),
+        ("colour*", "attribute is missing beside .* known attributes: colour, size"),
+        ("", "attribute is missing"),
+        ("colour*shape", "unknown group attribute 'shape'; known attributes: colour, size"),
+    ],
+)
+def test_mistakes_in_expressions(expression, text):
+    with pytest.raises(UserError, match=text):
+        groups.grouping(BOTH, expression)

@@ -2,15 +2,19 @@
 
 import numpy as np
 
+from bap_jax.data.request import Request
 from bap_jax.data.source import Source
 from bap_jax.groups import Grouping
 
 
-def load_digits() -> Source:
+def load_digits(request: Request = Request()) -> Source:  # noqa: B008 - a tuple of constants
     """Pixels scaled to [0, 1], ten classes, and two attributes.
 
     `digit` is the class itself, as the paper groups CIFAR-100; `ink` says whether an image has less
     (`light`) or more (`heavy`) ink than the median image.
+
+    Args:
+      request: of no use here: these images need no folder.
     """
     from sklearn import datasets
 
@@ -23,4 +27,4 @@ def load_digits() -> Source:
         "digit": Grouping(labels[:, None], tuple(str(name) for name in bunch.target_names)),
         "ink": Grouping(heavy[:, None], ("light", "heavy")),
     }
-    return Source(inputs, labels, num_classes=10, attributes=attributes)
+    return Source(inputs, attributes, target="digit")

@@ -54,6 +54,7 @@ def make_parts(
     test_indices: np.ndarray,
     validation_fraction: float = 0.15,
     seed: int = 0,
+    validation_indices: np.ndarray | None = None,
 ) -> Parts:
     """Splits samples into parts and checks each.
 
@@ -65,21 +66,62 @@ def make_parts(
       validation_fraction: share of the remaining samples, drawn at random from every group (from
         every combination of groups where samples belong to several).
       seed: of that draw.
+      validation_indices: the validation part, in place of such a draw.
 
     Raises:
       UserError: anything that `data.check_dataset` finds, indices out of range or given twice, a
         fraction outside (0, 1), or a group without a sample in some part.
     """
     check_dataset(data, num_classes, group_names)
-    _check_fraction("validation", validation_fraction)
-    test = _check_indices(test_indices, data.size)
-    rest = np.setdiff1d(np.arange(data.size), test)
-    validation = _draw_by_group(np.asarray(data.group_ids)[rest], validation_fraction, seed)
-    chosen = {"train": rest[~validation], "validation": rest[validation], "test": test}
+    chosen = part_indices(
+        data.group_ids,
+        test_indices=test_indices,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        validation_indices=validation_indices,
+    )
     parts = {name: _take(data, indices) for name, indices in chosen.items()}
     for name, part in parts.items():
         check_groups_present(name, part, group_names)
     return Parts(**parts, num_classes=num_classes, group_names=tuple(group_names))
+
+
+def part_indices(
+    group_ids: np.ndarray,
+    *,
+    test_indices: np.ndarray,
+    validation_fraction: float = 0.15,
+    seed: int = 0,
+    validation_indices: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Which samples each part of `make_parts` holds, by name of the part; ascending.
+
+    Args:
+      group_ids: `(sample, attribute)` of all samples.
+      test_indices, validation_fraction, seed, validation_indices: see `make_parts`.
+
+    Raises:
+      UserError: indices out of range, given twice or to both parts, or a fraction outside (0, 1).
+    """
+    group_ids = np.asarray(group_ids)
+    test = _check_indices(test_indices, len(group_ids))
+    rest = np.setdiff1d(np.arange(len(group_ids)), test)
+    if validation_indices is None:
+        _check_fraction("validation", validation_fraction)
+        drawn = _draw_by_group(group_ids[rest], validation_fraction, seed)
+    else:
+        chosen = _check_indices(validation_indices, len(group_ids), "validation")
+        both = np.intersect1d(chosen, test)
+        if both.size:
+            raise UserError(
+                f"sample {both[0]} is in the validation and in the test part; parts never mix."
+            )
+        drawn = np.isin(rest, chosen)
+        if drawn.all():
+            raise UserError(
+                "all samples are validation or test samples; none is left to learn from."
+            )
+    return {"train": rest[~drawn], "validation": rest[drawn], "test": test}
 
 
 def _take(data, indices):
@@ -94,21 +136,21 @@ def _check_fraction(part, fraction):
         raise UserError(f"the {part} fraction must lie in (0, 1), got {fraction}.")
 
 
-def _check_indices(indices, num_samples):
+def _check_indices(indices, num_samples, part="test"):
     indices = np.asarray(indices)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise UserError(
-            "test indices must be integers of shape (sample,); "
+            f"{part} indices must be integers of shape (sample,); "
             f"got {indices.dtype} of shape {indices.shape}. For a mask write np.flatnonzero(mask)."
         )
     if indices.size == 0:
-        raise UserError("the test part is empty; give at least one index for each group.")
+        raise UserError(f"the {part} part is empty; give at least one index for each group.")
     if len(np.unique(indices)) != indices.size:
-        raise UserError("test indices must be distinct; some samples are given twice.")
+        raise UserError(f"{part} indices must be distinct; some samples are given twice.")
     if indices.min() < 0 or indices.max() >= num_samples:
-        raise UserError(f"test indices must lie in [0, {num_samples - 1}].")
+        raise UserError(f"{part} indices must lie in [0, {num_samples - 1}].")
     if indices.size == num_samples:
-        raise UserError("all samples are test samples; none is left to learn from.")
+        raise UserError(f"all samples are {part} samples; none is left to learn from.")
     return indices
 
 

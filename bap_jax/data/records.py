@@ -9,12 +9,12 @@ A part of a data set is thus a list of row numbers, and the images of all parts 
 """
 
 import dataclasses
-import io
 import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bap_jax.data.images import decode
 from bap_jax.types import Array, UserError
 
 
@@ -63,7 +63,7 @@ class Records:
         """JPEG and PNG files that are held in memory as they are; else like `of_images`."""
         _check_rgb(shape)
         return cls(
-            lambda row: _decode(io.BytesIO(images[row]), f"image {row}", shape),
+            lambda row: _decode(images[row], f"image {row}", shape),
             np.arange(len(images)),
             tuple(shape),
             np.dtype(np.uint8),
@@ -128,13 +128,7 @@ def _check_rgb(shape):
 
 def _decode(file, name, shape):
     """`(height, width, 3)` uint8."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow raises almost anything on a damaged file
-        raise UserError(f"{name} cannot be read: {error}. Restore or leave it out.") from error
+    pixels = decode(file, name).pixels
     if pixels.shape != tuple(shape):
         raise UserError(
             f"{name} has shape {pixels.shape}, expected {tuple(shape)}; resize it beforehand."

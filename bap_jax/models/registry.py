@@ -3,8 +3,10 @@
 import inspect
 
 from bap_jax.models.base import Model
+from bap_jax.models.imagenet_resnet import ImageNetResNet
 from bap_jax.models.linen import from_linen
 from bap_jax.models.mlp import MLP
+from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
 from bap_jax.types import UserError
 
@@ -13,11 +15,24 @@ def _mlp(num_classes, hidden=(256, 256)):
     return MLP((*hidden, num_classes))
 
 
-def _resnet(num_classes, depth=20, width=16, convolution="auto"):
-    return ResNet(num_classes, depth, width, convolution=convolution)
+def _resnet(num_classes, depth=20, width=16, convolution="auto", masked_norm=True):
+    return ResNet(num_classes, depth, width, convolution=convolution, masked_norm=masked_norm)
 
 
-NETWORKS = {"mlp": _mlp, "resnet": _resnet}
+def _imagenet_resnet(num_classes, depth=18, convolution="auto", masked_norm=True):
+    return ImageNetResNet(num_classes, depth, convolution, masked_norm)
+
+
+def _mobilenet_v2(num_classes, convolution="auto", masked_norm=True):
+    return MobileNetV2(num_classes, convolution=convolution, masked_norm=masked_norm)
+
+
+NETWORKS = {
+    "mlp": _mlp,
+    "resnet": _resnet,
+    "imagenet_resnet": _imagenet_resnet,
+    "mobilenet_v2": _mobilenet_v2,
+}
 
 
 def build(name: str, num_classes: int, **options) -> Model:
@@ -26,8 +41,8 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: what that network takes (`hidden` for `mlp`; `depth`, `width` and
-        `convolution` for `resnet`).
+      **options: what that network takes (`hidden` for `mlp`; `depth` for both kinds of
+        residual networks, `width` for `resnet`; `convolution` and `masked_norm` for all but `mlp`).
 
     Raises:
       UserError: the name or an option is unknown, or an option's value is of no use.

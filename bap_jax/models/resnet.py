@@ -8,7 +8,8 @@ Where a block has stride 2, the shortcut is a 1×1 convolution with normalisatio
 With w = 16 and 10 classes, depth 56 has 855 770 parameters. Paddings are PyTorch's: one pixel on
 every side of a 3×3 convolution, where Flax's "SAME" would pad on one side only at stride 2.
 
-Every convolution is followed by the masked `BatchNorm`, told by the kernel which channels are left.
+Every convolution is followed by the masked `BatchNorm`, told by the kernel which channels are left
+(unless `masked_norm` is off).
 
 Channels can be removed in groups: those between the two convolutions of a block, of each block by
 itself, and those that the shortcuts of a stage carry through all of its blocks.
@@ -18,13 +19,10 @@ from collections.abc import Mapping, Sequence
 
 from flax import linen as nn
 
-from bap_jax.models.batch_norm import BatchNorm, active_channels
 from bap_jax.models.channels import check_names
+from bap_jax.models.conv_norm import conv_norm
 from bap_jax.models.convolution import convolution
 from bap_jax.types import Array, ChannelGroup, UserError
-
-# By outgoing connections, so that gradients keep their size on the way back.
-_HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
@@ -42,6 +40,7 @@ class ResNet(nn.Module):
         default w, 2w or 4w, by the block's stage.
       convolution: `auto`, `loop` or `lax`, see `bap_jax.models.convolution`; results agree but for
         rounding in the gradients.
+      masked_norm: whether normalisation leaves channels without weights alone, see `batch_norm`.
 
     Raises:
       UserError: `depth` is not 6n + 2, there are not as many widths as that takes, or there is no
@@ -54,6 +53,7 @@ class ResNet(nn.Module):
     stream_widths: Sequence[int] | None = None
     block_widths: Sequence[int] | None = None
     convolution: str = "auto"
+    masked_norm: bool = True
 
     def __post_init__(self):
         if self.depth < 8 or self.depth % 6 != 2:
@@ -84,12 +84,12 @@ class ResNet(nn.Module):
             )
         x = inputs if inputs.ndim == 4 else inputs[..., None]
         streams, inner = _widths(self)
-        x = nn.relu(_conv_norm(self, x, streams["stage_1"], 3, 1, ("conv_0", "norm_0"), train))
+        x = nn.relu(conv_norm(self, x, streams["stage_1"], 3, 1, ("conv_0", "norm_0"), train))
         for stage, names in _stages(self).items():
             for name in names:
                 stride = 2 if stage != "stage_1" and name == names[0] else 1
-                block = Block(streams[stage], stride, inner[name], self.convolution, name=name)
-                x = block(x, train)
+                kinds = (self.convolution, self.masked_norm)
+                x = Block(streams[stage], stride, inner[name], *kinds, name=name)(x, train)
         return nn.Dense(self.num_classes, name="head")(x.mean((1, 2)))
 
     def channel_groups(self) -> tuple[ChannelGroup, ...]:
@@ -108,10 +108,10 @@ class ResNet(nn.Module):
             else:
                 readers += ["head"]
             layers = [entry, *((f"{name}/conv_2", f"{name}/norm_2") for name in names)]
-            groups.append(_group(stage, layers, readers))
+            groups.append(_group(stage, layers, readers, self.masked_norm))
             for name in names:
                 layer = (f"{name}/conv_1", f"{name}/norm_1")
-                groups.append(_group(name, [layer], [f"{name}/conv_2"]))
+                groups.append(_group(name, [layer], [f"{name}/conv_2"], self.masked_norm))
         return tuple(groups)
 
     def with_channels(self, widths: Mapping[str, int]) -> "ResNet":
@@ -136,41 +136,25 @@ class Block(nn.Module):
       stride: of the first convolution; above 1 the shortcut is a convolution too. By widths alone
         it could not be told: removed channels may make them equal.
       inner_width: channels between the convolutions; by default `width`.
-      convolution: see `ResNet`.
+      convolution, masked_norm: see `ResNet`.
     """
 
     width: int
     stride: int
     inner_width: int | None = None
     convolution: str = "auto"
+    masked_norm: bool = True
 
     @nn.compact
     def __call__(self, inputs: Array, train: bool) -> Array:
         """`(batch, height, width, channel)` → `(batch, ⌈height / stride⌉, …, self.width)`."""
         inner = self.width if self.inner_width is None else self.inner_width
-        x = _conv_norm(self, inputs, inner, 3, self.stride, ("conv_1", "norm_1"), train)
-        x = _conv_norm(self, nn.relu(x), self.width, 3, 1, ("conv_2", "norm_2"), train)
+        x = conv_norm(self, inputs, inner, 3, self.stride, ("conv_1", "norm_1"), train)
+        x = conv_norm(self, nn.relu(x), self.width, 3, 1, ("conv_2", "norm_2"), train)
         if self.stride > 1:
             names = ("shortcut_conv", "shortcut_norm")
-            inputs = _conv_norm(self, inputs, self.width, 1, self.stride, names, train)
+            inputs = conv_norm(self, inputs, self.width, 1, self.stride, names, train)
         return nn.relu(x + inputs)
-
-
-def _conv_norm(module, x, width, size, stride, names, train):
-    """A `size`×`size` convolution and its normalisation, as submodules of the calling `module`."""
-    conv = nn.Conv(
-        width,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=_HE,
-        conv_general_dilated=convolution(module.convolution),
-        name=names[0],
-    )
-    x = conv(x)
-    active = active_channels(conv.variables["params"]["kernel"])
-    return BatchNorm(name=names[1])(x, active, train=train)
 
 
 def _stages(net):
@@ -201,7 +185,7 @@ def _check_widths(name, widths, count):
         )
 
 
-def _group(name, layers, readers):
+def _group(name, layers, readers, silent):
     """Channels that `layers`, pairs of convolution and norm, write and `readers` read."""
     norms = [norm for _, norm in layers]
     return ChannelGroup(
@@ -210,5 +194,5 @@ def _group(name, layers, readers):
         vectors=tuple(f"{norm}/{kind}" for norm in norms for kind in ("scale", "bias")),
         states=tuple(f"batch_stats/{norm}/{kind}" for norm in norms for kind in ("mean", "var")),
         consumers=tuple(f"{reader}/kernel" for reader in readers),
-        silent=True,
+        silent=silent,
     )

@@ -34,6 +34,7 @@ def make_sweep(
     Raises:
       UserError: an unknown key, no value, a value of the wrong type, or one that no run can have.
     """
+    execution = experiment.caching_in(execution, Path(workdir))
     given = [make_axis(key, values) for key, values in axes.items()]
     members = make_members(config, merge_axes((), given))
     programs = make_programs(members, training.SWEPT)
@@ -60,6 +61,6 @@ def run(
       UserError: as of `make_sweep`, a mistake in the data, or the workdir holds something else.
     """
     sweep = make_sweep(config, workdir, axes, execution)
-    check_programs(sweep, functools.partial(experiment.check, execution=execution))
+    check_programs(sweep, functools.partial(experiment.check, execution=sweep.execution))
     sharding.by_first_process(lambda: claim(workdir))
     return run_alone(sweep, say)

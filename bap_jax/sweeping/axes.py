@@ -4,7 +4,7 @@
     seed=0:4,10                         ranges and single values mix
     tolerance=0.0,0.01,0.02             numbers; 1 and inf are numbers too
     method=nft,ceag                     names
-    data.group_by='digit','digit,ink'   quotes hold a name with a comma together
+    data.table='a.csv','b,c.csv'        quotes hold a name with a comma together
     dual.restart=true,false
     model.hidden=(32,),(64,64)          a list stands in brackets
 

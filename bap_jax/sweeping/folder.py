@@ -2,6 +2,7 @@
 
 WORKDIR/
   sweep.json, sweep.csv, sweep.png  the members of the newest command, see `results`
+  data_cache/                       images, decoded once, unless another folder is named
   dense/DIGEST/                     a dense model, shared by all members with its data and network
   members/LABEL-DIGEST/             metrics.jsonl, selected/ and, last of all, report.json
                                     of a run that diverged: metrics.jsonl, last_good/, failed.json
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 from bap_jax.sweeping.plan import Member, digest
 from bap_jax.types import UserError
-from bap_jax.workdir import write_whole
+from bap_jax.workdir import DATA_CACHE, write_whole
 
 _OF_DENSE = ("data", "model", "dense", "precision")
 
@@ -111,7 +112,8 @@ def check_claim(folder: SweepFolder) -> None:
     root = folder.root
     if "rows" in (_read(folder.results) or {}) or not root.exists():
         return
-    if not root.is_dir() or any(not path.name.endswith(".tmp") for path in root.iterdir()):
+    ours = (".tmp", DATA_CACHE)
+    if not root.is_dir() or any(not path.name.endswith(ours) for path in root.iterdir()):
         raise UserError(
             f"workdir {root} is not empty and holds no sweep of bap_jax; choose another --workdir."
         )

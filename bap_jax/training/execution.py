@@ -34,6 +34,7 @@ class Execution:
       devices: how many take part; 0: all there are, of CPU devices one (more than one are there for
         tests), unless several processes take part.
       spread: what several devices share out: each batch's samples (`data`) or the `members`.
+      data_cache: folder that keeps decoded images; empty: the run's own workdir.
 
     Raises:
       UserError: an unknown name, or a negative number.
@@ -44,6 +45,7 @@ class Execution:
     chunk: int = 0
     devices: int = 1
     spread: str = "data"
+    data_cache: str = ""
 
     def __post_init__(self):
         for name, known in (("epoch", EPOCHS), ("members", MEMBERS), ("spread", SPREADS)):

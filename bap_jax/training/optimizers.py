@@ -27,7 +27,7 @@ def primal_optimizer(
 ) -> optax.GradientTransformation:
     """SGD with momentum, true L2 weight decay and the step schedule."""
     schedule = step_schedule(settings, num_epochs, steps_per_epoch)
-    sgd = optax.sgd(schedule, momentum=settings.momentum or None)
+    sgd = optax.sgd(schedule, momentum=settings.momentum or None, nesterov=settings.nesterov)
     if not settings.weight_decay:
         return sgd
     return optax.chain(optax.add_decayed_weights(settings.weight_decay), sgd)

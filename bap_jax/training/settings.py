@@ -18,6 +18,7 @@ class OptimizerSettings:
       milestones: fractions of all epochs at which the step size is multiplied by `decay`.
       decay: that factor.
       weight_decay: L2 term added to the gradient.
+      nesterov: whether momentum looks ahead.
     """
 
     learning_rate: float = 0.01
@@ -25,6 +26,7 @@ class OptimizerSettings:
     milestones: tuple[float, ...] = (0.6, 0.8, 0.9)
     decay: float = 0.1
     weight_decay: float = 0.0
+    nesterov: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

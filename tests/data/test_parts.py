@@ -33,7 +33,7 @@ def in_parts(parts):
 def test_test_part_of_the_digits_is_scikit_learns(digits_parts):
     whole = data.load("digits")
     _, inputs, _, labels = train_test_split(
-        whole.inputs, whole.labels, test_size=0.3, random_state=0
+        whole.inputs, whole.labelled()[0], test_size=0.3, random_state=0
     )
     order = np.argsort(train_test_split(np.arange(1797), test_size=0.3, random_state=0)[1])
     np.testing.assert_array_equal(digits_parts.test.inputs, inputs[order])
@@ -46,7 +46,7 @@ def test_digits_are_scaled_and_grouped_by_class():
     assert whole.inputs.shape == (1797, 8, 8) and whole.inputs.dtype == np.float32
     assert (whole.inputs.min(), whole.inputs.max()) == (0, 1)
     assert names == tuple("0123456789")
-    np.testing.assert_array_equal(grouped.group_ids[:, 0], whole.labels)
+    np.testing.assert_array_equal(grouped.group_ids[:, 0], whole.labelled()[0])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

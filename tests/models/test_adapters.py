@@ -183,7 +183,7 @@ def test_what_cannot_be_adapted(network, variables, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cnn", {}, r"unknown model 'cnn'; known models: mlp, resnet\."),
+        ("cnn", {}, r"unknown model 'cnn'; known models: mlp, resnet, imagenet_resnet, mobile"),
         ("mlp", {"depth": 3}, r"model 'mlp' cannot be built with \{'depth': 3\}: .*'depth'"),
         ("mlp", {"hidden": 3}, r"model 'mlp' cannot be built with \{'hidden': 3\}"),
     ],

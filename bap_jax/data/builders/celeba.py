@@ -1,0 +1,112 @@
+"""CelebA: 202,599 faces of celebrities with forty yes-or-no attributes.
+
+    img_align_celeba.zip, or the folder img_align_celeba        178×218 JPEG files
+    list_attr_celeba.txt                                        a line an image: 1 or −1 forty times
+    list_eval_partition.txt                                     0 train, 1 validation, 2 test
+
+Each attribute groups the samples in two, such as `no_Male` and `Male`.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from bap_jax.data.listing import Listing, find_folder
+from bap_jax.groups import Grouping
+from bap_jax.types import UserError
+
+ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
+ARCHIVE, FOLDER = "img_align_celeba.zip", "img_align_celeba"
+_WANTED = f"{ATTRIBUTES}, {PARTITION} and {ARCHIVE} (or its content as a folder {FOLDER})"
+_ORIGIN = "the CelebA page, 'Align&Cropped Images', 'Anno' and 'Eval'"
+
+
+def list_celeba(root: str) -> Listing:
+    """Finds the faces; every column of the attribute table is an attribute.
+
+    Args:
+      root: the folder that holds the tables and the archive, which is not unpacked.
+
+    Raises:
+      UserError: files are missing or do not agree.
+    """
+
+    def holds(place):
+        images = (place / ARCHIVE).is_file() or (place / FOLDER).is_dir()
+        return images and all((place / name).is_file() for name in (ATTRIBUTES, PARTITION))
+
+    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
+    columns, names, values = _read_attributes(folder / ATTRIBUTES)
+    parts = _read_partition(folder / PARTITION)
+    sizes, read = _open_images(folder)
+    kept = [i for i, name in enumerate(names) if name in sizes and name in parts]
+    skipped = [
+        f"{name}: {'not in ' + PARTITION if name in sizes else 'there is no such image'}"
+        for name in names
+        if name not in sizes or name not in parts
+    ]
+    if not kept:
+        raise UserError(f"{folder} holds none of the images of {ATTRIBUTES}; expected {_WANTED}.")
+    names, values = [names[i] for i in kept], values[kept]
+    attributes = {
+        column: Grouping((values[:, j : j + 1] > 0).astype(np.int32), (f"no_{column}", column))
+        for j, column in enumerate(columns)
+    }
+    return Listing(
+        names,
+        attributes,
+        lambda i: read(names[i]),
+        np.array([parts[name] for name in names], np.int8),
+        [sizes[name] for name in names],
+        skipped,
+    )
+
+
+def _read_attributes(path: Path):
+    """Names of columns, names of files, `(sample, column)` int8."""
+    lines = path.read_text().splitlines()
+    columns = lines[1].split() if len(lines) > 1 else []
+    rows = [line.split() for line in lines[2:] if line.strip()]
+    for number, row in enumerate(rows, 3):
+        if len(row) != len(columns) + 1:
+            raise UserError(
+                f"{path}, line {number}: expected a file name and {len(columns)} values 1 or -1, "
+                f"one for each name of line 2; got {len(row) - 1} values."
+            )
+    try:
+        values = np.array([row[1:] for row in rows], np.int8)
+    except ValueError as error:
+        raise UserError(f"{path} must hold values 1 and -1: {error}.") from error
+    return columns, [row[0] for row in rows], values.reshape(len(rows), len(columns))
+
+
+def _read_partition(path: Path):
+    """Part by name of file."""
+    found = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            raise UserError(f"{path}, line {number}: expected NAME and 0, 1 or 2; got {line!r}.")
+        found[words[0]] = int(words[1])
+    return found
+
+
+def _open_images(folder: Path):
+    """Bytes of each file by name, and a function that reads one."""
+    below = folder / FOLDER
+    if below.is_dir():
+        return {p.name: p.stat().st_size for p in below.iterdir()}, lambda name: str(below / name)
+    try:
+        archive = zipfile.ZipFile(folder / ARCHIVE)
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{folder / ARCHIVE} is no whole archive: {error}. Fetch it anew."
+        ) from error
+    entries = {
+        Path(entry.filename).name: entry for entry in archive.infolist() if not entry.is_dir()
+    }
+    sizes = {name: entry.file_size for name, entry in entries.items()}
+    return sizes, lambda name: archive.read(entries[name])

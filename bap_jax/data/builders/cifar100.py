@@ -1,0 +1,130 @@
+"""CIFAR-100: 60,000 images of 32×32 pixels, 100 fine and 20 coarse classes.
+
+    cifar-100-binary.tar.gz, or what it holds: train.bin, test.bin, fine_label_names.txt, …
+    or cifar100.npz with x_train, y_train, y_train_coarse, x_test, y_test, y_test_coarse
+
+A record of the binary files is a byte of the coarse class, one of the fine class, and 3 · 32 · 32
+bytes of pixels, channel by channel.
+"""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from bap_jax.data.listing import Listing, find_folder
+from bap_jax.groups import Grouping
+from bap_jax.types import UserError
+
+ARCHIVE, ARRAYS = "cifar-100-binary.tar.gz", "cifar100.npz"
+_BINARY = ("train.bin", "test.bin")
+_RECORD = 2 + 3 * 32 * 32
+_WANTED = f"{ARCHIVE}, the files {' and '.join(_BINARY)} that it holds, or {ARRAYS}"
+_ORIGIN = "the CIFAR page, 'CIFAR-100 binary version'"
+
+
+def list_cifar100(root: str) -> Listing:
+    """Finds the images; attributes `fine` (100 classes) and `coarse` (20).
+
+    Args:
+      root: the folder that holds the files.
+
+    Raises:
+      UserError: files are missing or damaged.
+    """
+
+    def holds(place):
+        found = [(place / name).is_file() for name in (ARCHIVE, ARRAYS)]
+        return any(found) or all((place / name).is_file() for name in _BINARY)
+
+    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
+    if (folder / ARRAYS).is_file():
+        images, fine, coarse, names, num_train = _read_arrays(folder / ARRAYS)
+    else:
+        images, fine, coarse, names, num_train = _read_binary(folder)
+    for ids, known, what in ((fine, names[0], "fine"), (coarse, names[1], "coarse")):
+        if ids.min() < 0 or ids.max() >= len(known):
+            raise UserError(
+                f"{folder}: {what} labels must lie in [0, {len(known) - 1}]; got "
+                f"{ids.min()} … {ids.max()}."
+            )
+    parts = np.where(np.arange(len(images)) < num_train, 0, 2).astype(np.int8)
+    return Listing(
+        [f"{'test' if part else 'train'} image {i}" for i, part in enumerate(parts)],
+        {
+            "fine": Grouping(fine.astype(np.int32)[:, None], names[0]),
+            "coarse": Grouping(coarse.astype(np.int32)[:, None], names[1]),
+        },
+        lambda i: images[i],
+        parts,
+        images.reshape(len(images), -1).sum(1, dtype=np.int64),  # stands for the pixels in digests
+    )
+
+
+def _read_arrays(path: Path):
+    with np.load(path, allow_pickle=False) as held:
+        arrays = dict(held)
+    wanted = [f"{kind}_{part}" for part in ("train", "test") for kind in ("x", "y")]
+    wanted += ["y_train_coarse", "y_test_coarse"]
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        raise UserError(
+            f"{path} lacks the array {missing[0]!r}; expected {', '.join(wanted)}, got "
+            f"{', '.join(arrays)}."
+        )
+    images = np.concatenate([arrays["x_train"], arrays["x_test"]])
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+        raise UserError(
+            f"{path}: x_train and x_test must be uint8 of shape (image, 32, 32, 3); got "
+            f"{images.dtype} of shape {images.shape}."
+        )
+    fine = np.concatenate([arrays["y_train"], arrays["y_test"]])
+    coarse = np.concatenate([arrays["y_train_coarse"], arrays["y_test_coarse"]])
+    names = [
+        tuple(map(str, arrays.get(f"{kind}_label_names", range(count))))
+        for kind, count in (("fine", 100), ("coarse", 20))
+    ]
+    return images, fine, coarse, names, len(arrays["x_train"])
+
+
+def _read_binary(folder: Path):
+    files = _BinaryFiles(folder)
+    rows = []
+    for name in _BINARY:
+        content = np.frombuffer(files.read(name), np.uint8)
+        if content.size == 0 or content.size % _RECORD:
+            raise UserError(
+                f"{folder}: {name} has {content.size} bytes, no multiple of {_RECORD}; it is cut "
+                "off. Fetch it anew."
+            )
+        rows.append(content.reshape(-1, _RECORD))
+    names = [files.names("fine_label_names.txt", 100), files.names("coarse_label_names.txt", 20)]
+    records = np.concatenate(rows)
+    images = records[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return images, records[:, 1], records[:, 0], names, len(rows[0])
+
+
+class _BinaryFiles:
+    """The files of the archive, unpacked or not."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        if (self._folder / name).is_file():
+            return (self._folder / name).read_bytes()
+        archive = self._folder / ARCHIVE
+        if not archive.is_file():
+            return b""
+        try:
+            with tarfile.open(archive) as members:
+                for member in members:
+                    if Path(member.name).name == name:
+                        return members.extractfile(member).read()
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{archive} is no whole archive: {error}. Fetch it anew.") from error
+        return b""
+
+    def names(self, file: str, count: int) -> tuple[str, ...]:
+        found = tuple(self.read(file).decode().split())
+        return found if len(found) == count else tuple(map(str, range(count)))

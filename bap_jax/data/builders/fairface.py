@@ -1,0 +1,94 @@
+"""FairFace: 97,698 faces with seven races, two genders and nine ages.
+
+    fairface_label_train.csv, fairface_label_val.csv     file,age,gender,race,service_test
+    train/1.jpg … , val/1.jpg …                          images with a margin of 0.25
+
+The official validation part is the test part here, as in the paper.
+"""
+
+import csv
+
+import numpy as np
+
+from bap_jax.data.listing import Listing, find_folder
+from bap_jax.groups import Grouping
+from bap_jax.types import UserError
+
+RACES = (
+    "White",
+    "Black",
+    "Latino_Hispanic",
+    "East Asian",
+    "Southeast Asian",
+    "Indian",
+    "Middle Eastern",
+)
+GENDERS = ("Male", "Female")
+AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
+TABLES = {"fairface_label_train.csv": 0, "fairface_label_val.csv": 2}
+# What spreadsheets make of two of the ages.
+_MANGLED = {"03-Sep": "3-9", "3-Sep": "3-9", "Oct-19": "10-19"}
+_COLUMNS = {"gender": GENDERS, "race": RACES, "age": AGES}
+_WANTED = (
+    "fairface_label_train.csv and fairface_label_val.csv beside the folders train and val of the "
+    "0.25-margin images"
+)
+_ORIGIN = "the FairFace repository, 'Padding=0.25' and its labels"
+
+
+def list_fairface(root: str) -> Listing:
+    """Finds the faces; attributes `gender`, `race` and `age`.
+
+    Args:
+      root: the folder that holds the label tables.
+
+    Raises:
+      UserError: files are missing, or a table lacks a column or holds an unknown value.
+    """
+    folder = find_folder(
+        root, _WANTED, _ORIGIN, holds=lambda place: all((place / t).is_file() for t in TABLES)
+    )
+    names, parts, skipped = [], [], []
+    columns = {name: [] for name in _COLUMNS}
+    for table, part in TABLES.items():
+        for row in _rows(folder / table):
+            path = folder / row["file"]
+            if not path.is_file():
+                skipped.append(f"{row['file']}: there is no such file")
+                continue
+            names.append(row["file"])
+            parts.append(part)
+            for column, known in _COLUMNS.items():
+                columns[column].append(_id_of(row[column], known, column, folder / table))
+    if not names:
+        raise UserError(f"{folder} holds none of the images of its tables; expected {_WANTED}.")
+    return Listing(
+        names,
+        {
+            name: Grouping(np.array(columns[name], np.int32)[:, None], _COLUMNS[name])
+            for name in _COLUMNS
+        },
+        lambda i: str(folder / names[i]),
+        np.array(parts, np.int8),
+        [(folder / name).stat().st_size for name in names],
+        skipped,
+    )
+
+
+def _rows(table):
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        there = reader.fieldnames or ()
+        missing = [name for name in ("file", *_COLUMNS) if name not in there]
+        if missing:
+            raise UserError(
+                f"{table} lacks the column {missing[0]!r}; it has {', '.join(there) or 'none'}."
+            )
+        yield from reader
+
+
+def _id_of(value, known, column, table):
+    value = _MANGLED.get(value.strip(), value.strip())
+    if value not in known:
+        raise UserError(f"{table}: unknown {column} {value!r}; known are {', '.join(known)}.")
+    return known.index(value)

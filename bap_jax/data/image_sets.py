@@ -1,0 +1,113 @@
+"""From a listing to a source: prepared, decoded, with what was left out along the way."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from bap_jax.data import builders, image_cache, synthetic
+from bap_jax.data.listing import Listing
+from bap_jax.data.request import Request
+from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
+
+# Of the training images (Krizhevsky 2009).
+_CIFAR_SCALE = PixelScale(
+    (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)
+)
+
+
+def load_utkface(request: Request) -> Source:
+    """UTKFace; labels are genders, unless another attribute is asked for."""
+    return _load(request, "utkface", builders.list_utkface, "gender")
+
+
+def load_fairface(request: Request) -> Source:
+    """FairFace; labels are races, unless another attribute is asked for."""
+    return _load(request, "fairface", builders.list_fairface, "race")
+
+
+def load_celeba(request: Request) -> Source:
+    """CelebA; labels tell who has blond hair, unless another attribute is asked for."""
+    return _load(request, "celeba", builders.list_celeba, "Blond_Hair")
+
+
+def load_cifar100(request: Request) -> Source:
+    """CIFAR-100; labels are the fine classes, unless the coarse ones are asked for."""
+    return _load(request, "cifar100", builders.list_cifar100, "fine", _CIFAR_SCALE)
+
+
+def source_of(
+    listing: Listing,
+    request: Request,
+    target: str,
+    scale: PixelScale = IMAGENET_SCALE,
+    builder: str = "",
+) -> Source:
+    """The samples of a listing whose images can be read.
+
+    Args:
+      listing: of the user's files.
+      request: sizes and cache.
+      target: attribute that networks learn by default.
+      scale: of pixels.
+      builder: name of the tensorflow-datasets builder that prepares the files; by default they are
+        read as they lie.
+
+    Raises:
+      UserError: no image can be read, or they differ in size and none was asked for.
+    """
+    folder, read = None, listing.read
+    if request.cache is not None:
+        whole = request.cache / f"{builder or 'images'}-{listing.digest()}"
+        folder = whole / (str(request.size) if request.size else "as_stored")
+        if builder:
+            read = _Prepared(lambda: _prepare(builder, listing, whole))
+    found = image_cache.decoded(read, listing.names, request.size, folder)
+    listed = Source(
+        found.records,
+        listing.attributes,
+        target,
+        scale=scale,
+        skipped=(*listing.skipped, *found.skipped),
+        converted=found.converted,
+    )
+    if len(found.kept) < len(listing.names):
+        rows = listed._replace(inputs=np.empty((len(listing.names), 0))).take(found.kept)
+        listed = rows._replace(inputs=found.records)
+    return listed._replace(
+        digests=found.digests,
+        test_indices=_among(listing.indices("test"), found.kept),
+        validation_indices=_among(listing.indices("validation"), found.kept),
+    )
+
+
+def _load(request, name, list_files: Callable[[str], Listing], target, scale=IMAGENET_SCALE):
+    root = str(synthetic.folder(name, request)) if request.synthetic else request.dir
+    return source_of(list_files(root), request, target, scale, name)
+
+
+def _prepare(builder, listing, folder):
+    from bap_jax.data.builders.tfds import prepared
+
+    return prepared(builder, listing, folder)
+
+
+class _Prepared:
+    """Reads from files that are prepared when the first image is asked for, by any thread."""
+
+    def __init__(self, prepare):
+        self._prepare = prepare
+        self._read = None
+        self._lock = threading.Lock()
+
+    def __call__(self, row):
+        with self._lock:
+            self._read = self._read or self._prepare()
+        return self._read(row)
+
+
+def _among(indices, kept):
+    """Where `indices` are among the ascending `kept`; None for None."""
+    if indices is None:
+        return None
+    return np.flatnonzero(np.isin(kept, indices))

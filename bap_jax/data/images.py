@@ -1,0 +1,65 @@
+"""Encoded images as arrays: decoded, cut to a square and resized; always RGB."""
+
+import io
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.types import UserError
+
+
+class Decoded(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+      pixels: `(height, width, 3)` uint8.
+      mode: in which it was stored, in Pillow's words: RGB, L (grey), CMYK, …
+    """
+
+    pixels: np.ndarray
+    mode: str
+
+
+def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded:
+    """Reads a JPEG or PNG file.
+
+    Args:
+      file: its content, or where it lies.
+      name: by which an error calls it.
+      size: pixels of either side, after the largest square in the middle has been cut out; 0: as
+        stored.
+
+    Raises:
+      UserError: it cannot be decoded: no image, truncated, not there.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            mode = image.mode
+            image = image.convert("RGB")
+            if size:
+                image = _square(image, size, Image.Resampling.BILINEAR)
+            return Decoded(np.asarray(image), mode)
+    except Exception as error:  # Pillow raises almost anything on a damaged file
+        raise UserError(f"{name} cannot be read: {error}. Restore or leave it out.") from error
+
+
+def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
+    """`(height, width, 3)` uint8 as the content of a JPEG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _square(image, size, resampling):
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    # Shrinking, Pillow averages over all pixels that a new one covers.
+    return image.resize((size, size), resampling, box=(left, top, left + side, top + side))

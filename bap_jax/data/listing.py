@@ -1,0 +1,87 @@
+"""Which samples a folder of the user's holds: names and attributes, no pixels yet.
+
+    files ─► Listing ─► (builder: array_record) ─► Records ─► decoded images ─► Source
+
+A listing is made anew at every start; its digest tells whether what was prepared is still theirs.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.data.parts import PARTS
+from bap_jax.groups import Grouping
+from bap_jax.types import Array, UserError
+
+
+class Listing(NamedTuple):
+    """Samples of a data set, in the order in which they are counted.
+
+    Attributes:
+      names: one a sample, by which errors call it.
+      attributes: by name; one column each.
+      read: `sample index -> ` content of its file, path of it, or pixels.
+      parts: `(sample,)` int8, index into `PARTS`; None where the data set has no parts of its own.
+      sizes: `(sample,)` bytes of each file; 0 where not known.
+      skipped: files that were left out, each with the reason.
+    """
+
+    names: Sequence[str]
+    attributes: Mapping[str, Grouping]
+    read: Callable[[int], bytes | str | np.ndarray]
+    parts: Array | None = None
+    sizes: Array | Sequence[int] = ()
+    skipped: Sequence[str] = ()
+
+    def digest(self) -> str:
+        """Twelve hex digits that change with names, sizes, attributes and parts."""
+        found = hashlib.sha256("\0".join(self.names).encode())
+        arrays = [np.asarray(self.sizes, np.int64)]
+        if self.parts is not None:
+            arrays.append(np.asarray(self.parts, np.int64))
+        for name, grouping in sorted(self.attributes.items()):
+            found.update("\0".join((name, *grouping.names)).encode())
+            arrays.append(np.asarray(grouping.ids, np.int64))
+        for array in arrays:
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()[:12]
+
+    def indices(self, part: str) -> np.ndarray | None:
+        """Samples of the part called `part`; None where the data set has none of that name."""
+        if self.parts is None:
+            return None
+        found = np.flatnonzero(np.asarray(self.parts) == PARTS.index(part))
+        return found if found.size else None
+
+
+def find_folder(root: str, wanted: str, origin: str, *, holds: Callable[[Path], bool]) -> Path:
+    """The folder of a data set: `root` itself, or one right below it.
+
+    Args:
+      root: what the user named.
+      wanted: which files should be there, in words.
+      origin: where they come from, in words.
+      holds: whether a folder holds them.
+
+    Raises:
+      UserError: nothing was named, it is not there, or it holds something else.
+    """
+    expected = f"expected {wanted}. They come from {origin}."
+    if not root:
+        raise UserError(f"no folder of the data was named: write --data_dir=DIR; {expected}")
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise UserError(f"--data_dir={root}: there is no such folder; {expected}")
+    for place in [folder, *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
+        if place.is_dir() and holds(place):
+            return place
+    raise UserError(f"--data_dir={root} holds no such data: {expected}")
+
+
+def files_below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
+    """Files with one of these endings, at any depth, sorted by name."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    return iter(sorted(found, key=lambda path: path.name))

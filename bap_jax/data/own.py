@@ -1,0 +1,229 @@
+"""A user's own data: arrays in a file, images with a table, any Python object with samples.
+
+In each, one column is the label and every other one groups the samples; a column `part` with the
+words train, validation and test, or of bools that are True for the test part, fixes the parts.
+"""
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bap_jax import groups
+from bap_jax.data.image_sets import source_of
+from bap_jax.data.listing import Listing
+from bap_jax.data.parts import PARTS
+from bap_jax.data.records import Records
+from bap_jax.data.request import Request
+from bap_jax.data.source import IMAGENET_SCALE, Source
+from bap_jax.groups import Grouping
+from bap_jax.types import UserError
+
+LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
+_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+def load_arrays(request: Request) -> Source:
+    """An `.npz` file: `inputs` `(sample, ...)`, `label` and any other columns `(sample,)`.
+
+    Inputs of uint8 with three channels are taken for images, others as they are.
+
+    Raises:
+      UserError: there is no such file or column, or lengths differ.
+    """
+    path = Path(request.dir).expanduser()
+    if path.suffix != ".npz" or not path.is_file():
+        raise UserError(
+            f"--data_dir={request.dir}: expected an .npz file with arrays 'inputs', 'label' and "
+            "one for each attribute; there is none."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            columns = dict(held)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}. Write it with numpy.savez, names as strings (not "
+            "objects)."
+        ) from error
+    _check_columns(path, columns, (INPUTS, LABEL))
+    inputs = columns.pop(INPUTS)
+    for name, column in columns.items():
+        if column.shape != inputs.shape[:1]:
+            raise UserError(
+                f"{path}: column {name!r} has shape {column.shape}; expected {inputs.shape[:1]}, "
+                "one value for each of the inputs."
+            )
+    return _with_parts(inputs, columns, str(path))
+
+
+def load_images(request: Request) -> Source:
+    """A folder of images and a table of them: `path`, `label` and any number of other columns.
+
+    Raises:
+      UserError: the folder holds no image, the table is missing or lacks a column.
+    """
+    folder = Path(request.dir).expanduser()
+    if not request.dir or not folder.is_dir():
+        raise UserError(
+            f"--data_dir={request.dir}: expected a folder of images with a table {request.table} "
+            "(path,label and a column for each attribute); there is none."
+        )
+    if not any(path.suffix.lower() in _ENDINGS for path in folder.rglob("*")):
+        raise UserError(f"{folder} holds no image; expected files ending in {', '.join(_ENDINGS)}.")
+    columns = _read_table(folder / request.table)
+    names = columns.pop(PATH)
+    there = np.array([(folder / name).is_file() for name in names])
+    skipped = [
+        f"{name}: there is no such file"
+        for name, found in zip(names, there, strict=True)
+        if not found
+    ]
+    names = [name for name, found in zip(names, there, strict=True) if found]
+    if not names:
+        raise UserError(
+            f"none of the paths of {folder / request.table} is a file below {folder}; the first "
+            f"is {skipped[0].partition(':')[0]!r}."
+        )
+    columns = {name: np.array(column)[there] for name, column in columns.items()}
+    parts = _parts(columns.pop(PART, None), str(folder / request.table))
+    listing = Listing(
+        names,
+        {name: groups.encode(column) for name, column in columns.items()},
+        lambda i: str(folder / names[i]),
+        parts,
+        [(folder / name).stat().st_size for name in names],
+        skipped,
+    )
+    return source_of(listing, request, LABEL)
+
+
+def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = None) -> Source:
+    """Any object with `__len__` and `__getitem__`, such as a map-style data set of PyTorch.
+
+    All samples are asked for once, for the sake of their attributes.
+
+    Args:
+      samples: `samples[i]` is a mapping with `inputs`, an array, with `label`, and with any other
+        names of groups. It is called from several threads.
+      request: of which only `size` has a say, and that must be 0.
+
+    Raises:
+      UserError: there is no sample, or one lacks what the first one has.
+    """
+    if request is not None and request.size:
+        raise UserError("samples of a Python object are not resized; write config.data.size=0.")
+    if not (hasattr(samples, "__len__") and hasattr(samples, "__getitem__")):
+        raise UserError(
+            f"expected an object with __len__ and __getitem__; got {type(samples).__name__}."
+        )
+    if len(samples) == 0:
+        raise UserError("the object holds no sample.")
+    first = _sample(samples, 0)
+    columns = {name: [] for name in first if name != INPUTS}
+    digests = []
+    for i in range(len(samples)):
+        sample = _sample(samples, i)
+        if sample.keys() != first.keys():
+            raise UserError(
+                f"sample {i} has {', '.join(sample)}, the first one {', '.join(first)}; give every "
+                "sample the same names."
+            )
+        for name, column in columns.items():
+            column.append(sample[name])
+        digests.append(_digest(np.asarray(sample[INPUTS])))
+    inputs = np.asarray(first[INPUTS])
+    records = Records(
+        lambda row: np.asarray(_sample(samples, row)[INPUTS]),
+        np.arange(len(samples)),
+        inputs.shape,
+        inputs.dtype,
+    )
+    found = _with_parts(records, {k: np.array(v) for k, v in columns.items()}, "the object")
+    return found._replace(digests=np.array(digests, np.uint64))
+
+
+def _sample(samples, i):
+    sample = samples[i]
+    if not isinstance(sample, Mapping) or INPUTS not in sample or LABEL not in sample:
+        told = ", ".join(sample) if isinstance(sample, Mapping) else type(sample).__name__
+        raise UserError(
+            f"sample {i} must be a mapping with {INPUTS!r}, {LABEL!r} and a name for each "
+            f"attribute, such as {{'inputs': image, 'label': 1, 'race': 'White'}}; got {told}."
+        )
+    return sample
+
+
+def _digest(array):
+    return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest(), "little")
+
+
+def _with_parts(inputs, columns, where):
+    parts = _parts(columns.pop(PART, None), where)
+    attributes = {name: groups.encode(column) for name, column in columns.items()}
+    if np.issubdtype(columns[LABEL].dtype, np.integer):
+        attributes[LABEL] = _class_ids(columns[LABEL], where)
+    images = inputs.dtype == np.uint8 and len(inputs.shape) == 4 and inputs.shape[-1] == 3
+    listing = Listing((), attributes, lambda i: inputs[i], parts)
+    return Source(
+        inputs,
+        attributes,
+        LABEL,
+        listing.indices("test"),
+        listing.indices("validation"),
+        IMAGENET_SCALE if images else None,
+    )
+
+
+def _class_ids(labels, where):
+    """Integers are ids already: classes that no sample has keep their places."""
+    if labels.min() < 0:
+        raise UserError(f"{where}: class ids must be ≥ 0; got {labels.min()}.")
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    return Grouping(labels.astype(np.int32)[:, None], names)
+
+
+def _parts(column, where):
+    """`(sample,)` int8 index into `PARTS`; None where there is no such column."""
+    if column is None:
+        return None
+    column = np.asarray(column)
+    if column.dtype == bool:
+        return np.where(column, PARTS.index("test"), 0).astype(np.int8)
+    unknown = sorted(set(map(str, column)) - set(PARTS))
+    if unknown:
+        raise UserError(
+            f"{where}: the column 'part' holds {unknown[0]!r}; expected {', '.join(PARTS)}."
+        )
+    return np.array([PARTS.index(str(part)) for part in column], np.int8)
+
+
+def _read_table(path: Path) -> dict[str, list[str]]:
+    if not path.is_file():
+        raise UserError(
+            f"there is no table {path}; expected a CSV file with columns path, label and one for "
+            "each attribute. Name another one by config.data.table."
+        )
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        names = rows.fieldnames or []
+        _check_columns(path, dict.fromkeys(names), (PATH, LABEL))
+        table = {name: [] for name in names}
+        for number, row in enumerate(rows, 2):
+            for name in names:
+                if row[name] is None or row[name] == "":
+                    raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
+                table[name].append(row[name])
+    if not table[PATH]:
+        raise UserError(f"{path} has no rows.")
+    return table
+
+
+def _check_columns(path, columns, wanted):
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise UserError(
+            f"{path} lacks the column {missing[0]!r}; it has {', '.join(columns) or 'none'}."
+        )

@@ -1,0 +1,146 @@
+"""What is in the parts, told before anything is trained.
+
+Counts of every group and label in every part, which groups are the smallest, and how many inputs
+occur more than once, across parts above all: a test image that was trained on judges nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bap_jax.data.parts import PARTS, Parts
+from bap_jax.data.records import Records
+from bap_jax.groups import group_counts
+from bap_jax.types import Array, Dataset
+
+_SMALLEST = 5
+_LONGEST_TABLE = 24  # groups or labels that are printed
+
+
+def summarize(
+    parts: Parts,
+    class_names: Sequence[str],
+    *,
+    digests: Array | None = None,
+    indices: dict[str, Array] | None = None,
+    skipped: Sequence[str] = (),
+    converted: int = 0,
+) -> dict[str, Any]:
+    """Numbers of samples, as plain values.
+
+    Args:
+      parts: of the data.
+      class_names: one a class.
+      digests: `(sample,)` of all samples, equal where inputs are; where None, those of inputs that
+        lie in memory are made here, and those of others are not known.
+      indices: name of a part -> its samples among all, where `digests` are given.
+      skipped: samples that were left out, each with the reason.
+      converted: how many images were not stored as RGB.
+
+    Returns:
+      `parts` (samples by part), `groups` and `labels` (samples by part), `label_by_group` (a row a
+      label, a column a group, of all parts), `smallest_groups`, `duplicates` or None, `skipped`,
+      `converted`.
+    """
+    chosen = {name: getattr(parts, name) for name in PARTS}
+    by_group = {
+        k: group_counts(part.group_ids, len(parts.group_names)) for k, part in chosen.items()
+    }
+    by_label = {
+        k: np.bincount(part.labels, minlength=parts.num_classes) for k, part in chosen.items()
+    }
+    order = np.argsort(by_group["train"], kind="stable")[:_SMALLEST]
+    return {
+        "parts": {name: part.size for name, part in chosen.items()},
+        "groups": _rows(parts.group_names, by_group),
+        "labels": _rows(class_names, by_label),
+        "label_by_group": _cross(
+            chosen.values(), parts.num_classes, len(parts.group_names)
+        ).tolist(),
+        "smallest_groups": [parts.group_names[i] for i in order],
+        "duplicates": _duplicates(chosen, digests, indices),
+        "skipped": list(skipped),
+        "converted": int(converted),
+    }
+
+
+def format_summary(found: dict[str, Any]) -> str:
+    """The same as a text for the terminal."""
+    sizes = ", ".join(f"{name} {count:,}" for name, count in found["parts"].items())
+    lines = [f"Samples    {sizes}"]
+    for what in ("labels", "groups"):
+        rows = found[what]
+        lines.append(f"{what.capitalize():<11}{len(rows)}")
+        if len(rows) <= _LONGEST_TABLE:
+            lines += _table(rows)
+    named = {row["name"]: row["train"] for row in found["groups"]}
+    smallest = ", ".join(f"{name} ({named[name]:,})" for name in found["smallest_groups"])
+    lines.append(f"Smallest   {smallest} training samples")
+    lines.append(_told_duplicates(found["duplicates"]))
+    if found["converted"]:
+        lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")
+    if found["skipped"]:
+        first = "; ".join(found["skipped"][:3]) + " …" * (len(found["skipped"]) > 3)
+        lines.append(f"Left out   {len(found['skipped']):,} samples: {first}")
+    return "\n".join(lines)
+
+
+def _rows(names, counts):
+    return [
+        {"name": name, **{part: int(found[i]) for part, found in counts.items()}}
+        for i, name in enumerate(names)
+    ]
+
+
+def _cross(parts, num_classes, num_groups):
+    table = np.zeros((num_classes, num_groups), np.int64)
+    for part in parts:
+        for column in np.asarray(part.group_ids).T:
+            np.add.at(table, (part.labels, column), 1)
+    return table
+
+
+def _digest_of(part: Dataset):
+    if isinstance(part.inputs, Records):
+        return None
+    rows = np.ascontiguousarray(part.inputs)
+    found = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return np.frombuffer(b"".join(found), np.uint64)
+
+
+def _duplicates(chosen, digests, indices):
+    if digests is not None:
+        found = {name: np.asarray(digests)[indices[name]] for name in PARTS}
+    else:
+        found = {name: _digest_of(part) for name, part in chosen.items()}
+    if any(digest is None for digest in found.values()):
+        return None
+    train, validation, test = (found[name] for name in PARTS)
+    within = {name: int(digest.size - np.unique(digest).size) for name, digest in found.items()}
+    return {
+        "within": within,
+        "test_in_train": int(np.isin(test, train).sum()),
+        "test_in_validation": int(np.isin(test, validation).sum()),
+        "validation_in_train": int(np.isin(validation, train).sum()),
+    }
+
+
+def _told_duplicates(found):
+    if found is None:
+        return "Duplicates not looked for: images are decoded when they are needed"
+    return (
+        f"Duplicates {found['test_in_train']:,} test and {found['validation_in_train']:,} "
+        f"validation samples are training samples too; {found['test_in_validation']:,} test "
+        f"samples are validation samples; {found['within']['train']:,} training samples copy others"
+    )
+
+
+def _table(rows):
+    width = max(len(row["name"]) for row in rows)
+    heads = "".join(f"{name:>12}" for name in PARTS)
+    lines = [f"  {'':{width}}{heads}"]
+    for row in rows:
+        lines.append(f"  {row['name']:{width}}" + "".join(f"{row[name]:>12,}" for name in PARTS))
+    return lines

@@ -1,0 +1,161 @@
+"""Made-up images in the very files that the real data sets come in, to try a whole run in seconds.
+
+A class shows as bright stripes, upright or lying, of its own width and colour, under noise that is
+stronger for some groups than for others: networks can learn them, and pruning costs groups unlike
+amounts. They say nothing about any real person.
+"""
+
+import atexit
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from bap_jax.data.builders import celeba, fairface, utkface
+from bap_jax.data.images import encode_jpeg
+from bap_jax.data.request import Request
+from bap_jax.types import UserError
+
+_CELEBA_COLUMNS = (
+    "5_o_Clock_Shadow",
+    "Arched_Eyebrows",
+    "Attractive",
+    "Bags_Under_Eyes",
+    "Bald",
+    "Bangs",
+    "Big_Lips",
+    "Big_Nose",
+    "Black_Hair",
+    "Blond_Hair",
+    "Blurry",
+    "Brown_Hair",
+    "Bushy_Eyebrows",
+    "Chubby",
+    "Double_Chin",
+    "Eyeglasses",
+    "Goatee",
+    "Gray_Hair",
+    "Heavy_Makeup",
+    "High_Cheekbones",
+    "Male",
+    "Mouth_Slightly_Open",
+    "Mustache",
+    "Narrow_Eyes",
+    "No_Beard",
+    "Oval_Face",
+    "Pale_Skin",
+    "Pointy_Nose",
+    "Receding_Hairline",
+    "Rosy_Cheeks",
+    "Sideburns",
+    "Smiling",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+    "Wearing_Lipstick",
+    "Wearing_Necklace",
+    "Wearing_Necktie",
+    "Young",
+)
+_LEAST = 100
+
+
+def folder(name: str, request: Request) -> Path:
+    """A folder with the files of the data set called `name`, with `request.synthetic` samples.
+
+    Raises:
+      UserError: fewer samples are asked for than groups need.
+    """
+    least = 600 if name == "cifar100" else _LEAST
+    if request.synthetic < least:
+        raise UserError(
+            f"config.data.synthetic must be 0, or at least {least} samples of {name}; got "
+            f"{request.synthetic}."
+        )
+    if request.cache is None:
+        place = Path(tempfile.mkdtemp(prefix="bap_jax_synthetic_"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+    else:
+        place = request.cache / f"synthetic-{name}-{request.synthetic}"
+    done = place / "synthetic"
+    if not done.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        _WRITERS[name](place, request.synthetic, np.random.default_rng(0))
+        done.touch()
+    return place
+
+
+def image(rng: np.random.Generator, shape: tuple[int, int], label: int, noise: float) -> np.ndarray:
+    """`(height, width, 3)` uint8: stripes that tell the label, under noise."""
+    height, width = shape
+    along = np.arange(width)[None, :] if label % 2 else np.arange(height)[:, None]
+    period = (2 + label // 2 % 4) * min(shape) / 16
+    stripes = np.sin(2 * np.pi * along / period + rng.uniform(0, 6))
+    colour = np.array([1, 0.4 + 0.1 * (label // 8 % 5), 1.2 - 0.1 * (label // 40)])
+    pixels = 128 + 50 * stripes[..., None] * colour
+    pixels = np.broadcast_to(pixels, (height, width, 3)) + noise * rng.normal(size=(*shape, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _utkface(place, count, rng):
+    for i in range(count):
+        age, gender, race = int(rng.integers(1, 90)), i % 2, i // 2 % len(utkface.RACES)
+        name = f"{age}_{gender}_{race}_{20170000000000000 + i}.jpg.chip.jpg"
+        pixels = image(rng, (200, 200), gender, 30 + 25 * race)
+        (place / name).write_bytes(encode_jpeg(pixels))
+    name = "61_1_20170109150557335.jpg.chip.jpg"  # the real set has such, too
+    (place / name).write_bytes(encode_jpeg(pixels))
+
+
+def _fairface(place, count, rng):
+    tables = dict.fromkeys(fairface.TABLES, "file,age,gender,race,service_test\n")
+    for i in range(count):
+        race, gender = i % len(fairface.RACES), i // len(fairface.RACES) % 2
+        age = fairface.AGES[int(rng.integers(len(fairface.AGES)))].replace("3-9", "03-Sep")
+        part = "val" if i % 5 == 4 else "train"
+        path = place / part / f"{i}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_jpeg(image(rng, (224, 224), race, 20 + 40 * gender)))
+        row = f"{part}/{i}.jpg,{age},{fairface.GENDERS[gender]},{fairface.RACES[race]},False\n"
+        tables[f"fairface_label_{part}.csv"] += row
+    for name, text in tables.items():
+        (place / name).write_text(text)
+
+
+def _celeba(place, count, rng):
+    blond, male = (_CELEBA_COLUMNS.index(name) for name in ("Blond_Hair", "Male"))
+    attributes = [str(count), " ".join(_CELEBA_COLUMNS)]
+    partition = []
+    with zipfile.ZipFile(place / celeba.ARCHIVE, "w") as archive:
+        for i in range(count):
+            values = rng.choice([-1, 1], len(_CELEBA_COLUMNS))
+            name = f"{i + 1:06d}.jpg"
+            label, group = int(values[blond] > 0), int(values[male] > 0)
+            content = encode_jpeg(image(rng, (218, 178), label, 30 + 60 * group))
+            archive.writestr(f"{celeba.FOLDER}/{name}", content)
+            attributes.append(f"{name} " + " ".join(f"{value:2d}" for value in values))
+            partition.append(f"{name} {0 if i % 10 < 7 else 1 if i % 10 < 8 else 2}")
+    (place / celeba.ATTRIBUTES).write_text("\n".join(attributes) + "\n")
+    (place / celeba.PARTITION).write_text("\n".join(partition) + "\n")
+
+
+def _cifar100(place, count, rng):
+    per_class = count // 100
+    for name, repeats in (("train.bin", per_class - per_class // 6), ("test.bin", per_class // 6)):
+        rows = []
+        for i in range(100 * repeats):
+            fine = i % 100
+            pixels = image(rng, (32, 32), fine, 20).transpose(2, 0, 1)
+            rows.append(np.concatenate([[fine // 5, fine], pixels.ravel()]).astype(np.uint8))
+        (place / name).write_bytes(np.stack(rows).tobytes())
+
+
+_WRITERS = {
+    "utkface": _utkface,
+    "fairface": _fairface,
+    "celeba": _celeba,
+    "cifar100": _cifar100,
+}

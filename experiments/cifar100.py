@@ -1,0 +1,54 @@
+"""CIFAR-100: ResNet-56, label = fine class, groups = the hundred fine classes.
+
+    python -m bap_jax.main --config=experiments/cifar100.py --data_dir=DIR --workdir=runs/cifar100
+
+DIR holds cifar-100-binary.tar.gz, its content, or cifar100.npz. Other settings:
+
+    --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; about
+                                            ten minutes a run on two cores. Expected: README.md.
+    --config=experiments/cifar100.py:smoke  made-up images, no DIR; half a minute
+
+Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:
+--config.model.pretrained=cifar100_resnet56.pt --config.dense.epochs=0
+
+The full setting follows the paper (batch 128, SGD .01 with momentum .9, ×.1 at 60, 80 and 90 %,
+15 + 45 epochs, dual rate 1e-2, sparsity .925); crops and flips; ε = 5 points is ours. It is for an
+accelerator. Without pretrained weights the dense network is trained for 200 epochs first.
+"""
+
+from bap_jax.config import choose_setting, default_config
+
+
+def get_config(setting=""):
+    """The paper's setting, `cpu` or `smoke`."""
+    choose_setting(setting, ("cpu", "smoke"))
+    config = default_config()
+    config.data.name = "cifar100"
+    config.data.group_by = "fine"
+    config.data.test_fraction = 0.0
+    config.data.validation_fraction = 0.1
+    config.data.augmentation = "crop_flip"
+    config.model.name = "resnet"
+    config.model.depth = 56
+    config.tolerance = 0.05
+    config.pruning.sparsity = 0.925
+    config.dual.learning_rate = 1e-2
+    config.dense.epochs = 200
+    config.dense.optimizer.learning_rate = 0.1
+    for optimizer in (config.optimizer, config.dense.optimizer):
+        optimizer.weight_decay = 1e-4
+    if setting:
+        config.model.depth = 8
+        config.data.augmentation = "none"
+    if setting == "cpu":
+        config.dense.epochs = 12
+        config.pruning.epochs = 4
+        config.finetune_epochs = 8
+    if setting == "smoke":
+        config.data.synthetic = 1200
+        config.data.validation_fraction = 0.3
+        config.model.width = 8
+        config.dense.epochs = 2
+        config.pruning.epochs = 1
+        config.finetune_epochs = 1
+    return config

@@ -1,0 +1,66 @@
+"""FairFace: ResNet-34, label = race, groups = race.
+
+    python -m bap_jax.main --config=experiments/fairface.py --data_dir=DIR --workdir=runs/fairface
+
+DIR holds fairface_label_train.csv, fairface_label_val.csv and the 0.25-margin images in train/ and
+val/; the official validation part is the test part. Other settings:
+
+    --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 8; about eight
+                                            minutes a run on two cores
+    --config=experiments/fairface.py:smoke  made-up faces, no DIR; half a minute
+
+The paper starts from the network that FairFace publishes, whose 18 logits are races, genders, ages:
+
+    --config.model.pretrained=res34_fair_align_multi_7.pt --config.model.pretrained_head=0:7
+    --config.dense.epochs=0
+
+Label gender: --config.data.target=gender --config.model.pretrained_head=7:9. The full setting
+follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %, weight decay 1e-2,
+15 + 32 epochs, dual rate 1e-4, horizontal flips); ε = 1 point is ours. It is for an accelerator.
+"""
+
+from bap_jax.config import choose_setting, default_config
+
+
+def get_config(setting=""):
+    """The paper's setting, `cpu` or `smoke`."""
+    choose_setting(setting, ("cpu", "smoke"))
+    config = default_config()
+    config.data.name = "fairface"
+    config.data.group_by = "race"
+    config.data.test_fraction = 0.0
+    config.data.size = 224
+    config.data.augmentation = "flip"
+    config.model.name = "imagenet_resnet"
+    config.model.depth = 34
+    config.batch_size = config.dense.batch_size = 256
+    config.finetune_epochs = 32
+    config.dual.learning_rate = 1e-4
+    config.dense.epochs = 20
+    for optimizer in (config.optimizer, config.dense.optimizer):
+        optimizer.learning_rate = 0.001
+        optimizer.momentum = 0.95
+        optimizer.nesterov = True
+        optimizer.milestones = (0.9,)
+        optimizer.weight_decay = 1e-2
+    config.dense.optimizer.weight_decay = 1e-4
+    if setting:
+        config.data.size = 32
+        config.model.name = "resnet"
+        config.model.depth = 8
+        config.model.width = 8
+        config.dense.optimizer.learning_rate = 0.05
+        config.optimizer.learning_rate = 0.01
+        config.optimizer.weight_decay = 1e-4
+        config.dual.learning_rate = 0.1
+    if setting == "cpu":
+        config.dense.epochs = 10
+        config.pruning.epochs = 5
+        config.finetune_epochs = 10
+    if setting == "smoke":
+        config.data.synthetic = 420
+        config.batch_size = config.dense.batch_size = 32
+        config.dense.epochs = 2
+        config.pruning.epochs = 1
+        config.finetune_epochs = 1
+    return config
