@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-smoke test-slow clean
 
 install: $(STAMP)
 
@@ -25,8 +25,11 @@ test: install
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -n $(JOBS) --dist loadscope
 
+test-smoke: install
+	$(RUN) -m pytest -m smoke -n $(JOBS)
+
 test-slow: install
-	$(RUN) -m pytest -m slow
+	BAP_OPTIMIZED=1 $(RUN) -m pytest -m slow
 
 clean:
 	rm -rf $(VENV) runs

@@ -29,9 +29,10 @@ def default_config() -> ConfigDict:
         part, `validation_fraction` and `split_seed` the validation part; a fraction of 0 takes the
         data set's own part.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
-        `width` of a ResNet; `convolution`: `auto`, `loop` (gradients are fast in loops on CPU) or
-        `lax`; `masked_norm`; `pretrained`, a file of PyTorch's weights from which dense training
-        starts, and `pretrained_head`: `load`, `new` or `START:STOP`, see `models.load_torch`.
+        `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
+        `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`; `pretrained`, a
+        file of PyTorch's weights from which dense training starts, and `pretrained_head`: `load`,
+        `new` or `START:STOP`, see `models.load_torch`.
       dense: `epochs` (0 where the pretrained network is the dense one), `batch_size`, `seed` and
         `optimizer` of the dense network's training.
     """
@@ -57,6 +58,7 @@ def default_config() -> ConfigDict:
                 "hidden": (256, 256),
                 "depth": 20,
                 "width": 16,
+                "stem_stride": 1,
                 "convolution": "auto",
                 "masked_norm": True,
                 "pretrained": "",
@@ -147,6 +149,7 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     check_integer("dense.batch_size", dense["batch_size"], 1)
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)
+    check_integer("model.stem_stride", config["model"]["stem_stride"], 1)
     check_integer("model.width", config["model"]["width"], 1)
     check_integer("model.depth", config["model"]["depth"], 1)
     return settings

@@ -42,7 +42,8 @@ def get_config(setting=""):
         config.data.size = 32
         config.model.name = "resnet"
         config.model.depth = 8
-        config.model.width = 8
+        config.model.width = 16
+        config.model.stem_stride = 2
         config.dense.optimizer.learning_rate = 0.1
     if setting == "cpu":
         config.dense.epochs = 3

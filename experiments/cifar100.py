@@ -39,6 +39,7 @@ def get_config(setting=""):
         optimizer.weight_decay = 1e-4
     if setting:
         config.model.depth = 8
+        config.model.stem_stride = 2
         config.data.augmentation = "none"
     if setting == "cpu":
         config.dense.epochs = 12

@@ -40,12 +40,14 @@ def get_config(setting=""):
         config.data.size = 32
         config.model.name = "resnet"
         config.model.depth = 8
-        config.model.width = 8
+        config.model.width = 16
+        config.model.stem_stride = 2
         config.dense.optimizer.learning_rate = 0.1
-        config.dual.learning_rate = 0.1
+        config.tolerance = 0.01
+        config.dual.learning_rate = 0.3
     if setting == "cpu":
         config.dense.epochs = 15
-        config.pruning.epochs = 5
+        config.pruning.epochs = 4
         config.finetune_epochs = 10
     if setting == "smoke":
         config.data.synthetic = 400

@@ -12,7 +12,6 @@ import pytest
 
 from bap_jax import audit, checkpoint, experiment, models, training
 from bap_jax.config import check_flags, default_config, to_settings
-from bap_jax.training import METHODS
 from bap_jax.types import UserError, Variables
 
 ROOT = Path(__file__).parents[1]
@@ -301,24 +300,3 @@ def test_command_line_mistakes_have_no_traceback(flag, text, tmp_path):
     assert done.returncode != 0
     assert text in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "w").exists()
-
-
-# Two steps of every method are taken in tests/training/test_methods.py.
-QUICK = ("nft", "ceag")
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-
-
-@pytest.mark.parametrize(
-    "method",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
-)
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_documented_config_runs_with_every_method(path, method, tmp_path):
-    """Shortened to three epochs; everything else as documented."""
-    scope = {}
-    exec(compile(path.read_text(), path, "exec"), scope)
-    config = scope["get_config"]()
-    config.method = method
-    config.dense.epochs = config.pruning.epochs = config.finetune_epochs = 1
-    report = experiment.run(config, tmp_path / "w")
-    assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])

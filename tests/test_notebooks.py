@@ -134,6 +134,7 @@ EXPECTED = {
 
 
 @each_notebook
+@pytest.mark.smoke
 def test_runs_from_end_to_end(path, tmp_path):
     done = run(path, tmp_path)
     assert done.returncode == 0, done.stderr

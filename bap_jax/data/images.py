@@ -61,5 +61,6 @@ def _square(image, size, resampling):
         return image
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
     # Shrinking, Pillow averages over all pixels that a new one covers.
-    return image.resize((size, size), resampling, box=(left, top, left + side, top + side))
+    return image.resize((size, size), resampling)

@@ -15,8 +15,9 @@ def _mlp(num_classes, hidden=(256, 256)):
     return MLP((*hidden, num_classes))
 
 
-def _resnet(num_classes, depth=20, width=16, convolution="auto", masked_norm=True):
-    return ResNet(num_classes, depth, width, convolution=convolution, masked_norm=masked_norm)
+def _resnet(num_classes, depth=20, width=16, stem_stride=1, convolution="auto", masked_norm=True):
+    kinds = {"convolution": convolution, "masked_norm": masked_norm}
+    return ResNet(num_classes, depth, width, stem_stride=stem_stride, **kinds)
 
 
 def _imagenet_resnet(num_classes, depth=18, convolution="auto", masked_norm=True):
@@ -41,8 +42,9 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: what that network takes (`hidden` for `mlp`; `depth` for both kinds of
-        residual networks, `width` for `resnet`; `convolution` and `masked_norm` for all but `mlp`).
+      **options: what that network takes: `hidden` (`mlp`); `depth` (both kinds of residual
+        networks), `width` and `stem_stride` (`resnet`); `convolution` and `masked_norm` (all but
+        `mlp`).
 
     Raises:
       UserError: the name or an option is unknown, or an option's value is of no use.

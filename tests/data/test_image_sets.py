@@ -1,0 +1,395 @@
+"""The real data sets' files, made up in small: found, prepared, decoded once; and what is wrong."""
+
+import csv
+import io
+import json
+import logging as std_logging
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bap_jax import data
+from bap_jax.data import builders, image_cache, synthetic
+from bap_jax.data.builders import celeba, cifar100, fairface, utkface
+from bap_jax.data.images import decode, encode_jpeg
+from bap_jax.types import UserError
+
+COUNTS = {"utkface": 100, "fairface": 105, "celeba": 100, "cifar100": 600}
+ATTRIBUTES = {
+    "utkface": {"gender": 2, "race": 5, "age": 9},
+    "fairface": {"gender": 2, "race": 7, "age": 9},
+    "cifar100": {"fine": 100, "coarse": 20},
+}
+LISTS = {name: getattr(builders, f"list_{name}") for name in COUNTS}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Name of a data set -> a folder with its files."""
+    cache = tmp_path_factory.mktemp("sets")
+    return {
+        name: synthetic.folder(name, data.Request(synthetic=count, cache=cache))
+        for name, count in COUNTS.items()
+    }
+
+
+@pytest.fixture
+def copied(folders, tmp_path):
+    """A function from a name to a copy of that folder, to be spoilt."""
+    import shutil
+
+    def copy(name):
+        return shutil.copytree(folders[name], tmp_path / name)
+
+    return copy
+
+
+def face(folder, name, shape=(20, 20)):
+    path = folder / name
+    path.write_bytes(encode_jpeg(np.full((*shape, 3), 90, np.uint8)))
+    return path
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_set_is_found_prepared_and_decoded(name, folders, tmp_path):
+    size = 0 if name == "cifar100" else 16
+    request = data.Request(str(folders[name]), size, cache=tmp_path)
+    found = data.load(name, request)
+    assert len(found.inputs) == COUNTS[name]
+    assert found.inputs.shape[1:] == ((32, 32, 3) if name == "cifar100" else (16, 16, 3))
+    assert found.inputs.dtype == np.uint8 and found.inputs.take([0]).std() > 0
+    known = ATTRIBUTES.get(name, dict.fromkeys(synthetic._CELEBA_COLUMNS, 2))
+    assert {k: len(v.names) for k, v in found.attributes.items()} == known
+    assert 0 < len(found.test_indices) < COUNTS[name]
+    assert (found.validation_indices is not None) == (name == "celeba")
+    again = data.load(name, request)
+    np.testing.assert_array_equal(again.inputs.take(range(9)), found.inputs.take(range(9)))
+    uncached = data.load(name, request._replace(cache=None))
+    np.testing.assert_array_equal(uncached.inputs.take(range(9)), found.inputs.take(range(9)))
+    for attribute, grouping in uncached.attributes.items():
+        np.testing.assert_array_equal(grouping.ids, found.attributes[attribute].ids)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_builders_hold_what_the_listing_says(name, folders, tmp_path):
+    from bap_jax.data.builders.tfds import BUILDERS
+
+    listing = LISTS[name](str(folders[name]))
+    builder = BUILDERS[name](listing=listing, data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    assert list(tmp_path.rglob("*.array_record*"))
+    for split, rows in builder.rows().items():
+        source = builder.as_data_source(split)
+        assert len(source) == len(rows)
+        for place in (0, len(rows) - 1):
+            sample = source[place]
+            assert sample["name"].decode() == listing.names[rows[place]]
+            for attribute, grouping in listing.attributes.items():
+                assert sample[attribute] == grouping.ids[rows[place], 0]
+
+
+def test_nothing_imports_tensorflow(folders, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from bap_jax import data\n"
+        "request = data.Request(sys.argv[1], 8, cache=Path(sys.argv[2]))\n"
+        "data.load('utkface', request)\n"
+        "print({'tensorflow', 'torch'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(folders["utkface"]), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_utkface_by_its_names(tmp_path):
+    ages = (9, 10, 14, 15, 59, 60, 116)
+    for i, age in enumerate(ages):
+        face(tmp_path, f"{age}_{i % 2}_{i % 5}_2017010915055733{i}.jpg.chip.jpg")
+    # The real set has names of this kind: unusual, but complete.
+    for name in ("44_1_4_20170116235150272.pg.chip.jpg", "24_0_1_20170116220224657 .jpg.chip.jpg"):
+        face(tmp_path, name)
+    for name in ("61_1_20170109150557335.jpg.chip.jpg", "holiday.jpg"):
+        face(tmp_path, name)
+    found = builders.list_utkface(str(tmp_path))
+    assert list(found.names) == sorted(found.names) and len(found.names) == 9
+    by_name = {name: found.attributes["age"].ids[i, 0] for i, name in enumerate(found.names)}
+    told = [
+        by_name[f"{age}_{i % 2}_{i % 5}_2017010915055733{i}.jpg.chip.jpg"]
+        for i, age in enumerate(ages)
+    ]
+    assert [utkface.AGES[i] for i in told] == [
+        "0-9",
+        "10-14",
+        "10-14",
+        "15-19",
+        "50-59",
+        "60+",
+        "60+",
+    ]
+    assert len(found.skipped) == 2 and "holiday.jpg: the name does not tell" in found.skipped[1]
+
+
+def test_the_papers_test_part_of_utkface():
+    parts = utkface._paper_parts(23705)
+    assert (parts == 2).sum() == 4741 and (parts == 0).sum() == 18964
+    order = np.random.RandomState(1357).permutation(23705)
+    np.testing.assert_array_equal(np.flatnonzero(parts == 2), np.sort(order[:4741]))
+
+
+def test_fairface_repairs_what_spreadsheets_did(copied):
+    folder = copied("fairface")
+    assert "03-Sep" in (folder / "fairface_label_train.csv").read_text()
+    found = builders.list_fairface(str(folder))
+    assert 1 in found.attributes["age"].ids
+    path = folder / "fairface_label_val.csv"
+    path.write_text(path.read_text().replace("Black", "Blue"))
+    with pytest.raises(
+        UserError, match=r"fairface_label_val.csv: unknown race 'Blue'; known are Wh"
+    ):
+        builders.list_fairface(str(folder))
+
+
+def test_fairface_without_a_column(copied):
+    folder = copied("fairface")
+    path = folder / "fairface_label_train.csv"
+    path.write_text(path.read_text().replace("gender", "sex", 1))
+    with pytest.raises(UserError, match=r"lacks the column 'gender'; it has file, age, sex, race"):
+        builders.list_fairface(str(folder))
+
+
+def test_an_image_that_a_table_names_and_nobody_has(copied):
+    folder = copied("fairface")
+    (folder / "train" / "0.jpg").unlink()
+    found = builders.list_fairface(str(folder))
+    assert list(found.skipped) == ["train/0.jpg: there is no such file"]
+    assert len(found.names) == COUNTS["fairface"] - 1
+
+
+def test_celeba_as_a_folder_is_celeba_as_an_archive(copied, tmp_path):
+    import zipfile
+
+    folder = copied("celeba")
+    zipped = builders.list_celeba(str(folder))
+    with zipfile.ZipFile(folder / celeba.ARCHIVE) as archive:
+        archive.extractall(folder)
+    (folder / celeba.ARCHIVE).unlink()
+    unzipped = builders.list_celeba(str(folder))
+    assert zipped.digest() == unzipped.digest()
+    with open(unzipped.read(3), "rb") as file:
+        assert file.read() == zipped.read(3)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            celeba.ATTRIBUTES,
+            "1\nMale Young\n000001.jpg 1\n",
+            "line 3: expected a file name and 2 val",
+        ),
+        (celeba.ATTRIBUTES, "1\nMale\n000001.jpg yes\n", "must hold values 1 and -1"),
+        (
+            celeba.PARTITION,
+            "000001.jpg 7\n",
+            "line 1: expected NAME and 0, 1 or 2; got '000001.jpg 7'",
+        ),
+        (celeba.ARCHIVE, "no archive", "img_align_celeba.zip is not? ?whole|is no whole archive"),
+    ],
+)
+def test_damaged_tables_of_celeba(file, text, message, copied):
+    folder = copied("celeba")
+    (folder / file).write_text(text)
+    with pytest.raises(UserError, match=message):
+        builders.list_celeba(str(folder))
+
+
+def test_cifar100_in_all_its_forms(folders, tmp_path):
+    folder = folders["cifar100"]
+    plain = builders.list_cifar100(str(folder))
+    with tarfile.open(tmp_path / cifar100.ARCHIVE, "w:gz") as archive:
+        for name in ("train.bin", "test.bin"):
+            archive.add(folder / name, f"cifar-100-binary/{name}")
+    packed = builders.list_cifar100(str(tmp_path))
+    assert packed.digest() == plain.digest()
+    parts, fine, coarse = plain.parts, *(plain.attributes[k].ids[:, 0] for k in ("fine", "coarse"))
+    images = np.stack([plain.read(i) for i in range(len(parts))])
+    arrays = {}
+    for name, part in (("train", 0), ("test", 2)):
+        arrays |= {f"x_{name}": images[parts == part], f"y_{name}": fine[parts == part]}
+        arrays[f"y_{name}_coarse"] = coarse[parts == part]
+    other = tmp_path / "arrays"
+    other.mkdir()
+    np.savez(other / cifar100.ARRAYS, **arrays)
+    assert builders.list_cifar100(str(other)).digest() == plain.digest()
+    np.savez(other / cifar100.ARRAYS, **{**arrays, "y_test": arrays["y_test"] + 1})
+    with pytest.raises(UserError, match=r"fine labels must lie in \[0, 99\]; got 0 … 100"):
+        builders.list_cifar100(str(other))
+    del arrays["y_test"]
+    np.savez(other / cifar100.ARRAYS, **arrays)
+    with pytest.raises(UserError, match="lacks the array 'y_test'; expected x_train"):
+        builders.list_cifar100(str(other))
+
+
+def test_a_record_of_cifar100_by_hand(tmp_path):
+    pixels = np.arange(3 * 32 * 32, dtype=np.int64).reshape(3, 32, 32) % 251
+    record = np.concatenate([[7, 38], pixels.ravel()]).astype(np.uint8).tobytes()
+    (tmp_path / "train.bin").write_bytes(record * 2)
+    (tmp_path / "test.bin").write_bytes(record)
+    found = builders.list_cifar100(str(tmp_path))
+    assert found.attributes["coarse"].ids.ravel().tolist() == [7] * 3
+    assert found.attributes["fine"].ids.ravel().tolist() == [38] * 3
+    np.testing.assert_array_equal(found.read(0), pixels.transpose(1, 2, 0))
+    (tmp_path / "test.bin").write_bytes(record[:-1])
+    with pytest.raises(UserError, match=r"test.bin has 3073 bytes, no multiple of 3074"):
+        builders.list_cifar100(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_missing_files_say_what_goes_where(name, tmp_path):
+    with pytest.raises(UserError, match=r"write --data_dir=DIR; expected .* They come from the "):
+        data.load(name)
+    with pytest.raises(UserError, match="there is no such folder; expected"):
+        data.load(name, data.Request(str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="holds no such data: expected"):
+        data.load(name, data.Request(str(tmp_path)))
+
+
+def test_an_unknown_attribute_lists_the_known_ones(folders):
+    found = data.load("utkface", data.Request(str(folders["utkface"])))
+    with pytest.raises(UserError, match="'hair'; known attributes: age, gender, race"):
+        found.grouped_by("race*hair")
+
+
+@pytest.fixture
+def odd_images(tmp_path):
+    """Grey, CMYK, transparent, truncated and no image at all, beside two whole ones."""
+    for i in range(2):
+        face(tmp_path, f"{20 + i}_0_{i}_2017.jpg")
+    grey = np.full((20, 20), 90, np.uint8)
+    Image.fromarray(grey).save(tmp_path / "30_1_0_2017.jpg", "JPEG")
+    Image.fromarray(grey).convert("CMYK").save(tmp_path / "31_1_1_2017.jpg", "JPEG")
+    whole = face(tmp_path, "40_1_2_2017.jpg", (200, 200)).read_bytes()
+    (tmp_path / "40_1_2_2017.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "41_1_3_2017.jpg").write_text("no image")
+    return tmp_path
+
+
+def test_damaged_images_are_listed_and_odd_ones_counted(odd_images, tmp_path):
+    found = data.load("utkface", data.Request(str(odd_images), 16, cache=tmp_path / "cache"))
+    assert len(found.inputs) == 4 == len(found.labelled()[0])
+    assert found.converted == 2
+    assert len(found.skipped) == 2
+    assert "40_1_2_2017.jpg' cannot be read: " in found.skipped[0]
+    assert "truncated" in found.skipped[0] and "41_1_3" in found.skipped[1]
+    np.testing.assert_array_equal(found.attributes["race"].ids[:, 0], [0, 1, 0, 1])
+    np.testing.assert_allclose(found.inputs.take(range(4)).astype(int), 90, atol=2)
+
+
+def test_without_a_cache_a_damaged_image_is_an_error_once_it_is_needed(odd_images):
+    found = data.load("utkface", data.Request(str(odd_images), 16))
+    with pytest.raises(UserError, match="'40_1_2_2017.jpg' cannot be read: .*truncated"):
+        found.inputs.take(range(6))
+
+
+def test_images_of_several_sizes_want_a_size(tmp_path):
+    face(tmp_path, "20_0_0_2017.jpg")
+    face(tmp_path, "21_0_1_2017.jpg", (24, 20))
+    with pytest.raises(
+        UserError, match=r"has shape \(24, 20, 3\), others \(20, 20, 3\); write conf"
+    ):
+        data.load("utkface", data.Request(str(tmp_path), cache=tmp_path / "cache"))
+
+
+def test_no_image_can_be_read(tmp_path):
+    for i in range(3):
+        (tmp_path / f"2{i}_0_0_2017.jpg").write_text("nothing")
+    for request in (data.Request(str(tmp_path)), data.Request(str(tmp_path), 8, cache=tmp_path)):
+        with pytest.raises(UserError, match="none of 3 images can be read; the last one"):
+            data.load("utkface", request)
+
+
+def test_the_middle_square_is_cut_out():
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 10:30] = 200
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    found = decode(buffer.getvalue(), "image", 10)
+    assert found.pixels.shape == (10, 10, 3) and found.pixels.min() == 200 and found.mode == "RGB"
+
+
+def cached(tmp_path, images):
+    names = [f"{i}.png" for i in range(len(images))]
+    return image_cache.decoded(lambda i: images[i], names, 0, tmp_path / "cache")
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path, caplog):
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3)).astype(np.uint8)
+    first = cached(tmp_path, images)
+    np.testing.assert_array_equal(first.records.take(range(9)), images)
+    path = tmp_path / "cache" / "images.bin"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(bytes(content))
+    with caplog.at_level(std_logging.WARNING, logger="absl"):
+        second = cached(tmp_path, images)
+    assert "is damaged (its images are not those of its checksum); decoding anew" in caplog.text
+    np.testing.assert_array_equal(second.records.take(range(9)), images)
+
+
+@pytest.mark.parametrize("missing", ["images.bin", "digests.npy", "kept.npy", "cache.json"])
+def test_a_cache_that_lacks_a_file_is_made_anew(missing, tmp_path):
+    images = np.ones((3, 4, 4, 3), np.uint8)
+    cached(tmp_path, images)
+    (tmp_path / "cache" / missing).unlink()
+    np.testing.assert_array_equal(cached(tmp_path, images).records.take(range(3)), images)
+
+
+def test_a_cache_whose_disk_is_full_is_none(tmp_path, monkeypatch, caplog):
+    class Full:
+        free = 10
+
+    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda path: Full)
+    images = np.ones((3, 4, 4, 3), np.uint8)
+    with caplog.at_level(std_logging.WARNING, logger="absl"):
+        found = cached(tmp_path, images)
+    assert "has no room" in caplog.text and not (tmp_path / "cache").exists()
+    np.testing.assert_array_equal(found.records.take([2]), images[2:])
+    assert found.digests is None
+
+
+def test_other_files_are_another_cache(copied, tmp_path):
+    folder = copied("utkface")
+    request = data.Request(str(folder), 8, cache=tmp_path / "cache")
+    before = data.load("utkface", request)
+    face(folder, "33_1_1_99999999999999999.jpg")
+    after = data.load("utkface", request)
+    assert len(after.inputs) == len(before.inputs) + 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("utkface", 99), ("cifar100", 599)])
+def test_too_few_synthetic_images(name, count):
+    with pytest.raises(UserError, match=f"at least {count + 1} samples of {name}; got {count}"):
+        data.load(name, data.Request(synthetic=count))
+
+
+def test_json_of_the_cache_tells_what_was_left_out(odd_images, tmp_path):
+    data.load("utkface", data.Request(str(odd_images), 16, cache=tmp_path / "cache"))
+    (told,) = (tmp_path / "cache").rglob("cache.json")
+    told = json.loads(told.read_text())
+    assert told["samples"] == 6 and len(told["skipped"]) == 2 and told["shape"] == [4, 16, 16, 3]
+
+
+def test_fairface_tables_are_read_by_name_of_column(copied):
+    folder = copied("fairface")
+    for table in fairface.TABLES:
+        with (folder / table).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with (folder / table).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(reversed(rows[0])))
+            writer.writeheader()
+            writer.writerows(rows)
+    assert len(builders.list_fairface(str(folder)).names) == COUNTS["fairface"]

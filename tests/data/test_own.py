@@ -1,0 +1,208 @@
+"""A user's own data: an .npz file, images with a table, any Python object."""
+
+import numpy as np
+import pytest
+
+from bap_jax import data
+from bap_jax.data.images import encode_jpeg
+from bap_jax.types import UserError
+
+COUNT = 24
+
+
+def columns():
+    i = np.arange(COUNT)
+    return {
+        "inputs": np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32),
+        "label": i % 3,
+        "race": np.array(["a", "b"])[i % 2],
+        "part": np.array(["train", "train", "validation", "test"])[i // 2 % 4],
+    }
+
+
+def load_npz(tmp_path, **changes):
+    arrays = {k: v for k, v in {**columns(), **changes}.items() if v is not None}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    return data.load("npz", data.Request(str(tmp_path / "mine.npz")))
+
+
+def test_arrays(tmp_path):
+    found = load_npz(tmp_path)
+    np.testing.assert_array_equal(found.inputs, columns()["inputs"])
+    np.testing.assert_array_equal(found.labelled()[0], columns()["label"])
+    assert found.attributes["race"].names == ("a", "b") and set(found.attributes) == {
+        "race",
+        "label",
+    }
+    np.testing.assert_array_equal(found.test_indices, [6, 7, 14, 15, 22, 23])
+    np.testing.assert_array_equal(found.validation_indices, [4, 5, 12, 13, 20, 21])
+    assert found.scale is None and found.preprocess() is None
+
+
+def test_a_mask_of_the_test_part(tmp_path):
+    found = load_npz(tmp_path, part=np.arange(COUNT) >= 20)
+    np.testing.assert_array_equal(found.test_indices, [20, 21, 22, 23])
+    assert found.validation_indices is None
+
+
+def test_images_in_arrays_are_scaled_on_the_device(tmp_path):
+    found = load_npz(tmp_path, inputs=np.full((COUNT, 8, 8, 3), 255, np.uint8))
+    pixels = found.preprocess("flip")(found.inputs[:1], None, False)
+    np.testing.assert_allclose(pixels[0, 0, 0], [2.2489, 2.4286, 2.64], rtol=1e-4)
+
+
+def test_classes_that_no_sample_has_keep_their_places(tmp_path):
+    found = load_npz(tmp_path, label=np.where(np.arange(COUNT) % 2, 5, 0))
+    labels, names = found.labelled()
+    assert names == tuple("012345") and set(labels) == {0, 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"label": None}, "lacks the column 'label'; it has inputs, race, part"),
+        ({"race": np.array(["a"])}, r"column 'race' has shape \(1,\); expected \(24,\)"),
+        ({"part": np.array(["dev"] * COUNT)}, "column 'part' holds 'dev'; expected train, valid"),
+        ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
+        ({"race": np.array([None] * COUNT)}, "names as strings"),
+    ],
+)
+def test_mistakes_in_arrays(changes, text, tmp_path):
+    with pytest.raises(UserError, match=text):
+        load_npz(tmp_path, **changes)
+
+
+def test_there_is_no_such_file(tmp_path):
+    with pytest.raises(UserError, match=r"expected an .npz file with arrays 'inputs', 'label'"):
+        data.load("npz", data.Request(str(tmp_path / "none.npz")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images in folders of their own, and a table."""
+    rows = ["path,label,race,city"]
+    for i in range(12):
+        path = tmp_path / f"people/{i}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_jpeg(np.full((10 + i, 12, 3), 20 * i, np.uint8)))
+        rows.append(f"people/{i}.jpg,{'yes' if i % 2 else 'no'},{'ab'[i % 2]},{'xyz'[i % 3]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_a_folder_of_images(folder, tmp_path):
+    request = data.Request(str(folder), 8, cache=tmp_path / "cache")
+    found = data.load("images", request)
+    assert found.inputs.shape == (12, 8, 8, 3)
+    assert set(found.attributes) == {"label", "race", "city"}
+    assert found.labelled()[1] == ("no", "yes") and found.test_indices is None
+    samples, names = found.grouped_by("race+city")
+    assert names == ("a", "b", "x", "y", "z") and samples.group_ids.shape == (12, 2)
+    np.testing.assert_allclose(found.inputs.take([5])[0].astype(int), 100, atol=2)
+
+
+def edit(folder, old, new):
+    table = folder / "labels.csv"
+    table.write_text(table.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("label", "target", "lacks the column 'label'; it has path, target, race, city"),
+        (",yes,b,y", ",,b,y", "line 3: the column 'label' is empty"),
+        (",yes,b,y", ",yes", "line 3: the column 'race' is empty"),
+        (
+            "people",
+            "folk",
+            "none of the paths of .*labels.csv is a file below .*; the first is 'folk",
+        ),
+    ],
+)
+def test_mistakes_in_a_table(old, new, text, folder):
+    edit(folder, old, new)
+    with pytest.raises(UserError, match=text):
+        data.load("images", data.Request(str(folder), 8))
+
+
+def test_a_path_without_a_file_is_listed(folder):
+    edit(folder, "people/3.jpg", "people/33.jpg")
+    found = data.load("images", data.Request(str(folder), 8))
+    assert found.skipped == ("people/33.jpg: there is no such file",) and len(found.inputs) == 11
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda place: None, "holds no image; expected files ending in .jpg"),
+        (
+            lambda place: (place / "x.png").write_text(""),
+            "there is no table .*labels.csv; expected",
+        ),
+    ],
+)
+def test_an_empty_folder(make, text, tmp_path):
+    make(tmp_path)
+    with pytest.raises(UserError, match=text):
+        data.load("images", data.Request(str(tmp_path)))
+
+
+class Samples:
+    """As a map-style data set of PyTorch."""
+
+    def __init__(self, change=lambda i, sample: sample):
+        self.change = change
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, i):
+        whole = columns()
+        return self.change(i, {name: whole[name][i] for name in whole})
+
+
+def test_an_object():
+    found = data.source_from(Samples())
+    np.testing.assert_array_equal(found.inputs.take(range(COUNT)), columns()["inputs"])
+    np.testing.assert_array_equal(found.labelled()[0], columns()["label"])
+    assert len(found.test_indices) == 6 and found.digests.shape == (COUNT,)
+
+
+def make_samples():
+    """Named by `module:function`."""
+    return Samples()
+
+
+def test_a_function_of_the_users():
+    found = data.load(f"{__name__}:make_samples")
+    assert len(found.inputs) == COUNT
+    with pytest.raises(
+        UserError, match=r"Expected MODULE:FUNCTION, a function that Python can imp"
+    ):
+        data.load(f"{__name__}:make_sample")
+    with pytest.raises(UserError, match="No module named 'nowhere'"):
+        data.load("nowhere:make")
+
+
+@pytest.mark.parametrize(
+    ("samples", "text"),
+    [
+        (3, "expected an object with __len__ and __getitem__; got int"),
+        ([], "holds no sample"),
+        ([(np.zeros(3), 1)], "sample 0 must be a mapping with 'inputs', 'label' .* got tuple"),
+        ([{"inputs": 1, "lable": 2}], "got inputs, lable"),
+        (
+            Samples(lambda i, s: s if i < 5 else {k: s[k] for k in ("inputs", "label")}),
+            "sample 5 has inputs, label, the first one inputs, label, race, part",
+        ),
+    ],
+)
+def test_mistakes_in_an_object(samples, text):
+    with pytest.raises(UserError, match=text):
+        data.source_from(samples)
+
+
+def test_unknown_names_list_the_known_ones():
+    known = "digits, utkface, fairface, celeba, cifar100, npz, images; or write 'module:function'"
+    with pytest.raises(UserError, match=f"unknown data set 'mnist'; known data sets: {known}"):
+        data.load("mnist")

@@ -1,0 +1,113 @@
+"""Every experiment file: its settings can be built, and take a step with every method."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bap_jax import checkpoint, experiment
+from bap_jax.config import to_settings
+from bap_jax.pipeline import tuner
+from bap_jax.training import METHODS, Execution
+from bap_jax.training.epoch import make_step
+from bap_jax.types import UserError
+from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
+
+QUICK = ("nft", "el", "ceag")
+CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100}
+
+
+def plain_of(name, setting):
+    return json.loads(config_of(name, setting).to_json())
+
+
+@functools.cache
+def ready_of(name):
+    """Data and untrained network of the `smoke` setting; once for all methods."""
+    folder = Path(tempfile.mkdtemp())
+    task = experiment.load(plain_of(name, "smoke"), Execution(data_cache=str(folder / "cache")))
+    checkpoint.save(folder / "dense", task.untrained)
+    return experiment.Bench(task, folder / "dense").ready
+
+
+@pytest.mark.parametrize(
+    "method",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_of_every_method(name, method):
+    plain = plain_of(name, "smoke") | {"method": method}
+    settings, ready = to_settings(plain), ready_of(name)
+    work = tuner.make_program(ready, settings)
+    values = jax.tree.map(lambda leaf: leaf[0], work.values([settings]))
+    state = work.program.trainer(values, work.shared).init(ready.variables, jax.random.key(0))
+    step = jax.jit(make_step(work.program))
+    indices = jnp.arange(settings.batch_size)
+    # The epoch of the last pruning, from which on constraints act.
+    state, metrics = step(state, values, work.shared, work.train, indices, settings.pruning.epochs)
+    assert np.isfinite(metrics.loss).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables.params))
+    kept = [np.mean(np.asarray(mask)) for mask in jax.tree.leaves(state.masks)]
+    assert min(kept) < 0.5
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_fits_its_images(name, setting):
+    plain = plain_of(name, setting)
+    settings = to_settings(plain)
+    model = experiment.make_model(plain["model"], CLASSES[name])
+    shape = (8, 8) if name == "digits" else (plain["data"]["size"] or 32,) * 2 + (3,)
+    images = jax.ShapeDtypeStruct((settings.batch_size, *shape), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def logits(variables, images):
+        return model.apply(variables, images, train=True, key=jax.random.key(0))[0]
+
+    found = jax.eval_shape(logits, variables, images)
+    assert found.shape == (settings.batch_size, CLASSES[name])
+
+
+def test_networks_have_the_sizes_of_the_papers():
+    counts = {}
+    for name in NAMES:
+        plain = plain_of(name, "")
+        model = experiment.make_model(plain["model"], CLASSES[name])
+        shape = (1, 8, 8) if name == "digits" else (1, 64, 64, 3)
+        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+        counts[name] = sum(leaf.size for leaf in jax.tree.leaves(variables.params))
+    # MobileNetV2, ResNet-18 and ResNet-34 with other heads than ImageNet's, ResNet-56.
+    assert counts["cifar100"] == 861_620
+    assert counts["utkface"] == 3_504_872 - 1281 * 998
+    assert counts["celeba"] == 11_689_512 - 513 * 998
+    assert counts["fairface"] == 21_797_672 - 513 * 993
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_settings_list_the_known_ones(name):
+    with pytest.raises(UserError, match="unknown setting 'fast' .* known settings: cpu, smoke"):
+        config_of(name, "fast")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_settings_end_and_write_a_report(name, tmp_path):
+    command = [sys.executable, "-m", "bap_jax.main", f"--workdir={tmp_path / 'w'}"]
+    command += [f"--config={ROOT / 'experiments' / name}.py:smoke"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=90, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "w" / "report.json").read_text())
+    assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])
+    told = json.loads((tmp_path / "w" / "data.json").read_text())
+    assert min(told["parts"].values()) > 0 and "Groups" in done.stdout
