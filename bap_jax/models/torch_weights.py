@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from bap_jax.models.base import Model
 from bap_jax.models.channels import leaves_by_path
@@ -94,27 +95,28 @@ def load_torch(
     rules = _rules(model)
     key = jax.random.key(0) if key is None else key
     example = jnp.zeros((1, 64, 64, channels))
-    untrained = split(model.module.init(key, example))
+    untrained = jax.eval_shape(lambda key: split(model.module.init(key, example)), key)
     held = read_torch(path)
     params, stats = (leaves_by_path(tree) for tree in untrained)
     wanted = {ours: _torch_key(ours, rules) for ours in (*params, *stats)}
-    fresh = tuple(ours for ours in wanted if head == "new" and ours.startswith("head/"))
+    drawn = _new_head(params["head/kernel"].shape, key) if head == "new" else {}
     rows = _head_rows(head)
     found = {
         ours: _converted(held[theirs], ours, rows)
         for ours, theirs in wanted.items()
-        if theirs in held and ours not in fresh
+        if theirs in held and ours not in drawn
     }
-    _check_same(path, model, wanted, held, found, {**params, **stats}, fresh)
+    _check_same(path, model, wanted, held, found, {**params, **stats}, drawn)
+    whole = {**found, **drawn}
 
     def fill(tree, leaves):
-        values = [found.get(ours, leaf) for ours, leaf in leaves.items()]
-        return jax.tree.unflatten(jax.tree.structure(tree), list(map(jnp.asarray, values)))
+        values = [jnp.asarray(whole[ours]) for ours in leaves]
+        return jax.tree.unflatten(jax.tree.structure(tree), values)
 
     variables = Variables(fill(untrained.params, params), fill(untrained.state, stats))
     names = {ours: wanted[ours] for ours in found}
     unused = tuple(sorted(set(held) - set(names.values())))
-    return TorchWeights(variables, names, unused, fresh)
+    return TorchWeights(variables, names, unused, tuple(drawn))
 
 
 def read_torch(path: str) -> dict[str, np.ndarray]:
@@ -183,6 +185,11 @@ def _torch_key(ours, rules):
     raise AssertionError(ours)
 
 
+def _new_head(shape, key):
+    drawn = nn.Dense(shape[1]).init(key, jnp.zeros((1, shape[0])))["params"]
+    return {f"head/{name}": drawn[name] for name in sorted(drawn)}
+
+
 def _head_rows(head):
     if head in ("load", "new"):
         return None
@@ -200,9 +207,9 @@ def _converted(array, ours, rows):
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
-def _check_same(path, model, wanted, held, found, leaves, fresh):
+def _check_same(path, model, wanted, held, found, leaves, drawn):
     missing = [
-        theirs for ours, theirs in wanted.items() if theirs not in held and ours not in fresh
+        theirs for ours, theirs in wanted.items() if theirs not in held and ours not in drawn
     ]
     if missing:
         unused = sorted(set(held) - set(wanted.values()))

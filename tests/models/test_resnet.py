@@ -289,8 +289,14 @@ def test_inputs_that_are_no_images():
 
 def test_options_of_a_network():
     assert registry.options("mlp") == ("hidden",)
-    assert registry.options("resnet") == ("depth", "width", "convolution", "masked_norm")
-    with pytest.raises(UserError, match=r"unknown model 'cnn'; known models: mlp, resnet\."):
+    assert registry.options("resnet") == (
+        "depth",
+        "width",
+        "stem_stride",
+        "convolution",
+        "masked_norm",
+    )
+    with pytest.raises(UserError, match=r"unknown model 'cnn'; known models: mlp, resnet, imagenet_r"):
         registry.options("cnn")
     with pytest.raises(UserError, match=r"model 'resnet' cannot be built with .*'hidden'"):
         models.build("resnet", 10, hidden=(4,))
