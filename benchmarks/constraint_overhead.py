@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 from absl import app, flags
 
 from bap_jax import constraints, data, lagrangian, models, training
@@ -61,24 +62,11 @@ def make_data(case: Case) -> Dataset:
     )
 
 
-def reference(num_groups: int) -> constraints.DenseReference:
-    """A dense model that is right nine times out of ten in every group."""
-    everywhere = jnp.ones(num_groups)
-    return constraints.DenseReference(
-        0.9 * everywhere,
-        jnp.float32(0.9),
-        0.3 * everywhere,
-        jnp.float32(0.3),
-        everywhere / num_groups,
-        100 * everywhere,
-    )
-
-
 def make_runs(case: Case, train: Dataset) -> dict:
     """For each method a compiled step and its state."""
     model = models.build(case.network, NUM_CLASSES, **case.options)
     variables = model.init(jax.random.key(0), train.inputs[:1])
-    ceag = constraints.excess_accuracy_gap(reference(case.num_groups), 0.01)
+    ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
     formulation = lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached")
     runs = {}
     for name, constraint in (("nft", constraints.unconstrained()), ("ceag", ceag)):

@@ -63,26 +63,13 @@ def make_data(network: Network, num_groups: int) -> Dataset:
     )
 
 
-def reference(num_groups: int) -> constraints.DenseReference:
-    """A dense model that is right nine times out of ten in every group."""
-    everywhere = jnp.ones(num_groups)
-    return constraints.DenseReference(
-        0.9 * everywhere,
-        jnp.float32(0.9),
-        0.3 * everywhere,
-        jnp.float32(0.3),
-        everywhere / num_groups,
-        100 * everywhere,
-    )
-
-
 def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: str):
     """A function that trains one more epoch and returns what is to be waited for."""
     train = make_data(network, num_groups)
     model = models.build(network.name, NUM_CLASSES, **network.options)
     constraint = constraints.unconstrained()
     if constrained:
-        constraint = constraints.excess_accuracy_gap(reference(num_groups), 0.01)
+        constraint = constraints.excess_accuracy_gap(timing.reference(num_groups), 0.01)
     scheme = lagrangian.dual_primal(
         optax.sgd(0.01, momentum=0.9),
         lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached"),

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 from absl import app, flags
 
 from bap_jax import constraints, data, lagrangian, metrics, models, pruning, training
@@ -68,19 +69,6 @@ def make_data(case: Case) -> Dataset:
             rng.integers(0, case.num_classes, count),
             rng.integers(0, case.num_groups, (count, 1)),
         )
-    )
-
-
-def reference(num_groups: int) -> constraints.DenseReference:
-    """A dense model that is right nine times out of ten in every group."""
-    everywhere = jnp.ones(num_groups)
-    return constraints.DenseReference(
-        0.9 * everywhere,
-        jnp.float32(0.9),
-        0.3 * everywhere,
-        jnp.float32(0.3),
-        everywhere / num_groups,
-        100 * everywhere,
     )
 
 
@@ -167,7 +155,7 @@ def make_runs(case: Case) -> dict[str, Run]:
     variables = jax.jit(model.init)(jax.random.key(0), train.inputs[:1])
     indices = list(data.epoch_indices(jax.random.key(2), train.size, case.batch))
     batches = [jax.tree.map(lambda leaf: leaf[one], train) for one in indices]  # noqa: B023
-    ceag = constraints.excess_accuracy_gap(reference(case.num_groups), 0.01)
+    ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
     pruner = make_pruner(model, variables, train.inputs)
     methods = {
         "nft_dense": (constraints.unconstrained(), training.no_pruning()),

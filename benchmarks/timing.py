@@ -1,4 +1,4 @@
-"""What benchmarks share: two things timed in turn, and the file of ratios."""
+"""What benchmarks share: two things timed in turn, a dense reference, the file of ratios."""
 
 import json
 import platform
@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from bap_jax import constraints
 
 
 def time_once(run: Callable[[], Any]) -> float:
@@ -38,6 +41,19 @@ def compare(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> di
         "ms": 1000 * float(np.median(seconds[0])),
         "against_ms": 1000 * float(np.median(seconds[1])),
     }
+
+
+def reference(num_groups: int) -> constraints.DenseReference:
+    """A dense model that is right nine times out of ten in every group."""
+    everywhere = jnp.ones(num_groups)
+    return constraints.DenseReference(
+        0.9 * everywhere,
+        jnp.float32(0.9),
+        0.3 * everywhere,
+        jnp.float32(0.3),
+        everywhere / num_groups,
+        100 * everywhere,
+    )
 
 
 def show(name: str, row: Mapping[str, float]) -> None:

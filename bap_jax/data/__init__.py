@@ -3,7 +3,6 @@
 from bap_jax.data.batches import epoch_indices as epoch_indices
 from bap_jax.data.batches import example as example
 from bap_jax.data.batches import feed as feed
-from bap_jax.data.batches import fits as fits
 from bap_jax.data.batches import gather as gather
 from bap_jax.data.batches import is_streamed as is_streamed
 from bap_jax.data.batches import nbytes as nbytes

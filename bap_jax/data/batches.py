@@ -134,11 +134,6 @@ def nbytes(data: Dataset) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(data))
 
 
-def fits(data: Dataset, limit_bytes: int) -> bool:
-    """Whether all arrays, once read, take no more than so many bytes."""
-    return nbytes(data) <= limit_bytes
-
-
 def read_all(data: Dataset, batch_size: int = 256) -> Dataset:
     """The same samples with inputs in one array on the host, read by threads."""
     if not isinstance(data.inputs, Records):

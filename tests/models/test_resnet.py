@@ -296,7 +296,39 @@ def test_options_of_a_network():
         "convolution",
         "masked_norm",
     )
-    with pytest.raises(UserError, match=r"unknown model 'cnn'; known models: mlp, resnet, imagenet_r"):
+    with pytest.raises(UserError, match="unknown model .cnn.; known models: mlp, resnet, image"):
         registry.options("cnn")
     with pytest.raises(UserError, match=r"model 'resnet' cannot be built with .*'hidden'"):
         models.build("resnet", 10, hidden=(4,))
+
+
+def test_masked_normalisation_is_an_option():
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    masked, plain = (
+        models.build("resnet", 3, depth=8, width=4, masked_norm=m) for m in (True, False)
+    )
+    variables = masked.init(jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: leaf + 0.3 if leaf.ndim == 1 else leaf, variables.params)
+
+    def logits(model, params):
+        return model.apply(variables._replace(params=params), x, train=False, key=None)[0]
+
+    np.testing.assert_array_equal(logits(masked, params), logits(plain, params))
+    kernel = params["stage_1_block_0"]["conv_1"]["kernel"].at[..., 1].set(0)
+    pruned = {
+        **params,
+        "stage_1_block_0": {**params["stage_1_block_0"], "conv_1": {"kernel": kernel}},
+    }
+    found = [logits(model, pruned) for model in (masked, plain)]
+    assert np.abs(found[0] - found[1]).max() > 1e-3  # the bias of a channel without weights
+    assert [group.silent for group in models.channel_groups(plain)] == [False] * 6
+    assert all(group.silent for group in models.channel_groups(masked))
+
+
+def test_a_stride_in_front():
+    x = jnp.ones((1, 32, 32, 3))
+    model = models.build("resnet", 3, depth=8, width=4, stem_stride=2)
+    variables = model.init(jax.random.key(0), x)
+    same = models.build("resnet", 3, depth=8, width=4).init(jax.random.key(0), x)
+    shapes = [jax.tree.map(jnp.shape, found.params) for found in (variables, same)]
+    assert shapes[0] == shapes[1]
