@@ -44,6 +44,7 @@ def get_config(setting=""):
         config.model.stem_stride = 2
         config.dense.optimizer.learning_rate = 0.1
         config.tolerance = 0.01
+        config.optimizer.learning_rate = 0.03
         config.dual.learning_rate = 0.3
     if setting == "cpu":
         config.dense.epochs = 15

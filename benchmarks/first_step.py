@@ -1,0 +1,80 @@
+"""From the start of Python to the end of the first training step, and the memory that took.
+
+    python benchmarks/first_step.py --config=experiments/utkface.py:cpu --data_dir=DIR --json=FILE
+
+The first time images are prepared and decoded, the second time they lie in the cache, and so does
+the compiled step. Each time is a process of its own. Cost: under a minute for UTKFace on two cores.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import app
+from absl import flags as absl_flags
+
+_START = time.perf_counter()
+_JSON = absl_flags.DEFINE_string("json", None, "file for the seconds")
+_FOLDER = absl_flags.DEFINE_string("folder", None, "set by this script for its own processes")
+
+
+def one_step(folder: Path) -> dict[str, float]:
+    """Seconds until data are loaded, and until a step has been taken; peak memory in GB."""
+    from bap_jax import compilation, config, experiment, flags, pipeline
+    from bap_jax.pipeline.ready import place
+    from bap_jax.training import Execution
+
+    compilation.keep_programs(str(folder / "programs"))
+    plain = json.loads(flags.config().to_json())
+    task = experiment.load(plain, Execution(data_cache=str(folder / "data")))
+    task = task._replace(parts=pipeline.read_what_fits(task.parts, Execution()))
+    loaded = time.perf_counter()
+    train = place(task.parts.train, None)
+    batch = train._replace(
+        inputs=train.inputs[: plain["batch_size"]],
+        labels=train.labels[: plain["batch_size"]],
+        group_ids=train.group_ids[: plain["batch_size"]],
+    )
+    pipeline.train_dense(
+        task.model,
+        task.untrained,
+        batch,
+        config.dense_optimizer(plain),
+        epochs=1,
+        batch_size=plain["batch_size"],
+        seed=0,
+    )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "loaded": loaded - _START,
+        "first_step": time.perf_counter() - _START,
+        "peak_gib": memory,
+        "samples": sum(part.size for part in task.parts[:3]),
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measures twice, or once in the folder it is told."""
+    if _FOLDER.value:
+        print(json.dumps(one_step(Path(_FOLDER.value))))
+        return
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("first", "second"):
+            command = [sys.executable, *sys.orig_argv[1:], f"--folder={folder}"]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
+    if _JSON.value:
+        Path(_JSON.value).write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    # Defines the flags of the config and the data.
+    import bap_jax.flags  # noqa: F401
+
+    app.run(main)
