@@ -31,14 +31,16 @@ class Result(NamedTuple):
 
 def prune_and_tune(
     network: Any,
-    inputs: Array,
-    labels: Array,
-    group_names: Sequence | Array | Mapping[str, Sequence | Array],
+    inputs: Array | data.Records | data.Source,
+    labels: Array | None = None,
+    group_names: Sequence | Array | Mapping[str, Sequence | Array] | None = None,
     *,
-    test_indices: Sequence[int] | Array,
+    test_indices: Sequence[int] | Array | None = None,
     variables: Any = None,
     known_groups: Sequence[str] | None = None,
     group_by: str = "",
+    target: str = "",
+    augmentation: str = "none",
     validation_fraction: float = 0.15,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
@@ -50,18 +52,23 @@ def prune_and_tune(
     Args:
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
       inputs: `(sample, ...)` what the network takes; or `data.Records`, which are read when needed
-        where they do not fit on the device.
+        where they do not fit on the device; or a `data.Source`, which brings labels, groups and,
+        where it has one, the test part, and whose images are normalised before the network.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such by attribute.
       test_indices: samples that judge and do nothing else; the network must not have been trained
-        on them either.
+        on them either. Only a source with a test part of its own does without.
       variables: for a Linen module, the dict that `module.init` returns, trained.
       known_groups: all group names there may be, of a single attribute; by default those that
         occur.
       group_by: of several attributes: names joined by `*`, which constrains every combination that
-        occurs (the default, of all), or by `+`, each attribute's groups on their own.
-      validation_fraction: share of the other samples, on which the iterate is chosen.
+        occurs (the default, of all), or by `+`, each attribute's groups on their own. Of a source
+        it must be given.
+      target: of a source, the attribute that is the label; by default its own.
+      augmentation: of a source's images, see `data.image_preprocess`.
+      validation_fraction: share of the other samples, on which the iterate is chosen; 0 takes the
+        source's own validation part.
       split_seed: of that draw.
       settings: everything else about the run.
       execution: how programs run on this machine.
@@ -75,16 +82,26 @@ def prune_and_tune(
     training.check_settings(settings, tuple(training.METHODS))
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
-    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
-    labels = np.asarray(labels)
-    grouping = _grouping(group_names, known_groups, group_by)
+    if isinstance(inputs, data.Source):
+        _check_source(labels, group_names, group_by)
+        preprocess = inputs.preprocess(augmentation)
+        model = models.with_preprocessing(model, preprocess) if preprocess else model
+        samples, names = inputs.grouped_by(group_by, target)
+        own_test, own_validation = inputs.test_indices, inputs.validation_indices
+    else:
+        samples, names = _from_arrays(inputs, labels, group_names, known_groups, group_by)
+        own_test = own_validation = None
+    test_indices = own_test if test_indices is None else test_indices
+    if test_indices is None:
+        raise UserError("test_indices are missing; name the samples that are to judge.")
     parts = data.make_parts(
-        Dataset(inputs, labels, grouping.ids),
-        _num_classes(model, variables, inputs),
-        grouping.names,
+        samples,
+        _num_classes(model, variables, samples.inputs),
+        names,
         test_indices=np.asarray(test_indices),
         validation_fraction=validation_fraction,
         seed=split_seed,
+        validation_indices=None if validation_fraction else own_validation,
     )
     parts = pipeline.read_what_fits(parts, execution)
     ready = pipeline.prepare(model, variables, parts, execution)
@@ -113,6 +130,21 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
         settings = dataclasses.replace(settings, **{section: value})
     return settings
+
+
+def _check_source(labels, group_names, group_by):
+    if labels is not None or group_names is not None:
+        raise UserError("a source brings labels and groups; choose by target= and group_by=.")
+    if not group_by:
+        raise UserError("say by which attributes of the source to group: group_by='race*gender'.")
+
+
+def _from_arrays(inputs, labels, group_names, known_groups, group_by):
+    if labels is None or group_names is None:
+        raise UserError("labels and group_names are missing; only a data.Source brings them.")
+    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
+    grouping = _grouping(group_names, known_groups, group_by)
+    return Dataset(inputs, np.asarray(labels), grouping.ids), grouping.names
 
 
 def _grouping(group_names, known_groups, group_by):

@@ -11,8 +11,8 @@ val/; the official validation part is the test part. Other settings:
 
 The paper starts from the network that FairFace publishes, whose 18 logits are races, genders, ages:
 
-    --config.model.pretrained=res34_fair_align_multi_7.pt --config.model.pretrained_head=0:7
-    --config.dense.epochs=0
+    --config.model.pretrained=res34_fair_align_multi_7_20190809.pt
+    --config.model.pretrained_head=0:7 --config.dense.epochs=0
 
 Label gender: --config.data.target=gender --config.model.pretrained_head=7:9. The full setting
 follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %, weight decay 1e-2,

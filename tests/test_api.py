@@ -10,7 +10,7 @@ import pytest
 from flax import linen, nnx
 
 import bap_jax
-from bap_jax import api
+from bap_jax import api, data, groups
 from bap_jax.training.settings import PruningSettings, Settings
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,14 +60,74 @@ def test_several_attributes():
     names = {"side": side, "label": [f"class {y}" for y in labels]}
     options = {"test_indices": TEST, "settings": QUICK}
     found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
-    groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
-    assert groups[0] == "north*class 0" and len(groups) == 6
+    found_groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
+    assert found_groups[0] == "north*class 0" and len(found_groups) == 6
     options["group_by"] = "side+label"
     found = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, **options)
     groups = [group["name"] for group in found.report["splits"]["test"]["groups"]]
     assert groups == ["north", "south", "class 0", "class 1", "class 2"]
     with pytest.raises(bap_jax.UserError, match="known_groups is for a single attribute"):
         bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, names, known_groups=["a"], **options)
+
+
+def source(**changes):
+    x, labels, side = arrays()
+    pixels = np.clip(128 + 40 * x, 0, 255).astype(np.uint8)[:, :, None, None].repeat(3, 3)
+    columns = {"label": [str(y) for y in labels], "side": side}
+    attributes = {name: groups.encode(values) for name, values in columns.items()}
+    parts = {"test_indices": TEST, "scale": data.PixelScale((0.5,) * 3, (0.25,) * 3)}
+    return data.Source(pixels, attributes, "label", **{**parts, **changes})
+
+
+class OfImages(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        x = x.mean(-1).reshape(x.shape[0], -1)
+        return linen.Dense(3)(linen.relu(linen.Dense(16)(linen.relu(linen.Dense(16)(x)))))
+
+
+def test_a_source_brings_everything():
+    net = OfImages()
+    variables = net.init(jax.random.key(0), jnp.zeros((1, 6, 1, 3)))
+    options = {"variables": variables, "settings": QUICK}
+    found = bap_jax.prune_and_tune(net, source(), group_by="side", **options).report
+    test = found["splits"]["test"]
+    assert [group["name"] for group in test["groups"]] == ["north", "south"]
+    assert test["n"] == len(TEST)
+    # Images reach the network normalised: the same numbers as from arrays that are.
+    whole = source()
+    inputs = (whole.inputs / 255 - 0.5) / 0.25
+    names = arrays()[2]
+    same = bap_jax.prune_and_tune(
+        net, inputs.astype(np.float32), whole.labelled()[0], names, test_indices=TEST, **options
+    ).report
+    assert same["splits"]["test"]["dense_accuracy"] == test["dense_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "text"),
+    [
+        ((source(),), {}, "say by which attributes of the source to group"),
+        ((source(), [0]), {"group_by": "side"}, "a source brings labels and groups"),
+        (
+            (source(),),
+            {"group_by": "race"},
+            "unknown group attribute 'race'; known .*: label, side",
+        ),
+        ((source(test_indices=None),), {"group_by": "side"}, "test_indices are missing"),
+        ((arrays()[0],), {"test_indices": TEST}, "labels and group_names are missing"),
+        (
+            (source(), None, None),
+            {"group_by": "side", "validation_fraction": 0.0},
+            r"validation fraction must lie in \(0, 1\)",
+        ),
+    ],
+)
+def test_mistakes_with_sources(given, options, text):
+    net = OfImages()
+    variables = net.init(jax.random.key(0), jnp.zeros((1, 6, 1, 3)))
+    with pytest.raises(bap_jax.UserError, match=text):
+        bap_jax.prune_and_tune(net, *given, variables=variables, settings=QUICK, **options)
 
 
 def test_linen_network_comes_back_pruned():
