@@ -16,6 +16,7 @@ from bap_jax.groups import group_counts
 from bap_jax.types import Array, Dataset
 
 _SMALLEST = 5
+_LARGEST_CROSS = 48  # cells of the table of labels and groups that is printed
 _LONGEST_TABLE = 24  # groups or labels that are printed
 
 
@@ -75,6 +76,8 @@ def format_summary(found: dict[str, Any]) -> str:
         lines.append(f"{what.capitalize():<11}{len(rows)}")
         if len(rows) <= _LONGEST_TABLE:
             lines += _table(rows)
+    if len(found["labels"]) * len(found["groups"]) <= _LARGEST_CROSS:
+        lines += ["Samples of each label in each group, all parts", *_cross_table(found)]
     named = {row["name"]: row["train"] for row in found["groups"]}
     smallest = ", ".join(f"{name} ({named[name]:,})" for name in found["smallest_groups"])
     lines.append(f"Smallest   {smallest} training samples")
@@ -135,6 +138,17 @@ def _told_duplicates(found):
         f"validation samples are training samples too; {found['test_in_validation']:,} test "
         f"samples are validation samples; {found['within']['train']:,} training samples copy others"
     )
+
+
+def _cross_table(found):
+    """A line a group, a column a label."""
+    columns = np.array(found["label_by_group"]).T
+    width = max(len(row["name"]) for row in found["groups"])
+    wide = max(12, *(len(row["name"]) + 2 for row in found["labels"]))
+    lines = [f"  {'':{width}}" + "".join(f"{row['name']:>{wide}}" for row in found["labels"])]
+    for row, counts in zip(found["groups"], columns, strict=True):
+        lines.append(f"  {row['name']:{width}}" + "".join(f"{n:>{wide},}" for n in counts))
+    return lines
 
 
 def _table(rows):
