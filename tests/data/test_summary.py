@@ -67,7 +67,7 @@ def test_the_text_tells_all():
     text = data.format_summary(found)
     for part in (
         "train 6, validation 3, test 3",
-        "               no         yes\n  a           4           4\n  b           2           2\n",
+        "             no         yes\n  a           4           4\n  b           2           2\n",
         "b (2), a (4) training samples",
         "3 images were grey",
         "4 samples: x.jpg: torn; y; z …",
