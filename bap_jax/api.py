@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 
 from bap_jax import data, groups, models, pipeline, training
 from bap_jax.training.settings import Settings
@@ -83,12 +84,14 @@ def prune_and_tune(
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):
-        _check_source(labels, group_names, group_by)
+        _check_source(labels, group_names, group_by, inputs.skipped)
         preprocess = inputs.preprocess(augmentation)
         model = models.with_preprocessing(model, preprocess) if preprocess else model
         samples, names = inputs.grouped_by(group_by, target)
         own_test, own_validation = inputs.test_indices, inputs.validation_indices
     else:
+        if target or augmentation != "none":
+            raise UserError("target and augmentation are for a data.Source; arrays have neither.")
         samples, names = _from_arrays(inputs, labels, group_names, known_groups, group_by)
         own_test = own_validation = None
     test_indices = own_test if test_indices is None else test_indices
@@ -132,11 +135,13 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
     return settings
 
 
-def _check_source(labels, group_names, group_by):
+def _check_source(labels, group_names, group_by, skipped):
     if labels is not None or group_names is not None:
         raise UserError("a source brings labels and groups; choose by target= and group_by=.")
     if not group_by:
         raise UserError("say by which attributes of the source to group: group_by='race*gender'.")
+    if skipped:
+        logging.warning("%d samples were left out, the first: %s", len(skipped), skipped[0])
 
 
 def _from_arrays(inputs, labels, group_names, known_groups, group_by):
@@ -149,6 +154,10 @@ def _from_arrays(inputs, labels, group_names, known_groups, group_by):
 
 def _grouping(group_names, known_groups, group_by):
     if not isinstance(group_names, Mapping):
+        if group_by:
+            raise UserError(
+                "group_by is for a dict of group_names; a single list has one attribute."
+            )
         return groups.encode(group_names, known_groups)
     if known_groups is not None:
         raise UserError("known_groups is for a single attribute; leave it out with several.")

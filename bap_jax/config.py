@@ -27,7 +27,7 @@ def default_config() -> ConfigDict:
         `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image folder; `synthetic`, how
         many images to make up in place of the user's. `test_fraction` and `test_seed` draw the test
         part, `validation_fraction` and `split_seed` the validation part; a fraction of 0 takes the
-        data set's own part.
+        data set's own part, and only with `redraw` is another one drawn where there is such a part.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
         `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
         `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`; `pretrained`, a
@@ -51,6 +51,7 @@ def default_config() -> ConfigDict:
                 "test_fraction": 0.3,
                 "test_seed": 0,
                 "validation_fraction": 0.15,
+                "redraw": False,
                 "split_seed": 0,
             },
             "model": {

@@ -8,6 +8,7 @@ A `Bench` holds what runs share that differ in method, seed and the like; a swee
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import tqdm
 from absl import logging
 from ml_collections import ConfigDict
@@ -24,7 +26,7 @@ from bap_jax import config as config_lib
 from bap_jax.metric_rows import json_lines
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
-from bap_jax.workdir import DATA_CACHE, Workdir, claim, write_whole
+from bap_jax.workdir import DATA_CACHE, Workdir, check_claim, claim, write_whole
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -87,6 +89,7 @@ def run(
     settings = config_lib.to_settings(plain)
     clock = _Clock()
     here = Workdir(workdir)
+    sharding.by_first_process(lambda: check_claim(workdir, plain))
     execution = caching_in(execution, here.root)
     with clock("data"):
         task = load(plain, execution)
@@ -129,7 +132,7 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
       UserError: a mistake in the config or the data, or nothing is left to prune.
     """
     settings = config_lib.to_settings(plain)
-    cache = Path(execution.data_cache) if execution.data_cache else None
+    cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
     parts, preprocess, summary = make_parts(plain["data"], cache)
     network = make_model(plain["model"], parts.num_classes)
     model = models.in_precision(network, settings.precision)
@@ -144,14 +147,18 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     return Task(plain, parts, model, untrained, summary)
 
 
-def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> None:
+def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
     """Finds mistakes in data, network and execution before anything is trained.
+
+    Returns:
+      The summary of the data.
 
     Raises:
       UserError: as of `load`, or the execution cannot be with this network and data.
     """
     task = load(plain, execution)
     pipeline.resolve(task.model, task.untrained, task.parts.train, execution).mesh()
+    return task.summary
 
 
 def make_parts(
@@ -173,19 +180,30 @@ def make_parts(
         "seed": choice["split_seed"],
     }
     parts = data.make_parts(samples, len(class_names), group_names, **split)
+    indices = data.part_indices(samples.group_ids, **split)
     summary = data.summarize(
         parts,
         class_names,
         digests=source.digests,
-        indices=data.part_indices(samples.group_ids, **split),
+        indices=indices,
         skipped=source.skipped,
         converted=source.converted,
     )
+    summary["digest"] = _digest_of(source.identity, samples.labels, indices)
     return parts, preprocess, summary
+
+
+def _digest_of(identity, labels, indices):
+    """Changes with the samples, their labels, and which part each is in."""
+    found = hashlib.sha256(identity.encode())
+    for array in (labels, *indices.values()):
+        found.update(np.asarray(array, np.int64).tobytes())
+    return found.hexdigest()
 
 
 def _own_or_drawn(source, choice):
     if choice["test_fraction"]:
+        _check_redrawn(source.test_indices, "test", choice)
         size = len(source.inputs)
         return data.random_test_indices(size, choice["test_fraction"], choice["test_seed"])
     return _own(source.test_indices, "test", choice)
@@ -193,8 +211,17 @@ def _own_or_drawn(source, choice):
 
 def _own_validation(source, choice):
     if choice["validation_fraction"]:
+        _check_redrawn(source.validation_indices, "validation", choice)
         return None
     return _own(source.validation_indices, "validation", choice)
+
+
+def _check_redrawn(indices, part, choice):
+    if indices is not None and not choice["redraw"]:
+        raise UserError(
+            f"data set {choice['name']!r} brings its own {part} part: write "
+            f"config.data.{part}_fraction=0 to use it, or config.data.redraw=True to draw another."
+        )
 
 
 def _own(indices, part, choice):
@@ -215,7 +242,10 @@ def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
 def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
     """The arrays of `config.model.pretrained`; what of the file was not used is told."""
     found = models.load_torch(
-        choice["pretrained"], network, head=choice["pretrained_head"], key=key
+        str(Path(choice["pretrained"]).expanduser()),
+        network,
+        head=choice["pretrained_head"],
+        key=key,
     )
     told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
     told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
@@ -225,13 +255,24 @@ def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) ->
 
 
 def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -> Variables:
-    """The dense network of a task: from its cache in `folder`, or trained and put there."""
+    """The dense network of a task: from its cache in `folder`, or trained and put there.
+
+    Raises:
+      UserError: the one in the cache was trained on other samples, or other parts of them.
+    """
+    mark = folder.with_name(f"{folder.name}.data")
     if checkpoint.exists(folder):
+        if mark.exists() and mark.read_text() != task.summary["digest"]:
+            raise UserError(
+                f"the dense network in {folder} was trained on other samples or another training "
+                "part; some may be test samples now. Choose another --workdir."
+            )
         try:
             return checkpoint.load(folder, task.untrained)
         except checkpoint.DamagedCheckpointError as error:
             logging.warning("%s; training the dense model anew", error)
     chosen = task.plain["dense"]
+    sharding.by_first_process(lambda: _mark(mark, task))
     if not chosen["epochs"]:
         checkpoint.save(folder, task.untrained)
         return task.untrained
@@ -248,6 +289,11 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
     )
     checkpoint.save(folder, dense)
     return dense
+
+
+def _mark(path, task):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, task.summary["digest"])
 
 
 class Bench:

@@ -98,9 +98,9 @@ def parse(argv: list[str]) -> list[str]:
     """Checks and parses the command line, for `absl.app.run`."""
     try:
         check_flags(argv[1:])
+        rest = app.parse_flags_with_usage(argv)
     except UserError as error:
         sys.exit(f"error: {error}")
-    rest = app.parse_flags_with_usage(argv)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     return rest

@@ -105,7 +105,8 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
     """The grouping that an expression over attributes means.
 
     `race*gender` stands for every combination that some sample has, `race+gender` for each
-    attribute's groups on their own; `*` binds closer, so that `race*gender+age` has both.
+    attribute's groups on their own; `*` binds closer, so that `race*gender+age` has both. Where
+    two attributes of a sum share a name, groups are called `race=other` and `age=other`.
 
     Args:
       attributes: groupings by name.
@@ -131,7 +132,14 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
             )
         chosen = [select(attributes, name) for name in names]
         terms.append(chosen[0] if len(chosen) == 1 else occurring(intersections(chosen)))
-    return terms[0] if len(terms) == 1 else margins(terms)
+    if len(terms) == 1:
+        return terms[0]
+    if len({name for term in terms for name in term.names}) < sum(len(t.names) for t in terms):
+        terms = [
+            Grouping(term.ids, tuple(f"{text.strip()}={name}" for name in term.names))
+            for term, text in zip(terms, expression.split("+"), strict=True)
+        ]
+    return margins(terms)
 
 
 def group_counts(ids: np.ndarray, num_groups: int) -> np.ndarray:

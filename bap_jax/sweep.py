@@ -8,14 +8,16 @@ runs ended, by divergence perhaps; the table names those.
 """
 
 import functools
+import json
 import sys
 
 import jax
 from absl import flags as absl_flags
 from ml_collections import config_flags
 
-from bap_jax import experiment, flags, sharding, sweeping, training
+from bap_jax import data, experiment, flags, sharding, sweeping, training
 from bap_jax.types import UserError
+from bap_jax.workdir import write_whole
 
 _SWEEP = absl_flags.DEFINE_multi_string(
     "sweep", [], "KEY=VALUE,VALUE,… or KEY=START:STOP; repeatable"
@@ -67,14 +69,23 @@ def _plan():
     return sweeping.Sweep(members, programs, folder, experiment.Bench, execution)
 
 
+def _tell(summaries, folder):
+    if summaries:
+        write_whole(folder.summaries, json.dumps(summaries, indent=1) + "\n")
+    for told in summaries:
+        print(f"data.group_by={told['data']['group_by']}", file=sys.stderr)
+        print(data.format_summary(told["summary"]), end="\n\n", file=sys.stderr, flush=True)
+
+
 def _run(sweep):
     left = sweeping.pieces_left(sweep)
     cores, backend = len(sweeping.own_cores()), jax.default_backend()
     count = sum(map(len, left))
     jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
     check = functools.partial(experiment.check, execution=sweep.execution)
-    sweeping.check_programs(sweep, check)
+    summaries = sweeping.check_programs(sweep, check)
     sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value))
+    sharding.by_first_process(lambda: _tell(summaries, sweep.folder))
     if jobs == 1:
         return sweeping.run_alone(sweep)
     return sweeping.run_workers(sweep, jobs, [sys.executable, *sys.orig_argv[1:]])

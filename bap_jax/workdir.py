@@ -53,6 +53,27 @@ def _drawing_order(method):
     return (method == "ceag", method != "nft", method)
 
 
+def check_claim(root: Path, config: Mapping[str, Any]) -> None:
+    """Finds a workdir that belongs to something else, and writes nothing.
+
+    Raises:
+      UserError: as of `claim`.
+    """
+    root = Path(root)
+    path = root / "config.json"
+    if path.exists():
+        differing = _differences(json.loads(path.read_text()), _shared(config))
+        if differing:
+            raise UserError(
+                f"workdir {root} holds runs of another config: {'; '.join(differing)}. "
+                "Choose another --workdir, or delete that folder."
+            )
+    elif root.exists() and not is_free(root):
+        raise UserError(
+            f"workdir {root} is not empty and holds no run of bap_jax; choose another --workdir."
+        )
+
+
 def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
     """Makes the workdir, or checks that what lies in it belongs to the same experiment.
 
@@ -64,26 +85,18 @@ def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
       UserError: the folder holds runs of another config (the differing keys are shown), or holds
         something else.
     """
+    check_claim(root, config)
     root = Path(root)
-    shared = {key: value for key, value in config.items() if key not in _PER_RUN}
-    shared = json.loads(json.dumps(shared))
     path = root / "config.json"
-    if path.exists():
-        there = json.loads(path.read_text())
-        differing = _differences(there, shared)
-        if differing:
-            raise UserError(
-                f"workdir {root} holds runs of another config: {'; '.join(differing)}. "
-                "Choose another --workdir, or delete that folder."
-            )
-    elif root.exists() and not is_free(root):
-        raise UserError(
-            f"workdir {root} is not empty and holds no run of bap_jax; choose another --workdir."
-        )
-    else:
+    if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(shared, indent=2) + "\n")
+        path.write_text(json.dumps(_shared(config), indent=2) + "\n")
     return Workdir(root)
+
+
+def _shared(config):
+    shared = {key: value for key, value in config.items() if key not in _PER_RUN}
+    return json.loads(json.dumps(shared))
 
 
 def is_free(root: Path) -> bool:

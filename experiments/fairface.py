@@ -5,7 +5,7 @@
 DIR holds fairface_label_train.csv, fairface_label_val.csv and the 0.25-margin images in train/ and
 val/; the official validation part is the test part. Other settings:
 
-    --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 8; about eight
+    --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about eight
                                             minutes a run on two cores
     --config=experiments/fairface.py:smoke  made-up faces, no DIR; half a minute
 

@@ -4,7 +4,7 @@
 
 DIR holds the aligned and cropped faces, AGE_GENDER_RACE_DATE.jpg.chip.jpg. Other settings:
 
-    --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 8; about two
+    --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about two
                                            minutes a run on two cores, the dense network one more.
                                            Expected: the table in README.md.
     --config=experiments/utkface.py:smoke  made-up faces, no DIR; half a minute

@@ -97,6 +97,14 @@ def test_unknown_settings_list_the_known_ones(name):
         config_of(name, "fast")
 
 
+def test_unknown_settings_have_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "bap_jax.main", f"--workdir={tmp_path / 'w'}"]
+    command += [f"--config={ROOT / 'experiments' / 'celeba'}.py:fast"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "error: unknown setting 'fast' of this config file" in done.stderr
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke_settings_end_and_write_a_report(name, tmp_path):

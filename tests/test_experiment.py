@@ -203,6 +203,40 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="is not empty and holds no run of bap_jax"):
         experiment.run(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def own_data(tmp_path, count=300):
+    """A file with parts of its own, and a config for it."""
+    i = np.arange(count)
+    inputs = np.random.default_rng(0).normal(size=(count, 8, 8)).astype(np.float32)
+    part = np.array(["train", "validation", "test"])[i % 3]
+    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, part=part)
+    changes = {"data.name": "npz", "data.dir": str(tmp_path / "mine.npz"), "data.group_by": "side"}
+    return tiny(**changes, **{"data.test_fraction": 0.0, "data.validation_fraction": 0.0})
+
+
+def test_parts_of_ones_own_are_kept(tmp_path):
+    config = own_data(tmp_path)
+    parts = experiment.load(json.loads(config.to_json())).parts
+    assert [part.size for part in parts[:3]] == [100, 100, 100]
+    for part, text in (("test", "brings its own test part"), ("validation", "own validation part")):
+        again = config.copy_and_resolve_references()
+        again.data[f"{part}_fraction"] = 0.2
+        with pytest.raises(UserError, match=f"{text}: write config.data.{part}_fraction=0"):
+            experiment.load(json.loads(again.to_json()))
+        again.data.redraw = True
+        again.data.validation_fraction = 0.2  # the file's own may lie in the new test part
+        assert experiment.load(json.loads(again.to_json())).parts.test.size > 0
+
+
+def test_other_data_want_another_dense_network(tmp_path):
+    config = own_data(tmp_path)
+    experiment.run(config, tmp_path / "w")
+    experiment.run(config, tmp_path / "w")
+    own_data(tmp_path, 330)
+    with pytest.raises(UserError, match="was trained on other samples .* Choose another --workdir"):
+        experiment.run(config, tmp_path / "w")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +264,10 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
         ({"data.test_fraction": 1.5}, r"test fraction must lie in \(0, 1\), got 1.5"),
         ({"data.validation_fraction": 0.0}, "'digits' has no validation part of its own"),
         ({"data.test_fraction": 0.0}, "'digits' has no test part of its own"),
-        ({"dense.epochs": 0, "model.pretrained": "none.pt"}, "none.pt cannot be read as weights"),
+        (
+            {"dense.epochs": 0, "model.pretrained": "none.pt"},
+            "weights of PyTorch can be read for ResNet, .* got MLP",
+        ),
         ({"model.name": "vgg"}, "unknown model 'vgg'; known models: mlp"),
         ({"model.hidden": (0,)}, "model.hidden must be an integer ≥ 1; got 0"),
         ({"dense.epochs": 0}, "dense.epochs must be an integer ≥ 1; got 0"),

@@ -162,6 +162,13 @@ def test_products_bind_closer_than_sums():
     np.testing.assert_array_equal(found.ids, [[2, 4], [1, 3], [0, 4], [0, 4]])
 
 
+def test_names_that_two_attributes_share_are_told_apart():
+    attributes = {"hat": groups.encode([0, 1, 1]), "tie": groups.encode([1, 0, 2])}
+    found = groups.grouping(attributes, "hat + tie")
+    assert found.names == ("hat=0", "hat=1", "tie=0", "tie=1", "tie=2")
+    np.testing.assert_array_equal(found.ids, [[0, 3], [1, 2], [1, 4]])
+
+
 def test_one_attribute_is_itself():
     assert groups.grouping(BOTH, "colour") is COLOUR
 

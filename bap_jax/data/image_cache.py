@@ -6,13 +6,15 @@
     FOLDER/cache.json   checksum and shape, which samples were left out and why
 
 `cache.json` is written last, so that a folder with one is whole. Where its checksum is not that of
-the images, they are decoded anew.
+the images, they are decoded anew. Without a folder every image is decoded once all the same, and
+forgotten: one that is damaged must be found before training, not after it.
 """
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,33 +26,33 @@ from bap_jax.data.images import Decoded, decode
 from bap_jax.data.records import Records
 from bap_jax.types import UserError
 
-_AT_ONCE = 512  # images that are in memory while decoding
+_BYTES_AT_ONCE = 2**27  # of decoded images that wait to be written
 _SPARE = 1.1  # of free disk
 
 
 class Images(NamedTuple):
-    """Images, in memory, on disk or in files yet to be decoded.
+    """Images, on disk or in files yet to be decoded.
 
     Attributes:
       records: reads them.
       kept: `(sample,)` which samples of all these are.
       skipped: the others, each with the reason.
       converted: how many were not stored as RGB.
-      digests: `(sample,)` uint64 of each image; None where they are not decoded yet.
+      digests: `(sample,)` uint64 of each image.
     """
 
     records: Records
     kept: np.ndarray
-    skipped: Sequence[str] = ()
-    converted: int = 0
-    digests: np.ndarray | None = None
+    skipped: Sequence[str]
+    converted: int
+    digests: np.ndarray
 
 
 Read = Callable[[int], bytes | str | np.ndarray]
 
 
 def decoded(read: Read, names: Sequence[str], size: int, folder: Path | None) -> Images:
-    """The images of samples, by way of the cache in `folder` where the disk has room for it.
+    """The images of samples, by way of the cache in `folder`.
 
     Args:
       read: `sample index -> ` content or path of a file, or pixels.
@@ -60,18 +62,74 @@ def decoded(read: Read, names: Sequence[str], size: int, folder: Path | None) ->
 
     Raises:
       UserError: no image can be read, or they differ in size where `size` is 0.
+      OSError: what was written cannot be read back.
     """
-    shape = _shape(read, names, size)
-    if folder is None or not _has_room(folder, len(names) * int(np.prod(shape))):
-        return Images(_records(read, names, size, shape), np.arange(len(names)))
-    found = _open(folder, len(names))
-    if found is None:
-        _write(read, names, size, shape, folder)
+    if folder is not None:
         found = _open(folder, len(names))
-    return found
+        if found is None:
+            _write(read, names, size, folder)
+            found = _open(folder, len(names))
+        if found is None:
+            raise OSError(f"the cache {folder} cannot be read back; is something else writing it?")
+        return found
+    told = _Told()
+    shape = image_shape(read, names, size)
+    for _ in _decode_all(read, names, size, shape, told):
+        pass
+
+    def one(row):
+        return _pixels(read, names, size, row).pixels
+
+    records = Records(one, np.array(told.kept), shape, np.dtype(np.uint8))
+    return Images(records, records.rows, told.skipped, told.converted, told.all_digests())
 
 
-def _pixels(read, names, size, row):
+def image_shape(read: Read, names: Sequence[str], size: int) -> tuple[int, int, int]:
+    """`(height, width, 3)` of every image: that of the first one that can be read.
+
+    Raises:
+      UserError: none can.
+    """
+    if size:
+        return (size, size, 3)
+    for row in range(len(names)):
+        try:
+            return _pixels(read, names, 0, row).pixels.shape
+        except UserError as error:
+            last = error
+    raise UserError(f"none of {len(names)} images can be read; the last one: {last}")
+
+
+def has_room(folder: Path, nbytes: int) -> bool:
+    """Whether the disk of `folder`, which need not be there, has room for so many bytes."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    room = shutil.disk_usage(place).free > _SPARE * nbytes
+    if not room:
+        logging.warning(
+            "%s has no room for %.1f GB of prepared and decoded images: they are decoded whenever "
+            "they are needed. Name another disk by --data_cache=DIR, or a smaller data.size.",
+            place,
+            nbytes / 1e9,
+        )
+    return room
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a cache was written to its end there."""
+    return (folder / "cache.json").exists()
+
+
+class _Told:
+    """What decoding tells of the samples."""
+
+    def __init__(self):
+        self.kept, self.skipped, self.digests, self.converted = [], [], [], 0
+
+    def all_digests(self):
+        return np.frombuffer(b"".join(self.digests), np.uint64)
+
+
+def _pixels(read, names, size, row) -> Decoded:
     image = read(row)
     if not isinstance(image, np.ndarray):
         return decode(image, f"image {names[row]!r}", size)
@@ -83,89 +141,64 @@ def _pixels(read, names, size, row):
     return Decoded(image, "RGB")
 
 
-def _shape(read, names, size):
-    """Of every image: that of the first one that can be read."""
-    if size:
-        return (size, size, 3)
-    for row in range(len(names)):
-        try:
-            return _pixels(read, names, 0, row).pixels.shape
-        except UserError as error:
-            last = error
-    raise UserError(f"none of {len(names)} images can be read; the last one: {last}")
-
-
-def _records(read, names, size, shape):
-    def one(row):
-        pixels = _pixels(read, names, size, row).pixels
-        _check_shape(pixels, shape, names[row])
-        return pixels
-
-    return Records(one, np.arange(len(names)), shape, np.dtype(np.uint8))
-
-
-def _check_shape(pixels, shape, name):
-    if pixels.shape != shape:
-        raise UserError(
-            f"image {name!r} has shape {pixels.shape}, others {shape}; write config.data.size=N "
-            "to make all of them N×N."
-        )
-
-
-def _has_room(folder, nbytes):
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    room = (folder / "cache.json").exists() or shutil.disk_usage(place).free > _SPARE * nbytes
-    if not room:
-        logging.warning(
-            "%s has no room for %.1f GB of decoded images: they are decoded whenever they are "
-            "needed. Name another disk by --data_cache=DIR, or a smaller config.data.size.",
-            place,
-            nbytes / 1e9,
-        )
-    return room
-
-
-def _write(read, names, size, shape, folder):
-    """Decodes on threads; writes images one block after the other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept, skipped, digests, converted = [], [], [], 0
-    checksum = hashlib.sha256()
+def _decode_all(read, names, size, shape, told: _Told) -> Iterator[bytes]:
+    """The pixels of each image that can be read, decoded on threads; `told` learns of all."""
 
     def one(row):
         try:
             found = _pixels(read, names, size, row)
         except UserError as error:
             return str(error)
-        _check_shape(found.pixels, shape, names[row])
-        return found, hashlib.blake2b(found.pixels.tobytes(), digest_size=8).digest()
+        if found.pixels.shape != shape:
+            raise UserError(
+                f"image {names[row]!r} has shape {found.pixels.shape}, others {shape}; write "
+                "config.data.size=N to make all of them N×N."
+            )
+        content = found.pixels.tobytes()
+        digest = hashlib.blake2b(content, digest_size=8).digest()
+        return content, digest, found.mode != "RGB"
 
-    with (folder / "pixels.tmp").open("wb") as file, ThreadPoolExecutor() as threads:
-        for start in range(0, len(names), _AT_ONCE):
-            rows = range(start, min(start + _AT_ONCE, len(names)))
+    at_once = max(1, min(512, _BYTES_AT_ONCE // math.prod(shape)))
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(names), at_once):
+            rows = range(start, min(start + at_once, len(names)))
             for row, found in zip(rows, threads.map(one, rows), strict=True):
                 if isinstance(found, str):
-                    skipped.append(found)
+                    told.skipped.append(found)
                     continue
-                image, digest = found
-                kept.append(row)
-                digests.append(digest)
-                converted += image.mode != "RGB"
-                block = image.pixels.tobytes()
-                checksum.update(block)
-                file.write(block)
-    if not kept:
-        raise UserError(f"none of {len(names)} images can be read; the last one: {skipped[-1]}")
-    (folder / "pixels.tmp").replace(folder / "images.bin")
-    np.save(folder / "digests.npy", np.frombuffer(b"".join(digests), np.uint64))
-    np.save(folder / "kept.npy", np.array(kept, np.int64))
-    told = {
+                content, digest, was_converted = found
+                told.kept.append(row)
+                told.digests.append(digest)
+                told.converted += was_converted
+                yield content
+    if not told.kept:
+        raise UserError(
+            f"none of {len(names)} images can be read; the last one: {told.skipped[-1]}"
+        )
+
+
+def _write(read, names, size, folder):
+    shape = image_shape(read, names, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    told, checksum, beside = _Told(), hashlib.sha256(), folder / "pixels.tmp"
+    try:
+        with beside.open("wb") as file:
+            for content in _decode_all(read, names, size, shape, told):
+                checksum.update(content)
+                file.write(content)
+        beside.replace(folder / "images.bin")
+    finally:
+        beside.unlink(missing_ok=True)
+    np.save(folder / "digests.npy", told.all_digests())
+    np.save(folder / "kept.npy", np.array(told.kept, np.int64))
+    text = {
         "sha256": checksum.hexdigest(),
-        "shape": [len(kept), *shape],
+        "shape": [len(told.kept), *shape],
         "samples": len(names),
-        "skipped": skipped,
-        "converted": converted,
+        "skipped": told.skipped,
+        "converted": told.converted,
     }
-    (folder / "cache.json.tmp").write_text(json.dumps(told, indent=1) + "\n")
+    (folder / "cache.json.tmp").write_text(json.dumps(text, indent=1) + "\n")
     (folder / "cache.json.tmp").replace(folder / "cache.json")
 
 
@@ -183,7 +216,7 @@ def _open(folder, count):
             raise ValueError("its files do not belong together")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, EOFError) as error:
         logging.warning("the cache %s is damaged (%s); decoding anew", folder, error)
         (folder / "cache.json").unlink(missing_ok=True)
         return None

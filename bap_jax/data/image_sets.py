@@ -1,12 +1,15 @@
 """From a listing to a source: prepared, decoded, with what was left out along the way."""
 
+import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from bap_jax.data import builders, image_cache, synthetic
 from bap_jax.data.listing import Listing
+from bap_jax.data.locking import locked
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
 
@@ -56,13 +59,7 @@ def source_of(
     Raises:
       UserError: no image can be read, or they differ in size and none was asked for.
     """
-    folder, read = None, listing.read
-    if request.cache is not None:
-        whole = request.cache / f"{builder or 'images'}-{listing.digest()}"
-        folder = whole / (str(request.size) if request.size else "as_stored")
-        if builder:
-            read = _Prepared(lambda: _prepare(builder, listing, whole))
-    found = image_cache.decoded(read, listing.names, request.size, folder)
+    found = _decoded(listing, request, builder)
     listed = Source(
         found.records,
         listing.attributes,
@@ -76,6 +73,7 @@ def source_of(
         listed = rows._replace(inputs=found.records)
     return listed._replace(
         digests=found.digests,
+        identity=listing.digest(files=False),
         test_indices=_among(listing.indices("test"), found.kept),
         validation_indices=_among(listing.indices("validation"), found.kept),
     )
@@ -84,6 +82,21 @@ def source_of(
 def _load(request, name, list_files: Callable[[str], Listing], target, scale=IMAGENET_SCALE):
     root = str(synthetic.folder(name, request)) if request.synthetic else request.dir
     return source_of(list_files(root), request, target, scale, name)
+
+
+def _decoded(listing, request, builder):
+    if request.cache is None:
+        return image_cache.decoded(listing.read, listing.names, request.size, None)
+    whole = Path(request.cache) / f"{builder or 'images'}-{listing.digest()}"
+    folder = whole / (str(request.size) if request.size else "as_stored")
+    if not image_cache.is_whole(folder):
+        shape = image_cache.image_shape(listing.read, listing.names, request.size)
+        need = len(listing.names) * math.prod(shape) + int(np.sum(listing.sizes))
+        if not image_cache.has_room(whole, need):
+            return image_cache.decoded(listing.read, listing.names, request.size, None)
+    read = _Prepared(lambda: _prepare(builder, listing, whole)) if builder else listing.read
+    with locked(whole):
+        return image_cache.decoded(read, listing.names, request.size, folder)
 
 
 def _prepare(builder, listing, folder):

@@ -1,5 +1,6 @@
 """Encoded images as arrays: decoded, cut to a square and resized; always RGB."""
 
+import errno
 import io
 import os
 from typing import NamedTuple
@@ -33,17 +34,24 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
     Raises:
       UserError: it cannot be decoded: no image, truncated, not there.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
             mode = image.mode
-            image = image.convert("RGB")
+            if mode.startswith(("I", "F")):
+                raise ValueError(f"more than 8 bits a channel (mode {mode}); save it with 8")
+            image = ImageOps.exif_transpose(image).convert("RGB")
             if size:
                 image = _square(image, size, Image.Resampling.BILINEAR)
             return Decoded(np.asarray(image), mode)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises almost anything on a damaged file
-        raise UserError(f"{name} cannot be read: {error}. Restore or leave it out.") from error
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):
+            raise  # the disk's fault, or the system's
+        told = "it is no image" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} cannot be read: {told}. Restore or leave it out.") from error
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:

@@ -6,6 +6,7 @@ A listing is made anew at every start; its digest tells whether what was prepare
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from bap_jax.data.parts import PARTS
 from bap_jax.groups import Grouping
 from bap_jax.types import Array, UserError
 
+MADE_UP = "synthetic"  # an empty file beside made-up images
+
 
 class Listing(NamedTuple):
     """Samples of a data set, in the order in which they are counted.
@@ -25,7 +28,8 @@ class Listing(NamedTuple):
       attributes: by name; one column each.
       read: `sample index -> ` content of its file, path of it, or pixels.
       parts: `(sample,)` int8, index into `PARTS`; None where the data set has no parts of its own.
-      sizes: `(sample,)` bytes of each file; 0 where not known.
+      sizes: `(sample,)` bytes of each file.
+      stamps: `(sample,)` when each was changed, or a checksum of it.
       skipped: files that were left out, each with the reason.
     """
 
@@ -34,12 +38,13 @@ class Listing(NamedTuple):
     read: Callable[[int], bytes | str | np.ndarray]
     parts: Array | None = None
     sizes: Array | Sequence[int] = ()
+    stamps: Array | Sequence[int] = ()
     skipped: Sequence[str] = ()
 
-    def digest(self) -> str:
-        """Twelve hex digits that change with names, sizes, attributes and parts."""
+    def digest(self, *, files: bool = True) -> str:
+        """Twelve hex digits that change with names, attributes, parts and, if asked, with files."""
         found = hashlib.sha256("\0".join(self.names).encode())
-        arrays = [np.asarray(self.sizes, np.int64)]
+        arrays = [np.asarray(told, np.int64) for told in (self.sizes, self.stamps) if files]
         if self.parts is not None:
             arrays.append(np.asarray(self.parts, np.int64))
         for name, grouping in sorted(self.attributes.items()):
@@ -57,14 +62,17 @@ class Listing(NamedTuple):
         return found if found.size else None
 
 
-def find_folder(root: str, wanted: str, origin: str, *, holds: Callable[[Path], bool]) -> Path:
-    """The folder of a data set: `root` itself, or one right below it.
+def find_folder(
+    root: str, wanted: str, origin: str, *, holds: Callable[[Path], bool], named: str = ""
+) -> Path:
+    """The folder of a data set: the one called `named` below `root`, `root`, or another below it.
 
     Args:
       root: what the user named.
       wanted: which files should be there, in words.
       origin: where they come from, in words.
       holds: whether a folder holds them.
+      named: how the data set's own folder is called.
 
     Raises:
       UserError: nothing was named, it is not there, or it holds something else.
@@ -75,7 +83,8 @@ def find_folder(root: str, wanted: str, origin: str, *, holds: Callable[[Path], 
     folder = Path(root).expanduser()
     if not folder.exists():
         raise UserError(f"--data_dir={root}: there is no such folder; {expected}")
-    for place in [folder, *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
+    below = sorted(folder.iterdir()) if folder.is_dir() else []
+    for place in [*([folder / named] if named else []), folder, *below]:
         if place.is_dir() and holds(place):
             return place
     raise UserError(f"--data_dir={root} holds no such data: {expected}")
@@ -84,4 +93,24 @@ def find_folder(root: str, wanted: str, origin: str, *, holds: Callable[[Path], 
 def files_below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
     """Files with one of these endings, at any depth, sorted by name."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
-    return iter(sorted(found, key=lambda path: path.name))
+    made_up = {path.parent for path in folder.rglob(MADE_UP)} - {folder}
+    found = (path for path in found if path.parent not in made_up)
+    return iter(sorted(found, key=lambda path: (path.name, path)))
+
+
+def files_told(paths: Sequence[Path]) -> tuple[list[int], list[int]]:
+    """Bytes of each file, and nanoseconds at which it was changed."""
+    stats = [path.stat() for path in paths]
+    return [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
+
+
+def open_table(path: Path) -> io.StringIO:
+    """A text file, in UTF-8 as tables should be.
+
+    Raises:
+      UserError: it is in another encoding.
+    """
+    try:
+        return io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not in UTF-8: {error}. Save it as UTF-8.") from error

@@ -1,11 +1,14 @@
 """A user's own data: arrays in a file, images with a table, any Python object with samples.
 
 In each, one column is the label and every other one groups the samples; a column `part` with the
-words train, validation and test, or of bools that are True for the test part, fixes the parts.
+words train, validation and test, or with True for the test part and False, fixes the parts. Labels
+that are integers are class ids as they stand.
 """
 
 import csv
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 
 from bap_jax import groups
 from bap_jax.data.image_sets import source_of
-from bap_jax.data.listing import Listing
+from bap_jax.data.listing import Listing, files_told, open_table
 from bap_jax.data.parts import PARTS
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
@@ -23,7 +26,7 @@ from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
 LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
-_ENDINGS = (".jpg", ".jpeg", ".png")
+_MOST_CLASSES = 100_000
 
 
 def load_arrays(request: Request) -> Source:
@@ -41,15 +44,19 @@ def load_arrays(request: Request) -> Source:
             "one for each attribute; there is none."
         )
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             columns = dict(held)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read: {error}. Write it with numpy.savez, names as strings (not "
             "objects)."
         ) from error
     _check_columns(path, columns, (INPUTS, LABEL))
+    if request.size:
+        raise UserError("arrays are not resized; write config.data.size=0.")
     inputs = columns.pop(INPUTS)
+    if not inputs.ndim or not len(inputs):
+        raise UserError(f"{path}: 'inputs' hold no sample.")
     for name, column in columns.items():
         if column.shape != inputs.shape[:1]:
             raise UserError(
@@ -66,13 +73,11 @@ def load_images(request: Request) -> Source:
       UserError: the folder holds no image, the table is missing or lacks a column.
     """
     folder = Path(request.dir).expanduser()
-    if not request.dir or not folder.is_dir():
+    if not request.dir or not folder.is_dir() or not any(folder.iterdir()):
         raise UserError(
             f"--data_dir={request.dir}: expected a folder of images with a table {request.table} "
             "(path,label and a column for each attribute); there is none."
         )
-    if not any(path.suffix.lower() in _ENDINGS for path in folder.rglob("*")):
-        raise UserError(f"{folder} holds no image; expected files ending in {', '.join(_ENDINGS)}.")
     columns = _read_table(folder / request.table)
     names = columns.pop(PATH)
     there = np.array([(folder / name).is_file() for name in names])
@@ -91,10 +96,10 @@ def load_images(request: Request) -> Source:
     parts = _parts(columns.pop(PART, None), str(folder / request.table))
     listing = Listing(
         names,
-        {name: groups.encode(column) for name, column in columns.items()},
+        _attributes(columns, str(folder / request.table)),
         lambda i: str(folder / names[i]),
         parts,
-        [(folder / name).stat().st_size for name in names],
+        *files_told([folder / name for name in names]),
         skipped,
     )
     return source_of(listing, request, LABEL)
@@ -162,9 +167,7 @@ def _digest(array):
 
 def _with_parts(inputs, columns, where):
     parts = _parts(columns.pop(PART, None), where)
-    attributes = {name: groups.encode(column) for name, column in columns.items()}
-    if np.issubdtype(columns[LABEL].dtype, np.integer):
-        attributes[LABEL] = _class_ids(columns[LABEL], where)
+    attributes = _attributes(columns, where)
     images = inputs.dtype == np.uint8 and len(inputs.shape) == 4 and inputs.shape[-1] == 3
     listing = Listing((), attributes, lambda i: inputs[i], parts)
     return Source(
@@ -174,13 +177,38 @@ def _with_parts(inputs, columns, where):
         listing.indices("test"),
         listing.indices("validation"),
         IMAGENET_SCALE if images else None,
+        identity=_identity(inputs, listing),
     )
+
+
+def _identity(inputs, listing):
+    if isinstance(inputs, Records):
+        return listing.digest()
+    content = np.ascontiguousarray(inputs).view(np.uint8)
+    return f"{listing.digest()}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def _attributes(columns, where):
+    """Groupings by name of column; texts of digits are the integers they stand for."""
+    columns = {name: _integers_if_digits(column) for name, column in columns.items()}
+    attributes = {name: groups.encode(column) for name, column in columns.items()}
+    if np.issubdtype(columns[LABEL].dtype, np.integer):
+        attributes[LABEL] = _class_ids(columns[LABEL], where)
+    return attributes
+
+
+def _integers_if_digits(column):
+    if column.dtype.kind != "U" or not all(text.isascii() and text.isdigit() for text in column):
+        return column
+    return column.astype(np.int64)
 
 
 def _class_ids(labels, where):
     """Integers are ids already: classes that no sample has keep their places."""
     if labels.min() < 0:
         raise UserError(f"{where}: class ids must be ≥ 0; got {labels.min()}.")
+    if labels.max() >= _MOST_CLASSES:
+        raise UserError(f"{where}: class ids must be < {_MOST_CLASSES}; got {labels.max()}.")
     names = tuple(map(str, range(int(labels.max()) + 1)))
     return Grouping(labels.astype(np.int32)[:, None], names)
 
@@ -190,6 +218,8 @@ def _parts(column, where):
     if column is None:
         return None
     column = np.asarray(column)
+    if set(map(str, column)) <= {"True", "False"}:
+        column = np.array([str(value) == "True" for value in column])
     if column.dtype == bool:
         return np.where(column, PARTS.index("test"), 0).astype(np.int8)
     unknown = sorted(set(map(str, column)) - set(PARTS))
@@ -206,10 +236,12 @@ def _read_table(path: Path) -> dict[str, list[str]]:
             f"there is no table {path}; expected a CSV file with columns path, label and one for "
             "each attribute. Name another one by config.data.table."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open_table(path) as file:
         rows = csv.DictReader(file)
         names = rows.fieldnames or []
         _check_columns(path, dict.fromkeys(names), (PATH, LABEL))
+        if len(set(names)) < len(names):
+            raise UserError(f"{path} has a column twice; it has {', '.join(names)}.")
         table = {name: [] for name in names}
         for number, row in enumerate(rows, 2):
             for name in names:

@@ -49,10 +49,13 @@ def load(name: str, request: Request | None = None) -> Source:
 def _from_function(name, request):
     module, _, function = name.partition(":")
     try:
-        made = getattr(importlib.import_module(module), function)()
+        make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UserError(
             f"data set {name!r}: {error}. Expected MODULE:FUNCTION, a function that Python can "
             "import from here."
         ) from error
+    if request.synthetic or request.size:
+        raise UserError(f"data set {name!r} makes its own inputs; write data.size=0, synthetic=0.")
+    made = make()
     return made if isinstance(made, Source) else source_from(made, request)

@@ -41,6 +41,7 @@ class Source(NamedTuple):
       skipped: samples that were left out, each with the reason.
       converted: how many images were stored grey, in CMYK or with transparency.
       digests: `(sample,)` uint64 that tell whether two inputs are equal; None if not known.
+      identity: a text that other samples, or another order of them, would not have.
     """
 
     inputs: Array | Records
@@ -52,6 +53,7 @@ class Source(NamedTuple):
     skipped: Sequence[str] = ()
     converted: int = 0
     digests: Array | None = None
+    identity: str = ""
 
     def labelled(self, target: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
         """`(sample,)` int32 class ids, and the names of the classes.

@@ -74,12 +74,11 @@ def format_summary(found: dict[str, Any]) -> str:
     for what in ("labels", "groups"):
         rows = found[what]
         lines.append(f"{what.capitalize():<11}{len(rows)}")
-        if len(rows) <= _LONGEST_TABLE:
-            lines += _table(rows)
+        lines += _table(rows) if len(rows) <= _LONGEST_TABLE else ["  all of them: data.json"]
     if len(found["labels"]) * len(found["groups"]) <= _LARGEST_CROSS:
         lines += ["Samples of each label in each group, all parts", *_cross_table(found)]
-    named = {row["name"]: row["train"] for row in found["groups"]}
-    smallest = ", ".join(f"{name} ({named[name]:,})" for name in found["smallest_groups"])
+    ascending = sorted(found["groups"], key=lambda row: row["train"])[:_SMALLEST]
+    smallest = ", ".join(f"{row['name']} ({row['train']:,})" for row in ascending)
     lines.append(f"Smallest   {smallest} training samples")
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:

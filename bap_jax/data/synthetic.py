@@ -15,6 +15,8 @@ import numpy as np
 
 from bap_jax.data.builders import celeba, fairface, utkface
 from bap_jax.data.images import encode_jpeg
+from bap_jax.data.listing import MADE_UP
+from bap_jax.data.locking import locked
 from bap_jax.data.request import Request
 from bap_jax.types import UserError
 
@@ -79,12 +81,12 @@ def folder(name: str, request: Request) -> Path:
         place = Path(tempfile.mkdtemp(prefix="bap_jax_synthetic_"))
         atexit.register(shutil.rmtree, place, ignore_errors=True)
     else:
-        place = request.cache / f"synthetic-{name}-{request.synthetic}"
-    done = place / "synthetic"
-    if not done.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        _WRITERS[name](place, request.synthetic, np.random.default_rng(0))
-        done.touch()
+        place = Path(request.cache) / f"synthetic-{name}-{request.synthetic}"
+    done = place / MADE_UP
+    with locked(place):
+        if not done.exists():
+            _WRITERS[name](place, request.synthetic, np.random.default_rng(0))
+            done.touch()
     return place
 
 

@@ -18,7 +18,7 @@ def conv_norm(
     stride: int,
     names: tuple[str, str],
     train: bool,
-    groups: int = 1,
+    feature_groups: int = 1,
 ) -> Array:
     """A `size`×`size` convolution and its normalisation, as submodules of the calling `module`.
 
@@ -30,7 +30,7 @@ def conv_norm(
       stride: of both axes.
       names: of the two submodules.
       train: whether to normalise by the batch.
-      groups: of channels that are convolved each on its own.
+      feature_groups: of channels that are convolved each on its own.
     """
     conv = nn.Conv(
         width,
@@ -38,7 +38,7 @@ def conv_norm(
         strides=stride,
         padding=size // 2,
         use_bias=False,
-        feature_group_count=groups,
+        feature_group_count=feature_groups,
         kernel_init=HE,
         conv_general_dilated=convolution(module.convolution),
         name=names[0],

@@ -95,6 +95,8 @@ class InvertedResidual(nn.Module):
         if self.expansion > 1:
             x = jax.nn.relu6(conv_norm(self, x, wide, 1, 1, ("expand_conv", "expand_norm"), train))
         names = ("depthwise_conv", "depthwise_norm")
-        x = jax.nn.relu6(conv_norm(self, x, wide, 3, self.stride, names, train, groups=wide))
+        x = jax.nn.relu6(
+            conv_norm(self, x, wide, 3, self.stride, names, train, feature_groups=wide)
+        )
         x = conv_norm(self, x, self.width, 1, 1, ("project_conv", "project_norm"), train)
         return x + inputs if self.stride == 1 and x.shape == inputs.shape else x

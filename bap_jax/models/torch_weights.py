@@ -125,6 +125,7 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: the file is not there, of another kind, damaged, or torch would be needed.
     """
+    path = str(path)
     kind = path.rpartition(".")[2]
     readers = {"safetensors": _read_safetensors, "pt": _read_pickled, "pth": _read_pickled}
     if kind not in readers:

@@ -2,6 +2,7 @@
 
 WORKDIR/
   sweep.json, sweep.csv, sweep.png  the members of the newest command, see `results`
+  data.json                         how many samples of which group and label there are
   data_cache/                       images, decoded once, unless another folder is named
   dense/DIGEST/                     a dense model, shared by all members with its data and network
   members/LABEL-DIGEST/             metrics.jsonl, selected/ and, last of all, report.json
@@ -46,6 +47,7 @@ class SweepFolder:
         self.results = self.root / "sweep.json"
         self.table = self.root / "sweep.csv"
         self.figure = self.root / "sweep.png"
+        self.summaries = self.root / "data.json"
 
     def dense(self, plain: dict[str, Any]) -> Path:
         """The folder of the dense model that a config starts from."""

@@ -76,12 +76,17 @@ def pieces_left(sweep: Sweep) -> list[list[Member]]:
     return [piece for piece in left if piece]
 
 
-def check_programs(sweep: Sweep, check: Callable[[dict[str, Any]], None]) -> None:
+def check_programs(
+    sweep: Sweep, check: Callable[[dict[str, Any]], dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Lets mistakes in data and networks of any program be found before the first is trained.
 
     Args:
       sweep: of which only what is not finished is checked.
-      check: loads data and network of a config, and trains nothing.
+      check: loads data and network of a config, trains nothing, and returns a summary of the data.
+
+    Returns:
+      `{"data": section of the config, "summary": …}` for each data set, or way to group it.
 
     Raises:
       UserError: by `check`; or the workdir is not a sweep's.
@@ -89,8 +94,12 @@ def check_programs(sweep: Sweep, check: Callable[[dict[str, Any]], None]) -> Non
     sharding.by_first_process(lambda: check_claim(sweep.folder))
     plains = [piece[0].plain for piece in pieces_left(sweep)]
     distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
+    summaries = {}
     for plain in distinct.values():
-        check(plain)
+        summary = check(plain)
+        told = {"data": plain["data"], "summary": summary}
+        summaries.setdefault(digest(plain["data"]), told)
+    return list(summaries.values())
 
 
 def even_parts(items: Sequence, count: int) -> list[list]:

@@ -34,7 +34,8 @@ class Execution:
       devices: how many take part; 0: all there are, of CPU devices one (more than one are there for
         tests), unless several processes take part.
       spread: what several devices share out: each batch's samples (`data`) or the `members`.
-      data_cache: folder that keeps decoded images; empty: the run's own workdir.
+      data_cache: folder that keeps decoded images; where empty, runs with a workdir keep them there
+        and others keep nothing.
 
     Raises:
       UserError: an unknown name, or a negative number.

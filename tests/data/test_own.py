@@ -65,11 +65,21 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"part": np.array(["dev"] * COUNT)}, "column 'part' holds 'dev'; expected train, valid"),
         ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
         ({"race": np.array([None] * COUNT)}, "names as strings"),
+        ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
+        ({"inputs": np.zeros((0, 3))}, "'inputs' hold no sample"),
     ],
 )
 def test_mistakes_in_arrays(changes, text, tmp_path):
     with pytest.raises(UserError, match=text):
         load_npz(tmp_path, **changes)
+
+
+def test_a_file_that_was_cut_off(tmp_path):
+    load_npz(tmp_path)
+    path = tmp_path / "mine.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="mine.npz cannot be read"):
+        data.load("npz", data.Request(str(path)))
 
 
 def test_there_is_no_such_file(tmp_path):
@@ -99,6 +109,39 @@ def test_a_folder_of_images(folder, tmp_path):
     samples, names = found.grouped_by("race+city")
     assert names == ("a", "b", "x", "y", "z") and samples.group_ids.shape == (12, 2)
     np.testing.assert_allclose(found.inputs.take([5])[0].astype(int), 100, atol=2)
+
+
+def test_integers_in_a_table_are_class_ids(folder):
+    rows = [f"people/{i}.jpg,{[10, 2, 9][i % 3]},{i}" for i in range(12)]
+    (folder / "labels.csv").write_text("path,label,room\n" + "\n".join(rows) + "\n")
+    found = data.load("images", data.Request(str(folder), 8))
+    labels, names = found.labelled()
+    assert names == tuple(map(str, range(11))) and labels[:3].tolist() == [10, 2, 9]
+    assert found.attributes["room"].names[:3] == ("0", "1", "2")
+
+
+def test_a_column_of_truths_in_a_table_fixes_the_test_part(folder):
+    rows = [f"people/{i}.jpg,{i % 2},{i > 8}" for i in range(12)]
+    (folder / "labels.csv").write_text("path,label,part\n" + "\n".join(rows) + "\n")
+    found = data.load("images", data.Request(str(folder), 8))
+    np.testing.assert_array_equal(found.test_indices, [9, 10, 11])
+
+
+def test_paths_may_be_absolute(folder, tmp_path):
+    (tmp_path / "tables").mkdir()
+    rows = [f"{folder / 'people'}/{i}.jpg,{i % 2}" for i in range(12)]
+    (tmp_path / "tables" / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    assert len(data.load("images", data.Request(str(tmp_path / "tables"), 8)).inputs) == 12
+
+
+def test_tables_in_other_encodings_and_with_columns_twice(folder):
+    table = folder / "labels.csv"
+    table.write_bytes("path,label,größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not in UTF-8: .* Save it as UTF-8"):
+        data.load("images", data.Request(str(folder)))
+    table.write_text("path,label,race,race\npeople/1.jpg,a,b,c\n")
+    with pytest.raises(UserError, match="has a column twice; it has path, label, race, race"):
+        data.load("images", data.Request(str(folder)))
 
 
 def edit(folder, old, new):
@@ -134,7 +177,7 @@ def test_a_path_without_a_file_is_listed(folder):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda place: None, "holds no image; expected files ending in .jpg"),
+        (lambda place: None, "expected a folder of images with a table labels.csv"),
         (
             lambda place: (place / "x.png").write_text(""),
             "there is no table .*labels.csv; expected",
@@ -182,6 +225,15 @@ def test_a_function_of_the_users():
         data.load(f"{__name__}:make_sample")
     with pytest.raises(UserError, match="No module named 'nowhere'"):
         data.load("nowhere:make")
+    with pytest.raises(UserError, match=r"makes its own inputs; write data.size=0, synthetic=0"):
+        data.load(f"{__name__}:make_samples", data.Request(size=8))
+    with pytest.raises(AttributeError, match="has no attribute 'samples'"):  # the user's own
+        data.load(f"{__name__}:make_nothing")
+
+
+def make_nothing():
+    """With a mistake in it."""
+    return None.samples
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ Each attribute groups the samples in two, such as `no_Male` and `Male`.
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from bap_jax.data.listing import Listing, find_folder
+from bap_jax.data.listing import Listing, find_folder, open_table
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -39,12 +40,12 @@ def list_celeba(root: str) -> Listing:
     folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
     columns, names, values = _read_attributes(folder / ATTRIBUTES)
     parts = _read_partition(folder / PARTITION)
-    sizes, read = _open_images(folder)
-    kept = [i for i, name in enumerate(names) if name in sizes and name in parts]
+    told, read = _open_images(folder)
+    kept = [i for i, name in enumerate(names) if name in told and name in parts]
     skipped = [
-        f"{name}: {'not in ' + PARTITION if name in sizes else 'there is no such image'}"
+        f"{name}: {'not in ' + PARTITION if name in told else 'there is no such image'}"
         for name in names
-        if name not in sizes or name not in parts
+        if name not in told or name not in parts
     ]
     if not kept:
         raise UserError(f"{folder} holds none of the images of {ATTRIBUTES}; expected {_WANTED}.")
@@ -58,33 +59,38 @@ def list_celeba(root: str) -> Listing:
         attributes,
         lambda i: read(names[i]),
         np.array([parts[name] for name in names], np.int8),
-        [sizes[name] for name in names],
+        [told[name][0] for name in names],
+        [told[name][1] for name in names],
         skipped,
     )
 
 
 def _read_attributes(path: Path):
     """Names of columns, names of files, `(sample, column)` int8."""
-    lines = path.read_text().splitlines()
-    columns = lines[1].split() if len(lines) > 1 else []
-    rows = [line.split() for line in lines[2:] if line.strip()]
-    for number, row in enumerate(rows, 3):
-        if len(row) != len(columns) + 1:
-            raise UserError(
-                f"{path}, line {number}: expected a file name and {len(columns)} values 1 or -1, "
-                f"one for each name of line 2; got {len(row) - 1} values."
-            )
-    try:
-        values = np.array([row[1:] for row in rows], np.int8)
-    except ValueError as error:
-        raise UserError(f"{path} must hold values 1 and -1: {error}.") from error
-    return columns, [row[0] for row in rows], values.reshape(len(rows), len(columns))
+    with open_table(path) as lines:
+        next(lines, "")
+        columns = next(lines, "").split()
+        names, values = [], bytearray()
+        for number, line in enumerate(lines, 3):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != len(columns) + 1:
+                raise UserError(
+                    f"{path}, line {number}: expected a file name and {len(columns)} values 1 or "
+                    f"-1, one for each name of line 2; got {len(words) - 1} values."
+                )
+            if not set(words[1:]) <= {"1", "-1"}:
+                raise UserError(f"{path}, line {number}: values must be 1 and -1; got {line!r}.")
+            names.append(words[0])
+            values.extend(word == "1" for word in words[1:])
+    return columns, names, np.frombuffer(values, np.int8).reshape(len(names), len(columns))
 
 
 def _read_partition(path: Path):
     """Part by name of file."""
     found = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(open_table(path).read().splitlines(), 1):
         words = line.split()
         if not words:
             continue
@@ -95,18 +101,23 @@ def _read_partition(path: Path):
 
 
 def _open_images(folder: Path):
-    """Bytes of each file by name, and a function that reads one."""
+    """Bytes and stamp of each file by name, and a function that reads one."""
     below = folder / FOLDER
     if below.is_dir():
-        return {p.name: p.stat().st_size for p in below.iterdir()}, lambda name: str(below / name)
+        stats = {path.name: path.stat() for path in below.iterdir()}
+        told = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+        return told, lambda name: str(below / name)
     try:
         archive = zipfile.ZipFile(folder / ARCHIVE)
     except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{folder / ARCHIVE} is no whole archive: {error}. Fetch it anew."
-        ) from error
-    entries = {
-        Path(entry.filename).name: entry for entry in archive.infolist() if not entry.is_dir()
-    }
-    sizes = {name: entry.file_size for name, entry in entries.items()}
-    return sizes, lambda name: archive.read(entries[name])
+        raise UserError(f"{folder / ARCHIVE} is not whole: {error}. Fetch it anew.") from error
+    files = (entry for entry in archive.infolist() if not entry.is_dir())
+    entries = {Path(entry.filename).name: entry for entry in files}
+
+    def read(name):
+        try:
+            return archive.read(entries[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            return b""  # no image, which is found on decoding, and listed
+
+    return {name: (entry.file_size, entry.CRC) for name, entry in entries.items()}, read

@@ -8,6 +8,8 @@ bytes of pixels, channel by channel.
 """
 
 import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +59,17 @@ def list_cifar100(root: str) -> Listing:
         },
         lambda i: images[i],
         parts,
-        images.reshape(len(images), -1).sum(1, dtype=np.int64),  # stands for the pixels in digests
+        np.full(len(images), _RECORD - 2),
+        images.reshape(len(images), -1).sum(1, dtype=np.int64),
     )
 
 
 def _read_arrays(path: Path):
-    with np.load(path, allow_pickle=False) as held:
-        arrays = dict(held)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            arrays = dict(held)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is not whole: {error}. Fetch it anew.") from error
     wanted = [f"{kind}_{part}" for part in ("train", "test") for kind in ("x", "y")]
     wanted += ["y_train_coarse", "y_test_coarse"]
     missing = [name for name in wanted if name not in arrays]
@@ -78,13 +84,33 @@ def _read_arrays(path: Path):
             f"{path}: x_train and x_test must be uint8 of shape (image, 32, 32, 3); got "
             f"{images.dtype} of shape {images.shape}."
         )
+    for name in wanted:
+        if name.startswith("y"):
+            arrays[name] = _label_column(path, name, arrays)
     fine = np.concatenate([arrays["y_train"], arrays["y_test"]])
     coarse = np.concatenate([arrays["y_train_coarse"], arrays["y_test_coarse"]])
     names = [
-        tuple(map(str, arrays.get(f"{kind}_label_names", range(count))))
+        _names(arrays.get(f"{kind}_label_names", ()), count)
         for kind, count in (("fine", 100), ("coarse", 20))
     ]
     return images, fine, coarse, names, len(arrays["x_train"])
+
+
+def _label_column(path, name, arrays):
+    """`(image,)` of labels `(image,)` or `(image, 1)`."""
+    labels, count = arrays[name], len(arrays[f"x_{name.split('_')[1]}"])
+    if labels.size != count or len(labels) != count or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name} must be one integer for each of {count} images; got {labels.dtype} of "
+            f"shape {labels.shape}."
+        )
+    return labels.ravel()
+
+
+def _names(found, count):
+    """Names of classes; numbers where they are not given."""
+    found = tuple(map(str, found))
+    return found if len(found) == count else tuple(map(str, range(count)))
 
 
 def _read_binary(folder: Path):
@@ -121,10 +147,9 @@ class _BinaryFiles:
                 for member in members:
                     if Path(member.name).name == name:
                         return members.extractfile(member).read()
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"{archive} is no whole archive: {error}. Fetch it anew.") from error
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise UserError(f"{archive} is not whole: {error}. Fetch it anew.") from error
         return b""
 
     def names(self, file: str, count: int) -> tuple[str, ...]:
-        found = tuple(self.read(file).decode().split())
-        return found if len(found) == count else tuple(map(str, range(count)))
+        return _names(self.read(file).decode().split(), count)

@@ -10,7 +10,7 @@ import csv
 
 import numpy as np
 
-from bap_jax.data.listing import Listing, find_folder
+from bap_jax.data.listing import Listing, files_told, find_folder, open_table
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -70,13 +70,13 @@ def list_fairface(root: str) -> Listing:
         },
         lambda i: str(folder / names[i]),
         np.array(parts, np.int8),
-        [(folder / name).stat().st_size for name in names],
+        *files_told([folder / name for name in names]),
         skipped,
     )
 
 
 def _rows(table):
-    with table.open(newline="", encoding="utf-8-sig") as file:
+    with open_table(table) as file:
         reader = csv.DictReader(file)
         there = reader.fieldnames or ()
         missing = [name for name in ("file", *_COLUMNS) if name not in there]
@@ -84,7 +84,11 @@ def _rows(table):
             raise UserError(
                 f"{table} lacks the column {missing[0]!r}; it has {', '.join(there) or 'none'}."
             )
-        yield from reader
+        for row in reader:
+            cut = [name for name in ("file", *_COLUMNS) if not row[name]]
+            if cut:
+                raise UserError(f"{table}, line {reader.line_num}: {cut[0]!r} is empty.")
+            yield row
 
 
 def _id_of(value, known, column, table):

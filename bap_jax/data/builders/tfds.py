@@ -11,6 +11,7 @@ them, so that any size can be made of them later.
 
 import contextlib
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +22,16 @@ from absl import logging
 from bap_jax.data.listing import Listing
 from bap_jax.data.parts import PARTS
 
+PIECE_BYTES = 2**28
+
 
 class ListedBuilder(tfds.core.GeneratorBasedBuilder):
     """Prepares the samples of a listing.
 
     Its features are `image`, the `name` of the sample and one class label for each attribute. Its
-    splits are the parts of the data set, or `all`.
+    splits are the parts of the data set, or `all`; a part of more than a quarter of a gigabyte is
+    several, `train_0`, `train_1` …, as the library holds a split in memory while it writes it, and
+    beyond a gigabyte asks for TensorFlow.
 
     Attributes:
       pixels: shape of images that are no encoded files.
@@ -69,10 +74,22 @@ class ListedBuilder(tfds.core.GeneratorBasedBuilder):
 
     def rows(self) -> dict[str, np.ndarray]:
         """Which samples of the listing each split holds, in order."""
-        if self._listing.parts is None:
-            return {"all": np.arange(len(self._listing.names))}
-        found = {name: self._listing.indices(name) for name in PARTS}
-        return {name: rows for name, rows in found.items() if rows is not None}
+        found = {"all": np.arange(len(self._listing.names))}
+        if self._listing.parts is not None:
+            found = {name: self._listing.indices(name) for name in PARTS}
+        cut = {}
+        for name, rows in found.items():
+            if rows is not None:
+                cut.update(self._pieces(name, rows))
+        return cut
+
+    def _pieces(self, name, rows):
+        sizes = np.full(len(rows), math.prod(self.pixels)) if self.pixels else None
+        sizes = np.asarray(self._listing.sizes)[rows] if sizes is None else sizes
+        piece = np.cumsum(sizes) // PIECE_BYTES
+        if piece[-1] == piece[0]:
+            return {name: rows}
+        return {f"{name}_{number}": rows[piece == number] for number in np.unique(piece)}
 
     def reader(self) -> Callable[[int], bytes | np.ndarray]:
         """Prepares what is not prepared; returns `sample index of the listing -> ` its image."""

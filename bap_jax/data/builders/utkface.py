@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from bap_jax.data.listing import Listing, files_below, find_folder
+from bap_jax.data.listing import Listing, files_below, files_told, find_folder
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -36,10 +36,12 @@ def list_utkface(root: str) -> Listing:
     def holds(folder):
         return any(_NAME.match(path.name) for path in files_below(folder, (".jpg",)))
 
-    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
-    files = list(files_below(folder, (".jpg",)))
+    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds, named="UTKFace")
+    every = list(files_below(folder, (".jpg",)))
+    files = list({path.name: path for path in reversed(every)}.values())[::-1]
+    skipped = [f"{p}: another file has this name" for p in sorted(set(every) - set(files))]
     matches = [_NAME.match(path.name) for path in files]
-    skipped = [
+    skipped += [
         f"{path.name}: the name does not tell age, gender (0, 1) and race (0 … 4)"
         for path, match in zip(files, matches, strict=True)
         if not match
@@ -59,7 +61,7 @@ def list_utkface(root: str) -> Listing:
         {k: Grouping(ids.astype(np.int32)[:, None], names) for k, (ids, names) in columns.items()},
         lambda i: str(files[i]),
         _paper_parts(len(files)),
-        [path.stat().st_size for path in files],
+        *files_told(files),
         skipped,
     )
 
