@@ -98,12 +98,24 @@ def parse(argv: list[str]) -> list[str]:
     """Checks and parses the command line, for `absl.app.run`."""
     try:
         check_flags(argv[1:])
-        rest = app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except flags.Error as error:
+        mistake = _first_mistake(error)
+        sys.exit(f"error: {mistake or f'{error} Pass --helpshort to see the flags.'}")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     return rest
+
+
+def _first_mistake(error):
+    """The user's mistake that a config file raised; the flags' libraries wrap it in tracebacks."""
+    found = None
+    while error is not None:
+        found = error if isinstance(error, UserError) else found
+        error = error.__context__
+    return found
 
 
 def run(main) -> None:
