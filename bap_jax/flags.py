@@ -1,5 +1,7 @@
 """Flags that every command takes: what to run, and how on this machine."""
 
+import functools
+import os
 import sys
 
 import jax
@@ -79,7 +81,7 @@ def start() -> None:
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if all(value is None for value in given):
         if _DISTRIBUTED.value:
-            jax.distributed.initialize(shutdown_timeout_seconds=_LAST_WAIT)
+            _join_cluster()
         return
     if None in given:
         raise UserError(
@@ -92,6 +94,16 @@ def start() -> None:
             f"{_PROCESSES.value} processes; got {_PROCESS.value}."
         )
     jax.distributed.initialize(*given, shutdown_timeout_seconds=_LAST_WAIT)
+
+
+def _join_cluster():
+    try:
+        jax.distributed.initialize(shutdown_timeout_seconds=_LAST_WAIT)
+    except ValueError as error:
+        raise UserError(
+            f"--distributed: no cluster is known to the environment ({error}). Write "
+            "--coordinator_address=HOST:PORT --num_processes=N --process_id=I."
+        ) from error
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -121,7 +133,15 @@ def _first_mistake(error):
 def run(main) -> None:
     """Runs a command."""
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=parse)
+    app.run(functools.partial(_until_stopped, main), flags_parser=parse)
+
+
+def _until_stopped(main, argv):
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept.", file=sys.stderr, flush=True)
+        os._exit(130)  # a compilation that is under way would end in a segmentation fault
 
 
 def check_no_arguments(argv: list[str]) -> None:

@@ -60,7 +60,8 @@ def select(attributes: Mapping[str, Grouping], name: str) -> Grouping:
     """
     if name not in attributes:
         raise UserError(
-            f"unknown group attribute {name!r}; known attributes: {', '.join(sorted(attributes))}."
+            f"unknown group attribute {name!r}; known attributes: {', '.join(sorted(attributes))}. "
+            "Choose by group_by."
         )
     return attributes[name]
 

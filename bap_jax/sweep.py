@@ -81,10 +81,12 @@ def _run(sweep):
     left = sweeping.pieces_left(sweep)
     cores, backend = len(sweeping.own_cores()), jax.default_backend()
     count = sum(map(len, left))
+    if count < len(sweep.members):
+        sweeping.say(f"{len(sweep.members) - count} of {len(sweep.members)} members are finished")
     jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
     check = functools.partial(experiment.check, execution=sweep.execution)
     summaries = sweeping.check_programs(sweep, check)
-    sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value))
+    sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value, sweep.members))
     sharding.by_first_process(lambda: _tell(summaries, sweep.folder))
     if jobs == 1:
         return sweeping.run_alone(sweep)

@@ -252,7 +252,7 @@ def test_other_data_want_another_dense_network(tmp_path):
         ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: ascent, nu_pi, augmented"),
         ({"constraint.estimator": "best"}, "unknown estimator 'best'; known: plain, paired"),
         ({"data.group_by": "digit,ink"}, r"write digit\*ink or digit\+ink"),
-        ({"data.target": "race"}, "unknown group attribute 'race'; known attributes: digit, ink"),
+        ({"data.target": "race"}, "unknown target 'race'; known attributes: digit, ink"),
         ({"data.augmentation": "flip"}, "augmentation 'flip' is for images stored as uint8"),
         ({"data.synthetic": 300}, "'digits' has no synthetic form"),
         ({"data.name": "utkface"}, "no folder of the data was named: write --data_dir=DIR; expect"),

@@ -102,9 +102,8 @@ def test_select_finds_by_name():
     [
         groups.select,
         lambda attributes, name: data.Source(np.zeros(4), attributes, "sex").grouped_by(name),
-        lambda attributes, name: data.Source(np.zeros(4), attributes, "sex").labelled(name),
     ],
-    ids=["select", "grouped_by", "labelled"],
+    ids=["select", "grouped_by"],
 )
 def test_an_unknown_attribute_lists_the_known_ones(find):
     message = "unknown group attribute 'race'; known attributes: age, sex"
@@ -167,6 +166,11 @@ def test_names_that_two_attributes_share_are_told_apart():
     found = groups.grouping(attributes, "hat + tie")
     assert found.names == ("hat=0", "hat=1", "tie=0", "tie=1", "tie=2")
     np.testing.assert_array_equal(found.ids, [[0, 3], [1, 2], [1, 4]])
+
+
+def test_an_unknown_label_lists_the_known_attributes():
+    with pytest.raises(UserError, match="unknown target 'race'; known attributes: colour, size"):
+        data.Source(np.zeros(4), BOTH, "size").labelled("race")
 
 
 def test_one_attribute_is_itself():

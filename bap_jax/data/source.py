@@ -64,7 +64,11 @@ class Source(NamedTuple):
         Raises:
           UserError: there is no such attribute; the message lists those there are.
         """
-        found = groups.select(self.attributes, target or self.target)
+        target = target or self.target
+        if target not in self.attributes:
+            known = ", ".join(sorted(self.attributes))
+            raise UserError(f"unknown target {target!r}; known attributes: {known}.")
+        found = self.attributes[target]
         return found.ids[:, 0], found.names
 
     def grouped_by(self, expression: str, target: str = "") -> tuple[Dataset, tuple[str, ...]]:

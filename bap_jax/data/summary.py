@@ -80,6 +80,10 @@ def format_summary(found: dict[str, Any]) -> str:
     ascending = sorted(found["groups"], key=lambda row: row["train"])[:_SMALLEST]
     smallest = ", ".join(f"{row['name']} ({row['train']:,})" for row in ascending)
     lines.append(f"Smallest   {smallest} training samples")
+    for part in PARTS:
+        absent = [row["name"] for row in found["labels"] if not row[part]]
+        if absent:
+            lines.append(f"Missing    label {', '.join(absent)} in the {part} part")
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:
         lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")

@@ -62,5 +62,5 @@ def run(
     """
     sweep = make_sweep(config, workdir, axes, execution)
     check_programs(sweep, functools.partial(experiment.check, execution=sweep.execution))
-    sharding.by_first_process(lambda: claim(workdir))
+    sharding.by_first_process(lambda: claim(workdir, sweep.members))
     return run_alone(sweep, say)

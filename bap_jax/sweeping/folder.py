@@ -2,6 +2,7 @@
 
 WORKDIR/
   sweep.json, sweep.csv, sweep.png  the members of the newest command, see `results`
+  config.json                       what all members of all sweeps in here share
   data.json                         how many samples of which group and label there are
   data_cache/                       images, decoded once, unless another folder is named
   dense/DIGEST/                     a dense model, shared by all members with its data and network
@@ -17,10 +18,11 @@ Results are written beside their place and moved there: after a kill they are wh
 import functools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bap_jax.sweeping.plan import Member, digest
+from bap_jax.sweeping.plan import Member, digest, flat
 from bap_jax.types import UserError
 from bap_jax.workdir import DATA_CACHE, write_whole
 
@@ -48,6 +50,7 @@ class SweepFolder:
         self.table = self.root / "sweep.csv"
         self.figure = self.root / "sweep.png"
         self.summaries = self.root / "data.json"
+        self.shared = self.root / "config.json"
 
     def dense(self, plain: dict[str, Any]) -> Path:
         """The folder of the dense model that a config starts from."""
@@ -89,36 +92,66 @@ class SweepFolder:
         write_whole(self.member(member) / "failed.json", text)
 
 
-def claim(root: str | Path) -> SweepFolder:
+def claim(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
     """Makes the workdir of a sweep, or checks that it is one.
 
+    Args:
+      root: the folder.
+      members: of the sweep that is to run in it.
+
     Raises:
-      UserError: it holds something else.
+      UserError: it holds something else, or a sweep of another config.
     """
     folder = SweepFolder(root)
-    check_claim(folder)
+    check_claim(folder, members)
     folder.root.mkdir(parents=True, exist_ok=True)
     if not folder.results.exists():
         write_whole(folder.results, json.dumps({"rows": []}) + "\n")
     for name in ("dense", "members"):
         (folder.root / name).mkdir(exist_ok=True)
+    if members:
+        shared = _shared(members)
+        there = _read(folder.shared) or shared
+        kept = {key: value for key, value in there.items() if key in shared}
+        write_whole(folder.shared, json.dumps(kept, indent=1) + "\n")
     return folder
 
 
-def check_claim(folder: SweepFolder) -> None:
-    """Finds a workdir that is not a sweep's, and writes nothing.
+def check_claim(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
+    """Finds a workdir that is not this sweep's, and writes nothing.
+
+    Rows name what the axes changed and nothing else, so that sweeps of one folder must agree in
+    all that none of them changes.
 
     Raises:
-      UserError: it holds something else.
+      UserError: it holds something else, or a sweep of another config.
     """
     root = folder.root
     if "rows" in (_read(folder.results) or {}) or not root.exists():
+        there, here = _read(folder.shared) or {}, _shared(members) if members else {}
+        differing = [
+            f"config.{key} is {there[key]} there and {here[key]} here"
+            for key in there.keys() & here.keys()
+            if there[key] != here[key]
+        ]
+        if differing:
+            raise UserError(
+                f"workdir {root} holds a sweep of another config: {'; '.join(sorted(differing))}. "
+                "Choose another --workdir, or make it an axis."
+            )
         return
     ours = (".tmp", DATA_CACHE)
     if not root.is_dir() or any(not path.name.endswith(ours) for path in root.iterdir()):
         raise UserError(
             f"workdir {root} is not empty and holds no sweep of bap_jax; choose another --workdir."
         )
+
+
+def _shared(members):
+    """What no axis changes, by dotted key."""
+    overrides = {key for member in members for key in member.overrides}
+    found = flat(json.loads(json.dumps(members[0].plain)))
+    return {key: value for key, value in found.items() if key not in overrides}
 
 
 def _outcome(place, member):

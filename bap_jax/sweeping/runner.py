@@ -91,7 +91,7 @@ def check_programs(
     Raises:
       UserError: by `check`; or the workdir is not a sweep's.
     """
-    sharding.by_first_process(lambda: check_claim(sweep.folder))
+    sharding.by_first_process(lambda: check_claim(sweep.folder, sweep.members))
     plains = [piece[0].plain for piece in pieces_left(sweep)]
     distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
     summaries = {}

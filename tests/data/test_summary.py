@@ -59,6 +59,13 @@ def test_what_is_not_in_memory_is_not_searched():
     assert "not looked for" in data.format_summary(found)
 
 
+def test_labels_that_a_part_lacks_are_named():
+    labels = [0, 0] + [0, 1] * 5
+    found = data.summarize(parts_of(INPUTS, labels, IDS, **SPLIT), ("no", "yes"))
+    text = data.format_summary(found)
+    assert "Missing    label yes in the test part" in text and "in the train part" not in text
+
+
 def test_the_text_tells_all():
     parts = parts_of(INPUTS, LABELS, IDS, **SPLIT)
     found = data.summarize(

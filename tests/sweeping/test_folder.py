@@ -40,6 +40,20 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_sweeps_of_one_folder_agree_in_what_none_changes(tmp_path):
+    def members(*axes, **changes):
+        config = default_config()
+        config.update_from_flattened_dict(changes)
+        return make_members(config, [parse_axis(axis) for axis in axes])
+
+    claim(tmp_path, members("seed=0:2"))
+    claim(tmp_path, members("seed=0:3", "tolerance=0.0,0.1"))  # a further axis
+    with pytest.raises(UserError, match=r"config.batch_size is 128 there and 64 here.*make it an"):
+        claim(tmp_path, members("seed=0:2", batch_size=64))
+    claim(tmp_path, members("seed=0:2", tolerance=0.3))  # some axis changed it before
+    claim(tmp_path, members("batch_size=64"))
+
+
 def test_a_claim_that_was_cut_off_is_no_obstacle(tmp_path):
     (tmp_path / ".sweep.json.tmp").write_text("{")
     assert claim(tmp_path).results.exists()
