@@ -21,7 +21,7 @@ from bap_jax.training.epoch import make_step
 from bap_jax.types import UserError
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
-QUICK = ("nft", "el", "ceag")
+QUICK = ("nft", "ceag")
 CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100}
 
 
