@@ -57,7 +57,7 @@ def test_the_evaluator_on_a_mesh(batch_size):
 @pytest.mark.parametrize(
     ("batch_size", "method", "algorithm"),
     [
-        (100, "ceag", "magnitude"),
+        pytest.param(100, "ceag", "magnitude", marks=pytest.mark.smoke),
         pytest.param(128, "distillation", "snip", marks=pytest.mark.slow),
     ],
 )
