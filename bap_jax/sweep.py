@@ -15,7 +15,7 @@ import jax
 from absl import flags as absl_flags
 from ml_collections import config_flags
 
-from bap_jax import data, experiment, flags, sharding, sweeping, training
+from bap_jax import data, experiment, flags, sharding, sweeping, task, training
 from bap_jax.types import UserError
 from bap_jax.workdir import write_whole
 
@@ -84,7 +84,7 @@ def _run(sweep):
     if count < len(sweep.members):
         sweeping.say(f"{len(sweep.members) - count} of {len(sweep.members)} members are finished")
     jobs = sweeping.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
-    check = functools.partial(experiment.check, execution=sweep.execution)
+    check = functools.partial(task.check, execution=sweep.execution)
     summaries = sweeping.check_programs(sweep, check)
     sharding.by_first_process(lambda: sweeping.claim(flags.WORKDIR.value, sweep.members))
     sharding.by_first_process(lambda: _tell(summaries, sweep.folder))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import checkpoint, experiment
+from bap_jax import checkpoint, experiment, task
 from bap_jax.config import to_settings
 from bap_jax.pipeline import tuner
 from bap_jax.training import METHODS, Execution
@@ -33,9 +33,9 @@ def plain_of(name, setting):
 def ready_of(name):
     """Data and untrained network of the `smoke` setting; once for all methods."""
     folder = Path(tempfile.mkdtemp())
-    task = experiment.load(plain_of(name, "smoke"), Execution(data_cache=str(folder / "cache")))
-    checkpoint.save(folder / "dense", task.untrained)
-    return experiment.Bench(task, folder / "dense").ready
+    loaded = experiment.load(plain_of(name, "smoke"), Execution(data_cache=str(folder / "cache")))
+    checkpoint.save(folder / "dense", loaded.untrained)
+    return experiment.Bench(loaded, folder / "dense").ready
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_one_step_of_every_method(name, method):
 def test_every_network_fits_its_images(name, setting):
     plain = plain_of(name, setting)
     settings = to_settings(plain)
-    model = experiment.make_model(plain["model"], CLASSES[name])
+    model = task.make_model(plain["model"], CLASSES[name])
     shape = (8, 8) if name == "digits" else (plain["data"]["size"] or 32,) * 2 + (3,)
     images = jax.ShapeDtypeStruct((settings.batch_size, *shape), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -80,7 +80,7 @@ def test_networks_have_the_sizes_of_the_papers():
     counts = {}
     for name in NAMES:
         plain = plain_of(name, "")
-        model = experiment.make_model(plain["model"], CLASSES[name])
+        model = task.make_model(plain["model"], CLASSES[name])
         shape = (1, 8, 8) if name == "digits" else (1, 64, 64, 3)
         variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
         counts[name] = sum(leaf.size for leaf in jax.tree.leaves(variables.params))

@@ -24,6 +24,7 @@ LAYERS = [
     ["pipeline"],
     ["config", "workdir", "api"],
     ["__init__"],
+    ["task"],
     ["experiment"],
     ["sweeping", "profiling", "flags"],
     ["main", "sweep"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bap_jax import experiment, sharding, training
+from bap_jax import experiment, sharding, task, training
 from bap_jax.sweeping.axes import make_axis, merge_axes
 from bap_jax.sweeping.folder import SweepFolder, claim
 from bap_jax.sweeping.plan import make_members, make_programs
@@ -61,6 +61,6 @@ def run(
       UserError: as of `make_sweep`, a mistake in the data, or the workdir holds something else.
     """
     sweep = make_sweep(config, workdir, axes, execution)
-    check_programs(sweep, functools.partial(experiment.check, execution=sweep.execution))
+    check_programs(sweep, functools.partial(task.check, execution=sweep.execution))
     sharding.by_first_process(lambda: claim(workdir, sweep.members))
     return run_alone(sweep, say)

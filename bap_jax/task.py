@@ -1,0 +1,171 @@
+"""Data and network of a config, before anything is trained.
+
+config.data ─► source ─► labels, groups ─► parts ─► summary
+config.model ─► network ─► precision ─► preprocessing ─► first arrays, or pretrained ones
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from bap_jax import config as config_lib
+from bap_jax import data, models, pipeline, sharding
+from bap_jax.training import Execution
+from bap_jax.types import UserError, Variables
+
+_ALL_DEVICES = Execution(devices=0)
+
+
+class Task(NamedTuple):
+    """Data and network of a config, before anything is trained.
+
+    Attributes:
+      plain: the config as plain values.
+      parts: of the data.
+      model: the network.
+      untrained: its first arrays.
+      summary: of the data, see `data.summarize`.
+    """
+
+    plain: dict[str, Any]
+    parts: data.Parts
+    model: models.Model
+    untrained: Variables
+    summary: dict[str, Any]
+
+
+def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
+    """Loads and splits the data, and builds the network.
+
+    Args:
+      plain: the config as plain values.
+      execution: of which only `data_cache` has a say; where empty, nothing is kept.
+
+    Raises:
+      UserError: a mistake in the config or the data, or nothing is left to prune.
+    """
+    settings = config_lib.to_settings(plain)
+    cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
+    parts, preprocess, summary = make_parts(plain["data"], cache)
+    network = make_model(plain["model"], parts.num_classes)
+    model = models.in_precision(network, settings.precision)
+    if preprocess is not None:
+        model = models.with_preprocessing(model, preprocess)
+    example, key = data.example(parts.train), jax.random.key(plain["dense"]["seed"])
+    if plain["model"]["pretrained"]:
+        untrained = pretrained(network, plain["model"], key)
+    else:
+        untrained = model.init(key, example)
+    pipeline.prunable_leaves(model, untrained, example, settings)
+    return Task(plain, parts, model, untrained, summary)
+
+
+def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
+    """Finds mistakes in data, network and execution before anything is trained.
+
+    Returns:
+      The summary of the data.
+
+    Raises:
+      UserError: as of `load`, or the execution cannot be with this network and data.
+    """
+    task = load(plain, execution)
+    pipeline.resolve(task.model, task.untrained, task.parts.train, execution).mesh()
+    return task.summary
+
+
+def make_parts(
+    choice: dict[str, Any], cache: Path | None = None
+) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
+    """The data set of `config.data`: its parts, what is done to its inputs, and its summary."""
+    asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
+    request = data.Request(**asked, cache=cache)
+    if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
+        sharding.by_first_process(lambda: data.load(choice["name"], request))
+    source = data.load(choice["name"], request)
+    preprocess = source.preprocess(choice["augmentation"])
+    samples, group_names = source.grouped_by(choice["group_by"], choice["target"])
+    class_names = source.labelled(choice["target"])[1]
+    split = {
+        "test_indices": _own_or_drawn(source, choice),
+        "validation_indices": _own_validation(source, choice),
+        "validation_fraction": choice["validation_fraction"],
+        "seed": choice["split_seed"],
+    }
+    parts = data.make_parts(samples, len(class_names), group_names, **split)
+    indices = data.part_indices(samples.group_ids, **split)
+    summary = data.summarize(
+        parts,
+        class_names,
+        digests=source.digests,
+        indices=indices,
+        skipped=source.skipped,
+        converted=source.converted,
+    )
+    summary["digest"] = _digest_of(source.identity, samples.labels, indices)
+    return parts, preprocess, summary
+
+
+def _digest_of(identity, labels, indices):
+    """Changes with the samples, their labels, and which part each is in."""
+    found = hashlib.sha256(identity.encode())
+    for array in (labels, *indices.values()):
+        found.update(np.asarray(array, np.int64).tobytes())
+    return found.hexdigest()
+
+
+def _own_or_drawn(source, choice):
+    if choice["test_fraction"]:
+        _check_redrawn(source.test_indices, "test", choice)
+        size = len(source.inputs)
+        return data.random_test_indices(size, choice["test_fraction"], choice["test_seed"])
+    return _own(source.test_indices, "test", choice)
+
+
+def _own_validation(source, choice):
+    if choice["validation_fraction"]:
+        _check_redrawn(source.validation_indices, "validation", choice)
+        return None
+    return _own(source.validation_indices, "validation", choice)
+
+
+def _check_redrawn(indices, part, choice):
+    if indices is not None and not choice["redraw"]:
+        raise UserError(
+            f"data set {choice['name']!r} brings its own {part} part: write "
+            f"config.data.{part}_fraction=0 to use it, or config.data.redraw=True to draw another."
+        )
+
+
+def _own(indices, part, choice):
+    if indices is None:
+        raise UserError(
+            f"data set {choice['name']!r} has no {part} part of its own; write a fraction in "
+            f"(0, 1), such as config.data.{part}_fraction=0.2."
+        )
+    return indices
+
+
+def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
+    """Builds the network of `config.model` from those of its keys that this network takes."""
+    taken = {name: choice[name] for name in models.options(choice["name"])}
+    return models.build(choice["name"], num_classes, **taken)
+
+
+def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
+    """The arrays of `config.model.pretrained`; what of the file was not used is told."""
+    found = models.load_torch(
+        str(Path(choice["pretrained"]).expanduser()),
+        network,
+        head=choice["pretrained_head"],
+        key=key,
+    )
+    told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
+    told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
+    if told:
+        logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
+    return found.variables
