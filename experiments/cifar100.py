@@ -5,7 +5,7 @@
 DIR holds cifar-100-binary.tar.gz, its content, or cifar100.npz. Other settings:
 
     --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; about
-                                            ten minutes a run on two cores. Expected: README.md.
+                                            ten minutes a run on two cores.
     --config=experiments/cifar100.py:smoke  made-up images, no DIR; half a minute
 
 Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:

@@ -6,7 +6,7 @@ DIR holds the aligned and cropped faces, AGE_GENDER_RACE_DATE.jpg.chip.jpg. Othe
 
     --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about two
                                            minutes a run on two cores, the dense network one more.
-                                           Expected: the table in README.md.
+                                           Expected: BUILD_NOTES.md, Measurements.
     --config=experiments/utkface.py:smoke  made-up faces, no DIR; half a minute
 
 Methods: --config.method=nft | el | ceag | …; sparsity: --config.pruning.sparsity=0.9;
