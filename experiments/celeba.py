@@ -7,9 +7,9 @@ list_eval_partition.txt; the official parts are used, the official validation pa
 iterate. Any attribute is a label (--config.data.target=Smiling), any attributes are groups
 (--config.data.group_by="Male*Young"). Other settings:
 
-    --config=experiments/celeba.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about fifteen
-                                          minutes a run on two cores
-    --config=experiments/celeba.py:smoke  made-up faces, no DIR; half a minute
+    --config=experiments/celeba.py:cpu    real faces at 32×32, a ResNet-8 of width 16; an estimated
+                                          fifteen minutes a run on two cores
+    --config=experiments/celeba.py:smoke  made-up faces, no DIR; under a minute
 
 The paper has no CelebA. Schedule and rates are ours: a quarter of the epochs of its UTKFace runs,
 as there are nine times as many images; ε = 2 points. The full setting is for an accelerator.

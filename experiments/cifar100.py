@@ -4,9 +4,9 @@
 
 DIR holds cifar-100-binary.tar.gz, its content, or cifar100.npz. Other settings:
 
-    --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; about
-                                            ten minutes a run on two cores.
-    --config=experiments/cifar100.py:smoke  made-up images, no DIR; half a minute
+    --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; an
+                                            estimated ten minutes a run on two cores.
+    --config=experiments/cifar100.py:smoke  made-up images, no DIR; under a minute
 
 Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:
 --config.model.pretrained=cifar100_resnet56.pt --config.dense.epochs=0

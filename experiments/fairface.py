@@ -5,9 +5,9 @@
 DIR holds fairface_label_train.csv, fairface_label_val.csv and the 0.25-margin images in train/ and
 val/; the official validation part is the test part. Other settings:
 
-    --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about eight
-                                            minutes a run on two cores
-    --config=experiments/fairface.py:smoke  made-up faces, no DIR; half a minute
+    --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about
+                                            eight minutes (estimated) a run on two cores
+    --config=experiments/fairface.py:smoke  made-up faces, no DIR; under a minute
 
 The paper starts from the network that FairFace publishes, whose 18 logits are races, genders, ages:
 

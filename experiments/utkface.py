@@ -4,10 +4,10 @@
 
 DIR holds the aligned and cropped faces, AGE_GENDER_RACE_DATE.jpg.chip.jpg. Other settings:
 
-    --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about two
-                                           minutes a run on two cores, the dense network one more.
+    --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about three
+                                           minutes a run, two at once on two cores.
                                            Expected: BUILD_NOTES.md, Measurements.
-    --config=experiments/utkface.py:smoke  made-up faces, no DIR; half a minute
+    --config=experiments/utkface.py:smoke  made-up faces, no DIR; under a minute
 
 Methods: --config.method=nft | el | ceag | …; sparsity: --config.pruning.sparsity=0.9;
 intersections: --config.data.group_by="race*gender"; another label: --config.data.target=race.
