@@ -16,6 +16,7 @@ as there are nine times as many images; ε = 2 points. The full setting is for a
 """
 
 from bap_jax.config import choose_setting, default_config
+from bap_jax.presets import use_made_up_images, use_small_network
 
 
 def get_config(setting=""):
@@ -39,20 +40,12 @@ def get_config(setting=""):
     for optimizer in (config.optimizer, config.dense.optimizer):
         optimizer.weight_decay = 1e-4
     if setting:
-        config.data.size = 32
-        config.model.name = "resnet"
-        config.model.depth = 8
-        config.model.width = 16
-        config.model.stem_stride = 2
+        use_small_network(config)
         config.dense.optimizer.learning_rate = 0.1
     if setting == "cpu":
         config.dense.epochs = 3
         config.pruning.epochs = 2
         config.finetune_epochs = 4
     if setting == "smoke":
-        config.data.synthetic = 500
-        config.batch_size = config.dense.batch_size = 32
-        config.dense.epochs = 2
-        config.pruning.epochs = 1
-        config.finetune_epochs = 1
+        use_made_up_images(config, 500)
     return config

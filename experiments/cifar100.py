@@ -17,6 +17,7 @@ accelerator. Without pretrained weights the dense network is trained for 200 epo
 """
 
 from bap_jax.config import choose_setting, default_config
+from bap_jax.presets import use_made_up_images, use_small_network
 
 
 def get_config(setting=""):
@@ -38,18 +39,14 @@ def get_config(setting=""):
     for optimizer in (config.optimizer, config.dense.optimizer):
         optimizer.weight_decay = 1e-4
     if setting:
-        config.model.depth = 8
-        config.model.stem_stride = 2
+        use_small_network(config)
         config.data.augmentation = "none"
     if setting == "cpu":
         config.dense.epochs = 12
         config.pruning.epochs = 4
         config.finetune_epochs = 8
     if setting == "smoke":
-        config.data.synthetic = 1200
+        use_made_up_images(config, 1200, batch_size=128)
         config.data.validation_fraction = 0.3
         config.model.width = 8
-        config.dense.epochs = 2
-        config.pruning.epochs = 1
-        config.finetune_epochs = 1
     return config

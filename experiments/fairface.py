@@ -20,6 +20,7 @@ follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %,
 """
 
 from bap_jax.config import choose_setting, default_config
+from bap_jax.presets import use_made_up_images, use_small_network
 
 
 def get_config(setting=""):
@@ -45,11 +46,7 @@ def get_config(setting=""):
         optimizer.weight_decay = 1e-2
     config.dense.optimizer.weight_decay = 1e-4
     if setting:
-        config.data.size = 32
-        config.model.name = "resnet"
-        config.model.depth = 8
-        config.model.width = 16
-        config.model.stem_stride = 2
+        use_small_network(config)
         config.dense.optimizer.learning_rate = 0.05
         config.optimizer.learning_rate = 0.01
         config.optimizer.weight_decay = 1e-4
@@ -59,9 +56,5 @@ def get_config(setting=""):
         config.pruning.epochs = 5
         config.finetune_epochs = 10
     if setting == "smoke":
-        config.data.synthetic = 420
-        config.batch_size = config.dense.batch_size = 32
-        config.dense.epochs = 2
-        config.pruning.epochs = 1
-        config.finetune_epochs = 1
+        use_made_up_images(config, 420)
     return config

@@ -19,6 +19,7 @@ one epoch is 126 steps of MobileNetV2.
 """
 
 from bap_jax.config import choose_setting, default_config
+from bap_jax.presets import use_made_up_images, use_small_network
 
 
 def get_config(setting=""):
@@ -37,11 +38,7 @@ def get_config(setting=""):
     for optimizer in (config.optimizer, config.dense.optimizer):
         optimizer.weight_decay = 1e-4
     if setting:
-        config.data.size = 32
-        config.model.name = "resnet"
-        config.model.depth = 8
-        config.model.width = 16
-        config.model.stem_stride = 2
+        use_small_network(config)
         config.dense.optimizer.learning_rate = 0.1
         config.tolerance = 0.01
         config.optimizer.learning_rate = 0.03
@@ -51,9 +48,5 @@ def get_config(setting=""):
         config.pruning.epochs = 4
         config.finetune_epochs = 10
     if setting == "smoke":
-        config.data.synthetic = 400
-        config.batch_size = config.dense.batch_size = 32
-        config.dense.epochs = 2
-        config.pruning.epochs = 1
-        config.finetune_epochs = 1
+        use_made_up_images(config, 400)
     return config

@@ -22,7 +22,7 @@ LAYERS = [
     ["audit"],
     ["metric_rows", "checkpoint", "foresight"],
     ["pipeline"],
-    ["config", "workdir", "api"],
+    ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
     ["experiment"],

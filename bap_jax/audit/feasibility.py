@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 NOT_FEASIBLE = "not feasible as trained"
+NOT_OBSERVED = "not observed"
 
 
 class History:
@@ -47,13 +48,14 @@ class History:
 
 def feasibility(
     history: History, names: Sequence[str], at_most: int = 1000, slack: float = 1e-3
-) -> dict | None:
+) -> dict[str, Any]:
     """What the multipliers say about each constraint, over the last fifth of its observed epochs.
 
     A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
     is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
     fell by less than a tenth since the fifth before; otherwise, and in fewer than ten epochs, it is
-    still `moving`. One that was never observed is `not observed` and has no say in the whole.
+    still `moving`. One that was never observed is `not observed` and has no say in the whole,
+    unless none was.
 
     Args:
       history: of the run.
@@ -65,21 +67,19 @@ def feasibility(
       `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many are not
       met, and for each of the `constraints` its last `multiplier`, `multiplier_slope` (an epoch),
       mean `violation`, `least_violation` (over epochs) and `response` (slope of the violation over
-      the multiplier), None where there is nothing to say. None where no constraint was ever
-      observed.
+      the multiplier), None where there is nothing to say.
     """
-    if not history.multipliers:
-        return None
-    multipliers, violations = np.array(history.multipliers), np.array(history.violations)
+    shape = len(history.multipliers), len(names)
+    multipliers = np.reshape(history.multipliers, shape)
+    violations = np.reshape(history.violations, shape)
     rows = [_row(name, multipliers[:, i], violations[:, i], slack) for i, name in enumerate(names)]
     rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
-    least = float(np.nan_to_num(violations, nan=-np.inf).max(1).min())
+    worst = np.nan_to_num(violations, nan=-np.inf).max(1)
     rank = ("met", "moving", NOT_FEASIBLE)
     judged = [row["status"] for row in rows if row["status"] in rank]
-    status = max(judged, key=rank.index)
     return {
-        "status": status,
-        "least_max_violation": least,
+        "status": max(judged, key=rank.index, default=NOT_OBSERVED),
+        "least_max_violation": float(worst.min()) if worst.size else None,
         "unmet": sum(status != "met" for status in judged),
         "constraints": rows if len(rows) <= at_most else rows[:20],
     }
@@ -87,10 +87,11 @@ def feasibility(
 
 def _row(name, multiplier, violation, slack) -> dict[str, Any]:
     seen = np.isfinite(violation)
-    row = {"name": name, "status": "met", "multiplier": float(multiplier[-1])}
+    last = float(multiplier[-1]) if multiplier.size else None
+    row = {"name": name, "status": "met", "multiplier": last}
     if not seen.any():
         missing = ("multiplier_slope", "violation", "least_violation", "response")
-        return row | dict.fromkeys(missing) | {"status": "not observed"}
+        return row | dict.fromkeys(missing) | {"status": NOT_OBSERVED}
     multiplier, violation = multiplier[seen], violation[seen]
     fifth = max(1, len(violation) // 5)
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bap_jax.audit.feasibility import NOT_OBSERVED
 from bap_jax.audit.gaps import exceeds
 
 _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
@@ -31,18 +32,22 @@ def format_report(report: Mapping[str, Any]) -> str:
 
 
 def _training_notes(report):
-    feasibility = report.get("feasibility")
+    feasibility, small = report.get("feasibility"), report.get("unconstrained_groups") or {}
     if feasibility:
-        unmet = [
-            row
-            for row in feasibility["constraints"]
-            if row["status"] not in ("met", "not observed")
-        ]
+        rows = feasibility["constraints"]
+        unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED)]
         worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
         yield f"Constraints on the training part: {feasibility['status']}" + (
             f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
         )
-    small = report.get("unconstrained_groups")
+        unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
+        unseen = [name for name in unseen if name not in small]
+        if unseen:
+            yield (
+                f"Never observed: {len(unseen)} constraints: {', '.join(unseen[:10])}. A group is "
+                "observed once as many of its samples were seen as its buffer holds: train for "
+                "more epochs or lower constraint.buffer_size."
+            )
     if small:
         listed = ", ".join(f"{name} ({n})" for name, n in list(small.items())[:10])
         yield f"Too small to constrain: {len(small)} groups (training samples): {listed}."

@@ -179,7 +179,10 @@ def test_epochs_in_which_nothing_was_observed_do_not_count():
     found = audit.History()
     for epoch in range(4):
         found.add(epoch, np.ones(2), np.full(2, np.nan))
-    assert audit.feasibility(found, "ab") is None
+    told = audit.feasibility(found, "ab")
+    assert told["status"] == "not observed" and told["unmet"] == 0
+    assert [one["status"] for one in told["constraints"]] == ["not observed"] * 2
+    assert told["least_max_violation"] is None and told["constraints"][0]["multiplier"] is None
     found.add(4, np.ones(2), np.array([0.1, -0.1]))
     found.add(5, np.ones(2), np.full(2, np.nan))
     assert len(found.violations) == len(found.multipliers) == 1

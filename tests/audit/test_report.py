@@ -218,6 +218,17 @@ def test_the_table_counts_constraints_that_are_not_listed():
     assert "; 1500 not met, the worst: g1499 (not" in notes(feasibility=stuck(1500))
 
 
+def test_the_table_says_why_a_constraint_was_never_observed():
+    found = audit.feasibility(audit.History(), "ab")
+    table = audit.format_report(fake_report() | {"feasibility": found}).splitlines()
+    assert table[-2] == "Constraints on the training part: not observed."
+    assert table[-1].startswith("Never observed: 2 constraints: a, b.")
+    assert "lower constraint.buffer_size" in table[-1]
+    small = {"feasibility": found, "unconstrained_groups": {"a": 3}}
+    table = audit.format_report(fake_report() | small).splitlines()
+    assert table[-2].startswith("Never observed: 1 constraints: b.")
+
+
 def test_the_table_names_groups_too_small_to_constrain():
     small = {f"g{i}": i for i in range(12)}
     listed = ", ".join(f"g{i} ({i})" for i in range(10))
