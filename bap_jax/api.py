@@ -42,7 +42,7 @@ def prune_and_tune(
     group_by: str = "",
     target: str = "",
     augmentation: str = "none",
-    validation_fraction: float = 0.15,
+    validation_fraction: float | None = None,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
     execution: training.Execution = _ALL_DEVICES,
@@ -59,7 +59,7 @@ def prune_and_tune(
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such by attribute.
       test_indices: samples that judge and do nothing else; the network must not have been trained
-        on them either. Only a source with a test part of its own does without.
+        on them either. Left out for a source with a test part of its own.
       variables: for a Linen module, the dict that `module.init` returns, trained.
       known_groups: all group names there may be, of a single attribute; by default those that
         occur.
@@ -68,8 +68,8 @@ def prune_and_tune(
         it must be given.
       target: of a source, the attribute that is the label; by default its own.
       augmentation: of a source's images, see `data.image_preprocess`.
-      validation_fraction: share of the other samples, on which the iterate is chosen; 0 takes the
-        source's own validation part.
+      validation_fraction: share of the other samples, on which the iterate is chosen; by default
+        .15. Left out for a source with a validation part of its own.
       split_seed: of that draw.
       settings: everything else about the run.
       execution: how programs run on this machine.
@@ -88,24 +88,13 @@ def prune_and_tune(
         preprocess = inputs.preprocess(augmentation)
         model = models.with_preprocessing(model, preprocess) if preprocess else model
         samples, names = inputs.grouped_by(group_by, target)
-        own_test, own_validation = inputs.test_indices, inputs.validation_indices
     else:
         if target or augmentation != "none":
             raise UserError("target and augmentation are for a data.Source; arrays have neither.")
         samples, names = _from_arrays(inputs, labels, group_names, known_groups, group_by)
-        own_test = own_validation = None
-    test_indices = own_test if test_indices is None else test_indices
-    if test_indices is None:
-        raise UserError("test_indices are missing; name the samples that are to judge.")
-    parts = data.make_parts(
-        samples,
-        _num_classes(model, variables, samples.inputs),
-        names,
-        test_indices=np.asarray(test_indices),
-        validation_fraction=validation_fraction,
-        seed=split_seed,
-        validation_indices=None if validation_fraction else own_validation,
-    )
+    split = _split(inputs, test_indices, validation_fraction)
+    num_classes = _num_classes(model, variables, samples.inputs)
+    parts = data.make_parts(samples, num_classes, names, **split, seed=split_seed)
     parts = pipeline.read_what_fits(parts, execution)
     ready = pipeline.prepare(model, variables, parts, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(ready, settings), settings)
@@ -133,6 +122,31 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
         settings = dataclasses.replace(settings, **{section: value})
     return settings
+
+
+def _split(inputs, test_indices, validation_fraction):
+    """Arguments of `data.make_parts` that draw the parts: the source's own, or the caller's."""
+    own_test = own_validation = None
+    if isinstance(inputs, data.Source):
+        own_test, own_validation = inputs.test_indices, inputs.validation_indices
+    if test_indices is not None and own_test is not None:
+        raise UserError(
+            "the source brings its own test part: leave test_indices out, or hand over "
+            "source._replace(test_indices=None) to judge by other samples."
+        )
+    if validation_fraction and own_validation is not None:
+        raise UserError(
+            "the source brings its own validation part: leave validation_fraction out, or hand "
+            "over source._replace(validation_indices=None) to draw another."
+        )
+    test_indices = own_test if test_indices is None else test_indices
+    if test_indices is None:
+        raise UserError("test_indices are missing; name the samples that are to judge.")
+    return {
+        "test_indices": np.asarray(test_indices),
+        "validation_fraction": 0.15 if validation_fraction is None else validation_fraction,
+        "validation_indices": own_validation,
+    }
 
 
 def _check_source(labels, group_names, group_by, skipped):
@@ -181,7 +195,7 @@ def _num_classes(model, variables, inputs):
     except Exception as error:  # whatever a user's own network raises
         raise UserError(
             f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
-            f"{inputs.dtype}: {str(error).splitlines()[0]}"
+            f"{inputs.dtype}: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
     if len(shape) != 2:
         raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")

@@ -148,12 +148,26 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     check_integer("data.split_seed", config["data"]["split_seed"], 0)
     check_integer("dense.epochs", dense["epochs"], 0 if config["model"]["pretrained"] else 1)
     check_integer("dense.batch_size", dense["batch_size"], 1)
+    _check_head(config["model"], dense["epochs"])
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)
     check_integer("model.stem_stride", config["model"]["stem_stride"], 1)
     check_integer("model.width", config["model"]["width"], 1)
     check_integer("model.depth", config["model"]["depth"], 1)
     return settings
+
+
+def _check_head(model, dense_epochs):
+    if not model["pretrained"] and model["pretrained_head"] != "load":
+        raise UserError(
+            f"config.model.pretrained_head={model['pretrained_head']!r} is of a pretrained "
+            "network; name its file by config.model.pretrained."
+        )
+    if model["pretrained_head"] == "new" and not dense_epochs:
+        raise UserError(
+            "a new head must be trained before anything can be compared with the dense network: "
+            "with config.model.pretrained_head='new' write config.dense.epochs ≥ 1."
+        )
 
 
 def dense_optimizer(config: Mapping[str, Any]) -> OptimizerSettings:

@@ -105,14 +105,16 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
     """The dense network of a task: from its cache in `folder`, or trained and put there.
 
     Raises:
-      UserError: the one in the cache was trained on other samples, or other parts of them.
+      UserError: the one in the cache was trained on other samples, other parts of them, or from
+        another pretrained file.
     """
     mark = folder.with_name(f"{folder.name}.data")
     if checkpoint.exists(folder):
-        if mark.exists() and mark.read_text() != task.summary["digest"]:
+        if mark.exists() and mark.read_text() != task.digest:
             raise UserError(
-                f"the dense network in {folder} was trained on other samples or another training "
-                "part; some may be test samples now. Choose another --workdir."
+                f"the dense network in {folder} was trained on other samples, another training "
+                "part or from another pretrained file; some of its samples may be test samples "
+                "now. Choose another --workdir."
             )
         try:
             return checkpoint.load(folder, task.untrained)
@@ -140,7 +142,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
 
 def _mark(path, task):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, task.summary["digest"])
+    write_whole(path, task.digest)
 
 
 class Bench:

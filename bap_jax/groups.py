@@ -106,8 +106,9 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
     """The grouping that an expression over attributes means.
 
     `race*gender` stands for every combination that some sample has, `race+gender` for each
-    attribute's groups on their own; `*` binds closer, so that `race*gender+age` has both. Where
-    two attributes of a sum share a name, groups are called `race=other` and `age=other`.
+    attribute's groups on their own; `*` binds closer, so that `race*gender+age` has both. Groups
+    that no sample has are left out. Where two attributes of a sum share a name, groups are called
+    `race=other` and `age=other`.
 
     Args:
       attributes: groupings by name.
@@ -132,7 +133,7 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
                 f"{', '.join(sorted(attributes))}."
             )
         chosen = [select(attributes, name) for name in names]
-        terms.append(chosen[0] if len(chosen) == 1 else occurring(intersections(chosen)))
+        terms.append(occurring(chosen[0] if len(chosen) == 1 else intersections(chosen)))
     if len(terms) == 1:
         return terms[0]
     if len({name for term in terms for name in term.names}) < sum(len(t.names) for t in terms):

@@ -29,6 +29,8 @@ class Task(NamedTuple):
       model: the network.
       untrained: its first arrays.
       summary: of the data, see `data.summarize`.
+      digest: changes with the samples, their labels, which part each is in, and the content of the
+        pretrained file.
     """
 
     plain: dict[str, Any]
@@ -36,6 +38,7 @@ class Task(NamedTuple):
     model: models.Model
     untrained: Variables
     summary: dict[str, Any]
+    digest: str
 
 
 def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
@@ -61,7 +64,8 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     else:
         untrained = model.init(key, example)
     pipeline.prunable_leaves(model, untrained, example, settings)
-    return Task(plain, parts, model, untrained, summary)
+    digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
+    return Task(plain, parts, model, untrained, summary, digest)
 
 
 def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
@@ -82,11 +86,28 @@ def make_parts(
     choice: dict[str, Any], cache: Path | None = None
 ) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
     """The data set of `config.data`: its parts, what is done to its inputs, and its summary."""
+    if choice["synthetic"] and choice["dir"]:
+        raise UserError(
+            f"config.data.synthetic={choice['synthetic']} makes images up, and would not read "
+            f"those in {choice['dir']}: leave --data_dir out, or write config.data.synthetic=0."
+        )
     asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
     request = data.Request(**asked, cache=cache)
     if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
         sharding.by_first_process(lambda: data.load(choice["name"], request))
     source = data.load(choice["name"], request)
+    try:
+        return _parts_of(source, choice)
+    except UserError as error:
+        if not source.skipped:
+            raise
+        raise UserError(
+            f"{error} Beside that {len(source.skipped)} samples were left out, the first: "
+            f"{source.skipped[0]}"
+        ) from error
+
+
+def _parts_of(source, choice):
     preprocess = source.preprocess(choice["augmentation"])
     samples, group_names = source.grouped_by(choice["group_by"], choice["target"])
     class_names = source.labelled(choice["target"])[1]
@@ -106,6 +127,7 @@ def make_parts(
         skipped=source.skipped,
         converted=source.converted,
     )
+    summary["made_up"] = bool(choice["synthetic"])
     summary["digest"] = _digest_of(source.identity, samples.labels, indices)
     return parts, preprocess, summary
 
@@ -116,6 +138,13 @@ def _digest_of(identity, labels, indices):
     for array in (labels, *indices.values()):
         found.update(np.asarray(array, np.int64).tobytes())
     return found.hexdigest()
+
+
+def _digest_of_file(path):
+    if not path:
+        return ""
+    with Path(path).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _own_or_drawn(source, choice):

@@ -104,6 +104,18 @@ def test_a_source_brings_everything():
     assert same["splits"]["test"]["dense_accuracy"] == test["dense_accuracy"]
 
 
+def test_a_sources_own_validation_part_is_used():
+    whole = source()
+    rest = np.setdiff1d(np.arange(len(whole.inputs)), TEST)
+    own = source(validation_indices=rest[::5])
+    net = OfImages()
+    variables = net.init(jax.random.key(0), jnp.zeros((1, 6, 1, 3)))
+    options = {"variables": variables, "settings": QUICK, "group_by": "side"}
+    found = bap_jax.prune_and_tune(net, own, **options).report
+    assert found["splits"]["validation"]["n"] == len(rest[::5])
+    assert found["splits"]["train"]["n"] == len(rest) - len(rest[::5])
+
+
 @pytest.mark.parametrize(
     ("given", "options", "text"),
     [
@@ -116,6 +128,16 @@ def test_a_source_brings_everything():
         ),
         ((source(test_indices=None),), {"group_by": "side"}, "test_indices are missing"),
         ((arrays()[0],), {"test_indices": TEST}, "labels and group_names are missing"),
+        (
+            (source(),),
+            {"group_by": "side", "test_indices": [0]},
+            "brings its own test part: leave test_indices out",
+        ),
+        (
+            (source(validation_indices=np.arange(4)),),
+            {"group_by": "side", "validation_fraction": 0.2},
+            "brings its own validation part: leave validation_fraction out",
+        ),
         (
             (source(), None, None),
             {"group_by": "side", "validation_fraction": 0.0},

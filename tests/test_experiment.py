@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bap_jax import audit, checkpoint, experiment, models, training
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.types import UserError, Variables
+from tests.models.torch_files import torch_arrays
 
 ROOT = Path(__file__).parents[1]
 DIGITS = f"--config={ROOT / 'experiments' / 'digits.py'}"
@@ -235,7 +238,28 @@ def test_other_data_want_another_dense_network(tmp_path):
     experiment.run(config, tmp_path / "w")
     experiment.run(config, tmp_path / "w")
     own_data(tmp_path, 330)
-    with pytest.raises(UserError, match="was trained on other samples .* Choose another --workdir"):
+    with pytest.raises(UserError, match="was trained on other samples, .* Choose another --workd"):
+        experiment.run(config, tmp_path / "w")
+
+
+def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_path):
+    config = own_data(tmp_path)
+    config.model.name, config.model.depth, config.model.width = "resnet", 8, 4
+    config.model.pretrained = str(tmp_path / "weights.safetensors")
+    config.dense.epochs = 0
+    inputs = np.random.default_rng(0).integers(0, 255, (300, 8, 8, 3)).astype(np.uint8)
+    i = np.arange(300)
+    part = np.array(["train", "validation", "test"])[i % 3]
+    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, part=part)
+    network = models.build("resnet", 2, depth=8, width=4)
+    save_file(torch_arrays(network, seed=0), config.model.pretrained)
+    report = experiment.run(config, tmp_path / "w")
+    found = models.load_torch(config.model.pretrained, network).variables
+    kept = checkpoint.load(tmp_path / "w" / "dense", found)
+    chex.assert_trees_all_equal(kept.params, found.params)
+    assert 0 < report["splits"]["train"]["dense_accuracy"] < 1
+    save_file(torch_arrays(network, seed=1), config.model.pretrained)
+    with pytest.raises(UserError, match="or from another pretrained file"):
         experiment.run(config, tmp_path / "w")
 
 
@@ -267,6 +291,15 @@ def test_other_data_want_another_dense_network(tmp_path):
         (
             {"dense.epochs": 0, "model.pretrained": "none.pt"},
             "weights of PyTorch can be read for ResNet, .* got MLP",
+        ),
+        (
+            {"dense.epochs": 0, "model.pretrained": "x.pt", "model.pretrained_head": "new"},
+            "a new head must be trained .* write config.dense.epochs ≥ 1",
+        ),
+        ({"model.pretrained_head": "0:7"}, "is of a pretrained network; name its file by config.m"),
+        (
+            {"data.name": "utkface", "data.synthetic": 300, "data.dir": "faces"},
+            "synthetic=300 makes images up, and would not read those in faces",
         ),
         ({"model.name": "vgg"}, "unknown model 'vgg'; known models: mlp"),
         ({"model.hidden": (0,)}, "model.hidden must be an integer ≥ 1; got 0"),

@@ -174,7 +174,15 @@ def test_an_unknown_label_lists_the_known_attributes():
 
 
 def test_one_attribute_is_itself():
-    assert groups.grouping(BOTH, "colour") is COLOUR
+    found = groups.grouping(BOTH, "colour")
+    assert found.names == COLOUR.names
+    np.testing.assert_array_equal(found.ids, COLOUR.ids)
+
+
+def test_groups_that_no_sample_has_are_left_out():
+    gaps = groups.Grouping(np.array([[4], [1], [4]]), tuple("abcde"))
+    found = groups.grouping({"label": gaps}, "label")
+    assert found.names == ("b", "e") and found.ids.ravel().tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(

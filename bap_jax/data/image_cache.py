@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import logging
+from tqdm import tqdm
 
 from bap_jax.data.images import Decoded, decode
 from bap_jax.data.records import Records
@@ -65,10 +66,10 @@ def decoded(read: Read, names: Sequence[str], size: int, folder: Path | None) ->
       OSError: what was written cannot be read back.
     """
     if folder is not None:
-        found = _open(folder, len(names))
+        found = opened(folder, len(names))
         if found is None:
             _write(read, names, size, folder)
-            found = _open(folder, len(names))
+            found = opened(folder, len(names))
         if found is None:
             raise OSError(f"the cache {folder} cannot be read back; is something else writing it?")
         return found
@@ -88,9 +89,10 @@ def image_shape(read: Read, names: Sequence[str], size: int) -> tuple[int, int, 
     """`(height, width, 3)` of every image: that of the first one that can be read.
 
     Raises:
-      UserError: none can.
+      UserError: none can; or these are pixels of another size, which are not resized.
     """
     if size:
+        _check_resizable(read, names, size)
         return (size, size, 3)
     for row in range(len(names)):
         try:
@@ -114,11 +116,6 @@ def has_room(folder: Path, nbytes: int) -> bool:
     return room
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a cache was written to its end there."""
-    return (folder / "cache.json").exists()
-
-
 class _Told:
     """What decoding tells of the samples."""
 
@@ -133,12 +130,16 @@ def _pixels(read, names, size, row) -> Decoded:
     image = read(row)
     if not isinstance(image, np.ndarray):
         return decode(image, f"image {names[row]!r}", size)
-    if size and image.shape[:2] != (size, size):
+    return Decoded(image, "RGB")
+
+
+def _check_resizable(read, names, size):
+    image = read(0) if len(names) else b""
+    if isinstance(image, np.ndarray) and image.shape[:2] != (size, size):
         raise UserError(
             f"these images are stored as pixels of shape {image.shape}; they are not resized. "
             "Write config.data.size=0."
         )
-    return Decoded(image, "RGB")
 
 
 def _decode_all(read, names, size, shape, told: _Told) -> Iterator[bytes]:
@@ -159,8 +160,11 @@ def _decode_all(read, names, size, shape, told: _Told) -> Iterator[bytes]:
         return content, digest, found.mode != "RGB"
 
     at_once = max(1, min(512, _BYTES_AT_ONCE // math.prod(shape)))
+    starts = tqdm(
+        range(0, len(names), at_once), "images", unit_scale=at_once, leave=False, disable=None
+    )  # hidden where there is no terminal
     with ThreadPoolExecutor() as threads:
-        for start in range(0, len(names), at_once):
+        for start in starts:
             rows = range(start, min(start + at_once, len(names)))
             for row, found in zip(rows, threads.map(one, rows), strict=True):
                 if isinstance(found, str):
@@ -202,8 +206,8 @@ def _write(read, names, size, folder):
     (folder / "cache.json.tmp").replace(folder / "cache.json")
 
 
-def _open(folder, count):
-    """The cache in a folder; None where there is none that is whole."""
+def opened(folder: Path, count: int) -> Images | None:
+    """The images of `count` samples in the cache in `folder`; None where there is no whole one."""
     try:
         told = json.loads((folder / "cache.json").read_text())
         with (folder / "images.bin").open("rb") as file:

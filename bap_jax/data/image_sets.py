@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from bap_jax.data import builders, image_cache, synthetic
-from bap_jax.data.listing import Listing
+from bap_jax.data.listing import Listing, digest_of
 from bap_jax.data.locking import locked
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
+from bap_jax.types import UserError
 
 # Of the training images (Krizhevsky 2009).
 _CIFAR_SCALE = PixelScale(
@@ -73,7 +74,7 @@ def source_of(
         listed = rows._replace(inputs=found.records)
     return listed._replace(
         digests=found.digests,
-        identity=listing.digest(files=False),
+        identity=f"{listing.digest(files=False)}-{digest_of(found.digests)}",
         test_indices=_among(listing.indices("test"), found.kept),
         validation_indices=_among(listing.indices("validation"), found.kept),
     )
@@ -89,11 +90,21 @@ def _decoded(listing, request, builder):
         return image_cache.decoded(listing.read, listing.names, request.size, None)
     whole = Path(request.cache) / f"{builder or 'images'}-{listing.digest()}"
     folder = whole / (str(request.size) if request.size else "as_stored")
-    if not image_cache.is_whole(folder):
-        shape = image_cache.image_shape(listing.read, listing.names, request.size)
-        need = len(listing.names) * math.prod(shape) + int(np.sum(listing.sizes))
-        if not image_cache.has_room(whole, need):
-            return image_cache.decoded(listing.read, listing.names, request.size, None)
+    try:
+        found = image_cache.opened(folder, len(listing.names))
+        return found or _decoded_anew(listing, request, builder, whole, folder)
+    except PermissionError as error:
+        raise UserError(
+            f"the folder of decoded images cannot be written: {error}. Name another one by "
+            "--data_cache=DIR."
+        ) from error
+
+
+def _decoded_anew(listing, request, builder, whole, folder):
+    shape = image_cache.image_shape(listing.read, listing.names, request.size)
+    need = len(listing.names) * math.prod(shape) + int(np.sum(listing.sizes))
+    if not image_cache.has_room(whole, need):
+        return image_cache.decoded(listing.read, listing.names, request.size, None)
     read = _Prepared(lambda: _prepare(builder, listing, whole)) if builder else listing.read
     with locked(whole):
         return image_cache.decoded(read, listing.names, request.size, folder)

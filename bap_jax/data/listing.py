@@ -17,7 +17,7 @@ from bap_jax.data.parts import PARTS
 from bap_jax.groups import Grouping
 from bap_jax.types import Array, UserError
 
-MADE_UP = "synthetic"  # an empty file beside made-up images
+MADE_UP = ".bap_jax_made_up"  # an empty file beside made-up images
 
 
 class Listing(NamedTuple):
@@ -60,6 +60,12 @@ class Listing(NamedTuple):
             return None
         found = np.flatnonzero(np.asarray(self.parts) == PARTS.index(part))
         return found if found.size else None
+
+
+def digest_of(array: Array) -> str:
+    """Twelve hex digits that change with the content of an array."""
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def find_folder(

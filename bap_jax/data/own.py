@@ -7,6 +7,7 @@ that are integers are class ids as they stand.
 
 import csv
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,22 +18,26 @@ import numpy as np
 
 from bap_jax import groups
 from bap_jax.data.image_sets import source_of
-from bap_jax.data.listing import Listing, files_told, open_table
+from bap_jax.data.listing import Listing, digest_of, files_told, open_table
 from bap_jax.data.parts import PARTS
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
-from bap_jax.data.source import IMAGENET_SCALE, Source
+from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
 LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
 _MOST_CLASSES = 100_000
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_EMPTY = "(empty)"
+_GREY_SCALE = PixelScale((0.5,), (0.5,))
 
 
 def load_arrays(request: Request) -> Source:
     """An `.npz` file: `inputs` `(sample, ...)`, `label` and any other columns `(sample,)`.
 
-    Inputs of uint8 with three channels are taken for images, others as they are.
+    Inputs of uint8 and shape `(sample, height, width, 1 or 3)` are images, whose pixels are scaled;
+    all others are what the network takes.
 
     Raises:
       UserError: there is no such file or column, or lengths differ.
@@ -68,6 +73,8 @@ def load_arrays(request: Request) -> Source:
 
 def load_images(request: Request) -> Source:
     """A folder of images and a table of them: `path`, `label` and any number of other columns.
+
+    Empty cells of these others are a group of their own, `(empty)`.
 
     Raises:
       UserError: the folder holds no image, the table is missing or lacks a column.
@@ -126,7 +133,21 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
         )
     if len(samples) == 0:
         raise UserError("the object holds no sample.")
+    columns, digests = _read_all(samples)
+    first = np.asarray(_sample(samples, 0)[INPUTS])
+    records = Records(
+        lambda row: np.asarray(_sample(samples, row)[INPUTS]),
+        np.arange(len(samples)),
+        first.shape,
+        first.dtype,
+    )
+    return _with_parts(records, columns, "the object", digests)
+
+
+def _read_all(samples):
+    """Columns by name, and a digest of each input; all inputs must be like the first one."""
     first = _sample(samples, 0)
+    inputs = np.asarray(first[INPUTS])
     columns = {name: [] for name in first if name != INPUTS}
     digests = []
     for i in range(len(samples)):
@@ -136,18 +157,18 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
                 f"sample {i} has {', '.join(sample)}, the first one {', '.join(first)}; give every "
                 "sample the same names."
             )
+        array = np.asarray(sample[INPUTS])
+        if (array.shape, array.dtype) != (inputs.shape, inputs.dtype):
+            raise UserError(
+                f"the inputs of sample {i} have shape {array.shape} and type {array.dtype}; those "
+                f"of the first one {inputs.shape} and {inputs.dtype}. Make them alike."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UserError(f"the inputs of sample {i} hold NaN or infinity.")
         for name, column in columns.items():
             column.append(sample[name])
-        digests.append(_digest(np.asarray(sample[INPUTS])))
-    inputs = np.asarray(first[INPUTS])
-    records = Records(
-        lambda row: np.asarray(_sample(samples, row)[INPUTS]),
-        np.arange(len(samples)),
-        inputs.shape,
-        inputs.dtype,
-    )
-    found = _with_parts(records, {k: np.array(v) for k, v in columns.items()}, "the object")
-    return found._replace(digests=np.array(digests, np.uint64))
+        digests.append(_digest(array))
+    return {name: np.array(column) for name, column in columns.items()}, np.array(digests, "uint64")
 
 
 def _sample(samples, i):
@@ -165,40 +186,48 @@ def _digest(array):
     return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest(), "little")
 
 
-def _with_parts(inputs, columns, where):
+def _with_parts(inputs, columns, where, digests=None):
     parts = _parts(columns.pop(PART, None), where)
     attributes = _attributes(columns, where)
-    images = inputs.dtype == np.uint8 and len(inputs.shape) == 4 and inputs.shape[-1] == 3
     listing = Listing((), attributes, lambda i: inputs[i], parts)
+    content = inputs if digests is None else digests
     return Source(
         inputs,
         attributes,
         LABEL,
         listing.indices("test"),
         listing.indices("validation"),
-        IMAGENET_SCALE if images else None,
-        identity=_identity(inputs, listing),
+        _scale(inputs, where),
+        digests=digests,
+        identity=f"{listing.digest()}-{digest_of(content)}",
     )
 
 
-def _identity(inputs, listing):
-    if isinstance(inputs, Records):
-        return listing.digest()
-    content = np.ascontiguousarray(inputs).view(np.uint8)
-    return f"{listing.digest()}-{hashlib.sha256(content).hexdigest()[:12]}"
+def _scale(inputs, where):
+    """Of stored pixels; None where the inputs are no images."""
+    if inputs.dtype != np.uint8 or len(inputs.shape) != 4:
+        return None
+    if inputs.shape[-1] not in (1, 3):
+        raise UserError(
+            f"{where}: inputs of uint8 and shape {inputs.shape} are taken for images, whose last "
+            "axis is the colour: expected (sample, height, width, 1 or 3). Transpose them, or "
+            "write them as float32, scaled as the network takes them."
+        )
+    return IMAGENET_SCALE if inputs.shape[-1] == 3 else _GREY_SCALE
 
 
 def _attributes(columns, where):
-    """Groupings by name of column; texts of digits are the integers they stand for."""
-    columns = {name: _integers_if_digits(column) for name, column in columns.items()}
+    """Groupings by name of column; texts of integers are the integers they stand for."""
+    columns = {name: _integers_if_told(column) for name, column in columns.items()}
     attributes = {name: groups.encode(column) for name, column in columns.items()}
     if np.issubdtype(columns[LABEL].dtype, np.integer):
         attributes[LABEL] = _class_ids(columns[LABEL], where)
     return attributes
 
 
-def _integers_if_digits(column):
-    if column.dtype.kind != "U" or not all(text.isascii() and text.isdigit() for text in column):
+def _integers_if_told(column):
+    # Not 01, which may stand beside 1.
+    if column.dtype.kind != "U" or not all(_INTEGER.fullmatch(text) for text in column):
         return column
     return column.astype(np.int64)
 
@@ -244,10 +273,12 @@ def _read_table(path: Path) -> dict[str, list[str]]:
             raise UserError(f"{path} has a column twice; it has {', '.join(names)}.")
         table = {name: [] for name in names}
         for number, row in enumerate(rows, 2):
+            if None in row:
+                raise UserError(f"{path}, line {number} has more cells than line 1.")
             for name in names:
-                if row[name] is None or row[name] == "":
+                if row[name] is None or (not row[name] and name in (PATH, LABEL, PART)):
                     raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
-                table[name].append(row[name])
+                table[name].append(row[name] or _EMPTY)
     if not table[PATH]:
         raise UserError(f"{path} has no rows.")
     return table

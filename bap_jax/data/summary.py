@@ -71,6 +71,8 @@ def format_summary(found: dict[str, Any]) -> str:
     """The same as a text for the terminal."""
     sizes = ", ".join(f"{name} {count:,}" for name, count in found["parts"].items())
     lines = [f"Samples    {sizes}"]
+    if found.get("made_up"):
+        lines.append("Made up    all images; they say nothing about any real ones")
     for what in ("labels", "groups"):
         rows = found[what]
         lines.append(f"{what.capitalize():<11}{len(rows)}")

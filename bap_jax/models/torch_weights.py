@@ -55,6 +55,8 @@ _MOBILENET = (
     (r"head", "classifier.1"),
 )
 _RULES = {ResNet: _RESNET, ImageNetResNet: _RESNET, MobileNetV2: _MOBILENET}
+# Keys of layers; one of these that no array takes is of a deeper network.
+_OF_LAYERS = re.compile(r"(conv|bn|layer)\d|features\.")
 _SHOWN = 3
 
 
@@ -135,9 +137,8 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except Exception as error:  # both libraries raise many kinds
-        raise UserError(
-            f"{path} cannot be read as weights: {str(error).splitlines()[0]}"
-        ) from error
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be read as weights: {told}") from error
     arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
     return {
         name: np.asarray(array, np.float32)
@@ -209,23 +210,23 @@ def _converted(array, ours, rows):
 
 
 def _check_same(path, model, wanted, held, found, leaves, drawn):
+    other = f"{path} is not of this {type(model.module).__name__}:"
     missing = [
         theirs for ours, theirs in wanted.items() if theirs not in held and ours not in drawn
     ]
+    unused = sorted(set(held) - set(wanted.values()))
     if missing:
-        unused = sorted(set(held) - set(wanted.values()))
-        raise UserError(
-            f"{path} is not of this {type(model.module).__name__}: it lacks {_first(missing)} and "
-            f"has {_first(unused)} beside."
-        )
+        raise UserError(f"{other} it lacks {_first(missing)} and has {_first(unused)} beside.")
     for ours, array in found.items():
         if array.shape != leaves[ours].shape:
             hint = " Write head='new', or head='START:STOP' to keep some logits of it."
             raise UserError(
-                f"{path} is not of this {type(model.module).__name__}: {wanted[ours]} makes "
-                f"{ours} of shape {array.shape}, expected {leaves[ours].shape}."
-                f"{hint if ours.startswith('head/') else ''}"
+                f"{other} {wanted[ours]} makes {ours} of shape {array.shape}, expected "
+                f"{leaves[ours].shape}.{hint if ours.startswith('head/') else ''}"
             )
+    layers = [theirs for theirs in unused if _OF_LAYERS.match(theirs)]
+    if layers:
+        raise UserError(f"{other} it has {_first(layers)} beside; a deeper one's?")
 
 
 def _first(names):

@@ -51,6 +51,18 @@ def test_images_in_arrays_are_scaled_on_the_device(tmp_path):
     np.testing.assert_allclose(pixels[0, 0, 0], [2.2489, 2.4286, 2.64], rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1)])
+def test_grey_images_in_arrays_are_scaled_too(shape, tmp_path):
+    found = load_npz(tmp_path, inputs=np.full((COUNT, *shape), 255, np.uint8))
+    np.testing.assert_allclose(found.preprocess("flip")(found.inputs[:1], None, False), 1)
+
+
+def test_other_pixels_are_other_samples(tmp_path):
+    inputs = np.zeros((COUNT, 3), np.float32)
+    first, same = (load_npz(tmp_path, inputs=inputs).identity for _ in range(2))
+    assert first == same != load_npz(tmp_path, inputs=inputs + 1).identity
+
+
 def test_classes_that_no_sample_has_keep_their_places(tmp_path):
     found = load_npz(tmp_path, label=np.where(np.arange(COUNT) % 2, 5, 0))
     labels, names = found.labelled()
@@ -67,6 +79,10 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"race": np.array([None] * COUNT)}, "names as strings"),
         ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
         ({"inputs": np.zeros((0, 3))}, "'inputs' hold no sample"),
+        (
+            {"inputs": np.zeros((COUNT, 3, 8, 8), np.uint8)},
+            r"last axis is the colour: .*Trans",
+        ),
     ],
 )
 def test_mistakes_in_arrays(changes, text, tmp_path):
@@ -120,6 +136,26 @@ def test_integers_in_a_table_are_class_ids(folder):
     assert found.attributes["room"].names[:3] == ("0", "1", "2")
 
 
+def test_labels_below_zero_are_no_class_ids(folder):
+    rows = [f"people/{i}.jpg,{i % 3 - 1}" for i in range(12)]
+    (folder / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises(UserError, match="class ids must be ≥ 0; got -1"):
+        data.load("images", data.Request(str(folder), 8))
+
+
+def test_cells_without_a_group_are_a_group_of_their_own(folder):
+    edit(folder, ",yes,b,y", ",yes,b,")
+    found = data.load("images", data.Request(str(folder), 8))
+    assert found.attributes["city"].names == ("(empty)", "x", "y", "z")
+
+
+def test_numbers_with_leading_zeros_are_names(folder):
+    rows = [f"people/{i}.jpg,a,{['1', '01'][i % 2]}" for i in range(12)]
+    (folder / "labels.csv").write_text("path,label,room\n" + "\n".join(rows) + "\n")
+    found = data.load("images", data.Request(str(folder), 8))
+    assert found.attributes["room"].names == ("01", "1")
+
+
 def test_a_column_of_truths_in_a_table_fixes_the_test_part(folder):
     rows = [f"people/{i}.jpg,{i % 2},{i > 8}" for i in range(12)]
     (folder / "labels.csv").write_text("path,label,part\n" + "\n".join(rows) + "\n")
@@ -155,6 +191,7 @@ def edit(folder, old, new):
         ("label", "target", "lacks the column 'label'; it has path, target, race, city"),
         (",yes,b,y", ",,b,y", "line 3: the column 'label' is empty"),
         (",yes,b,y", ",yes", "line 3: the column 'race' is empty"),
+        (",yes,b,y\n", ",yes,b,y,z\n", "line 3 has more cells than line 1"),
         (
             "people",
             "folk",
@@ -246,6 +283,14 @@ def make_nothing():
         (
             Samples(lambda i, s: s if i < 5 else {k: s[k] for k in ("inputs", "label")}),
             "sample 5 has inputs, label, the first one inputs, label, race, part",
+        ),
+        (
+            Samples(lambda i, s: s | {"inputs": np.zeros(i + 1)}),
+            r"inputs of sample 1 have shape \(2,\) .* first one \(1,\)",
+        ),
+        (
+            Samples(lambda i, s: s | {"inputs": np.full(2, np.nan if i == 3 else 1.0)}),
+            "inputs of sample 3 hold NaN or infinity",
         ),
     ],
 )

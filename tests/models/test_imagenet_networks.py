@@ -1,4 +1,4 @@
-"""ResNet-18/34/50 and MobileNetV2: sizes as published, gradients, groups of convolutions."""
+"""ResNet-18/34/50 and MobileNetV2: sizes as published; their logits are in test_torch_weights."""
 
 import jax
 import jax.numpy as jnp

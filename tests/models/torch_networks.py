@@ -98,19 +98,3 @@ class TorchMobileNetV2(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
-
-
-def lived_in(network, seed=0):
-    """With statistics and scales that are no longer those of a new network."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                for tensor, low in (
-                    (module.weight, 0.5),
-                    (module.bias, -0.2),
-                    (module.running_mean, -0.2),
-                    (module.running_var, 0.5),
-                ):
-                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
-    return network.eval()

@@ -40,7 +40,7 @@ def list_celeba(root: str) -> Listing:
     folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
     columns, names, values = _read_attributes(folder / ATTRIBUTES)
     parts = _read_partition(folder / PARTITION)
-    told, read = _open_images(folder)
+    told, read = _open_images(folder, names)
     kept = [i for i, name in enumerate(names) if name in told and name in parts]
     skipped = [
         f"{name}: {'not in ' + PARTITION if name in told else 'there is no such image'}"
@@ -68,7 +68,7 @@ def list_celeba(root: str) -> Listing:
 def _read_attributes(path: Path):
     """Names of columns, names of files, `(sample, column)` int8."""
     with open_table(path) as lines:
-        next(lines, "")
+        promised = next(lines, "").strip()
         columns = next(lines, "").split()
         names, values = [], bytearray()
         for number, line in enumerate(lines, 3):
@@ -84,6 +84,10 @@ def _read_attributes(path: Path):
                 raise UserError(f"{path}, line {number}: values must be 1 and -1; got {line!r}.")
             names.append(words[0])
             values.extend(word == "1" for word in words[1:])
+    if promised != str(len(names)):
+        raise UserError(
+            f"{path}: line 1 promises {promised} images, the table has {len(names)}. Fetch it anew."
+        )
     return columns, names, np.frombuffer(values, np.int8).reshape(len(names), len(columns))
 
 
@@ -100,13 +104,27 @@ def _read_partition(path: Path):
     return found
 
 
-def _open_images(folder: Path):
-    """Bytes and stamp of each file by name, and a function that reads one."""
-    below = folder / FOLDER
-    if below.is_dir():
-        stats = {path.name: path.stat() for path in below.iterdir()}
-        told = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-        return told, lambda name: str(below / name)
+def _open_images(folder: Path, names):
+    """Bytes and stamp of each file by name, and a function that reads one.
+
+    Of the folder, a folder of that name within it (as some programs unpack) and the archive, the
+    one that holds most of `names`.
+    """
+    places = [folder / FOLDER, folder / FOLDER / FOLDER]
+    found = [_open_folder(place) for place in places if place.is_dir()]
+    whole = any(all(name in told for name in names) for told, _ in found)
+    if (folder / ARCHIVE).is_file() and not whole:
+        found.append(_open_archive(folder))
+    return max(found, key=lambda one: sum(name in one[0] for name in names))
+
+
+def _open_folder(below):
+    stats = {path.name: path.stat() for path in below.iterdir() if path.is_file()}
+    told = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+    return told, lambda name: str(below / name)
+
+
+def _open_archive(folder):
     try:
         archive = zipfile.ZipFile(folder / ARCHIVE)
     except zipfile.BadZipFile as error:

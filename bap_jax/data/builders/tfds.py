@@ -12,6 +12,7 @@ them, so that any size can be made of them later.
 import contextlib
 import io
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,7 +134,8 @@ BUILDERS = {
 
 def prepared(name: str, listing: Listing, folder: Path) -> Callable[[int], bytes | np.ndarray]:
     """The images of a listing out of array_record files in `folder`, written where missing."""
-    tfds.disable_progress_bar()
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     logging.info("preparing %d images of %s in %s", len(listing.names), name, folder)
     return BUILDERS[name](listing=listing, data_dir=str(folder)).reader()
