@@ -17,9 +17,9 @@ from pathlib import Path
 from absl import app
 from absl import flags as absl_flags
 
-_START = time.perf_counter()
 _JSON = absl_flags.DEFINE_string("json", None, "file for the seconds")
 _FOLDER = absl_flags.DEFINE_string("folder", None, "set by this script for its own processes")
+_STARTED = absl_flags.DEFINE_float("started", 0.0, "likewise; seconds since 1970")
 
 
 def one_step(folder: Path) -> dict[str, float]:
@@ -32,7 +32,7 @@ def one_step(folder: Path) -> dict[str, float]:
     plain = json.loads(flags.config().to_json())
     task = experiment.load(plain, Execution(data_cache=str(folder / "data")))
     task = task._replace(parts=pipeline.read_what_fits(task.parts, Execution()))
-    loaded = time.perf_counter()
+    loaded = time.time()
     train = place(task.parts.train, None)
     batch = train._replace(
         inputs=train.inputs[: plain["batch_size"]],
@@ -50,8 +50,8 @@ def one_step(folder: Path) -> dict[str, float]:
     )
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
-        "loaded": loaded - _START,
-        "first_step": time.perf_counter() - _START,
+        "loaded": loaded - _STARTED.value,
+        "first_step": time.time() - _STARTED.value,
         "peak_gib": memory,
         "samples": sum(part.size for part in task.parts[:3]),
     }
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("first", "second"):
             command = [sys.executable, *sys.orig_argv[1:], f"--folder={folder}"]
+            command.append(f"--started={time.time()}")
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)

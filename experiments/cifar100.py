@@ -42,6 +42,7 @@ def get_config(setting=""):
         use_small_network(config)
         config.data.augmentation = "none"
     if setting == "cpu":
+        config.optimizer.learning_rate = 0.03
         config.dense.epochs = 12
         config.pruning.epochs = 4
         config.finetune_epochs = 8

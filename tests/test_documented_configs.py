@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import checkpoint, experiment, task
+from bap_jax import checkpoint, data, experiment, task
 from bap_jax.config import to_settings
+from bap_jax.data import synthetic
 from bap_jax.pipeline import tuner
 from bap_jax.training import METHODS, Execution
 from bap_jax.training.epoch import make_step
@@ -29,23 +30,22 @@ def plain_of(name, setting):
     return json.loads(config_of(name, setting).to_json())
 
 
-@functools.cache
-def ready_of(name):
-    """Data and untrained network of the `smoke` setting; once for all methods."""
+def prepared(plain):
+    """Data and untrained network of a config."""
     folder = Path(tempfile.mkdtemp())
-    loaded = experiment.load(plain_of(name, "smoke"), Execution(data_cache=str(folder / "cache")))
+    loaded = experiment.load(plain, Execution(data_cache=str(folder / "cache")))
     checkpoint.save(folder / "dense", loaded.untrained)
     return experiment.Bench(loaded, folder / "dense").ready
 
 
-@pytest.mark.parametrize(
-    "method",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
-)
-@pytest.mark.parametrize("name", NAMES)
-def test_one_step_of_every_method(name, method):
-    plain = plain_of(name, "smoke") | {"method": method}
-    settings, ready = to_settings(plain), ready_of(name)
+@functools.cache
+def ready_of(name):
+    """Of the `smoke` setting; once for all methods."""
+    return prepared(plain_of(name, "smoke"))
+
+
+def take_a_step(plain, ready):
+    settings = to_settings(plain)
     work = tuner.make_program(ready, settings)
     values = jax.tree.map(lambda leaf: leaf[0], work.values([settings]))
     state = work.program.trainer(values, work.shared).init(ready.variables, jax.random.key(0))
@@ -57,6 +57,28 @@ def test_one_step_of_every_method(name, method):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables.params))
     kept = [np.mean(np.asarray(mask)) for mask in jax.tree.leaves(state.masks)]
     assert min(kept) < 0.5
+
+
+@pytest.mark.parametrize(
+    "method",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.smoke) for name in METHODS],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_of_every_method(name, method):
+    take_a_step(plain_of(name, "smoke") | {"method": method}, ready_of(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["", "cpu"])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_of_real_settings(name, setting):
+    """Their networks and sizes of images; few images, made up, and batches of four."""
+    plain, few = plain_of(name, setting), plain_of(name, "smoke")["data"]
+    plain["batch_size"] = 4
+    plain["data"] |= {key: few[key] for key in ("synthetic", "validation_fraction")}
+    if name == "fairface":
+        plain["data"]["synthetic"] = 140  # 224×224
+    take_a_step(plain, prepared(plain))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -119,3 +141,21 @@ def test_smoke_settings_end_and_write_a_report(name, tmp_path):
     assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])
     told = json.loads((tmp_path / "w" / "data.json").read_text())
     assert min(told["parts"].values()) > 0 and "Groups" in done.stdout
+    assert told["made_up"] == ("Made up" in done.stdout) == (name != "digits")
+
+
+@pytest.mark.smoke
+def test_the_users_own_files_by_flags(tmp_path):
+    """As for the real CelebA: its files in a folder, a cache that several workdirs share."""
+    files = synthetic.folder("celeba", data.Request(synthetic=300, cache=tmp_path / "files"))
+    command = [sys.executable, "-m", "bap_jax.main", f"--workdir={tmp_path / 'w'}"]
+    command += [f"--config={ROOT / 'experiments' / 'celeba.py'}:smoke", "--config.data.synthetic=0"]
+    command += [f"--data_dir={files}", f"--data_cache={tmp_path / 'cache'}"]
+    command += ["--config.data.target=Smiling", "--config.data.group_by=Male*Young"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "w" / "data.json").read_text())
+    assert not told["made_up"] and sum(told["parts"].values()) == 300
+    assert [row["name"] for row in told["labels"]] == ["no_Smiling", "Smiling"]
+    assert {row["name"] for row in told["groups"]} >= {"Male*Young", "no_Male*no_Young"}
+    assert any((tmp_path / "cache").glob("celeba-*")) and not (tmp_path / "w/data_cache").exists()

@@ -1,6 +1,7 @@
 """Runs from a config: files, caches, the command line, and mistakes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from bap_jax import audit, checkpoint, experiment, models, training
+from bap_jax import audit, checkpoint, data, experiment, models, training
 from bap_jax.config import check_flags, default_config, to_settings
+from bap_jax.data import synthetic
 from bap_jax.types import UserError, Variables
 from tests.models.torch_files import torch_arrays
 
@@ -261,6 +263,15 @@ def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_pa
     save_file(torch_arrays(network, seed=1), config.model.pretrained)
     with pytest.raises(UserError, match="or from another pretrained file"):
         experiment.run(config, tmp_path / "w")
+
+
+def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
+    folder = synthetic.folder("fairface", data.Request(synthetic=105, cache=tmp_path))
+    shutil.rmtree(folder / "val")
+    changes = {"data.name": "fairface", "data.dir": str(folder), "data.size": 8}
+    changes |= {"data.test_fraction": 0.0, "data.group_by": "race", "model.name": "mlp"}
+    with pytest.raises(UserError, match="no test part of its own.* 21 samples were left out, the "):
+        experiment.run(tiny(**changes), tmp_path / "w")
 
 
 @pytest.mark.parametrize(

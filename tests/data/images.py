@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from bap_jax.data import Records
+from bap_jax.data.images import encode_jpeg
 from bap_jax.types import Dataset
 
 SHAPE = (10, 12, 3)
@@ -42,3 +43,13 @@ def both(size):
     arrays = Dataset(pixels, labels, ids, logits)
     records = Records.of_bytes([encoded(image) for image in pixels], SHAPE)
     return arrays._replace(inputs=records), arrays
+
+
+# Samples of each made-up set.
+COUNTS = {"utkface": 100, "fairface": 105, "celeba": 100, "cifar100": 600}
+
+
+def face(folder, name, shape=(20, 20), colour=90):
+    path = folder / name
+    path.write_bytes(encode_jpeg(np.full((*shape, 3), colour, np.uint8)))
+    return path
