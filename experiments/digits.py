@@ -2,7 +2,7 @@
 
     python -m bap_jax.main --config=experiments/digits.py --workdir=runs/digits
 
---config=experiments/digits.py:smoke runs in seconds.
+--config=experiments/digits.py:smoke runs in seconds; :cpu is the full setting, which is for CPUs.
 
 Methods: --config.method=nft | el | ceag | … (README.md). All three kernels are pruned, the last one
 too, as the reference does with its MLP. Expected: the table in README.md. Cost: about 15 seconds a
