@@ -148,7 +148,13 @@ def test_without_torch_a_pt_file_says_so(tmp_path, monkeypatch):
         load_torch(str(tmp_path / "x.pt"), network("resnet_8"))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.smoke) if case in ("resnet_34", "resnet_50") else case
+        for case in CASES
+    ],
+)
 def test_logits_are_those_that_torch_computed(case, tmp_path):
     wanted = np.array(json.loads(LOGITS.read_text())[case])
     model = network(case)
