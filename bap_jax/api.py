@@ -142,11 +142,10 @@ def _split(inputs, test_indices, validation_fraction):
     test_indices = own_test if test_indices is None else test_indices
     if test_indices is None:
         raise UserError("test_indices are missing; name the samples that are to judge.")
-    return {
-        "test_indices": np.asarray(test_indices),
-        "validation_fraction": 0.15 if validation_fraction is None else validation_fraction,
-        "validation_indices": own_validation,
-    }
+    split = {"test_indices": np.asarray(test_indices), "validation_indices": own_validation}
+    if validation_fraction is not None:
+        split["validation_fraction"] = validation_fraction
+    return split
 
 
 def _check_source(labels, group_names, group_by, skipped):
