@@ -26,7 +26,7 @@ test: install
 	$(RUN) -m pytest -n $(JOBS) --dist loadscope
 
 test-smoke: install
-	$(RUN) -m pytest -m smoke -n $(JOBS)
+	$(RUN) -m pytest -m smoke -n $(JOBS) --dist loadgroup
 
 test-slow: install
 	BAP_OPTIMIZED=1 $(RUN) -m pytest -m slow

@@ -67,7 +67,8 @@ def config() -> ConfigDict:
     """The experiment's config with what flags say of it."""
     found = CONFIG.value
     if _DATA_DIR.value is not None:
-        found.data.dir = _DATA_DIR.value
+        # One spelling, `faces` for `faces/`: runs that share a workdir must agree in it.
+        found.data.dir = _DATA_DIR.value and os.path.normpath(_DATA_DIR.value)
     return found
 
 

@@ -5,6 +5,7 @@ config.model ─► network ─► precision ─► preprocessing ─► first a
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,9 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     """
     settings = config_lib.to_settings(plain)
     cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
-    parts, preprocess, summary = make_parts(plain["data"], cache)
+    parts, preprocess, summary = make_parts(
+        plain["data"], cache, lambda num_classes: _check_network(plain["model"], num_classes)
+    )
     network = make_model(plain["model"], parts.num_classes)
     model = models.in_precision(network, settings.precision)
     if preprocess is not None:
@@ -83,16 +86,26 @@ def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[st
 
 
 def make_parts(
-    choice: dict[str, Any], cache: Path | None = None
+    choice: dict[str, Any],
+    cache: Path | None = None,
+    check_classes: Callable[[int], None] = lambda num_classes: None,
 ) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
-    """The data set of `config.data`: its parts, what is done to its inputs, and its summary."""
+    """The data set of `config.data`: its parts, what is done to its inputs, and its summary.
+
+    Whatever can be known before images are decoded is checked before; `check_classes` is then called
+    with the number of classes.
+    """
     if choice["synthetic"] and choice["dir"]:
         raise UserError(
             f"config.data.synthetic={choice['synthetic']} makes images up, and would not read "
             f"those in {choice['dir']}: leave --data_dir out, or write config.data.synthetic=0."
         )
     asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
-    request = data.Request(**asked, cache=cache)
+
+    def check(source):
+        check_classes(_chosen(source, choice).parts.num_classes)
+
+    request = data.Request(**asked, cache=cache, check=check)
     if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
         sharding.by_first_process(lambda: data.load(choice["name"], request))
     source = data.load(choice["name"], request)
@@ -107,7 +120,17 @@ def make_parts(
         ) from error
 
 
-def _parts_of(source, choice):
+class _Chosen(NamedTuple):
+    """What a config makes of a source."""
+
+    parts: data.Parts
+    indices: dict[str, Any]
+    labels: Any
+    class_names: tuple[str, ...]
+    preprocess: data.Preprocess | None
+
+
+def _chosen(source, choice):
     preprocess = source.preprocess(choice["augmentation"])
     samples, group_names = source.grouped_by(choice["group_by"], choice["target"])
     class_names = source.labelled(choice["target"])[1]
@@ -119,17 +142,22 @@ def _parts_of(source, choice):
     }
     parts = data.make_parts(samples, len(class_names), group_names, **split)
     indices = data.part_indices(samples.group_ids, **split)
+    return _Chosen(parts, indices, samples.labels, class_names, preprocess)
+
+
+def _parts_of(source, choice):
+    chosen = _chosen(source, choice)
     summary = data.summarize(
-        parts,
-        class_names,
+        chosen.parts,
+        chosen.class_names,
         digests=source.digests,
-        indices=indices,
+        indices=chosen.indices,
         skipped=source.skipped,
         converted=source.converted,
     )
     summary["made_up"] = bool(choice["synthetic"])
-    summary["digest"] = _digest_of(source.identity, samples.labels, indices)
-    return parts, preprocess, summary
+    summary["digest"] = _digest_of(source.identity, chosen.labels, chosen.indices)
+    return chosen.parts, chosen.preprocess, summary
 
 
 def _digest_of(identity, labels, indices):
@@ -185,16 +213,22 @@ def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
     return models.build(choice["name"], num_classes, **taken)
 
 
+def _check_network(choice, num_classes):
+    network = make_model(choice, num_classes)
+    if choice["pretrained"]:
+        _loaded(network, choice, jax.random.key(0))
+
+
 def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
     """The arrays of `config.model.pretrained`; what of the file was not used is told."""
-    found = models.load_torch(
-        str(Path(choice["pretrained"]).expanduser()),
-        network,
-        head=choice["pretrained_head"],
-        key=key,
-    )
+    found = _loaded(network, choice, key)
     told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
     told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
     if told:
         logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
     return found.variables
+
+
+def _loaded(network, choice, key):
+    path = str(Path(choice["pretrained"]).expanduser())
+    return models.load_torch(path, network, head=choice["pretrained_head"], key=key)

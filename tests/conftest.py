@@ -4,7 +4,9 @@ import os
 import tempfile
 
 # Programs that several tests or commands compile are compiled once; workers share the folder.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="bap_jax_programs_"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="bap_jax_programs_")  # removed at exit
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
 # Tests compile more than they compute: a quarter of their time goes without optimisation. Claims
 # about results are made of programs as users compile them: `make test-slow` asks for those.
 os.environ["XLA_FLAGS"] = (

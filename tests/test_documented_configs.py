@@ -63,7 +63,9 @@ def take_a_step(plain, ready):
     "method",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.smoke) for name in METHODS],
 )
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES]
+)
 def test_one_step_of_every_method(name, method):
     take_a_step(plain_of(name, "smoke") | {"method": method}, ready_of(name))
 

@@ -4,7 +4,7 @@ A multiplier that keeps growing while its violation stays where it is says that 
 meet this constraint (recipes.md E). Everything here is on the training part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,25 +47,30 @@ class History:
 
 
 def feasibility(
-    history: History, names: Sequence[str], at_most: int = 1000, slack: float = 1e-3
+    history: History,
+    names: Sequence[str],
+    at_most: int = 1000,
+    slack: float = 1e-3,
+    left_out: Collection[str] = (),
 ) -> dict[str, Any]:
     """What the multipliers say about each constraint, over the last fifth of its observed epochs.
 
     A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
     is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
     fell by less than a tenth since the fifth before; otherwise, and in fewer than ten epochs, it is
-    still `moving`. One that was never observed is `not observed` and has no say in the whole,
-    unless none was.
+    still `moving`. One that was never observed is `not observed`; the whole is then not `met`,
+    whatever the others are.
 
     Args:
       history: of the run.
       names: one name a constraint.
       slack: mean violation that counts as none, for the noise of the estimate.
       at_most: beyond so many constraints only the 20 with the largest violation are listed.
+      left_out: names of constraints that were not to be observed, and have no say in the whole.
 
     Returns:
-      `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many are not
-      met, and for each of the `constraints` its last `multiplier`, `multiplier_slope` (an epoch),
+      `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many were
+      observed and are not met, and for each of the `constraints` its last `multiplier`, `multiplier_slope` (an epoch),
       mean `violation`, `least_violation` (over epochs) and `response` (slope of the violation over
       the multiplier), None where there is nothing to say.
     """
@@ -75,12 +80,16 @@ def feasibility(
     rows = [_row(name, multipliers[:, i], violations[:, i], slack) for i, name in enumerate(names)]
     rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
     worst = np.nan_to_num(violations, nan=-np.inf).max(1)
-    rank = ("met", "moving", NOT_FEASIBLE)
-    judged = [row["status"] for row in rows if row["status"] in rank]
+    rank = ("met", NOT_OBSERVED, "moving", NOT_FEASIBLE)
+    found = [
+        row["status"]
+        for row in rows
+        if row["status"] != NOT_OBSERVED or row["name"] not in left_out
+    ]
     return {
-        "status": max(judged, key=rank.index, default=NOT_OBSERVED),
+        "status": max(found, key=rank.index, default=NOT_OBSERVED),
         "least_max_violation": float(worst.min()) if worst.size else None,
-        "unmet": sum(status != "met" for status in judged),
+        "unmet": sum(status in ("moving", NOT_FEASIBLE) for status in found),
         "constraints": rows if len(rows) <= at_most else rows[:20],
     }
 

@@ -37,7 +37,7 @@ def _training_notes(report):
         rows = feasibility["constraints"]
         unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED)]
         worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
-        yield f"Constraints on the training part: {feasibility['status']}" + (
+        yield f"Constraints as observed in training: {feasibility['status']}" + (
             f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
         )
         unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]

@@ -3,10 +3,10 @@
     FOLDER/images.bin   (sample, height, width, 3) uint8 in C order, of samples that could be read
     FOLDER/kept.npy     (sample,) which samples these are
     FOLDER/digests.npy  (sample,) uint64, equal for equal images
-    FOLDER/cache.json   checksum and shape, which samples were left out and why
+    FOLDER/cache.json   checksums and shape, which samples were left out and why
 
-`cache.json` is written last, so that a folder with one is whole. Where its checksum is not that of
-the images, they are decoded anew. Without a folder every image is decoded once all the same, and
+`cache.json` is written last, so that a folder with one is whole. Where its checksums are not those
+of the other files, the images are decoded anew. Without a folder every image is decoded once all the same, and
 forgotten: one that is damaged must be found before training, not after it.
 """
 
@@ -24,6 +24,7 @@ from absl import logging
 from tqdm import tqdm
 
 from bap_jax.data.images import Decoded, decode
+from bap_jax.data.listing import digest_of
 from bap_jax.data.records import Records
 from bap_jax.types import UserError
 
@@ -193,10 +194,12 @@ def _write(read, names, size, folder):
         beside.replace(folder / "images.bin")
     finally:
         beside.unlink(missing_ok=True)
-    np.save(folder / "digests.npy", told.all_digests())
-    np.save(folder / "kept.npy", np.array(told.kept, np.int64))
+    beside_images = {"kept": np.array(told.kept, np.int64), "digests": told.all_digests()}
+    for name, array in beside_images.items():
+        np.save(folder / f"{name}.npy", array)
     text = {
         "sha256": checksum.hexdigest(),
+        **{name: digest_of(array) for name, array in beside_images.items()},
         "shape": [len(told.kept), *shape],
         "samples": len(names),
         "skipped": told.skipped,
@@ -215,8 +218,10 @@ def opened(folder: Path, count: int) -> Images | None:
                 raise ValueError("its images are not those of its checksum")
         shape = tuple(told["shape"])
         pixels = np.memmap(folder / "images.bin", np.uint8, "r", shape=shape)
-        kept, digests = (np.load(folder / f"{name}.npy") for name in ("kept", "digests"))
-        if told["samples"] != count or not len(kept) == len(digests) == shape[0]:
+        beside = {name: np.load(folder / f"{name}.npy") for name in ("kept", "digests")}
+        if told["samples"] != count or any(
+            digest_of(array) != told[name] for name, array in beside.items()
+        ):
             raise ValueError("its files do not belong together")
     except FileNotFoundError:
         return None
@@ -224,5 +229,7 @@ def opened(folder: Path, count: int) -> Images | None:
         logging.warning("the cache %s is damaged (%s); decoding anew", folder, error)
         (folder / "cache.json").unlink(missing_ok=True)
         return None
-    records = Records(pixels.__getitem__, np.arange(len(kept)), shape[1:], np.dtype(np.uint8))
-    return Images(records, kept, told["skipped"], told["converted"], digests)
+    records = Records(pixels.__getitem__, np.arange(shape[0]), shape[1:], np.dtype(np.uint8))
+    return Images(
+        records, beside["kept"], told["skipped"], told["converted"], beside["digests"]
+    )

@@ -1,5 +1,6 @@
 """From a listing to a source: prepared, decoded, with what was left out along the way."""
 
+import errno
 import math
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
 from bap_jax.types import UserError
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 # Of the training images (Krizhevsky 2009).
 _CIFAR_SCALE = PixelScale(
     (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)
@@ -58,21 +60,27 @@ def source_of(
         read as they lie.
 
     Raises:
-      UserError: no image can be read, or they differ in size and none was asked for.
+      UserError: no image can be read, or they differ in size and none was asked for; or whatever
+        `request.check` raises.
     """
-    found = _decoded(listing, request, builder)
     listed = Source(
-        found.records,
+        np.empty((len(listing.names), 0), np.uint8),
         listing.attributes,
         target,
-        scale=scale,
+        listing.indices("test"),
+        listing.indices("validation"),
+        scale,
+        listing.skipped,
+    )
+    if request.check is not None:
+        request.check(listed)
+    found = _decoded(listing, request, builder)
+    if len(found.kept) < len(listing.names):
+        listed = listed.take(found.kept)
+    return listed._replace(
+        inputs=found.records,
         skipped=(*listing.skipped, *found.skipped),
         converted=found.converted,
-    )
-    if len(found.kept) < len(listing.names):
-        rows = listed._replace(inputs=np.empty((len(listing.names), 0))).take(found.kept)
-        listed = rows._replace(inputs=found.records)
-    return listed._replace(
         digests=found.digests,
         identity=f"{listing.digest(files=False)}-{digest_of(found.digests)}",
         test_indices=_among(listing.indices("test"), found.kept),
@@ -93,7 +101,9 @@ def _decoded(listing, request, builder):
     try:
         found = image_cache.opened(folder, len(listing.names))
         return found or _decoded_anew(listing, request, builder, whole, folder)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
         raise UserError(
             f"the folder of decoded images cannot be written: {error}. Name another one by "
             "--data_cache=DIR."

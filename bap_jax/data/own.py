@@ -28,16 +28,19 @@ from bap_jax.types import UserError
 
 LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
 _MOST_CLASSES = 100_000
+_FEW_CLASSES = 32  # ids below that may be empty; above, half of them at most
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _EMPTY = "(empty)"
+_PART_OF_WORD = {part: part for part in PARTS} | {"val": "validation", "valid": "validation"}
+_PART_OF_TEST = {"true": "test", "false": "train"}
 _GREY_SCALE = PixelScale((0.5,), (0.5,))
 
 
 def load_arrays(request: Request) -> Source:
     """An `.npz` file: `inputs` `(sample, ...)`, `label` and any other columns `(sample,)`.
 
-    Inputs of uint8 and shape `(sample, height, width, 1 or 3)` are images, whose pixels are scaled;
-    all others are what the network takes.
+    Inputs of uint8 and shape `(sample, height, width, 1 or 3)` or `(sample, height, width)`, grey,
+    are images, whose pixels are scaled; all others are what the network takes.
 
     Raises:
       UserError: there is no such file or column, or lengths differ.
@@ -68,6 +71,8 @@ def load_arrays(request: Request) -> Source:
                 f"{path}: column {name!r} has shape {column.shape}; expected {inputs.shape[:1]}, "
                 "one value for each of the inputs."
             )
+    if inputs.dtype == np.uint8 and inputs.ndim == 3:
+        inputs = inputs[..., None]
     return _with_parts(inputs, columns, str(path))
 
 
@@ -238,6 +243,13 @@ def _class_ids(labels, where):
         raise UserError(f"{where}: class ids must be ≥ 0; got {labels.min()}.")
     if labels.max() >= _MOST_CLASSES:
         raise UserError(f"{where}: class ids must be < {_MOST_CLASSES}; got {labels.max()}.")
+    found = np.unique(labels)
+    if found[-1] >= _FEW_CLASSES and found.size < 0.5 * (found[-1] + 1):
+        raise UserError(
+            f"{where}: the labels are {found.size} different integers up to {found[-1]}; expected "
+            f"class ids 0 … {found.size - 1}. Leave out samples of no class (such as 255), number "
+            "the classes anew, or give them names instead of numbers."
+        )
     names = tuple(map(str, range(int(labels.max()) + 1)))
     return Grouping(labels.astype(np.int32)[:, None], names)
 
@@ -246,17 +258,15 @@ def _parts(column, where):
     """`(sample,)` int8 index into `PARTS`; None where there is no such column."""
     if column is None:
         return None
-    column = np.asarray(column)
-    if set(map(str, column)) <= {"True", "False"}:
-        column = np.array([str(value) == "True" for value in column])
-    if column.dtype == bool:
-        return np.where(column, PARTS.index("test"), 0).astype(np.int8)
-    unknown = sorted(set(map(str, column)) - set(PARTS))
+    words = [str(value).strip().lower() for value in np.asarray(column)]
+    known = _PART_OF_TEST if set(words) <= set(_PART_OF_TEST) else _PART_OF_WORD
+    unknown = [str(value) for value, word in zip(column, words, strict=True) if word not in known]
     if unknown:
         raise UserError(
-            f"{where}: the column 'part' holds {unknown[0]!r}; expected {', '.join(PARTS)}."
+            f"{where}: the column 'part' holds {unknown[0]!r}; expected {', '.join(PARTS)}, or "
+            "True for the test part and False."
         )
-    return np.array([PARTS.index(str(part)) for part in column], np.int8)
+    return np.array([PARTS.index(known[word]) for word in words], np.int8)
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:
@@ -267,7 +277,9 @@ def _read_table(path: Path) -> dict[str, list[str]]:
         )
     with open_table(path) as file:
         rows = csv.DictReader(file)
-        names = rows.fieldnames or []
+        rows.fieldnames = names = [name.strip() for name in rows.fieldnames or []]
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+            raise UserError(f"{path}: cells must be separated by commas; line 1 is {names[0]!r}.")
         _check_columns(path, dict.fromkeys(names), (PATH, LABEL))
         if len(set(names)) < len(names):
             raise UserError(f"{path} has a column twice; it has {', '.join(names)}.")
@@ -276,9 +288,10 @@ def _read_table(path: Path) -> dict[str, list[str]]:
             if None in row:
                 raise UserError(f"{path}, line {number} has more cells than line 1.")
             for name in names:
-                if row[name] is None or (not row[name] and name in (PATH, LABEL, PART)):
+                cell = row[name]
+                if cell is None or (not cell.strip() and name in (PATH, LABEL, PART)):
                     raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
-                table[name].append(row[name] or _EMPTY)
+                table[name].append(cell.strip() or _EMPTY)
     if not table[PATH]:
         raise UserError(f"{path} has no rows.")
     return table

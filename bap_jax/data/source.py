@@ -62,13 +62,19 @@ class Source(NamedTuple):
           target: name of an attribute; by default the data set's own.
 
         Raises:
-          UserError: there is no such attribute; the message lists those there are.
+          UserError: there is no such attribute (the message lists those there are), or it has a
+            single class.
         """
         target = target or self.target
         if target not in self.attributes:
             known = ", ".join(sorted(self.attributes))
             raise UserError(f"unknown target {target!r}; known attributes: {known}.")
         found = self.attributes[target]
+        if len(found.names) < 2:
+            raise UserError(
+                f"target {target!r} has the single class {', '.join(found.names)!r}; expected two "
+                "or more."
+            )
         return found.ids[:, 0], found.names
 
     def grouped_by(self, expression: str, target: str = "") -> tuple[Dataset, tuple[str, ...]]:

@@ -85,7 +85,8 @@ def format_summary(found: dict[str, Any]) -> str:
     for part in PARTS:
         absent = [row["name"] for row in found["labels"] if not row[part]]
         if absent:
-            lines.append(f"Missing    label {', '.join(absent)} in the {part} part")
+            more = f" and {len(absent) - _SMALLEST} more" if len(absent) > _SMALLEST else ""
+            lines.append(f"Missing    label {', '.join(absent[:_SMALLEST])}{more} in the {part} part")
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:
         lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")

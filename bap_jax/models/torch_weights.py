@@ -8,6 +8,7 @@ Names are those of torchvision; the residual networks for CIFAR that are commonl
 same.
 """
 
+import pickle
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -58,6 +59,8 @@ _RULES = {ResNet: _RESNET, ImageNetResNet: _RESNET, MobileNetV2: _MOBILENET}
 # Keys of layers; one of these that no array takes is of a deeper network.
 _OF_LAYERS = re.compile(r"(conv|bn|layer)\d|features\.")
 _SHOWN = 3
+_OUTER = ("state_dict", "model_state_dict", "model", "net")
+_EXPECTED = "expected a mapping of names to tensors. Write it by torch.save(model.state_dict(), …)"
 
 
 class TorchWeights(NamedTuple):
@@ -102,7 +105,7 @@ def load_torch(
     params, stats = (leaves_by_path(tree) for tree in untrained)
     wanted = {ours: _torch_key(ours, rules) for ours in (*params, *stats)}
     drawn = _new_head(params["head/kernel"].shape, key) if head == "new" else {}
-    rows = _head_rows(head)
+    rows = _head_rows(head, path, held, wanted["head/bias"])
     found = {
         ours: _converted(held[theirs], ours, rows)
         for ours, theirs in wanted.items()
@@ -139,12 +142,25 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
     except Exception as error:  # both libraries raise many kinds
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read as weights: {told}") from error
-    arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
+    _check_finite(path, arrays)
+    arrays = {_bare(name): array for name, array in arrays.items()}
     return {
         name: np.asarray(array, np.float32)
         for name, array in arrays.items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+def _bare(name):
+    for wrapper in ("module.", "model."):
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _check_finite(path, arrays):
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} holds NaN or infinity; its training diverged?")
 
 
 def _read_safetensors(path):
@@ -162,14 +178,27 @@ def _read_pickled(path):
             f"{path}: reading .pt files takes torch, which is not installed. Install it, or "
             "save the weights with safetensors.torch.save_file and load that file."
         ) from error
-    held = torch.load(path, map_location="cpu", weights_only=True)
-    for outer in ("state_dict", "model", "model_state_dict"):
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} holds more than weights, {_EXPECTED}.") from error
+    if not isinstance(held, Mapping):
+        raise UserError(f"{path} holds a {type(held).__name__}, {_EXPECTED}.")
+    for outer in _OUTER:
         if isinstance(held.get(outer), Mapping):
             held = held[outer]
-    return {name: tensor.float().numpy() for name, tensor in held.items()}
+    tensors = {name: value for name, value in held.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        told = ", ".join(map(str, list(held)[:_SHOWN])) or "nothing"
+        raise UserError(f"{path} holds {told} and no weights, {_EXPECTED}.")
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
 
 def _rules(model):
+    if not isinstance(model, Model):
+        raise UserError(
+            f"expected a network of models.build or models.from_linen; got {type(model).__name__}."
+        )
     for kind, rules in _RULES.items():
         if isinstance(model.module, kind):
             return rules
@@ -192,13 +221,19 @@ def _new_head(shape, key):
     return {f"head/{name}": drawn[name] for name in sorted(drawn)}
 
 
-def _head_rows(head):
+def _head_rows(head, path, held, bias):
     if head in ("load", "new"):
         return None
-    bounds = re.fullmatch(r"(\d+):(\d+)", head)
+    bounds = re.fullmatch(r"(\d+):(\d+)", str(head))
     if not bounds or int(bounds[1]) >= int(bounds[2]):
         raise UserError(f"head must be 'load', 'new' or 'START:STOP', such as '0:7'; got {head!r}.")
-    return slice(int(bounds[1]), int(bounds[2]))
+    start, stop = int(bounds[1]), int(bounds[2])
+    if bias in held and stop > len(held[bias]):
+        raise UserError(
+            f"head={head!r}: the head in {path} has {len(held[bias])} logits; write "
+            f"'START:STOP' with STOP ≤ {len(held[bias])}."
+        )
+    return slice(start, stop)
 
 
 def _converted(array, ours, rows):

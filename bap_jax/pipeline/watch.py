@@ -147,10 +147,12 @@ class Watch:
 
     def _tuned(self, member):
         method, names = self._method, self._ready.parts.group_names
+        small = _unconstrained(method, self._ready.reference, names, member.settings)
         feasibility = None
         if method.is_constrained:
-            feasibility = audit.feasibility(member.history, method.constraint.names(names))
-        small = _unconstrained(method, self._ready.reference, names, member.settings)
+            feasibility = audit.feasibility(
+                member.history, method.constraint.names(names), left_out=small or ()
+            )
         return Tuned(member.selected, member.last, feasibility, small)
 
 

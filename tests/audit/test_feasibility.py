@@ -109,11 +109,18 @@ def test_the_slack_is_the_callers():
 
 
 def test_what_was_never_observed_is_not_met():
-    found = audit.feasibility(
-        history((constant(0.0), constant(-0.1)), (constant(0.0), constant(np.nan))), "ab"
-    )
+    seen = history((constant(0.0), constant(-0.1)), (constant(0.0), constant(np.nan)))
+    found = audit.feasibility(seen, "ab")
     assert [one["status"] for one in found["constraints"]] == ["met", "not observed"]
-    assert found["status"] == "met" and found["unmet"] == 0
+    assert found["status"] == "not observed" and found["unmet"] == 0
+    assert audit.feasibility(seen, "ab", left_out="b")["status"] == "met"
+    assert audit.feasibility(seen, "ab", left_out="a")["status"] == "not observed"
+
+
+def test_a_violation_is_worse_than_what_was_not_observed():
+    seen = history((0.1 * TIME, constant(0.1)), (constant(0.0), constant(np.nan)))
+    found = audit.feasibility(seen, "ab", left_out="a")
+    assert found["status"] == "not feasible as trained" and found["unmet"] == 1
 
 
 def test_the_slope_is_that_of_the_last_fifth():

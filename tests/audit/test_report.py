@@ -208,10 +208,10 @@ def notes(**found):
 def test_the_table_says_whether_the_constraints_could_be_met():
     worst = ", ".join(f"g{i} (not feasible as trained)" for i in (6, 5, 4, 3, 2))
     assert notes(feasibility=stuck(7)) == (
-        f"Constraints on the training part: not feasible as trained; 7 not met, the worst: {worst}."
+        f"Constraints as observed in training: not feasible as trained; 7 not met, the worst: {worst}."
     )
     met = {"status": "met", "constraints": [{"name": "a", "status": "met"}]}
-    assert notes(feasibility=met) == "Constraints on the training part: met."
+    assert notes(feasibility=met) == "Constraints as observed in training: met."
 
 
 def test_the_table_counts_constraints_that_are_not_listed():
@@ -221,7 +221,7 @@ def test_the_table_counts_constraints_that_are_not_listed():
 def test_the_table_says_why_a_constraint_was_never_observed():
     found = audit.feasibility(audit.History(), "ab")
     table = audit.format_report(fake_report() | {"feasibility": found}).splitlines()
-    assert table[-2] == "Constraints on the training part: not observed."
+    assert table[-2] == "Constraints as observed in training: not observed."
     assert table[-1].startswith("Never observed: 2 constraints: a, b.")
     assert "lower constraint.buffer_size" in table[-1]
     small = {"feasibility": found, "unconstrained_groups": {"a": 3}}

@@ -51,7 +51,7 @@ def test_images_in_arrays_are_scaled_on_the_device(tmp_path):
     np.testing.assert_allclose(pixels[0, 0, 0], [2.2489, 2.4286, 2.64], rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1), (8, 8)])
 def test_grey_images_in_arrays_are_scaled_too(shape, tmp_path):
     found = load_npz(tmp_path, inputs=np.full((COUNT, *shape), 255, np.uint8))
     np.testing.assert_allclose(found.preprocess("flip")(found.inputs[:1], None, False), 1)
@@ -78,6 +78,10 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
         ({"race": np.array([None] * COUNT)}, "names as strings"),
         ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
+        (
+            {"label": np.where(np.arange(COUNT) == 5, 255, np.arange(COUNT) % 3)},
+            r"4 different integers up to 255; expected class ids 0 … 3. .*of no class \(such as 255",
+        ),
         ({"inputs": np.zeros((0, 3))}, "'inputs' hold no sample"),
         (
             {"inputs": np.zeros((COUNT, 3, 8, 8), np.uint8)},
@@ -88,6 +92,12 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
 def test_mistakes_in_arrays(changes, text, tmp_path):
     with pytest.raises(UserError, match=text):
         load_npz(tmp_path, **changes)
+
+
+def test_a_single_class_is_nothing_to_learn(tmp_path):
+    found = load_npz(tmp_path, label=np.zeros(COUNT, int))
+    with pytest.raises(UserError, match="target 'label' has the single class '0'; expected two or"):
+        found.labelled()
 
 
 def test_a_file_that_was_cut_off(tmp_path):
@@ -156,11 +166,20 @@ def test_numbers_with_leading_zeros_are_names(folder):
     assert found.attributes["room"].names == ("01", "1")
 
 
-def test_a_column_of_truths_in_a_table_fixes_the_test_part(folder):
-    rows = [f"people/{i}.jpg,{i % 2},{i > 8}" for i in range(12)]
+@pytest.mark.parametrize("words", [("True", "False"), ("TRUE", "FALSE"), ("Test", "train ")])
+def test_a_column_of_truths_in_a_table_fixes_the_test_part(words, folder):
+    rows = [f"people/{i}.jpg,{i % 2},{words[i <= 8]}" for i in range(12)]
     (folder / "labels.csv").write_text("path,label,part\n" + "\n".join(rows) + "\n")
     found = data.load("images", data.Request(str(folder), 8))
     np.testing.assert_array_equal(found.test_indices, [9, 10, 11])
+
+
+def test_blanks_around_cells_are_no_part_of_them(folder):
+    rows = [f"people/{i}.jpg, {'ab'[i % 2]} ,{'val' if i > 8 else 'train'}" for i in range(12)]
+    (folder / "labels.csv").write_text("path, label,part\n" + "\n".join(rows) + "\n")
+    found = data.load("images", data.Request(str(folder), 8))
+    assert found.labelled()[1] == ("a", "b")
+    np.testing.assert_array_equal(found.validation_indices, [9, 10, 11])
 
 
 def test_paths_may_be_absolute(folder, tmp_path):
@@ -189,6 +208,7 @@ def edit(folder, old, new):
     ("old", "new", "text"),
     [
         ("label", "target", "lacks the column 'label'; it has path, target, race, city"),
+        ("path,label,race,city", "path;label;race;city", "separated by commas; line 1 is 'path;la"),
         (",yes,b,y", ",,b,y", "line 3: the column 'label' is empty"),
         (",yes,b,y", ",yes", "line 3: the column 'race' is empty"),
         (",yes,b,y\n", ",yes,b,y,z\n", "line 3 has more cells than line 1"),

@@ -79,7 +79,9 @@ def test_some_logits_of_a_longer_head(tmp_path):
         load_torch(path, network("resnet_18", 7))
     with pytest.raises(UserError, match=r"Write head='new', or head='START:STOP'"):
         load_torch(path, network("resnet_18", 7))
-    for wrong in ("7", "9:7", "all"):
+    with pytest.raises(UserError, match=r"the head in .* has 18 logits; .*STOP ≤ 18"):
+        load_torch(path, network("resnet_18", 7), head="12:19")
+    for wrong in ("7", "9:7", "all", None):
         with pytest.raises(UserError, match="head must be 'load', 'new' or 'START:STOP'"):
             load_torch(path, network("resnet_18", 7), head=wrong)
 
@@ -120,6 +122,19 @@ def test_names_behind_a_prefix_and_unused_keys(tmp_path):
     held["module.ema.decay"] = np.ones(1, np.float32)
     found = load_torch(written(tmp_path, held), model)
     assert found.unused == ("ema.decay",)
+
+
+def test_arrays_that_are_not_finite(tmp_path):
+    model = network("resnet_8")
+    held = torch_arrays(model)
+    held["fc.bias"][0] = np.nan
+    with pytest.raises(UserError, match="fc.bias holds NaN or infinity"):
+        load_torch(written(tmp_path, held), model)
+
+
+def test_a_module_is_no_network_yet(tmp_path):
+    with pytest.raises(UserError, match="models.from_linen; got MLP"):
+        load_torch("x.safetensors", models.MLP(3))
 
 
 def test_files_that_are_no_weights(tmp_path):
@@ -180,8 +195,27 @@ def test_a_file_of_torch_itself(tmp_path):
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": print}, tmp_path / "evil.pt")
-    with pytest.raises(UserError, match="cannot be read as weights"):
+    with pytest.raises(UserError, match=r"holds more than weights, .* Write it by torch.save\(mod"):
         load_torch(str(tmp_path / "evil.pt"), network("resnet_8"))
+
+
+@pytest.mark.parametrize(
+    ("held", "text"),
+    [([1, 2], "holds a list, expected a mapping"), ({"epoch": 3}, "holds epoch and no weights")],
+)
+def test_files_of_torch_that_hold_no_weights(held, text, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(held, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=text):
+        load_torch(str(tmp_path / "x.pt"), network("resnet_8"))
+
+
+def test_what_is_beside_weights_in_a_file_of_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    model = network("resnet_8")
+    held = {f"model.{k}": torch.from_numpy(v) for k, v in torch_arrays(model).items()}
+    torch.save({"net": held | {"epoch": 3}}, tmp_path / "x.pt")
+    assert load_torch(str(tmp_path / "x.pt"), model).unused == ()
 
 
 def test_an_empty_pt_file(tmp_path, monkeypatch):

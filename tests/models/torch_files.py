@@ -4,6 +4,7 @@ python -m tests.models.torch_files          writes torch_logits.json anew; needs
 """
 
 import json
+import zlib
 from pathlib import Path
 
 import jax
@@ -30,19 +31,22 @@ def network(case: str, classes: int = 5) -> models.Model:
 
 
 def torch_arrays(model: models.Model, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays by PyTorch's names and in its layouts, of sizes as in a trained network."""
-    rng = np.random.default_rng(seed)
+    """Arrays by PyTorch's names and in its layouts, of sizes as in a trained network.
+
+    Drawn by the name: were two names confused, the logits would differ from PyTorch's.
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     held = {}
     for tree in shapes:
         for ours, leaf in sorted(leaves_by_path(tree).items()):
+            key = torch_weights._torch_key(ours, torch_weights._rules(model))
+            rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
             array = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
             if ours.endswith("kernel"):
                 array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
             else:  # running variances and scales are above zero
                 low = 0.5 if ours.endswith(("scale", "var")) else -0.2
                 array = rng.uniform(low, low + 1, leaf.shape)
-            key = torch_weights._torch_key(ours, torch_weights._rules(model))
             held[key] = np.ascontiguousarray(array, np.float32)
     return held
 
