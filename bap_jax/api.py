@@ -23,11 +23,14 @@ class Result(NamedTuple):
       report: what `report.json` holds, less config and times.
       pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
       tuned: selected and last iterate with their masks.
+      data: samples of each group and label in each part, the smallest groups, inputs that are in
+        two parts; see `data.summarize`, and `data.format_summary` for the terminal.
     """
 
     report: dict[str, Any]
     pruned: Any
     tuned: pipeline.Tuned
+    data: dict[str, Any]
 
 
 def prune_and_tune(
@@ -95,11 +98,29 @@ def prune_and_tune(
     split = _split(inputs, test_indices, validation_fraction)
     num_classes = _num_classes(model, variables, samples.inputs)
     parts = data.make_parts(samples, num_classes, names, **split, seed=split_seed)
+    indices = data.part_indices(samples.group_ids, **split, seed=split_seed)
+    summary = _summary(parts, inputs, target, indices)
     parts = pipeline.read_what_fits(parts, execution)
     ready = pipeline.prepare(model, variables, parts, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(ready, settings), settings)
     report = pipeline.judge(ready, tuned, settings)
-    return Result(report, model.export(tuned.selected.variables), tuned)
+    return Result(report, model.export(tuned.selected.variables), tuned, summary)
+
+
+def _summary(parts, inputs, target, indices):
+    class_names = list(map(str, range(parts.num_classes)))
+    if not isinstance(inputs, data.Source):
+        return data.summarize(parts, class_names)
+    told = inputs.labelled(target)[1]
+    class_names[: len(told)] = told
+    return data.summarize(
+        parts,
+        class_names,
+        digests=inputs.digests,
+        indices=indices,
+        skipped=inputs.skipped,
+        converted=inputs.converted,
+    )
 
 
 def override(settings: Settings, overrides: dict[str, Any]) -> Settings:

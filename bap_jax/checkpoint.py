@@ -14,11 +14,17 @@ import orbax.checkpoint as ocp
 
 from bap_jax import sharding
 from bap_jax.audit import tree_sha256
-from bap_jax.types import PyTree
+from bap_jax.types import PyTree, UserError
+
+_SHOWN = 3
 
 
 class DamagedCheckpointError(RuntimeError):
     """What lies on disk is not what was saved."""
+
+
+class OtherCheckpointError(UserError):
+    """What lies on disk is of another network."""
 
 
 def save(path: Path, tree: PyTree) -> None:
@@ -38,15 +44,18 @@ def load(path: Path, like: PyTree) -> PyTree:
 
     Raises:
       DamagedCheckpointError: it cannot be read, or its digest differs.
+      OtherCheckpointError: its arrays have other names, shapes or types; the first are shown.
     """
-    tree, problem = like, ""
+    tree, problem, kind = like, f"cannot read {path}", 0
+    kinds = (DamagedCheckpointError, OtherCheckpointError)
     if sharding.is_first_process():
         try:
             tree = _read(Path(path).absolute(), like)
-        except DamagedCheckpointError as error:
-            problem = str(error)
-    if sharding.from_first_process(np.asarray(bool(problem))):
-        raise DamagedCheckpointError(problem or f"cannot read {path}")
+        except kinds as error:
+            problem, kind = str(error), 1 + kinds.index(type(error))
+    kind = int(sharding.from_first_process(np.asarray(kind)))
+    if kind:
+        raise kinds[kind - 1](problem)
     return sharding.from_first_process(tree)
 
 
@@ -55,15 +64,41 @@ def _write(path, tree):
         shutil.rmtree(path)
     with _checkpointer() as checkpointer:
         checkpointer.save(path / "arrays", tree)
-    (path / "digest.json").write_text(json.dumps({"sha256": tree_sha256(tree)}))
+    told = {"sha256": tree_sha256(tree), "arrays": _arrays(tree)}
+    (path / "digest.json").write_text(json.dumps(told))
+
+
+def _arrays(tree):
+    """Type and shape of every array, by its path."""
+    found = jax.tree.leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in found
+    }
+
+
+def _check_same(path, there, here):
+    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    if not differing:
+        return
+    told = [
+        f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+        for name in differing[:_SHOWN]
+    ]
+    more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    raise OtherCheckpointError(f"{path} is of another network: {'; '.join(told)}{more}.")
 
 
 def _read(path, like):
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
+        told = json.loads((path / "digest.json").read_text())
+        expected = told["sha256"]
+        _check_same(path, told.get("arrays", _arrays(like)), _arrays(like))
         with _checkpointer() as checkpointer:
             tree = checkpointer.restore(path / "arrays", abstract)
-        expected = json.loads((path / "digest.json").read_text())["sha256"]
+    except OtherCheckpointError:
+        raise
     except Exception as error:  # Orbax raises anything on damaged files.
         raise DamagedCheckpointError(f"cannot read {path}: {error}") from error
     if tree_sha256(tree) != expected:

@@ -106,7 +106,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
 
     Raises:
       UserError: the one in the cache was trained on other samples, other parts of them, or from
-        another pretrained file.
+        another pretrained file, or is of another network.
     """
     mark = folder.with_name(f"{folder.name}.data")
     if checkpoint.exists(folder):

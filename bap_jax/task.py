@@ -4,6 +4,7 @@ config.data ─► source ─► labels, groups ─► parts ─► summary
 config.model ─► network ─► precision ─► preprocessing ─► first arrays, or pretrained ones
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -92,8 +93,8 @@ def make_parts(
 ) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
     """The data set of `config.data`: its parts, what is done to its inputs, and its summary.
 
-    Whatever can be known before images are decoded is checked before; `check_classes` is then called
-    with the number of classes.
+    Whatever can be known before images are decoded is checked before; `check_classes` is then
+    called with the number of classes.
     """
     if choice["synthetic"] and choice["dir"]:
         raise UserError(
@@ -103,14 +104,22 @@ def make_parts(
     asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
 
     def check(source):
-        check_classes(_chosen(source, choice).parts.num_classes)
+        with _naming_what_was_left_out(source):
+            check_classes(_chosen(source, choice).parts.num_classes)
 
     request = data.Request(**asked, cache=cache, check=check)
     if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
         sharding.by_first_process(lambda: data.load(choice["name"], request))
     source = data.load(choice["name"], request)
-    try:
+    with _naming_what_was_left_out(source):
         return _parts_of(source, choice)
+
+
+@contextlib.contextmanager
+def _naming_what_was_left_out(source):
+    """A group without samples may be one whose files could not be read."""
+    try:
+        yield
     except UserError as error:
         if not source.skipped:
             raise

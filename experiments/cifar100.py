@@ -13,8 +13,10 @@ Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:
 --config.model.pretrained=cifar100_resnet56.pt --config.dense.epochs=0
 
 The full setting follows the paper (batch 128, SGD .01 with momentum .9, ×.1 at 60, 80 and 90 %,
-15 + 45 epochs, dual rate 1e-2, sparsity .925); crops and flips; ε = 5 points is ours. It is for an
-accelerator. Without pretrained weights the dense network is trained for 200 epochs first.
+15 + 45 epochs, dual rate 1e-2, sparsity .925) and its code (ε = 10 points; `cpu` asks for 5). It is
+for an accelerator and was not run for lack of one. Without pretrained weights the dense network is
+trained for 200 epochs first, with crops and flips; the paper's code tunes a published network without
+(--config.data.augmentation=none).
 """
 
 from bap_jax.config import choose_setting, default_config
@@ -32,7 +34,7 @@ def get_config(setting=""):
     config.data.augmentation = "crop_flip"
     config.model.name = "resnet"
     config.model.depth = 56
-    config.tolerance = 0.05
+    config.tolerance = 0.1
     config.pruning.sparsity = 0.925
     config.dual.learning_rate = 1e-2
     config.dense.epochs = 200
@@ -42,6 +44,7 @@ def get_config(setting=""):
     if setting:
         use_small_network(config)
         config.data.augmentation = "none"
+        config.tolerance = 0.05
     if setting == "cpu":
         config.optimizer.learning_rate = 0.03
         config.dense.epochs = 12

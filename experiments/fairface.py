@@ -16,7 +16,7 @@ The paper starts from the network that FairFace publishes, whose 18 logits are r
 
 Label gender: --config.data.target=gender --config.model.pretrained_head=7:9. The full setting
 follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %, weight decay 1e-2,
-15 + 32 epochs, dual rate 1e-4, horizontal flips); ε = 1 point is ours. It is for an accelerator:
+15 + 32 epochs, dual rate 1e-4, horizontal flips) and its code (ε = 1 point). For an accelerator:
 one epoch is about 288 steps of a ResNet-34 on 224×224 pixels. Neither it nor `cpu` was run on the
 real images, which were not at hand, so there is no expected number yet.
 """

@@ -1,8 +1,5 @@
 """A user's own network and arrays."""
 
-import re
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +10,6 @@ import bap_jax
 from bap_jax import api, data, groups
 from bap_jax.training.settings import PruningSettings, Settings
 
-README = Path(__file__).parents[1] / "README.md"
 TEST = np.arange(0, 200, 3)
 QUICK = Settings(pruning=PruningSettings(sparsity=0.8, epochs=2), finetune_epochs=2)
 
@@ -236,37 +232,13 @@ def test_mistakes_are_found_before_training(change, text, monkeypatch):
         bap_jax.prune_and_tune(net, **{"settings": QUICK, **call})
 
 
-def readme_examples():
-    """Python blocks of the README."""
-    return re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-
-
-def test_readme_has_its_examples():
-    assert len(readme_examples()) == 4
-
-
-@pytest.mark.parametrize("which", [0, 1], ids=["nnx", "linen"])
-def test_readme_example(which, capsys):
-    code = readme_examples()[which]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    assert "test" in capsys.readouterr().out
-
-
-def test_readme_library_example(capsys):
-    code = readme_examples()[2]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    missed = re.search(r"missed cancers ([\d.]+)", capsys.readouterr().out).group(1)
-    assert float(missed) <= 0.01 and f"prints {missed};" in README.read_text()
-
-
-def test_readme_pruning_example(capsys):
-    code = readme_examples()[3]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    out, text = capsys.readouterr().out, README.read_text()
-    shares = [float(number) for number in re.findall(r"0\.\d+", out)[:3]]
-    assert (
-        "prints {:.1%} and {:.1%} zeros, {:.1%} in all".format(*shares).replace("%", " %") in text
-    )
+def test_what_is_in_the_data():
+    x, labels, side = arrays()
+    x[1] = x[0]  # 0 is a test sample, 1 is not
+    call = {"test_indices": TEST, "settings": QUICK}
+    told = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, side, **call).data
+    assert told["parts"]["test"] == len(TEST) and sum(told["parts"].values()) == 200
+    copies = told["duplicates"]
+    assert copies["test_in_train"] + copies["test_in_validation"] == 1
+    assert {row["name"] for row in told["groups"]} == {"north", "south"}
+    assert [row["name"] for row in told["labels"]] == ["0", "1", "2"]

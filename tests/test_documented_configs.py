@@ -44,16 +44,26 @@ def ready_of(name):
     return prepared(plain_of(name, "smoke"))
 
 
-def take_a_step(plain, ready):
+def step_of(plain, ready):
+    """A function `variables -> (state, metrics)` of a step in which constraints act."""
+    plain["constraint"]["buffer_size"] = 1  # observed in the first step
     settings = to_settings(plain)
     work = tuner.make_program(ready, settings)
     values = jax.tree.map(lambda leaf: leaf[0], work.values([settings]))
-    state = work.program.trainer(values, work.shared).init(ready.variables, jax.random.key(0))
-    step = jax.jit(make_step(work.program))
-    indices = jnp.arange(settings.batch_size)
-    # The epoch of the last pruning, from which on constraints act.
-    state, metrics = step(state, values, work.shared, work.train, indices, settings.pruning.epochs)
+    step, indices = make_step(work.program), jnp.arange(settings.batch_size)
+
+    def first(variables):
+        state = work.program.trainer(values, work.shared).init(variables, jax.random.key(0))
+        epoch = settings.pruning.epochs  # of the last pruning, from which on constraints act
+        return step(state, values, work.shared, work.train, indices, epoch)
+
+    return first
+
+
+def take_a_step(plain, ready):
+    state, metrics = jax.jit(step_of(plain, ready))(ready.variables)
     assert np.isfinite(metrics.loss).all()
+    assert not metrics.violation.size or np.isfinite(metrics.violation).any()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables.params))
     kept = [np.mean(np.asarray(mask)) for mask in jax.tree.leaves(state.masks)]
     assert min(kept) < 0.5
@@ -80,7 +90,12 @@ def test_one_step_of_real_settings(name, setting):
     plain["data"] |= {key: few[key] for key in ("synthetic", "validation_fraction")}
     if name == "fairface":
         plain["data"]["synthetic"] = 140  # 224×224
-    take_a_step(plain, prepared(plain))
+    ready = prepared(plain)
+    take_a_step(plain, ready)
+    shapes = jax.tree.map(jnp.shape, ready.variables.params)
+    for method in METHODS:
+        state, _ = jax.eval_shape(step_of(plain | {"method": method}, ready), ready.variables)
+        assert jax.tree.map(jnp.shape, state.variables.params) == shapes
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -150,15 +150,13 @@ def test_a_damaged_dense_model_is_noticed_and_trained_anew(tmp_path, caplog):
     assert first["params_sha256"] == second["params_sha256"]
 
 
-def test_checkpoints_find_a_change(tmp_path):
-    tree = {"w": np.arange(6.0, dtype=np.float32), "mask": None}
-    assert not checkpoint.exists(tmp_path / "c")
-    checkpoint.save(tmp_path / "c", tree)
-    np.testing.assert_array_equal(checkpoint.load(tmp_path / "c", tree)["w"], tree["w"])
-    with pytest.raises(checkpoint.DamagedCheckpointError):
-        checkpoint.load(tmp_path / "c", {"w": np.zeros(6, np.float16), "mask": None})
-    with pytest.raises(checkpoint.DamagedCheckpointError, match="cannot read"):
-        checkpoint.load(tmp_path / "nothing", tree)
+def test_a_dense_model_of_another_network_is_an_error(tmp_path):
+    experiment.run(tiny(**{"model.hidden": (9,)}), tmp_path / "wide")
+    experiment.run(tiny(), tmp_path / "w")
+    shutil.rmtree(tmp_path / "w" / "dense")
+    shutil.copytree(tmp_path / "wide" / "dense", tmp_path / "w" / "dense")
+    with pytest.raises(UserError, match="w/dense is of another network: params/dense_0/bias is "):
+        experiment.run(tiny(), tmp_path / "w")
 
 
 def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):

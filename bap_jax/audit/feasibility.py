@@ -70,9 +70,9 @@ def feasibility(
 
     Returns:
       `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many were
-      observed and are not met, and for each of the `constraints` its last `multiplier`, `multiplier_slope` (an epoch),
-      mean `violation`, `least_violation` (over epochs) and `response` (slope of the violation over
-      the multiplier), None where there is nothing to say.
+      observed and are not met, and for each of the `constraints` its last `multiplier`,
+      `multiplier_slope` (an epoch), mean `violation`, `least_violation` (over epochs) and
+      `response` (slope of the violation over the multiplier), None where there is nothing to say.
     """
     shape = len(history.multipliers), len(names)
     multipliers = np.reshape(history.multipliers, shape)

@@ -6,8 +6,8 @@
     FOLDER/cache.json   checksums and shape, which samples were left out and why
 
 `cache.json` is written last, so that a folder with one is whole. Where its checksums are not those
-of the other files, the images are decoded anew. Without a folder every image is decoded once all the same, and
-forgotten: one that is damaged must be found before training, not after it.
+of the other files, the images are decoded anew. Without a folder every image is decoded once all
+the same, and forgotten: one that is damaged must be found before training, not after it.
 """
 
 import hashlib
@@ -230,6 +230,4 @@ def opened(folder: Path, count: int) -> Images | None:
         (folder / "cache.json").unlink(missing_ok=True)
         return None
     records = Records(pixels.__getitem__, np.arange(shape[0]), shape[1:], np.dtype(np.uint8))
-    return Images(
-        records, beside["kept"], told["skipped"], told["converted"], beside["digests"]
-    )
+    return Images(records, beside["kept"], told["skipped"], told["converted"], beside["digests"])

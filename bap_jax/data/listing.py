@@ -69,7 +69,7 @@ def digest_of(array: Array) -> str:
 
 
 def find_folder(
-    root: str, wanted: str, origin: str, *, holds: Callable[[Path], bool], named: str = ""
+    root: str, wanted: str, origin: str, *, lacks: Callable[[Path], Sequence[str]], named: str = ""
 ) -> Path:
     """The folder of a data set: the one called `named` below `root`, `root`, or another below it.
 
@@ -77,7 +77,7 @@ def find_folder(
       root: what the user named.
       wanted: which files should be there, in words.
       origin: where they come from, in words.
-      holds: whether a folder holds them.
+      lacks: which of them a folder lacks.
       named: how the data set's own folder is called.
 
     Raises:
@@ -90,10 +90,16 @@ def find_folder(
     if not folder.exists():
         raise UserError(f"--data_dir={root}: there is no such folder; {expected}")
     below = sorted(folder.iterdir()) if folder.is_dir() else []
+    lacking = {}
     for place in [*([folder / named] if named else []), folder, *below]:
-        if place.is_dir() and holds(place):
+        if not place.is_dir():
+            continue
+        lacking[place] = lacks(place)
+        if not lacking[place]:
             return place
-    raise UserError(f"--data_dir={root} holds no such data: {expected}")
+    nearest = min(lacking, key=lambda place: len(lacking[place]), default=folder)
+    told = ", ".join(lacking.get(nearest, ())) or "all of them"
+    raise UserError(f"--data_dir={root} holds no such data: {nearest} lacks {told}; {expected}")
 
 
 def files_below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:

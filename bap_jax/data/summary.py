@@ -86,7 +86,9 @@ def format_summary(found: dict[str, Any]) -> str:
         absent = [row["name"] for row in found["labels"] if not row[part]]
         if absent:
             more = f" and {len(absent) - _SMALLEST} more" if len(absent) > _SMALLEST else ""
-            lines.append(f"Missing    label {', '.join(absent[:_SMALLEST])}{more} in the {part} part")
+            lines.append(
+                f"Missing    label {', '.join(absent[:_SMALLEST])}{more} in the {part} part"
+            )
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:
         lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")

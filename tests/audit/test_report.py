@@ -208,7 +208,8 @@ def notes(**found):
 def test_the_table_says_whether_the_constraints_could_be_met():
     worst = ", ".join(f"g{i} (not feasible as trained)" for i in (6, 5, 4, 3, 2))
     assert notes(feasibility=stuck(7)) == (
-        f"Constraints as observed in training: not feasible as trained; 7 not met, the worst: {worst}."
+        "Constraints as observed in training: not feasible as trained; 7 not met, the worst: "
+        f"{worst}."
     )
     met = {"status": "met", "constraints": [{"name": "a", "status": "met"}]}
     assert notes(feasibility=met) == "Constraints as observed in training: met."

@@ -33,11 +33,12 @@ def list_celeba(root: str) -> Listing:
       UserError: files are missing or do not agree.
     """
 
-    def holds(place):
+    def lacks(place):
         images = (place / ARCHIVE).is_file() or (place / FOLDER).is_dir()
-        return images and all((place / name).is_file() for name in (ATTRIBUTES, PARTITION))
+        missing = [name for name in (ATTRIBUTES, PARTITION) if not (place / name).is_file()]
+        return missing if images else [*missing, ARCHIVE]
 
-    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
+    folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks)
     columns, names, values = _read_attributes(folder / ATTRIBUTES)
     parts = _read_partition(folder / PARTITION)
     told, read = _open_images(folder, names)

@@ -46,7 +46,10 @@ def list_fairface(root: str) -> Listing:
       UserError: files are missing, or a table lacks a column or holds an unknown value.
     """
     folder = find_folder(
-        root, _WANTED, _ORIGIN, holds=lambda place: all((place / t).is_file() for t in TABLES)
+        root,
+        _WANTED,
+        _ORIGIN,
+        lacks=lambda place: [name for name in TABLES if not (place / name).is_file()],
     )
     names, parts, skipped = [], [], []
     columns = {name: [] for name in _COLUMNS}

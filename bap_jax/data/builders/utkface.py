@@ -9,8 +9,9 @@ the seed 1357.
 import re
 
 import numpy as np
+from absl import logging
 
-from bap_jax.data.listing import Listing, files_below, files_told, find_folder
+from bap_jax.data.listing import MADE_UP, Listing, files_below, files_told, find_folder
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -20,6 +21,7 @@ AGE_EDGES = (10, 15, 20, 25, 30, 40, 50, 60)
 AGES = ("0-9", "10-14", "15-19", "20-24", "25-29", "30-39", "40-49", "50-59", "60+")
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_")
 _WANTED = "files named AGE_GENDER_RACE_DATE.jpg.chip.jpg in DIR, DIR/UTKFace or folders below it"
+_WHOLE = 23_705
 _ORIGIN = "the UTKFace page, under 'Aligned&Cropped Faces'"
 
 
@@ -33,11 +35,11 @@ def list_utkface(root: str) -> Listing:
       UserError: there are no such files.
     """
 
-    def holds(folder):
-        return any(_NAME.match(path.name) for path in files_below(folder, (".jpg",)))
+    def lacks(folder):
+        return [] if any(_NAME.match(path.name) for path in folder.rglob("*.*")) else ["such names"]
 
-    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds, named="UTKFace")
-    every = list(files_below(folder, (".jpg",)))
+    folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks, named="UTKFace")
+    every = list(files_below(folder, (".jpg", ".jpeg", ".png")))
     files = list({path.name: path for path in reversed(every)}.values())[::-1]
     skipped = [f"{p}: another file has this name" for p in sorted(set(every) - set(files))]
     matches = [_NAME.match(path.name) for path in files]
@@ -49,6 +51,14 @@ def list_utkface(root: str) -> Listing:
     files = [path for path, match in zip(files, matches, strict=True) if match]
     if len(files) < 2:
         raise UserError(f"--data_dir={root} holds a single face: expected {_WANTED}.")
+    if len(files) != _WHOLE and not (folder / MADE_UP).exists():
+        logging.warning(
+            "UTKFace has %s faces, %s holds %s: the test part is drawn as the paper does, and is "
+            "another one.",
+            f"{_WHOLE:,}",
+            folder,
+            f"{len(files):,}",
+        )
     told = np.array([match.groups() for match in matches if match], np.int64)
     age, gender, race = told[:, 0], told[:, 1], told[:, 2]
     columns = {
