@@ -15,8 +15,8 @@ Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:
 The full setting follows the paper (batch 128, SGD .01 with momentum .9, ×.1 at 60, 80 and 90 %,
 15 + 45 epochs, dual rate 1e-2, sparsity .925) and its code (ε = 10 points; `cpu` asks for 5). It is
 for an accelerator and was not run for lack of one. Without pretrained weights the dense network is
-trained for 200 epochs first, with crops and flips; the paper's code tunes a published network without
-(--config.data.augmentation=none).
+trained for 200 epochs first, with crops and flips; the paper's code tunes a published network
+without them (--config.data.augmentation=none).
 """
 
 from bap_jax.config import choose_setting, default_config

@@ -349,8 +349,21 @@ def test_missing_files_say_what_goes_where(name, wanted, tmp_path):
         data.load(name)
     with pytest.raises(UserError, match=f"there is no such folder; expected .*{wanted}"):
         data.load(name, data.Request(str(tmp_path / "nowhere")))
-    with pytest.raises(UserError, match=f"holds no such data: expected .*{wanted}"):
+    message = f"holds no such data: {tmp_path} lacks .*; expected .*{wanted}"
+    with pytest.raises(UserError, match=message):
         data.load(name, data.Request(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("celeba", "list_eval_partition.txt"), ("fairface", "fairface_label_val.csv")],
+)
+def test_the_one_file_that_is_missing_is_named(name, missing, copied):
+    folder = copied(name)
+    (folder / missing).unlink()
+    (folder.parent / "aside").mkdir()
+    with pytest.raises(UserError, match=f"{folder.name} lacks {missing}; expected"):
+        data.load(name, data.Request(str(folder.parent)))
 
 
 def test_an_unknown_attribute_lists_the_known_ones(folders):

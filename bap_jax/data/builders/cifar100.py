@@ -35,11 +35,12 @@ def list_cifar100(root: str) -> Listing:
       UserError: files are missing or damaged.
     """
 
-    def holds(place):
-        found = [(place / name).is_file() for name in (ARCHIVE, ARRAYS)]
-        return any(found) or all((place / name).is_file() for name in _BINARY)
+    def lacks(place):
+        if any((place / name).is_file() for name in (ARCHIVE, ARRAYS)):
+            return []
+        return [name for name in _BINARY if not (place / name).is_file()]
 
-    folder = find_folder(root, _WANTED, _ORIGIN, holds=holds)
+    folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks)
     if (folder / ARRAYS).is_file():
         images, fine, coarse, names, num_train = _read_arrays(folder / ARRAYS)
     else:
