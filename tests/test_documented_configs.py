@@ -22,7 +22,7 @@ from bap_jax.training.epoch import make_step
 from bap_jax.types import UserError
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
-QUICK = ("nft", "ceag")
+QUICK = (("utkface", "nft"), ("utkface", "ceag"))
 CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100}
 
 
@@ -69,13 +69,16 @@ def take_a_step(plain, ready):
     assert min(kept) < 0.5
 
 
-@pytest.mark.parametrize(
-    "method",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.smoke) for name in METHODS],
-)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES]
-)
+def every_method_of_every_config():
+    """Those of a config run in one process, which prepares its data once."""
+    for name in NAMES:
+        for method in METHODS:
+            marks = [pytest.mark.xdist_group(name)]
+            marks += [pytest.mark.smoke] * ((name, method) not in QUICK)
+            yield pytest.param(name, method, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "method"), every_method_of_every_config())
 def test_one_step_of_every_method(name, method):
     take_a_step(plain_of(name, "smoke") | {"method": method}, ready_of(name))
 

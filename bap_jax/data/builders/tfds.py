@@ -6,7 +6,8 @@
     builder.as_data_source("train")[0]["race"]
 
 Samples keep the order of the listing, part after part. Images are kept as the user's files hold
-them, so that any size can be made of them later.
+them, so that any size can be made of them later; one that is grey or in CMYK comes from
+`as_data_source` with as many channels as it has, and is made RGB by `bap_jax.data.load`.
 """
 
 import contextlib
