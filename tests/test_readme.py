@@ -60,10 +60,11 @@ class Net(nnx.Module):
 
     def __init__(self, rngs):
         self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.out = nnx.Linear(4, 2, rngs=rngs)
+        self.hidden = nnx.Linear(4, 8, rngs=rngs)
+        self.out = nnx.Linear(8, 2, rngs=rngs)
 
     def __call__(self, x):
-        return self.out(nnx.relu(self.conv(x)).mean((1, 2)))
+        return self.out(nnx.relu(self.hidden(nnx.relu(self.conv(x)).mean((1, 2)))))
 
 
 @pytest.fixture
