@@ -78,7 +78,7 @@ def every_method_of_every_config():
             yield pytest.param(name, method, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "method"), every_method_of_every_config())
+@pytest.mark.parametrize(("name", "method"), list(every_method_of_every_config()))
 def test_one_step_of_every_method(name, method):
     take_a_step(plain_of(name, "smoke") | {"method": method}, ready_of(name))
 
