@@ -224,6 +224,11 @@ def _scale(inputs, where):
 def _attributes(columns, where):
     """Groupings by name of column; texts of integers are the integers they stand for."""
     columns = {name: _integers_if_told(column) for name, column in columns.items()}
+    for name, column in columns.items():
+        if column.dtype.kind == "f" and np.isnan(column).any():
+            raise UserError(
+                f"{where}: the column {name!r} holds NaN; leave these samples out, or name their group."
+            )
     attributes = {name: groups.encode(column) for name, column in columns.items()}
     if np.issubdtype(columns[LABEL].dtype, np.integer):
         attributes[LABEL] = _class_ids(columns[LABEL], where)
