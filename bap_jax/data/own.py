@@ -227,7 +227,7 @@ def _attributes(columns, where):
     for name, column in columns.items():
         if column.dtype.kind == "f" and np.isnan(column).any():
             raise UserError(
-                f"{where}: the column {name!r} holds NaN; leave these samples out, or name their group."
+                f"{where}: the column {name!r} holds NaN: leave these samples out, or name a group."
             )
     attributes = {name: groups.encode(column) for name, column in columns.items()}
     if np.issubdtype(columns[LABEL].dtype, np.integer):

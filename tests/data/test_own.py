@@ -77,7 +77,7 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"part": np.array(["dev"] * COUNT)}, "column 'part' holds 'dev'; expected train, valid"),
         ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
         ({"race": np.array([None] * COUNT)}, "names as strings"),
-        ({"race": np.full(COUNT, np.nan)}, "column 'race' holds NaN; leave these samples out"),
+        ({"race": np.full(COUNT, np.nan)}, "column 'race' holds NaN: leave these samples out"),
         ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
         (
             {"label": np.where(np.arange(COUNT) == 5, 255, np.arange(COUNT) % 3)},
