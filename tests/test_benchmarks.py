@@ -48,13 +48,12 @@ def test_input_writes_its_ratios(tmp_path):
 @pytest.mark.slow
 def test_the_first_step_is_timed_twice(tmp_path):
     path = tmp_path / "first.json"
-    config = "--config=experiments/utkface.py:smoke"
-    python("benchmarks/first_step.py", config, "--config.data.synthetic=100", f"--json={path}")
+    python("benchmarks/first_step.py", "--config=experiments/utkface.py:smoke", f"--json={path}")
     found = json.loads(path.read_text())
     assert found.keys() == {"first", "second"}
     for times in found.values():
         assert 0 < times["loaded"] < times["first_step"] and times["peak_gib"] > 0
-        assert times["samples"] == 100
+        assert times["samples"] == 400
 
 
 @pytest.mark.slow

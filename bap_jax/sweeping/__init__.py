@@ -20,6 +20,7 @@ from bap_jax.sweeping.runner import Sweep as Sweep
 from bap_jax.sweeping.runner import check_programs as check_programs
 from bap_jax.sweeping.runner import pieces_left as pieces_left
 from bap_jax.sweeping.runner import run_alone as run_alone
+from bap_jax.sweeping.runner import say as say
 from bap_jax.sweeping.workers import WorkerError as WorkerError
 from bap_jax.sweeping.workers import choose_jobs as choose_jobs
 from bap_jax.sweeping.workers import own_cores as own_cores

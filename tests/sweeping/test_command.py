@@ -19,6 +19,21 @@ def command(*flags):
     )
 
 
+@pytest.mark.smoke
+def test_a_sweep_that_was_cut_off_goes_on(tmp_path):
+    flags = [f"--workdir={tmp_path}", "--config.model.hidden=(8,)", "--sweep=seed=0:2", "--jobs=1"]
+    flags += [f"--config.{key}=1" for key in ("dense.epochs", "pruning.epochs", "finetune_epochs")]
+    first = command(*flags)
+    assert first.returncode == 0, first.stderr
+    report, left = sorted(tmp_path.glob("members/*/report.json"))
+    at = report.stat().st_mtime_ns
+    left.unlink()
+    again = command(*flags)
+    assert again.returncode == 0, again.stderr
+    assert "1 of 2 members are finished" in again.stderr
+    assert left.exists() and report.stat().st_mtime_ns == at
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
