@@ -98,7 +98,7 @@ def test_one_step_of_real_settings(name, setting):
     shapes = jax.tree.map(jnp.shape, ready.variables.params)
     for method in METHODS:
         state, _ = jax.eval_shape(step_of(plain | {"method": method}, ready), ready.variables)
-        assert jax.tree.map(jnp.shape, state.variables.params) == shapes
+        assert jax.tree.map(jnp.shape, state.params) == shapes
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
