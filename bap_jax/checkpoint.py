@@ -46,7 +46,7 @@ def load(path: Path, like: PyTree) -> PyTree:
       DamagedCheckpointError: it cannot be read, or its digest differs.
       OtherCheckpointError: its arrays have other names, shapes or types; the first are shown.
     """
-    tree, problem, kind = like, f"cannot read {path}", 0
+    tree, problem, kind = like, f"{path} cannot be used; the first process says why", 0
     kinds = (DamagedCheckpointError, OtherCheckpointError)
     if sharding.is_first_process():
         try:

@@ -67,8 +67,10 @@ def config() -> ConfigDict:
     """The experiment's config with what flags say of it."""
     found = CONFIG.value
     if _DATA_DIR.value is not None:
+        found.data.dir = _DATA_DIR.value
+    if len(found.data.dir) > 1:
         # One spelling, `faces` for `faces/`: runs that share a workdir must agree in it.
-        found.data.dir = _DATA_DIR.value and os.path.normpath(_DATA_DIR.value)
+        found.data.dir = found.data.dir.rstrip("/")
     return found
 
 

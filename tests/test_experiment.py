@@ -185,12 +185,19 @@ def test_several_attributes(groups, count, tmp_path):
     assert ("3*heavy" if "*" in groups else "heavy") in [g["name"] for g in found]
 
 
-def test_groups_too_small_are_reported(tmp_path):
-    report = experiment.run(tiny(**{"constraint.min_group_size": 106}), tmp_path / "w")
+@pytest.mark.parametrize("method", ["ceag", "pairwise"])
+def test_groups_too_small_are_reported(method, tmp_path):
+    config = tiny(**{"constraint.min_group_size": 106, "constraint.buffer_size": 2})
+    config.method = method
+    report = experiment.run(config, tmp_path / "w")
     small = report["unconstrained_groups"]
     sizes = {g["name"]: g["n"] for g in report["splits"]["train"]["groups"]}
     assert small == {name: n for name, n in sizes.items() if n < 106} and small
-    assert "Too small to constrain" in audit.format_report(report)
+    table = audit.format_report(report)
+    assert "Too small to constrain" in table and "Never observed" not in table
+    status = {row["name"]: row["status"] for row in report["feasibility"]["constraints"]}
+    assert {name for name, told in status.items() if told == "left out"} >= set(small)
+    assert report["feasibility"]["status"] != "not observed"
 
 
 def test_a_workdir_holds_one_experiment(workdir):

@@ -11,6 +11,7 @@ import numpy as np
 
 NOT_FEASIBLE = "not feasible as trained"
 NOT_OBSERVED = "not observed"
+LEFT_OUT = "left out"
 
 
 class History:
@@ -58,15 +59,15 @@ def feasibility(
     A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
     is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
     fell by less than a tenth since the fifth before; otherwise, and in fewer than ten epochs, it is
-    still `moving`. One that was never observed is `not observed`; the whole is then not `met`,
-    whatever the others are.
+    still `moving`. One that was never observed is `not observed`, and the whole is then not `met`,
+    whatever the others are; or `left out`, if that was meant.
 
     Args:
       history: of the run.
       names: one name a constraint.
       slack: mean violation that counts as none, for the noise of the estimate.
       at_most: beyond so many constraints only the 20 with the largest violation are listed.
-      left_out: names of constraints that were not to be observed, and have no say in the whole.
+      left_out: names of constraints that were not to be observed; they have no say in the whole.
 
     Returns:
       `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many were
@@ -81,11 +82,10 @@ def feasibility(
     rows.sort(key=lambda row: np.inf if row["violation"] is None else -row["violation"])
     worst = np.nan_to_num(violations, nan=-np.inf).max(1)
     rank = ("met", NOT_OBSERVED, "moving", NOT_FEASIBLE)
-    found = [
-        row["status"]
-        for row in rows
-        if row["status"] != NOT_OBSERVED or row["name"] not in left_out
-    ]
+    for row in rows:
+        if row["status"] == NOT_OBSERVED and row["name"] in left_out:
+            row["status"] = LEFT_OUT
+    found = [row["status"] for row in rows if row["status"] != LEFT_OUT]
     return {
         "status": max(found, key=rank.index, default=NOT_OBSERVED),
         "least_max_violation": float(worst.min()) if worst.size else None,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bap_jax.audit.feasibility import NOT_OBSERVED
+from bap_jax.audit.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.audit.gaps import exceeds
 
 _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
@@ -35,13 +35,15 @@ def _training_notes(report):
     feasibility, small = report.get("feasibility"), report.get("unconstrained_groups") or {}
     if feasibility:
         rows = feasibility["constraints"]
-        unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED)]
+        unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED, LEFT_OUT)]
         worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
-        yield f"Constraints as observed in training: {feasibility['status']}" + (
+        status = feasibility["status"]
+        if status == NOT_OBSERVED and any(row["status"] == "met" for row in rows):
+            status = "met where observed"
+        yield f"Constraints as observed in training: {status}" + (
             f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
         )
         unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
-        unseen = [name for name in unseen if name not in small]
         if unseen:
             yield (
                 f"Never observed: {len(unseen)} constraints: {', '.join(unseen[:10])}. A group is "

@@ -102,7 +102,8 @@ def _decoded(listing, request, builder):
         found = image_cache.opened(folder, len(listing.names))
         return found or _decoded_anew(listing, request, builder, whole, folder)
     except OSError as error:
-        if error.errno not in _NOT_WRITABLE:
+        ours = str(error.filename or "").startswith(str(request.cache))
+        if error.errno not in _NOT_WRITABLE or not ours:
             raise
         raise UserError(
             f"the folder of decoded images cannot be written: {error}. Name another one by "

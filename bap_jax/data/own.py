@@ -28,7 +28,7 @@ from bap_jax.types import UserError
 
 LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
 _MOST_CLASSES = 100_000
-_FEW_CLASSES = 32  # ids below that may be empty; above, half of them at most
+_LARGEST_GAP = 100  # between the two largest class ids
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _EMPTY = "(empty)"
 _PART_OF_WORD = {part: part for part in PARTS} | {"val": "validation", "valid": "validation"}
@@ -248,12 +248,12 @@ def _class_ids(labels, where):
         raise UserError(f"{where}: class ids must be ≥ 0; got {labels.min()}.")
     if labels.max() >= _MOST_CLASSES:
         raise UserError(f"{where}: class ids must be < {_MOST_CLASSES}; got {labels.max()}.")
-    found = np.unique(labels)
-    if found[-1] >= _FEW_CLASSES and found.size < 0.5 * (found[-1] + 1):
+    last = np.unique(labels)[-2:]
+    if last[-1] - last[0] > _LARGEST_GAP:
         raise UserError(
-            f"{where}: the labels are {found.size} different integers up to {found[-1]}; expected "
-            f"class ids 0 … {found.size - 1}. Leave out samples of no class (such as 255), number "
-            "the classes anew, or give them names instead of numbers."
+            f"{where}: class id {last[-1]} stands apart, the others end at {last[0]}; expected ids "
+            "without large gaps. Leave out samples of no class (such as 255), number the classes "
+            "anew, or give them names instead of numbers."
         )
     names = tuple(map(str, range(int(labels.max()) + 1)))
     return Grouping(labels.astype(np.int32)[:, None], names)
@@ -264,12 +264,14 @@ def _parts(column, where):
     if column is None:
         return None
     words = [str(value).strip().lower() for value in np.asarray(column)]
-    known = _PART_OF_TEST if set(words) <= set(_PART_OF_TEST) else _PART_OF_WORD
-    unknown = [str(value) for value, word in zip(column, words, strict=True) if word not in known]
-    if unknown:
+    expected = f"expected {', '.join(PARTS)}, or True for the test part and False"
+    for word in words:
+        if word not in _PART_OF_TEST and word not in _PART_OF_WORD:
+            raise UserError(f"{where}: the column 'part' holds {word!r}; {expected}.")
+    known = _PART_OF_TEST if words[0] in _PART_OF_TEST else _PART_OF_WORD
+    if not set(words) <= set(known):
         raise UserError(
-            f"{where}: the column 'part' holds {unknown[0]!r}; expected {', '.join(PARTS)}, or "
-            "True for the test part and False."
+            f"{where}: the column 'part' holds names of parts beside True and False; {expected}."
         )
     return np.array([PARTS.index(known[word]) for word in words], np.int8)
 

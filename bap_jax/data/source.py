@@ -70,10 +70,11 @@ class Source(NamedTuple):
             known = ", ".join(sorted(self.attributes))
             raise UserError(f"unknown target {target!r}; known attributes: {known}.")
         found = self.attributes[target]
-        if len(found.names) < 2:
+        occurring = np.unique(found.ids[:, 0])
+        if occurring.size < 2:
+            only = ", ".join(found.names[i] for i in occurring)
             raise UserError(
-                f"target {target!r} has the single class {', '.join(found.names)!r}; expected two "
-                "or more."
+                f"target {target!r} has the single class {only!r}; expected two or more."
             )
         return found.ids[:, 0], found.names
 

@@ -143,18 +143,21 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read as weights: {told}") from error
     _check_finite(path, arrays)
-    arrays = {_bare(name): array for name, array in arrays.items()}
+    bare = {_bare(name): array for name, array in arrays.items()}
+    if len(bare) < len(arrays):
+        raise UserError(
+            f"{path} has keys twice, with 'module.' or 'model.' before them and without."
+        )
     return {
         name: np.asarray(array, np.float32)
-        for name, array in arrays.items()
+        for name, array in bare.items()
         if not name.endswith("num_batches_tracked")
     }
 
 
 def _bare(name):
-    for wrapper in ("module.", "model."):
-        name = name.removeprefix(wrapper)
-    return name
+    """Without what wrappers of networks put before the names, in any order."""
+    return re.sub(r"^((module|model)\.)+", "", name)
 
 
 def _check_finite(path, arrays):
@@ -181,7 +184,7 @@ def _read_pickled(path):
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path} holds more than weights, {_EXPECTED}.") from error
+        raise UserError(f"{path} is damaged, or holds more than tensors; {_EXPECTED}.") from error
     if not isinstance(held, Mapping):
         raise UserError(f"{path} holds a {type(held).__name__}, {_EXPECTED}.")
     for outer in _OUTER:

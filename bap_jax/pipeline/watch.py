@@ -150,9 +150,12 @@ class Watch:
         small = _unconstrained(method, self._ready.reference, names, member.settings)
         feasibility = None
         if method.is_constrained:
-            feasibility = audit.feasibility(
-                member.history, method.constraint.names(names), left_out=small or ()
-            )
+            constraints = method.constraint.names(names)
+            # As many constraints a group as the method has, all of one kind before the next.
+            left_out = {
+                c for i, c in enumerate(constraints) if names[i % len(names)] in (small or ())
+            }
+            feasibility = audit.feasibility(member.history, constraints, left_out=left_out)
         return Tuned(member.selected, member.last, feasibility, small)
 
 

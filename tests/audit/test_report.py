@@ -225,9 +225,19 @@ def test_the_table_says_why_a_constraint_was_never_observed():
     assert table[-2] == "Constraints as observed in training: not observed."
     assert table[-1].startswith("Never observed: 2 constraints: a, b.")
     assert "lower constraint.buffer_size" in table[-1]
+    found = audit.feasibility(audit.History(), "ab", left_out="a")
     small = {"feasibility": found, "unconstrained_groups": {"a": 3}}
     table = audit.format_report(fake_report() | small).splitlines()
     assert table[-2].startswith("Never observed: 1 constraints: b.")
+
+
+def test_the_table_says_that_some_constraints_were_observed():
+    history = audit.History()
+    history.add(0, np.zeros(2), np.array([-0.1, np.nan]))
+    table = audit.format_report(fake_report() | {"feasibility": audit.feasibility(history, "ab")})
+    told, unseen = table.splitlines()[-2:]
+    assert told == "Constraints as observed in training: met where observed."
+    assert unseen.startswith("Never observed: 1 constraints: b.")
 
 
 def test_the_table_names_groups_too_small_to_constrain():

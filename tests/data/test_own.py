@@ -75,13 +75,21 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"label": None}, "lacks the column 'label'; it has inputs, race, part"),
         ({"race": np.array(["a"])}, r"column 'race' has shape \(1,\); expected \(24,\)"),
         ({"part": np.array(["dev"] * COUNT)}, "column 'part' holds 'dev'; expected train, valid"),
+        (
+            {"part": np.array(["True", "False", "tset"] * (COUNT // 3))},
+            "column 'part' holds 'tset'; expected train",
+        ),
+        (
+            {"part": np.array(["True", "test"] * (COUNT // 2))},
+            "column 'part' holds names of parts beside True and False",
+        ),
         ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
         ({"race": np.array([None] * COUNT)}, "names as strings"),
         ({"race": np.full(COUNT, np.nan)}, "column 'race' holds NaN: leave these samples out"),
         ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
         (
             {"label": np.where(np.arange(COUNT) == 5, 255, np.arange(COUNT) % 3)},
-            r"4 different integers up to 255; expected class ids 0 … 3. .*no class \(such as 255",
+            r"class id 255 stands apart, the others end at 2; .* of no class \(such as 255",
         ),
         ({"inputs": np.zeros((0, 3))}, "'inputs' hold no sample"),
         (
@@ -96,9 +104,10 @@ def test_mistakes_in_arrays(changes, text, tmp_path):
 
 
 def test_a_single_class_is_nothing_to_learn(tmp_path):
-    found = load_npz(tmp_path, label=np.zeros(COUNT, int))
-    with pytest.raises(UserError, match="target 'label' has the single class '0'; expected two or"):
-        found.labelled()
+    for only in (0, 1):
+        found = load_npz(tmp_path, label=np.full(COUNT, only))
+        with pytest.raises(UserError, match=f"'label' has the single class '{only}'; expected two"):
+            found.labelled()
 
 
 def test_a_file_that_was_cut_off(tmp_path):

@@ -21,6 +21,7 @@ AGE_EDGES = (10, 15, 20, 25, 30, 40, 50, 60)
 AGES = ("0-9", "10-14", "15-19", "20-24", "25-29", "30-39", "40-49", "50-59", "60+")
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_")
 _WANTED = "files named AGE_GENDER_RACE_DATE.jpg.chip.jpg in DIR, DIR/UTKFace or folders below it"
+_ENDINGS = (".jpg", ".jpeg", ".png")
 _WHOLE = 23_705
 _ORIGIN = "the UTKFace page, under 'Aligned&Cropped Faces'"
 
@@ -36,10 +37,11 @@ def list_utkface(root: str) -> Listing:
     """
 
     def lacks(folder):
-        return [] if any(_NAME.match(path.name) for path in folder.rglob("*.*")) else ["such names"]
+        found = any(_NAME.match(path.name) for path in files_below(folder, _ENDINGS))
+        return [] if found else ["such names"]
 
     folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks, named="UTKFace")
-    every = list(files_below(folder, (".jpg", ".jpeg", ".png")))
+    every = list(files_below(folder, _ENDINGS))
     files = list({path.name: path for path in reversed(every)}.values())[::-1]
     skipped = [f"{p}: another file has this name" for p in sorted(set(every) - set(files))]
     matches = [_NAME.match(path.name) for path in files]
@@ -50,7 +52,7 @@ def list_utkface(root: str) -> Listing:
     ]
     files = [path for path, match in zip(files, matches, strict=True) if match]
     if len(files) < 2:
-        raise UserError(f"--data_dir={root} holds a single face: expected {_WANTED}.")
+        raise UserError(f"--data_dir={root} holds {len(files)} faces: expected {_WANTED}.")
     if len(files) != _WHOLE and not (folder / MADE_UP).exists():
         logging.warning(
             "UTKFace has %s faces, %s holds %s: the test part is drawn as the paper does, and is "
