@@ -54,4 +54,6 @@ def get_config(setting=""):
         use_made_up_images(config, 1200, batch_size=128)
         config.data.validation_fraction = 0.3
         config.model.width = 8
+        config.constraint.min_group_size = 2
+        config.constraint.buffer_size = 2
     return config

@@ -46,7 +46,7 @@ def ready_of(name):
 
 def step_of(plain, ready):
     """A function `variables -> (state, metrics)` of a step in which constraints act."""
-    plain["constraint"]["buffer_size"] = 1  # observed in the first step
+    plain["constraint"] |= {"buffer_size": 1, "min_group_size": 1}  # observed in the first step
     settings = to_settings(plain)
     work = tuner.make_program(ready, settings)
     values = jax.tree.map(lambda leaf: leaf[0], work.values([settings]))
