@@ -150,6 +150,7 @@ def test_a_damaged_dense_model_is_noticed_and_trained_anew(tmp_path, caplog):
     assert first["params_sha256"] == second["params_sha256"]
 
 
+@pytest.mark.smoke
 def test_a_dense_model_of_another_network_is_an_error(tmp_path):
     experiment.run(tiny(**{"model.hidden": (9,)}), tmp_path / "wide")
     experiment.run(tiny(), tmp_path / "w")
@@ -240,6 +241,7 @@ def test_parts_of_ones_own_are_kept(tmp_path):
         assert experiment.load(json.loads(again.to_json())).parts.test.size > 0
 
 
+@pytest.mark.smoke
 def test_other_data_want_another_dense_network(tmp_path):
     config = own_data(tmp_path)
     experiment.run(config, tmp_path / "w")
@@ -249,6 +251,7 @@ def test_other_data_want_another_dense_network(tmp_path):
         experiment.run(config, tmp_path / "w")
 
 
+@pytest.mark.smoke
 def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_path):
     config = own_data(tmp_path)
     config.model.name, config.model.depth, config.model.width = "resnet", 8, 4
