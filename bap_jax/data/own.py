@@ -5,9 +5,7 @@ words train, validation and test, or with True for the test part and False, fixe
 that are integers are class ids as they stand.
 """
 
-import csv
 import hashlib
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from bap_jax import groups
+from bap_jax.data.columns import (
+    INPUTS,
+    LABEL,
+    PART,
+    PATH,
+    attributes_of,
+    check_columns,
+    parts_of,
+    read_table,
+)
 from bap_jax.data.image_sets import source_of
-from bap_jax.data.listing import Listing, digest_of, files_told, open_table
-from bap_jax.data.parts import PARTS
+from bap_jax.data.listing import Listing, digest_of, files_told
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
-from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
-LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
-_MOST_CLASSES = 100_000
-_LARGEST_GAP = 100  # between the two largest class ids
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_EMPTY = "(empty)"
-_PART_OF_WORD = {part: part for part in PARTS} | {"val": "validation", "valid": "validation"}
-_PART_OF_TEST = {"true": "test", "false": "train"}
 _GREY_SCALE = PixelScale((0.5,), (0.5,))
 
 
@@ -59,7 +57,7 @@ def load_arrays(request: Request) -> Source:
             f"{path} cannot be read: {error}. Write it with numpy.savez, names as strings (not "
             "objects)."
         ) from error
-    _check_columns(path, columns, (INPUTS, LABEL))
+    check_columns(path, columns, (INPUTS, LABEL))
     if request.size:
         raise UserError("arrays are not resized; write config.data.size=0.")
     inputs = columns.pop(INPUTS)
@@ -90,7 +88,7 @@ def load_images(request: Request) -> Source:
             f"--data_dir={request.dir}: expected a folder of images with a table {request.table} "
             "(path,label and a column for each attribute); there is none."
         )
-    columns = _read_table(folder / request.table)
+    columns = read_table(folder / request.table)
     names = columns.pop(PATH)
     there = np.array([(folder / name).is_file() for name in names])
     skipped = [
@@ -105,10 +103,10 @@ def load_images(request: Request) -> Source:
             f"is {skipped[0].partition(':')[0]!r}."
         )
     columns = {name: np.array(column)[there] for name, column in columns.items()}
-    parts = _parts(columns.pop(PART, None), str(folder / request.table))
+    parts = parts_of(columns.pop(PART, None), str(folder / request.table))
     listing = Listing(
         names,
-        _attributes(columns, str(folder / request.table)),
+        attributes_of(columns, str(folder / request.table)),
         lambda i: str(folder / names[i]),
         parts,
         *files_told([folder / name for name in names]),
@@ -192,8 +190,8 @@ def _digest(array):
 
 
 def _with_parts(inputs, columns, where, digests=None):
-    parts = _parts(columns.pop(PART, None), where)
-    attributes = _attributes(columns, where)
+    parts = parts_of(columns.pop(PART, None), where)
+    attributes = attributes_of(columns, where)
     listing = Listing((), attributes, lambda i: inputs[i], parts)
     content = inputs if digests is None else digests
     return Source(
@@ -219,94 +217,3 @@ def _scale(inputs, where):
             "write them as float32, scaled as the network takes them."
         )
     return IMAGENET_SCALE if inputs.shape[-1] == 3 else _GREY_SCALE
-
-
-def _attributes(columns, where):
-    """Groupings by name of column; texts of integers are the integers they stand for."""
-    columns = {name: _integers_if_told(column) for name, column in columns.items()}
-    for name, column in columns.items():
-        if column.dtype.kind == "f" and np.isnan(column).any():
-            raise UserError(
-                f"{where}: the column {name!r} holds NaN: leave these samples out, or name a group."
-            )
-    attributes = {name: groups.encode(column) for name, column in columns.items()}
-    if np.issubdtype(columns[LABEL].dtype, np.integer):
-        attributes[LABEL] = _class_ids(columns[LABEL], where)
-    return attributes
-
-
-def _integers_if_told(column):
-    # Not 01, which may stand beside 1.
-    if column.dtype.kind != "U" or not all(_INTEGER.fullmatch(text) for text in column):
-        return column
-    return column.astype(np.int64)
-
-
-def _class_ids(labels, where):
-    """Integers are ids already: classes that no sample has keep their places."""
-    if labels.min() < 0:
-        raise UserError(f"{where}: class ids must be ≥ 0; got {labels.min()}.")
-    if labels.max() >= _MOST_CLASSES:
-        raise UserError(f"{where}: class ids must be < {_MOST_CLASSES}; got {labels.max()}.")
-    last = np.unique(labels)[-2:]
-    if last[-1] - last[0] > _LARGEST_GAP:
-        raise UserError(
-            f"{where}: class id {last[-1]} stands apart, the others end at {last[0]}; expected ids "
-            "without large gaps. Leave out samples of no class (such as 255), number the classes "
-            "anew, or give them names instead of numbers."
-        )
-    names = tuple(map(str, range(int(labels.max()) + 1)))
-    return Grouping(labels.astype(np.int32)[:, None], names)
-
-
-def _parts(column, where):
-    """`(sample,)` int8 index into `PARTS`; None where there is no such column."""
-    if column is None:
-        return None
-    words = [str(value).strip().lower() for value in np.asarray(column)]
-    expected = f"expected {', '.join(PARTS)}, or True for the test part and False"
-    for word in words:
-        if word not in _PART_OF_TEST and word not in _PART_OF_WORD:
-            raise UserError(f"{where}: the column 'part' holds {word!r}; {expected}.")
-    known = _PART_OF_TEST if words[0] in _PART_OF_TEST else _PART_OF_WORD
-    if not set(words) <= set(known):
-        raise UserError(
-            f"{where}: the column 'part' holds names of parts beside True and False; {expected}."
-        )
-    return np.array([PARTS.index(known[word]) for word in words], np.int8)
-
-
-def _read_table(path: Path) -> dict[str, list[str]]:
-    if not path.is_file():
-        raise UserError(
-            f"there is no table {path}; expected a CSV file with columns path, label and one for "
-            "each attribute. Name another one by config.data.table."
-        )
-    with open_table(path) as file:
-        rows = csv.DictReader(file)
-        rows.fieldnames = names = [name.strip() for name in rows.fieldnames or []]
-        if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
-            raise UserError(f"{path}: cells must be separated by commas; line 1 is {names[0]!r}.")
-        _check_columns(path, dict.fromkeys(names), (PATH, LABEL))
-        if len(set(names)) < len(names):
-            raise UserError(f"{path} has a column twice; it has {', '.join(names)}.")
-        table = {name: [] for name in names}
-        for number, row in enumerate(rows, 2):
-            if None in row:
-                raise UserError(f"{path}, line {number} has more cells than line 1.")
-            for name in names:
-                cell = row[name]
-                if cell is None or (not cell.strip() and name in (PATH, LABEL, PART)):
-                    raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
-                table[name].append(cell.strip() or _EMPTY)
-    if not table[PATH]:
-        raise UserError(f"{path} has no rows.")
-    return table
-
-
-def _check_columns(path, columns, wanted):
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        raise UserError(
-            f"{path} lacks the column {missing[0]!r}; it has {', '.join(columns) or 'none'}."
-        )
