@@ -14,17 +14,11 @@ import orbax.checkpoint as ocp
 
 from bap_jax import sharding
 from bap_jax.audit import tree_sha256
-from bap_jax.types import PyTree, UserError
-
-_SHOWN = 3
+from bap_jax.types import PyTree, UserError, first_of
 
 
 class DamagedCheckpointError(RuntimeError):
     """What lies on disk is not what was saved."""
-
-
-class OtherCheckpointError(UserError):
-    """What lies on disk is of another network."""
 
 
 def save(path: Path, tree: PyTree) -> None:
@@ -44,18 +38,17 @@ def load(path: Path, like: PyTree) -> PyTree:
 
     Raises:
       DamagedCheckpointError: it cannot be read, or its digest differs.
-      OtherCheckpointError: its arrays have other names, shapes or types; the first are shown.
+      UserError: its arrays have other names, shapes or types; the first are shown.
     """
-    tree, problem, kind = like, f"{path} cannot be used; the first process says why", 0
-    kinds = (DamagedCheckpointError, OtherCheckpointError)
+    sharding.by_first_process(lambda: _check_same(Path(path), like))
+    tree, problem = like, ""
     if sharding.is_first_process():
         try:
             tree = _read(Path(path).absolute(), like)
-        except kinds as error:
-            problem, kind = str(error), 1 + kinds.index(type(error))
-    kind = int(sharding.from_first_process(np.asarray(kind)))
-    if kind:
-        raise kinds[kind - 1](problem)
+        except DamagedCheckpointError as error:
+            problem = str(error)
+    if sharding.from_first_process(np.asarray(bool(problem))):
+        raise DamagedCheckpointError(problem or f"cannot read {path}")
     return sharding.from_first_process(tree)
 
 
@@ -77,28 +70,27 @@ def _arrays(tree):
     }
 
 
-def _check_same(path, there, here):
-    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-    if not differing:
-        return
+def _check_same(path, like):
+    try:
+        there = json.loads((path / "digest.json").read_text())["arrays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # damaged, which reading it will find, or of an earlier release
+    here = _arrays(like)
     told = [
         f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
-        for name in differing[:_SHOWN]
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
     ]
-    more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-    raise OtherCheckpointError(f"{path} is of another network: {'; '.join(told)}{more}.")
+    if told:
+        raise UserError(f"{path} is of another network: {first_of(told, 3)}.")
 
 
 def _read(path, like):
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        told = json.loads((path / "digest.json").read_text())
-        expected = told["sha256"]
-        _check_same(path, told.get("arrays", _arrays(like)), _arrays(like))
         with _checkpointer() as checkpointer:
             tree = checkpointer.restore(path / "arrays", abstract)
-    except OtherCheckpointError:
-        raise
+        expected = json.loads((path / "digest.json").read_text())["sha256"]
     except Exception as error:  # Orbax raises anything on damaged files.
         raise DamagedCheckpointError(f"cannot read {path}: {error}") from error
     if tree_sha256(tree) != expected:

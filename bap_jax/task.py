@@ -5,6 +5,7 @@ config.model ─► network ─► precision ─► preprocessing ─► first a
 """
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -55,17 +56,21 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     """
     settings = config_lib.to_settings(plain)
     cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
-    parts, preprocess, summary = make_parts(
-        plain["data"], cache, lambda num_classes: _check_network(plain["model"], num_classes)
-    )
-    network = make_model(plain["model"], parts.num_classes)
+    key = jax.random.key(plain["dense"]["seed"])
+
+    @functools.cache  # once for the check before decoding, and here
+    def network_of(num_classes):
+        network = make_model(plain["model"], num_classes)
+        wanted = plain["model"]["pretrained"]
+        return network, pretrained(network, plain["model"], key) if wanted else None
+
+    parts, preprocess, summary = make_parts(plain["data"], cache, network_of)
+    network, untrained = network_of(parts.num_classes)
     model = models.in_precision(network, settings.precision)
     if preprocess is not None:
         model = models.with_preprocessing(model, preprocess)
-    example, key = data.example(parts.train), jax.random.key(plain["dense"]["seed"])
-    if plain["model"]["pretrained"]:
-        untrained = pretrained(network, plain["model"], key)
-    else:
+    example = data.example(parts.train)
+    if untrained is None:
         untrained = model.init(key, example)
     pipeline.prunable_leaves(model, untrained, example, settings)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
@@ -89,7 +94,7 @@ def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[st
 def make_parts(
     choice: dict[str, Any],
     cache: Path | None = None,
-    check_classes: Callable[[int], None] = lambda num_classes: None,
+    check_classes: Callable[[int], object] = lambda num_classes: None,
 ) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
     """The data set of `config.data`: its parts, what is done to its inputs, and its summary.
 
@@ -222,22 +227,12 @@ def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
     return models.build(choice["name"], num_classes, **taken)
 
 
-def _check_network(choice, num_classes):
-    network = make_model(choice, num_classes)
-    if choice["pretrained"]:
-        _loaded(network, choice, jax.random.key(0))
-
-
 def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
     """The arrays of `config.model.pretrained`; what of the file was not used is told."""
-    found = _loaded(network, choice, key)
+    path = str(Path(choice["pretrained"]).expanduser())
+    found = models.load_torch(path, network, head=choice["pretrained_head"], key=key)
     told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
     told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
     if told:
         logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
     return found.variables
-
-
-def _loaded(network, choice, key):
-    path = str(Path(choice["pretrained"]).expanduser())
-    return models.load_torch(path, network, head=choice["pretrained_head"], key=key)

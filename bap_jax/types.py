@@ -25,6 +25,12 @@ class UserError(ValueError):
     """A mistake in what the user supplied; the text says what was expected and what to write."""
 
 
+def first_of(names: Sequence[str], at_most: int) -> str:
+    """The first names, and how many more there are, as errors and tables list them."""
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return (", ".join(names[:at_most]) or "nothing") + more
+
+
 class Variables(NamedTuple):
     """Everything that a network carries.
 

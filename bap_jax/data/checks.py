@@ -7,9 +7,7 @@ import numpy as np
 
 from bap_jax.data.records import Records
 from bap_jax.groups import group_counts
-from bap_jax.types import Dataset, UserError
-
-_SHOWN = 10
+from bap_jax.types import Dataset, UserError, first_of
 
 
 def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:
@@ -80,9 +78,8 @@ def check_groups_present(part: str, data: Dataset, group_names: Sequence[str]) -
     counts = group_counts(data.group_ids, len(group_names))
     missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise UserError(
-            f"no sample of group {', '.join(map(repr, missing[:_SHOWN]))}{more} in the {part} part "
+            f"no sample of group {first_of(list(map(repr, missing)), 10)} in the {part} part "
             f"({data.size} samples): its accuracy is undefined there. Group by fewer attributes "
             "(config.data.group_by), merge or drop the group in your data, or give the part more "
             "samples."

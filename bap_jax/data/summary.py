@@ -13,7 +13,7 @@ import numpy as np
 from bap_jax.data.parts import PARTS, Parts
 from bap_jax.data.records import Records
 from bap_jax.groups import group_counts
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Array, Dataset, first_of
 
 _SMALLEST = 5
 _LARGEST_CROSS = 48  # cells of the table of labels and groups that is printed
@@ -85,10 +85,7 @@ def format_summary(found: dict[str, Any]) -> str:
     for part in PARTS:
         absent = [row["name"] for row in found["labels"] if not row[part]]
         if absent:
-            more = f" and {len(absent) - _SMALLEST} more" if len(absent) > _SMALLEST else ""
-            lines.append(
-                f"Missing    label {', '.join(absent[:_SMALLEST])}{more} in the {part} part"
-            )
+            lines.append(f"Missing    label {first_of(absent, _SMALLEST)} in the {part} part")
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:
         lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")

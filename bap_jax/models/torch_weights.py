@@ -24,7 +24,7 @@ from bap_jax.models.imagenet_resnet import ImageNetResNet
 from bap_jax.models.linen import split
 from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
-from bap_jax.types import UserError, Variables
+from bap_jax.types import UserError, Variables, first_of
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _LEAVES |= {"mean": "running_mean", "var": "running_var"}
@@ -192,7 +192,7 @@ def _read_pickled(path):
             held = held[outer]
     tensors = {name: value for name, value in held.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        told = ", ".join(map(str, list(held)[:_SHOWN])) or "nothing"
+        told = first_of(list(map(str, held)), _SHOWN)
         raise UserError(f"{path} holds {told} and no weights, {_EXPECTED}.")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
@@ -254,7 +254,8 @@ def _check_same(path, model, wanted, held, found, leaves, drawn):
     ]
     unused = sorted(set(held) - set(wanted.values()))
     if missing:
-        raise UserError(f"{other} it lacks {_first(missing)} and has {_first(unused)} beside.")
+        beside = first_of(unused, _SHOWN)
+        raise UserError(f"{other} it lacks {first_of(missing, _SHOWN)} and has {beside} beside.")
     for ours, array in found.items():
         if array.shape != leaves[ours].shape:
             hint = " Write head='new', or head='START:STOP' to keep some logits of it."
@@ -264,9 +265,4 @@ def _check_same(path, model, wanted, held, found, leaves, drawn):
             )
     layers = [theirs for theirs in unused if _OF_LAYERS.match(theirs)]
     if layers:
-        raise UserError(f"{other} it has {_first(layers)} beside; a deeper one's?")
-
-
-def _first(names):
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "nothing") + more
+        raise UserError(f"{other} it has {first_of(layers, _SHOWN)} beside; a deeper one's?")
