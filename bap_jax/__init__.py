@@ -2,7 +2,7 @@
 
 `prune_and_tune` does the main job on a Flax network and numpy arrays. The rooms of the house
 (`constraints`, `lagrangian`, `pruning`, `models`, `data`, `training`, `audit`) can be used alone;
-`pipeline` and `sweeping` put them together.
+`pipeline` and `sweep` put them together.
 """
 
 from bap_jax.api import Result as Result

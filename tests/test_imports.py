@@ -26,7 +26,7 @@ LAYERS = [
     ["__init__"],
     ["task"],
     ["experiment"],
-    ["sweeping", "profiling", "flags"],
+    ["profiling", "flags"],
     ["main", "sweep"],
 ]
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bap_jax import audit
-from bap_jax.sweeping import (
+from bap_jax.sweep import (
     WorkerError,
     check_programs,
     choose_jobs,
@@ -18,10 +18,10 @@ from bap_jax.sweeping import (
     pin,
     run_workers,
 )
-from bap_jax.sweeping.runner import even_parts, pieces_left, run_alone
-from bap_jax.sweeping.workers import own_cores, shares
+from bap_jax.sweep.runner import even_parts, pieces_left, run_alone
+from bap_jax.sweep.workers import own_cores, shares
 from bap_jax.types import UserError
-from tests.sweeping.fakes import FakeBench, make_sweep
+from tests.sweep.fakes import FakeBench, make_sweep
 
 ROOT = Path(__file__).parents[2]
 AXES = ("seed=0:3,13", "method=nft,ceag", "tolerance=0.0,0.01")
@@ -33,7 +33,7 @@ def quiet(text):
 
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch):
-    """It would take longer than all else; tests/sweeping/test_results.py draws."""
+    """It would take longer than all else; tests/sweep/test_results.py draws."""
     monkeypatch.setattr(audit, "draw_tradeoff", lambda rows, path: path.write_text(str(len(rows))))
 
 
@@ -171,11 +171,11 @@ import os, sys
 root, axes, fault, flag = sys.argv[1:]
 if flag == f"--worker={fault}/2":
     os._exit(7)
-from bap_jax import sweeping
-from tests.sweeping.fakes import make_sweep
-worker = sweeping.parse_worker(flag.removeprefix("--worker="))
+from bap_jax import sweep
+from tests.sweep.fakes import make_sweep
+worker = sweep.parse_worker(flag.removeprefix("--worker="))
 axes = axes.split(" ")
-sweeping.run_as_worker(make_sweep(root, *axes), worker)
+sweep.run_as_worker(make_sweep(root, *axes), worker)
 """
 
 
@@ -208,8 +208,8 @@ def test_a_worker_that_dies_is_named(tmp_path, bench, monkeypatch):
 def test_a_worker_ends_with_its_parent():
     code = """
 import time
-from bap_jax.sweeping import Sweep, run_as_worker
-from bap_jax.sweeping.plan import Member, Program
+from bap_jax.sweep import Sweep, run_as_worker
+from bap_jax.sweep.plan import Member, Program
 class Bench:
     def __init__(self, *arguments):
         print("ready", flush=True)

@@ -8,11 +8,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bap_jax import experiment, sharding, task, training
-from bap_jax.sweeping.axes import make_axis, merge_axes
-from bap_jax.sweeping.folder import SweepFolder, claim
-from bap_jax.sweeping.plan import make_members, make_programs
-from bap_jax.sweeping.results import Row
-from bap_jax.sweeping.runner import Sweep, check_programs, run_alone, say
+from bap_jax.sweep.axes import make_axis, merge_axes
+from bap_jax.sweep.folder import SweepFolder, claim
+from bap_jax.sweep.plan import make_members, make_programs
+from bap_jax.sweep.results import Row
+from bap_jax.sweep.runner import Sweep, check_programs, run_alone, say
 
 _ALL_DEVICES = training.Execution(devices=0)
 
@@ -27,7 +27,7 @@ def make_sweep(
 
     Args:
       config: what the members share.
-      workdir: folder of the sweep, see `sweeping.folder`.
+      workdir: folder of the sweep, see `sweep.folder`.
       axes: values by dotted key of the config; a text as on the command line, such as `"0:8"`.
       execution: how programs run on this machine.
 

@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from bap_jax import sweeping
+from bap_jax import sweep
 from bap_jax.config import default_config
 
 SWEPT = ("seed", "tolerance", "dual.learning_rate")
@@ -72,7 +72,7 @@ class FakeBench:
 
 def make_sweep(root, *axes, chunk=None, bench=FakeBench, config=None):
     """A sweep in a folder that is claimed."""
-    axes = [sweeping.parse_axis(axis) for axis in axes]
-    members = sweeping.make_members(config or default_config(), axes)
-    programs = sweeping.make_programs(members, SWEPT)
-    return sweeping.Sweep(members, programs, sweeping.claim(root), bench, chunk)
+    axes = [sweep.parse_axis(axis) for axis in axes]
+    members = sweep.make_members(config or default_config(), axes)
+    programs = sweep.make_programs(members, SWEPT)
+    return sweep.Sweep(members, programs, sweep.claim(root), bench, chunk)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bap_jax.sweeping import Axis, file_axes, make_axis, merge_axes, parse_axis
+from bap_jax.sweep import Axis, file_axes, make_axis, merge_axes, parse_axis
 from bap_jax.types import UserError
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bap_jax.sweeping.plan import Member, digest, flat
+from bap_jax.sweep.plan import Member, digest, flat
 from bap_jax.types import UserError
 from bap_jax.workdir import DATA_CACHE, write_whole
 

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from bap_jax import audit
-from bap_jax.sweeping import format_rows
-from bap_jax.sweeping.results import to_csv, write_all
-from bap_jax.sweeping.runner import run_alone
-from tests.sweeping.fakes import make_sweep
+from bap_jax.sweep import format_rows
+from bap_jax.sweep.results import to_csv, write_all
+from bap_jax.sweep.runner import run_alone
+from tests.sweep.fakes import make_sweep
 
 
 def quiet(text):

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bap_jax import audit
-from bap_jax.sweeping.folder import SweepFolder
-from bap_jax.sweeping.plan import Member
+from bap_jax.sweep.folder import SweepFolder
+from bap_jax.sweep.plan import Member
 from bap_jax.workdir import write_whole, written_whole
 
 Row = dict[str, Any]

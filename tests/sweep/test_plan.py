@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bap_jax.config import default_config
-from bap_jax.sweeping import check_one_program, make_members, make_programs, parse_axis
+from bap_jax.sweep import check_one_program, make_members, make_programs, parse_axis
 from bap_jax.types import UserError
 
 SWEPT = ("seed", "tolerance", "pruning.sparsity")

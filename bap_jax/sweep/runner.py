@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from bap_jax import sharding
-from bap_jax.sweeping import results
-from bap_jax.sweeping.folder import SweepFolder, check_claim
-from bap_jax.sweeping.plan import Member, Program, digest
+from bap_jax.sweep import results
+from bap_jax.sweep.folder import SweepFolder, check_claim
+from bap_jax.sweep.plan import Member, Program, digest
 
 _CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
 

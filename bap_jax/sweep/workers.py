@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bap_jax.sweeping.plan import Member
-from bap_jax.sweeping.results import Row
-from bap_jax.sweeping.runner import Sweep, even_parts, finish, pieces_left, run_pieces, say
+from bap_jax.sweep.plan import Member
+from bap_jax.sweep.results import Row
+from bap_jax.sweep.runner import Sweep, even_parts, finish, pieces_left, run_pieces, say
 from bap_jax.types import UserError
 
 

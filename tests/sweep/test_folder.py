@@ -6,8 +6,8 @@ import os
 import pytest
 
 from bap_jax.config import default_config
-from bap_jax.sweeping import claim, make_members, parse_axis
-from bap_jax.sweeping.folder import Outcome, write_whole
+from bap_jax.sweep import claim, make_members, parse_axis
+from bap_jax.sweep.folder import Outcome, write_whole
 from bap_jax.types import UserError
 
 

@@ -1,4 +1,4 @@
-"""`python -m bap_jax.sweep`: mistakes cost nothing. tests/sweeping/test_runner.py has the rest."""
+"""`python -m bap_jax.sweep`: mistakes cost nothing. tests/sweep/test_runner.py has the rest."""
 
 import subprocess
 import sys

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from bap_jax import audit
 from bap_jax.config import to_settings
-from bap_jax.sweeping.axes import Axis
+from bap_jax.sweep.axes import Axis
 from bap_jax.types import UserError
 
 _LONGEST_LABEL = 120  # file systems allow 255 bytes a name

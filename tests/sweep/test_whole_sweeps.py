@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bap_jax import experiment, sweeping
+from bap_jax import experiment, sweep
 from bap_jax.config import default_config
 from bap_jax.training import Execution
 
@@ -91,12 +91,12 @@ def test_members_in_chunks_are_members_together(tmp_path):
     found = {}
     for chunk in (1, 2):
         said, call = [], (config, tmp_path / str(chunk), {"seed": "0:2"}, Execution(chunk=chunk))
-        found[chunk] = sweeping.run(*call, say=said.append)
+        found[chunk] = sweep.run(*call, say=said.append)
         assert len(said) == 2 // chunk
         assert json.loads((tmp_path / str(chunk) / "sweep.json").read_text())["rows"] == json.loads(
             json.dumps(found[chunk])
         )
-        assert sweeping.run(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
+        assert sweep.run(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
     for one, other in zip(found[1], found[2], strict=True):
         assert one["config"] == other["config"]
         for which in (lambda report: report, lambda report: report["last"]):
