@@ -29,7 +29,7 @@ class Result(NamedTuple):
 
     report: dict[str, Any]
     pruned: Any
-    tuned: pipeline.Tuned
+    tuned: pipeline.TuningResult
     data: dict[str, Any]
 
 
@@ -101,9 +101,9 @@ def prune_and_tune(
     indices = data.part_indices(samples.group_ids, **split, seed=split_seed)
     summary = _summary(parts, inputs, target, indices)
     parts = pipeline.read_what_fits(parts, execution)
-    ready = pipeline.prepare(model, variables, parts, execution)
-    tuned = pipeline.tune_one(pipeline.make_tuner(ready, settings), settings)
-    report = pipeline.judge(ready, tuned, settings)
+    context = pipeline.make_context(model, variables, parts, execution)
+    tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
+    report = pipeline.evaluate_final(context, tuned, settings)
     return Result(report, model.export(tuned.selected.variables), tuned, summary)
 
 

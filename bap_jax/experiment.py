@@ -2,7 +2,7 @@
 
 settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
 
-A `Bench` holds what runs share that differ in method, seed and the like; a sweep lays many on one.
+A `Session` holds what runs share that differ in method, seed and the like; a sweep lays many on one.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from bap_jax.workdir import DATA_CACHE, Workdir, check_claim, claim, write_whole
 _ALL_DEVICES = Execution(devices=0)
 
 
-class Finished(NamedTuple):
+class RunResult(NamedTuple):
     """What became of a run.
 
     Attributes:
@@ -45,7 +45,7 @@ def run(
     config: ConfigDict,
     workdir: str | Path,
     execution: Execution = _ALL_DEVICES,
-    before: "Callable[[Bench, Path], None] | None" = None,
+    before: "Callable[[Session, Path], None] | None" = None,
     on_data: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Runs one method with one seed and writes everything into `workdir`.
@@ -54,7 +54,7 @@ def run(
       config: see `config.default_config`.
       workdir: see `workdir`; runs that differ only in method and seed share one.
       execution: how programs run on this machine.
-      before: called with the bench and the run's folder before the run.
+      before: called with the session and the run's folder before the run.
       on_data: called with the summary of the data before anything is trained.
 
     Returns:
@@ -78,13 +78,13 @@ def run(
     sharding.by_first_process(lambda: write_whole(here.root / "data.json", text))
     if on_data is not None:
         on_data(task.summary)
-    bench = Bench(task, here.dense, execution, clock)
+    session = Session(task, here.dense, execution, clock)
     folder = here.run(settings.method, settings.seed)
     sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
     if before is not None:
-        before(bench, folder)
+        before(session, folder)
     bar = functools.partial(_progress, label=settings.method)
-    [found] = bench.run([plain], [folder], bar)
+    [found] = session.run([plain], [folder], bar)
     if found.error:
         raise found.error
     sharding.by_first_process(lambda: _publish(here, folder))
@@ -145,7 +145,7 @@ def _mark(path, task):
     write_whole(path, task.digest)
 
 
-class Bench:
+class Session:
     """A task with its dense network, on which runs of one structure are laid.
 
     Args:
@@ -170,20 +170,20 @@ class Bench:
         self.task = task._replace(parts=pipeline.read_what_fits(task.parts, execution))
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)
-            self.ready = pipeline.prepare(self.task.model, dense, self.task.parts, execution)
+            self.context = pipeline.make_context(self.task.model, dense, self.task.parts, execution)
         self._tuner = None
 
     def capacity(self, count: int) -> int:
         """How many of `count` members a program takes."""
         settings = config_lib.to_settings(self.task.plain)
-        return pipeline.capacity(self.ready, settings, count)
+        return pipeline.capacity(self.context, settings, count)
 
     def run(
         self,
         plains: Sequence[dict[str, Any]],
         folders: Sequence[Path],
         progress: training.Progress = iter,
-    ) -> list[Finished]:
+    ) -> list[RunResult]:
         """Runs members of one program.
 
         Args:
@@ -194,7 +194,7 @@ class Bench:
         """
         members = [config_lib.to_settings(plain) for plain in plains]
         clock = self._clock.copy()
-        self._tuner = self._tuner or pipeline.make_tuner(self.ready, members[0])
+        self._tuner = self._tuner or pipeline.make_tuner(self.context, members[0])
         sharding.by_first_process(lambda: _remove_reports(folders))
         with clock("prune_and_tune"), contextlib.ExitStack() as files:
             logs = [files.enter_context(json_lines(_log_file(folder))) for folder in folders]
@@ -205,16 +205,16 @@ class Bench:
 
     def _finish(self, clock, plain, settings, folder, outcome):
         if isinstance(outcome, training.DivergedError):
-            return Finished(None, keep_last_good(outcome, folder))
+            return RunResult(None, keep_last_good(outcome, folder))
         with clock("judge"):
-            judged = pipeline.judge(self.ready, outcome, settings)
+            judged = pipeline.evaluate_final(self.context, outcome, settings)
         report = {"config": plain, **judged, "seconds": dict(clock.seconds)}
         selected = {"variables": outcome.selected.variables, "masks": outcome.selected.masks}
         checkpoint.save(folder / "selected", selected)
         # The report last, so that a run with one is whole.
         text = json.dumps(report, indent=1) + "\n"
         sharding.by_first_process(lambda: write_whole(folder / "report.json", text))
-        return Finished(report)
+        return RunResult(report)
 
 
 def keep_last_good(error: training.DivergedError, folder: Path) -> training.DivergedError:

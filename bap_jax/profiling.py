@@ -18,7 +18,7 @@ import numpy as np
 
 from bap_jax import config as config_lib
 from bap_jax import data, pipeline, sharding, training
-from bap_jax.experiment import Bench
+from bap_jax.experiment import Session
 from bap_jax.training.epoch import make_epoch, make_order, make_step, over_members
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array
@@ -53,9 +53,9 @@ class Profile(NamedTuple):
     trace: Path
 
 
-def print_profile(bench: Bench, folder: Path) -> None:
-    """Prints what the run of `bench.task` costs, and leaves a trace in `folder`."""
-    found = profile(bench.ready, config_lib.to_settings(bench.task.plain), folder)
+def print_profile(session: Session, folder: Path) -> None:
+    """Prints what the run of `session.task` costs, and leaves a trace in `folder`."""
+    found = profile(session.context, config_lib.to_settings(session.task.plain), folder)
     if sharding.is_first_process():
         print(format_profile(found), end="\n\n")
 
@@ -75,23 +75,23 @@ def format_profile(found: Profile) -> str:
     return "\n".join(f"{what:19}{value}" for what, value in lines)
 
 
-def profile(ready: pipeline.Ready, settings: Settings, folder: Path) -> Profile:
+def profile(context: pipeline.RunContext, settings: Settings, folder: Path) -> Profile:
     """Takes some steps of a fresh run; the run itself then starts as if nothing had been.
 
     Args:
-      ready: dense network and data; no array of it is changed.
+      context: dense network and data; no array of it is changed.
       settings: of the run, checked.
       folder: where the trace goes, below `profile`.
     """
-    work = pipeline.make_program(ready, settings)
+    compiled = pipeline.make_compiled_run(context, settings)
     # One member has nothing to share out.
-    execution = dataclasses.replace(ready.execution, spread="data")
-    values = work.values([settings])
-    states = training.make_runner(work.program, execution).init(
-        values, work.shared, ready.variables
+    execution = dataclasses.replace(context.execution, spread="data")
+    values = compiled.values([settings])
+    states = training.make_runner(compiled.program, execution).init(
+        values, compiled.shared, context.variables
     )
-    steps = _Steps(work, values, states)
-    order = _order(work.program, values)
+    steps = _Steps(compiled, values, states)
+    order = _order(compiled.program, values)
     compile_seconds = steps.compile(order)
     steps.one_by_one(order[:_WARM_UP])
     alone = steps.one_by_one(order)
@@ -99,9 +99,9 @@ def profile(ready: pipeline.Ready, settings: Settings, folder: Path) -> Profile:
     per_second = int((np.asarray(order) >= 0).sum()) / seconds
     per_step = None
     if execution.epoch == "device":
-        epoch = _epoch_seconds(work, values, states, execution.members)
-        per_step = epoch / _num_steps(work.program)
-        per_second = work.program.num_samples / epoch
+        epoch = _epoch_seconds(compiled, values, states, execution.members)
+        per_step = epoch / _num_steps(compiled.program)
+        per_second = compiled.program.num_samples / epoch
     trace, first = Path(folder) / "profile", sharding.is_first_process()
     with jax.profiler.trace(trace) if first else contextlib.nullcontext():
         steps.in_loop(order[:_TRACED])
@@ -119,13 +119,13 @@ def profile(ready: pipeline.Ready, settings: Settings, folder: Path) -> Profile:
 class _Steps:
     """The compiled step of one member, and the state from which it goes on."""
 
-    def __init__(self, work, values, states):
-        self._train, self._shared = work.train, work.shared
-        self._mesh = work.program.mesh
+    def __init__(self, compiled, values, states):
+        self._train, self._shared = compiled.train, compiled.shared
+        self._mesh = compiled.program.mesh
         self._values, state = _first_member((values, states))
         # The step is given its state to write to, which may still be the dense network's arrays.
         self._state = jax.tree.map(jnp.copy, state)
-        self._step = jax.jit(make_step(work.program), donate_argnums=0)
+        self._step = jax.jit(make_step(compiled.program), donate_argnums=0)
 
     def compile(self, order: Array) -> float:
         """Seconds that it takes."""
@@ -170,14 +170,16 @@ def _order(program, values):
     return jnp.concatenate([order(values, epoch) for epoch in epochs])[:_STEPS]
 
 
-def _epoch_seconds(work, values, states, members):
+def _epoch_seconds(compiled, values, states, members):
     """Median over as many epochs as there are steps to be timed, at least one."""
-    epoch = jax.jit(over_members(make_epoch(work.program), members, 2))
-    epoch.lower(states, values, work.shared, work.train, 0).compile()
+    epoch = jax.jit(over_members(make_epoch(compiled.program), members, 2))
+    epoch.lower(states, values, compiled.shared, compiled.train, 0).compile()
     found = []
-    for _ in range(-(-_STEPS // _num_steps(work.program))):
+    for _ in range(-(-_STEPS // _num_steps(compiled.program))):
         start = time.perf_counter()
-        states, *_ = jax.block_until_ready(epoch(states, values, work.shared, work.train, 0))
+        states, *_ = jax.block_until_ready(
+            epoch(states, values, compiled.shared, compiled.train, 0)
+        )
         found.append(time.perf_counter() - start)
     return statistics.median(found)
 

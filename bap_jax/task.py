@@ -72,7 +72,7 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     example = data.example(parts.train)
     if untrained is None:
         untrained = model.init(key, example)
-    pipeline.prunable_leaves(model, untrained, example, settings)
+    pipeline.find_prunable(model, untrained, example, settings)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
     return Task(plain, parts, model, untrained, summary, digest)
 
@@ -87,7 +87,7 @@ def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[st
       UserError: as of `load`, or the execution cannot be with this network and data.
     """
     task = load(plain, execution)
-    pipeline.resolve(task.model, task.untrained, task.parts.train, execution).mesh()
+    pipeline.resolve_execution(task.model, task.untrained, task.parts.train, execution).mesh()
     return task.summary
 
 

@@ -25,7 +25,7 @@ _STARTED = absl_flags.DEFINE_float("started", 0.0, "likewise; seconds since 1970
 def one_step(folder: Path) -> dict[str, float]:
     """Seconds until data are loaded, and until a step has been taken; peak memory in GB."""
     from bap_jax import compilation, config, experiment, flags, pipeline
-    from bap_jax.pipeline.ready import place
+    from bap_jax.pipeline.context import place
     from bap_jax.training import Execution
 
     compilation.keep_programs(str(folder / "programs"))

@@ -3,7 +3,7 @@
     python benchmarks/floor.py --json=floor.json
 
 The floor is `jax.value_and_grad` of the dense network's mean cross-entropy on a batch that lies
-ready, its new running statistics included. Above it, each row with what the one before it has:
+context, its new running statistics included. Above it, each row with what the one before it has:
 
     sgd        the weights move, with momentum
     nft_dense  a step of naive fine-tuning: batches by index, metrics, finite or not
@@ -78,7 +78,7 @@ def optimizer() -> optax.GradientTransformation:
 
 
 class Run:
-    """A compiled step, what it goes on from, and batches that lie ready."""
+    """A compiled step, what it goes on from, and batches on the device."""
 
     def __init__(self, step: Callable[[Any, Any], Any], carry: Any, batches: list):
         self.step, self.batches = jax.jit(step, donate_argnums=0), batches

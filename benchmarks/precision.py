@@ -51,15 +51,15 @@ def run(precision: str) -> dict:
     members = [config_lib.to_settings(plain) for plain in plains]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        bench = experiment.Bench(plains[0], Path(folder) / "dense", training.Execution())
-    outcomes = pipeline.make_tuner(bench.ready, members[0]).run(members)
+        session = experiment.Session(plains[0], Path(folder) / "dense", training.Execution())
+    outcomes = pipeline.make_tuner(session.context, members[0]).run(members)
     pairs = zip(outcomes, members, strict=True)
     reports = [
-        pipeline.judge(bench.ready, outcome, settings)
+        pipeline.evaluate_final(session.context, outcome, settings)
         for outcome, settings in pairs
         if not isinstance(outcome, training.DivergedError)
     ]
-    dense = {part: 100 * bench.ready.dense_means(part).accuracy for part in PARTS}
+    dense = {part: 100 * session.context.dense_means(part).accuracy for part in PARTS}
     iterates = {"selected": reports, "last": [report["last"] for report in reports]}
     return {
         "seconds": time.perf_counter() - start,

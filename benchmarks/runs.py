@@ -14,7 +14,7 @@ COLUMNS = ("sparse_accuracy", "max_excess_gap", "pairwise_disparity")
 
 
 @functools.cache
-def prepare(choice: str) -> pipeline.Ready:
+def prepare(choice: str) -> pipeline.RunContext:
     """Data and dense model of the sections that `choice` holds as JSON."""
     plain = json.loads(choice)
     task = experiment.load(plain)
@@ -28,7 +28,7 @@ def prepare(choice: str) -> pipeline.Ready:
         batch_size=dense["batch_size"],
         seed=dense["seed"],
     )
-    return pipeline.prepare(task.model, variables, task.parts)
+    return pipeline.make_context(task.model, variables, task.parts)
 
 
 def run_members(configs: list, part: str) -> list[list[float] | None]:
@@ -41,17 +41,17 @@ def run_members(configs: list, part: str) -> list[list[float] | None]:
     shared = {key: plains[0][key] for key in ("data", "model", "dense", "precision")}
     whole = json.loads(config_lib.default_config().to_json())
     prunable = {"pruning": {**whole["pruning"], "prunable": members[0].pruning.prunable}}
-    ready = prepare(json.dumps({**whole, **shared, **prunable}))
-    outcomes = pipeline.make_tuner(ready, members[0]).run(members)
+    context = prepare(json.dumps({**whole, **shared, **prunable}))
+    outcomes = pipeline.make_tuner(context, members[0]).run(members)
     return [
-        None if isinstance(found, training.DivergedError) else _columns(ready, found, one, part)
+        None if isinstance(found, training.DivergedError) else _columns(context, found, one, part)
         for found, one in zip(outcomes, members, strict=True)
     ]
 
 
-def _columns(ready, tuned, settings, part):
+def _columns(context, tuned, settings, part):
     names = ("train", part)
-    splits = pipeline.judge(ready, tuned, settings, names)["last"]["splits"]
+    splits = pipeline.evaluate_final(context, tuned, settings, names)["last"]["splits"]
     return [100 * splits[name][key] for name in names for key in COLUMNS]
 
 

@@ -108,7 +108,7 @@ def compare(model, variables, parts, settings: Settings, count: int) -> dict[str
     """Members in one program over as many runs by one program."""
     together, alone = (
         pipeline.make_tuner(
-            pipeline.prepare(model, variables, parts, Execution(members=how)), settings
+            pipeline.make_context(model, variables, parts, Execution(members=how)), settings
         )
         for how in ("auto", "single")
     )

@@ -35,7 +35,7 @@ def prepared(plain):
     folder = Path(tempfile.mkdtemp())
     loaded = experiment.load(plain, Execution(data_cache=str(folder / "cache")))
     checkpoint.save(folder / "dense", loaded.untrained)
-    return experiment.Bench(loaded, folder / "dense").ready
+    return experiment.Session(loaded, folder / "dense").context
 
 
 @functools.cache
@@ -44,24 +44,24 @@ def ready_of(name):
     return prepared(plain_of(name, "smoke"))
 
 
-def step_of(plain, ready):
+def step_of(plain, context):
     """A function `variables -> (state, metrics)` of a step in which constraints act."""
     plain["constraint"] |= {"buffer_size": 1, "min_group_size": 1}  # observed in the first step
     settings = to_settings(plain)
-    work = tuner.make_program(ready, settings)
-    values = jax.tree.map(lambda leaf: leaf[0], work.values([settings]))
-    step, indices = make_step(work.program), jnp.arange(settings.batch_size)
+    compiled = tuner.make_compiled_run(context, settings)
+    values = jax.tree.map(lambda leaf: leaf[0], compiled.values([settings]))
+    step, indices = make_step(compiled.program), jnp.arange(settings.batch_size)
 
     def first(variables):
-        state = work.program.trainer(values, work.shared).init(variables, jax.random.key(0))
+        state = compiled.program.trainer(values, compiled.shared).init(variables, jax.random.key(0))
         epoch = settings.pruning.epochs  # of the last pruning, from which on constraints act
-        return step(state, values, work.shared, work.train, indices, epoch)
+        return step(state, values, compiled.shared, compiled.train, indices, epoch)
 
     return first
 
 
-def take_a_step(plain, ready):
-    state, metrics = jax.jit(step_of(plain, ready))(ready.variables)
+def take_a_step(plain, context):
+    state, metrics = jax.jit(step_of(plain, context))(context.variables)
     assert np.isfinite(metrics.loss).all()
     assert not metrics.violation.size or np.isfinite(metrics.violation).any()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables.params))
@@ -93,11 +93,11 @@ def test_one_step_of_real_settings(name, setting):
     plain["data"] |= {key: few[key] for key in ("synthetic", "validation_fraction")}
     if name == "fairface":
         plain["data"]["synthetic"] = 140  # 224×224
-    ready = prepared(plain)
-    take_a_step(plain, ready)
-    shapes = jax.tree.map(jnp.shape, ready.variables.params)
+    context = prepared(plain)
+    take_a_step(plain, context)
+    shapes = jax.tree.map(jnp.shape, context.variables.params)
     for method in METHODS:
-        state, _ = jax.eval_shape(step_of(plain | {"method": method}, ready), ready.variables)
+        state, _ = jax.eval_shape(step_of(plain | {"method": method}, context), context.variables)
         assert jax.tree.map(jnp.shape, state.params) == shapes
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     ["lagrangian"],
     ["training"],
     ["audit"],
-    ["metric_rows", "checkpoint", "foresight"],
+    ["metric_rows", "checkpoint"],
     ["pipeline"],
     ["config", "presets", "workdir", "api"],
     ["__init__"],

@@ -34,18 +34,18 @@ def make_parts(inputs):
 def prepare(parts, execution=None):
     model = models.build("mlp", 3, hidden=(4,))
     variables = model.init(jax.random.key(0), data.example(parts.train))
-    return pipeline.prepare(model, variables, parts, execution)
+    return pipeline.make_context(model, variables, parts, execution)
 
 
 @pytest.fixture(scope="module", params=["device", "loop"])
 def measured(request, tmp_path_factory):
     """How an epoch runs, its profile; arrays before and after; a run's result before and after."""
     inputs = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    ready = prepare(make_parts(inputs), Execution(epoch=request.param))
-    arrays = (ready.variables, ready.train, ready.validation, ready.reference)
-    tuner = pipeline.make_tuner(ready, SETTINGS)
+    context = prepare(make_parts(inputs), Execution(epoch=request.param))
+    arrays = (context.variables, context.train, context.validation, context.reference)
+    tuner = pipeline.make_tuner(context, SETTINGS)
     states = [(on_host(arrays), pipeline.tune_one(tuner, SETTINGS))]
-    found = profiling.profile(ready, SETTINGS, tmp_path_factory.mktemp("run"))
+    found = profiling.profile(context, SETTINGS, tmp_path_factory.mktemp("run"))
     states.append((on_host(arrays), pipeline.tune_one(tuner, SETTINGS)))
     return request.param, found, states
 

@@ -1,26 +1,26 @@
 """The phases that a run from a config and a run from Python share.
 
-train_dense ─► prepare ─► make_tuner ─► its `run` ─► judge
+train_dense ─► make_context ─► make_tuner ─► its `run` ─► evaluate_final
 """
 
-from bap_jax.pipeline.assembly import make_pruner as make_pruner
-from bap_jax.pipeline.assembly import make_trainer as make_trainer
-from bap_jax.pipeline.assembly import prunable_leaves as prunable_leaves
+from bap_jax.pipeline.assembly import find_prunable as find_prunable
+from bap_jax.pipeline.assembly import pruner_from_settings as pruner_from_settings
+from bap_jax.pipeline.assembly import trainer_from_settings as trainer_from_settings
+from bap_jax.pipeline.context import RunContext as RunContext
+from bap_jax.pipeline.context import make_context as make_context
+from bap_jax.pipeline.context import resolve_execution as resolve_execution
 from bap_jax.pipeline.dense import train_dense as train_dense
-from bap_jax.pipeline.judging import describe as describe
-from bap_jax.pipeline.judging import judge as judge
+from bap_jax.pipeline.final_evaluation import describe as describe
+from bap_jax.pipeline.final_evaluation import evaluate_final as evaluate_final
 from bap_jax.pipeline.memory import capacity as capacity
 from bap_jax.pipeline.memory import read_what_fits as read_what_fits
-from bap_jax.pipeline.ready import Ready as Ready
-from bap_jax.pipeline.ready import prepare as prepare
-from bap_jax.pipeline.ready import resolve as resolve
+from bap_jax.pipeline.monitor import Log as Log
+from bap_jax.pipeline.monitor import Snapshot as Snapshot
+from bap_jax.pipeline.monitor import TuningResult as TuningResult
+from bap_jax.pipeline.tuner import CompiledRun as CompiledRun
 from bap_jax.pipeline.tuner import Outcome as Outcome
 from bap_jax.pipeline.tuner import Tuner as Tuner
-from bap_jax.pipeline.tuner import Work as Work
-from bap_jax.pipeline.tuner import make_program as make_program
+from bap_jax.pipeline.tuner import make_compiled_run as make_compiled_run
 from bap_jax.pipeline.tuner import make_tuner as make_tuner
 from bap_jax.pipeline.tuner import prune_and_tune as prune_and_tune
 from bap_jax.pipeline.tuner import tune_one as tune_one
-from bap_jax.pipeline.watch import Iterate as Iterate
-from bap_jax.pipeline.watch import Log as Log
-from bap_jax.pipeline.watch import Tuned as Tuned

@@ -2,13 +2,14 @@
 
 from jax.sharding import Mesh
 
-from bap_jax import foresight, lagrangian, pruning, training
+from bap_jax import lagrangian, pruning, training
 from bap_jax.models import Model, channel_groups, kernel_order
+from bap_jax.pipeline.masks_from_data import make_masks
 from bap_jax.training.settings import Settings
 from bap_jax.types import Dataset, PyTree, Variables
 
 
-def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
+def find_prunable(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
     """A bool for each parameter leaf, as `settings.pruning.prunable` chooses.
 
     Raises:
@@ -20,7 +21,7 @@ def prunable_leaves(model: Model, variables: Variables, inputs, settings: Settin
     return pruning.prunable_leaves(settings.pruning.prunable, variables.params, kernels)
 
 
-def make_trainer(
+def trainer_from_settings(
     model: Model,
     method: training.Method,
     pruner: training.Pruner,
@@ -49,7 +50,7 @@ def make_trainer(
     )
 
 
-def make_pruner(
+def pruner_from_settings(
     model: Model,
     variables: Variables,
     train: Dataset,
@@ -73,10 +74,10 @@ def make_pruner(
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
     """
-    prunable = prunable_leaves(model, variables, train.inputs[:1], settings)
+    prunable = find_prunable(model, variables, train.inputs[:1], settings)
     chosen, made = settings.pruning, {}
     if chosen.algorithm in training.FROM_DATA:
-        made["masks"] = foresight.make_masks(
+        made["masks"] = make_masks(
             model,
             variables,
             train,

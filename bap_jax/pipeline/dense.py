@@ -5,7 +5,7 @@ import jax
 from bap_jax import data, lagrangian, training
 from bap_jax.constraints import unconstrained
 from bap_jax.models import Model
-from bap_jax.pipeline.ready import place, resolve
+from bap_jax.pipeline.context import place, resolve_execution
 from bap_jax.training import Execution
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import Dataset, Variables
@@ -28,7 +28,7 @@ def train_dense(
     Raises:
       DivergedError: a number that is not finite.
     """
-    execution = resolve(model, variables, train, execution or Execution())
+    execution = resolve_execution(model, variables, train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     steps = data.num_batches(train.size, batch_size)
     primal = training.primal_optimizer(optimizer, epochs, steps)

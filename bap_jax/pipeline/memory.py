@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend import core
 
 from bap_jax import data, sharding
-from bap_jax.pipeline.ready import Ready
+from bap_jax.pipeline.context import RunContext
 from bap_jax.training import Execution
 from bap_jax.training.settings import Settings
 from bap_jax.types import PyTree
@@ -22,21 +22,21 @@ _UNKNOWN = 2**32  # bytes, where the system does not tell
 _BYTES_OF_CONSTRAINT = 2 * (3 * 4 + 2)
 
 
-def capacity(ready: Ready, settings: Settings, count: int) -> int:
+def capacity(context: RunContext, settings: Settings, count: int) -> int:
     """How many of `count` members to run in one program.
 
     A rough upper estimate of what a member takes, against half of the memory that is free: its
     state several times over and, where members run at once, twice all values of a forward pass.
 
     Args:
-      ready: dense network and data; `execution.chunk`, where not 0, is the answer.
+      context: dense network and data; `execution.chunk`, where not 0, is the answer.
       settings: of any of the members.
       count: members there are.
     """
-    chosen = ready.execution
+    chosen = context.execution
     if chosen.members == "single":
         return 1
-    limit = chosen.chunk or max(1, int(free_bytes() // _member_bytes(ready, settings)))
+    limit = chosen.chunk or max(1, int(free_bytes() // _member_bytes(context, settings)))
     limit = min(limit, count)
     if chosen.spread == "members":
         mesh = chosen.mesh()
@@ -61,25 +61,25 @@ def read_what_fits(parts: data.Parts, execution: Execution) -> data.Parts:
     return parts._replace(**{name: data.read_all(getattr(parts, name)) for name in data.PARTS})
 
 
-def _member_bytes(ready, settings):
-    need = _COPIES_OF_STATE * _bytes(ready.variables)
-    need += len(ready.parts.group_names) * settings.constraint.buffer_size
-    steps = data.num_batches(ready.parts.train.size, settings.batch_size)
-    need += steps * len(ready.parts.group_names) * _BYTES_OF_CONSTRAINT
-    if ready.execution.members == "vmap":
-        need += 2 * _forward_bytes(ready, settings.batch_size)
+def _member_bytes(context, settings):
+    need = _COPIES_OF_STATE * _bytes(context.variables)
+    need += len(context.parts.group_names) * settings.constraint.buffer_size
+    steps = data.num_batches(context.parts.train.size, settings.batch_size)
+    need += steps * len(context.parts.group_names) * _BYTES_OF_CONSTRAINT
+    if context.execution.members == "vmap":
+        need += 2 * _forward_bytes(context, settings.batch_size)
     return max(need, 1)
 
 
-def _forward_bytes(ready, batch_size):
+def _forward_bytes(context, batch_size):
     """Of every value that a forward pass computes."""
-    example = data.example(ready.parts.train)
+    example = data.example(context.parts.train)
     inputs = jax.ShapeDtypeStruct((batch_size, *example.shape[1:]), example.dtype)
 
     def forward(variables, inputs):
-        return ready.model.apply(variables, inputs, train=False, key=None)[0]
+        return context.model.apply(variables, inputs, train=False, key=None)[0]
 
-    return _value_bytes(jax.make_jaxpr(forward)(ready.variables, inputs).jaxpr)
+    return _value_bytes(jax.make_jaxpr(forward)(context.variables, inputs).jaxpr)
 
 
 def _value_bytes(jaxpr):

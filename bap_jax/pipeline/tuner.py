@@ -1,7 +1,7 @@
 """Pruning and fine-tuning of runs that share a program: settings that differ in arrays only.
 
 settings ─► values (arrays of each member) ─┐
-dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► Tuned
+dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► TuningResult
 """
 
 import dataclasses
@@ -16,17 +16,17 @@ import numpy as np
 from bap_jax import data, metric_rows, pruning, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.models import Model
-from bap_jax.pipeline.assembly import make_pruner, make_trainer
-from bap_jax.pipeline.ready import Ready, prepare
-from bap_jax.pipeline.watch import Log, Tuned, Watch
+from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
+from bap_jax.pipeline.context import RunContext, make_context
+from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
 from bap_jax.training import methods
 from bap_jax.training.settings import Settings
 from bap_jax.types import Dataset, PyTree, UserError, Variables
 
-Outcome = Tuned | training.DivergedError
+Outcome = TuningResult | training.DivergedError
 
 
-class Shared(NamedTuple):
+class SharedArrays(NamedTuple):
     """Arrays that a program's members share.
 
     Attributes:
@@ -38,42 +38,42 @@ class Shared(NamedTuple):
     validation: Dataset | None
 
 
-class Work(NamedTuple):
+class CompiledRun(NamedTuple):
     """A program and what it is called with.
 
     Attributes:
       program: of all runs whose settings have one structure.
       train: the training part, as its steps take it.
       shared: arrays that its members share.
-      values: `settings of each member -> training.Values (member, ...)`.
+      values: `settings of each member -> training.MemberValues (member, ...)`.
     """
 
     program: training.Program
     train: Dataset
-    shared: Shared
-    values: Callable[[Sequence[Settings]], training.Values]
+    shared: SharedArrays
+    values: Callable[[Sequence[Settings]], training.MemberValues]
 
 
 class Tuner(NamedTuple):
     """Compiled once, for runs whose settings have one structure.
 
     Attributes:
-      run: `(settings of each member, logs, progress) -> ` for each member a `Tuned`, or the error
+      run: `(settings of each member, logs, progress) -> ` for each member a `TuningResult`, or the error
         of one that diverged.
     """
 
     run: Callable[..., list[Outcome]]
 
 
-def make_tuner(ready: Ready, settings: Settings) -> Tuner:
+def make_tuner(context: RunContext, settings: Settings) -> Tuner:
     """A tuner for all runs that differ from `settings` in what `training.SWEPT` names.
 
     Args:
-      ready: dense network and data.
+      context: dense network and data.
       settings: of any of the runs, checked.
     """
-    work = make_program(ready, settings)
-    runner = training.make_runner(work.program, ready.execution)
+    compiled = make_compiled_run(context, settings)
+    runner = training.make_runner(compiled.program, context.execution)
 
     def run(
         members: Sequence[Settings],
@@ -82,58 +82,58 @@ def make_tuner(ready: Ready, settings: Settings) -> Tuner:
     ) -> list[Outcome]:
         check_structure(members, settings)
         logs = logs or [lambda row: None] * len(members)
-        if ready.execution.members == "single":
+        if context.execution.members == "single":
             pairs = zip(members, logs, strict=True)
             return [run_together([one], [log], progress)[0] for one, log in pairs]
         return run_together(members, logs, progress)
 
     def run_together(members, logs, progress):
-        values = work.values(_filled_up(members, ready))
-        states = runner.init(values, work.shared, ready.variables)
-        method = methods.build(ready.reference, settings)
-        watch = Watch(ready, method, members, logs, states)
+        values = compiled.values(_filled_up(members, context))
+        states = runner.init(values, compiled.shared, context.variables)
+        method = methods.build_method(context.reference, settings)
+        monitor = RunMonitor(context, method, members, logs, states)
         epochs = progress(range(settings.epochs))
-        for found in runner.run(states, values, work.shared, work.train, epochs):
-            watch.see(found)
-            if watch.all_diverged:
+        for found in runner.run(states, values, compiled.shared, compiled.train, epochs):
+            monitor.update(found)
+            if monitor.all_diverged:
                 break
-        return watch.outcomes()
+        return monitor.outcomes()
 
     return Tuner(run)
 
 
-def make_program(ready: Ready, settings: Settings) -> Work:
+def make_compiled_run(context: RunContext, settings: Settings) -> CompiledRun:
     """The program of all runs that differ from `settings` in what `training.SWEPT` names.
 
     Args:
-      ready: dense network and data.
+      context: dense network and data.
       settings: of any of the runs, checked.
     """
-    train = _with_dense_logits(ready, settings)
-    reference = sharding.replicate(ready.reference, ready.mesh)
-    shared = Shared(reference, None if _validates_apart(ready) else ready.validation)
+    train = _with_dense_logits(context, settings)
+    reference = sharding.replicate(context.reference, context.mesh)
+    shared = SharedArrays(reference, None if _validates_apart(context) else context.validation)
 
     @functools.cache  # masks from data are made once for all members that share them
     def pruner_of(seed, sparsity):
         pruning_settings = dataclasses.replace(settings.pruning, sparsity=sparsity)
         member = dataclasses.replace(settings, seed=seed, pruning=pruning_settings)
-        return _pruner(ready, train, member)
+        return _pruner(context, train, member)
 
     def values(members):
         found = []
         for member in members:
             updater = pruner_of(member.seed, member.pruning.sparsity).updater
-            arrays = pruning.updater_arrays(updater, ready.variables.params)
+            arrays = pruning.updater_arrays(updater, context.variables.params)
             found.append(training.make_values(member, arrays))
-        return sharding.replicate(_stack(found), ready.mesh)
+        return sharding.replicate(_stack(found), context.mesh)
 
     first = pruner_of(settings.seed, settings.pruning.sparsity)
-    return Work(_program(ready, settings, first), train, shared, values)
+    return CompiledRun(_program(context, settings, first), train, shared, values)
 
 
-def _filled_up(members, ready):
+def _filled_up(members, context):
     """Members that the devices divide which share them: the last one is repeated."""
-    mesh = ready.execution.mesh() if ready.execution.spread == "members" else None
+    mesh = context.execution.mesh() if context.execution.spread == "members" else None
     short = -len(members) % mesh.size if mesh else 0
     return [*members, *[members[-1]] * short]
 
@@ -153,20 +153,22 @@ def check_structure(members: Sequence[Settings], settings: Settings) -> None:
             )
 
 
-def _program(ready, settings, first):
-    num_samples = ready.parts.train.size
+def _program(context, settings, first):
+    num_samples = context.parts.train.size
     steps = data.num_batches(num_samples, settings.batch_size)
     part_sums = training.make_part_sums(
-        ready.model,
-        len(ready.parts.group_names),
-        ready.parts.validation.size,
-        mesh=ready.mesh,
+        context.model,
+        len(context.parts.group_names),
+        context.parts.validation.size,
+        mesh=context.mesh,
     )
 
     def trainer(values, shared):
         here = training.with_values(settings, values)
         pruner = first._replace(updater=pruning.with_arrays(first.updater, values.pruner))
-        return make_trainer(ready.model, methods.build(shared.reference, here), pruner, here, steps)
+        return trainer_from_settings(
+            context.model, methods.build_method(shared.reference, here), pruner, here, steps
+        )
 
     def observe(state, values, shared):
         del values
@@ -181,19 +183,19 @@ def _program(ready, settings, first):
         observe=observe,
         num_samples=num_samples,
         batch_size=settings.batch_size,
-        mesh=ready.mesh,
+        mesh=context.mesh,
     )
 
 
-def _pruner(ready, train, settings):
-    return make_pruner(
-        ready.model,
-        ready.variables,
+def _pruner(context, train, settings):
+    return pruner_from_settings(
+        context.model,
+        context.variables,
         train,
         settings,
-        len(ready.parts.group_names),
-        num_samples=ready.parts.train.size,
-        mesh=ready.mesh,
+        len(context.parts.group_names),
+        num_samples=context.parts.train.size,
+        mesh=context.mesh,
     )
 
 
@@ -205,21 +207,21 @@ def _stack(values: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(stack, *values)
 
 
-def _with_dense_logits(ready, settings):
-    if not methods.build(ready.reference, settings).needs_dense_logits:
-        return ready.train
-    size, mesh = ready.parts.train.size, ready.mesh
+def _with_dense_logits(context, settings):
+    if not methods.build_method(context.reference, settings).needs_dense_logits:
+        return context.train
+    size, mesh = context.parts.train.size, context.mesh
     logits = training.predict(
-        ready.model, ready.variables, ready.train, num_samples=size, mesh=mesh
+        context.model, context.variables, context.train, num_samples=size, mesh=mesh
     )
     logits = np.asarray(logits)
-    if not data.is_streamed(ready.train):
+    if not data.is_streamed(context.train):
         logits = sharding.place_samples(logits, mesh)
-    return ready.train._replace(dense_logits=logits)
+    return context.train._replace(dense_logits=logits)
 
 
-def _validates_apart(ready):
-    return data.is_streamed(ready.validation)
+def _validates_apart(context):
+    return data.is_streamed(context.validation)
 
 
 def prune_and_tune(
@@ -231,7 +233,7 @@ def prune_and_tune(
     log: Log = lambda row: None,
     progress: training.Progress = iter,
     execution: training.Execution | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Prunes a trained network and fine-tunes it under a method. The test part is not touched.
 
     Args:
@@ -241,13 +243,13 @@ def prune_and_tune(
       settings: of the run, checked.
       log: takes one dict a step and one an epoch.
       progress: wraps the range of epochs.
-      execution: as of `prepare`.
+      execution: as of `make_context`.
 
     Raises:
       DivergedError: a number that is not finite.
     """
-    ready = prepare(model, variables, parts, execution)
-    return tune_one(make_tuner(ready, settings), settings, log=log, progress=progress)
+    context = make_context(model, variables, parts, execution)
+    return tune_one(make_tuner(context, settings), settings, log=log, progress=progress)
 
 
 def tune_one(
@@ -256,7 +258,7 @@ def tune_one(
     *,
     log: Log = lambda row: None,
     progress: training.Progress = iter,
-) -> Tuned:
+) -> TuningResult:
     """A single run.
 
     Raises:

@@ -66,7 +66,7 @@ def _plan():
         sweep.check_one_program(programs, training.SWEPT)
     folder = sweep.SweepFolder(flags.WORKDIR.value)
     execution = experiment.caching_in(flags.execution(), folder.root)
-    return sweep.Sweep(members, programs, folder, experiment.Bench, execution)
+    return sweep.Sweep(members, programs, folder, experiment.Session, execution)
 
 
 def _tell(summaries, folder):

@@ -38,7 +38,7 @@ def make_sweep(
     given = [make_axis(key, values) for key, values in axes.items()]
     members = make_members(config, merge_axes((), given))
     programs = make_programs(members, training.SWEPT)
-    return Sweep(members, programs, SweepFolder(workdir), experiment.Bench, execution)
+    return Sweep(members, programs, SweepFolder(workdir), experiment.Session, execution)
 
 
 def run(

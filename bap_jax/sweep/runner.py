@@ -1,9 +1,9 @@
 """Runs what is left of a sweep, program by program and chunk by chunk, in this process.
 
     members not finished ─► pieces: those of one program ─► chunks: as many as fit at once
-                         ─► bench.run ─► their folders ─► sweep.json
+                         ─► session.run ─► their folders ─► sweep.json
 
-The bench compiles and trains; it is made for a program when the program's turn comes, and let go
+The session compiles and trains; it is made for a program when the program's turn comes, and let go
 before the next. Whatever ends this process, a chunk's members are finished or begin anew.
 """
 
@@ -25,20 +25,20 @@ from bap_jax.sweep.plan import Member, Program, digest
 _CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
 
 
-class Finished(Protocol):
-    """What a bench says of a member: a report, or why the run diverged."""
+class RunResultLike(Protocol):
+    """What a session says of a member: a report, or why the run diverged."""
 
     report: dict[str, Any] | None
     error: Exception | str | None
 
 
-class Bench(Protocol):
+class SessionLike(Protocol):
     """Data, network and dense model of a program, and what trains its members."""
 
     def capacity(self, count: int) -> int:
         """How many of `count` members fit at once."""
 
-    def run(self, plains: list[dict[str, Any]], folders: list[Path]) -> Sequence[Finished]:
+    def run(self, plains: list[dict[str, Any]], folders: list[Path]) -> Sequence[RunResultLike]:
         """Runs members at once and writes their folders, `report.json` last."""
 
 
@@ -49,14 +49,14 @@ class Sweep(NamedTuple):
       members: all, in the order of the axes.
       programs: the same members, alike ones together.
       folder: where everything goes.
-      make_bench: from a member's config, the folder of its dense model and `execution`.
-      execution: how a bench runs members; nothing here looks into it.
+      make_session: from a member's config, the folder of its dense model and `execution`.
+      execution: how a session runs members; nothing here looks into it.
     """
 
     members: tuple[Member, ...]
     programs: Sequence[Program]
     folder: SweepFolder
-    make_bench: Callable[[dict[str, Any], Path, Any], Bench]
+    make_session: Callable[[dict[str, Any], Path, Any], SessionLike]
     execution: Any = None
 
 
@@ -114,7 +114,7 @@ def run_pieces(
     after_chunk: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = say,
 ) -> None:
-    """Runs members, those of one piece on one bench.
+    """Runs members, those of one piece on one session.
 
     Args:
       sweep: whose folder is claimed.
@@ -125,11 +125,11 @@ def run_pieces(
     count, done = sum(map(len, pieces)), 0
     for number, piece in enumerate(pieces, 1):
         plain = piece[0].plain
-        bench = sweep.make_bench(plain, sweep.folder.dense(plain), sweep.execution)
-        chunks = -(-len(piece) // bench.capacity(len(piece)))
+        session = sweep.make_session(plain, sweep.folder.dense(plain), sweep.execution)
+        chunks = -(-len(piece) // session.capacity(len(piece)))
         for chunk in even_parts(piece, chunks):
             start = time.perf_counter()
-            diverged = _run_chunk(bench, chunk, sweep.folder)
+            diverged = _run_chunk(session, chunk, sweep.folder)
             after_chunk()
             done += len(chunk)
             seconds = time.perf_counter() - start
@@ -137,14 +137,14 @@ def run_pieces(
                 f"program {number}/{len(pieces)}: {len(chunk)} members in {seconds:.1f} s, "
                 f"{diverged} diverged; {done}/{count} done"
             )
-        del bench  # and its arrays, before the next is made
+        del session  # and its arrays, before the next is made
 
 
-def _run_chunk(bench, chunk, folder):
+def _run_chunk(session, chunk, folder):
     """How many members diverged."""
     sharding.by_first_process(lambda: [folder.begin(member) for member in chunk])
     places = [folder.member(member) for member in chunk]
-    finished = bench.run([member.plain for member in chunk], places)
+    finished = session.run([member.plain for member in chunk], places)
     errors = [found.error for found in finished]
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:

@@ -160,7 +160,7 @@ def _end_with_the_parent():
 def _make_dense_models(sweep, pieces):
     plains = {sweep.folder.dense(piece[0].plain): piece[0].plain for piece in pieces}
     for place, plain in plains.items():
-        sweep.make_bench(plain, place, sweep.execution)
+        sweep.make_session(plain, place, sweep.execution)
 
 
 def _start(command, share):

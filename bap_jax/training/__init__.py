@@ -8,7 +8,7 @@ from bap_jax.training.evaluate import make_part_sums as make_part_sums
 from bap_jax.training.evaluate import part_means as part_means
 from bap_jax.training.evaluate import predict as predict
 from bap_jax.training.execution import Execution as Execution
-from bap_jax.training.execution import resolve as resolve
+from bap_jax.training.execution import resolve_execution as resolve_execution
 from bap_jax.training.loop import Block as Block
 from bap_jax.training.loop import DivergedError as DivergedError
 from bap_jax.training.loop import EpochEnd as EpochEnd
@@ -36,7 +36,7 @@ from bap_jax.training.state import TrainState as TrainState
 from bap_jax.training.step import Trainer as Trainer
 from bap_jax.training.step import make_trainer as make_trainer
 from bap_jax.training.values import SWEPT as SWEPT
-from bap_jax.training.values import Values as Values
+from bap_jax.training.values import MemberValues as MemberValues
 from bap_jax.training.values import make_values as make_values
 from bap_jax.training.values import structure_of as structure_of
 from bap_jax.training.values import with_values as with_values

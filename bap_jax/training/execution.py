@@ -66,7 +66,7 @@ class Execution:
         return sharding.data_mesh(count)
 
 
-def resolve(
+def resolve_execution(
     execution: Execution, *, streamed: bool, has_convolutions: bool, slow_in_loops: bool
 ) -> Execution:
     """The choices that were left open, made for the backend.

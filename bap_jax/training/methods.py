@@ -70,7 +70,7 @@ def _reads_dense_logits(settings: Settings) -> bool:
 def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
     """A method that constrains accuracy gaps."""
 
-    def build(reference: DenseReference, settings: Settings) -> Method:
+    def build_method(reference: DenseReference, settings: Settings) -> Method:
         chosen = settings.constraint
         constraint = make(reference, settings.tolerance, **_gap_options(settings))
         linear = chosen.proxy == "loss" and settings.dual.rule != "augmented"
@@ -190,7 +190,7 @@ METHODS = {
 }
 
 
-def build(reference: DenseReference, settings: Settings) -> Method:
+def build_method(reference: DenseReference, settings: Settings) -> Method:
     """The method of `settings.method`, watching groups of at least `min_group_size` samples.
 
     Raises:

@@ -28,7 +28,7 @@ _NUMBERS = (
 SWEPT = ("seed", "pruning.sparsity", *_NUMBERS)
 
 
-class Values(NamedTuple):
+class MemberValues(NamedTuple):
     """The arrays of a member; of several members with a leading axis.
 
     Attributes:
@@ -42,13 +42,13 @@ class Values(NamedTuple):
     pruner: UpdaterArrays
 
 
-def make_values(settings: Settings, pruner: UpdaterArrays) -> Values:
+def make_values(settings: Settings, pruner: UpdaterArrays) -> MemberValues:
     """The arrays of one member, on the host."""
     numbers = {name: np.float32(_get(settings, name)) for name in _NUMBERS}
-    return Values(np.uint32(settings.seed), numbers, pruner)
+    return MemberValues(np.uint32(settings.seed), numbers, pruner)
 
 
-def with_values(settings: Settings, values: Values) -> Settings:
+def with_values(settings: Settings, values: MemberValues) -> Settings:
     """The settings with the member's numbers in them; seed and sparsity stay as they are."""
     for name, number in values.numbers.items():
         settings = _set(settings, name.split("."), number)

@@ -113,7 +113,7 @@ def test_a_convolutional_network():
 def test_the_papers_choice_for_a_convolutional_network():
     model, inputs = models.from_linen(ConvNet()), jnp.ones((2, 4, 4, 1))
     variables = zeros(model, inputs)
-    prunable = pipeline.prunable_leaves(model, variables, inputs, Settings())
+    prunable = pipeline.find_prunable(model, variables, inputs, Settings())
     paths = pruning.leaf_paths(variables.params)
     chosen = [path for path, leaf in zip(paths, jax.tree.leaves(prunable), strict=True) if leaf]
     assert chosen == ["w_dense/kernel", "x_conv/kernel"]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from bap_jax import data, foresight, models, training
+from bap_jax import data, models, training
+from bap_jax.pipeline import masks_from_data
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import Dataset
 
@@ -140,7 +141,7 @@ def test_masks_made_in_advance(algorithm):
     )
     prunable = jax.tree.map(lambda leaf: leaf.ndim > 1, variables.params)
     found, expected = (
-        foresight.make_masks(m, variables, part, prunable, settings, 2)
+        masks_from_data.make_masks(m, variables, part, prunable, settings, 2)
         for m, part in ((model, stored), (bare, ready))
     )
     assert found["dense_0"]["kernel"].sum() > 0

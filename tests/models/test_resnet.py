@@ -135,7 +135,7 @@ def prunable_paths(model, variables):
     """Paths of the kernels that the preset chooses, of a network of which only shapes are known."""
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables.state)
     variables = variables._replace(state=state)
-    chosen = pipeline.prunable_leaves(model, variables, jnp.zeros((1, 32, 32, 3)), SETTINGS)
+    chosen = pipeline.find_prunable(model, variables, jnp.zeros((1, 32, 32, 3)), SETTINGS)
     paths = pruning.leaf_paths(variables.params)
     return [path for path, yes in zip(paths, jax.tree.leaves(chosen), strict=True) if yes]
 

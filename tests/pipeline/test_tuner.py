@@ -41,9 +41,9 @@ MEMBERS = [
 
 def run(digits_parts, small_dense, runs, **how):
     """Outcomes and rows of each member."""
-    ready = pipeline.prepare(*small_dense, digits_parts, Execution(**how))
+    context = pipeline.make_context(*small_dense, digits_parts, Execution(**how))
     rows = [[] for _ in runs]
-    tuner = pipeline.make_tuner(ready, runs[0])
+    tuner = pipeline.make_tuner(context, runs[0])
     return tuner.run(runs, [row.append for row in rows]), rows
 
 
@@ -115,7 +115,7 @@ def test_a_member_that_diverges_leaves_the_others_alone(digits_parts, small_dens
 
 
 def test_when_all_members_have_diverged_no_epoch_is_started(digits_parts, small_dense):
-    ready = pipeline.prepare(*small_dense, digits_parts, Execution())
+    context = pipeline.make_context(*small_dense, digits_parts, Execution())
     started = []
 
     def count(epochs):
@@ -123,25 +123,25 @@ def test_when_all_members_have_diverged_no_epoch_is_started(digits_parts, small_
             started.append(epoch)
             yield epoch
 
-    [outcome] = pipeline.make_tuner(ready, MEMBERS[0]).run([member(0, rate=1e30)], None, count)
+    [outcome] = pipeline.make_tuner(context, MEMBERS[0]).run([member(0, rate=1e30)], None, count)
     assert isinstance(outcome, training.DivergedError)
     assert started == [0, 1]  # the second was started before the first one's numbers came
 
 
 def test_members_that_cannot_share_a_program(digits_parts, small_dense):
-    ready = pipeline.prepare(*small_dense, digits_parts, Execution(members="vmap"))
-    tuner = pipeline.make_tuner(ready, MEMBERS[0])
+    context = pipeline.make_context(*small_dense, digits_parts, Execution(members="vmap"))
+    tuner = pipeline.make_tuner(context, MEMBERS[0])
     with pytest.raises(UserError, match="may differ in seed, pruning.sparsity, tolerance"):
         tuner.run([MEMBERS[0], dataclasses.replace(MEMBERS[1], method="nft")])
 
 
 def test_a_program_is_traced_once_for_all_its_members(digits_parts, small_dense, monkeypatch):
-    built, make = [], pipeline.tuner.make_trainer
+    built, make = [], pipeline.tuner.trainer_from_settings
     monkeypatch.setattr(
-        pipeline.tuner, "make_trainer", lambda *args: built.append(args) or make(*args)
+        pipeline.tuner, "trainer_from_settings", lambda *args: built.append(args) or make(*args)
     )
-    ready = pipeline.prepare(*small_dense, digits_parts, Execution(members="vmap"))
-    tuner = pipeline.make_tuner(ready, MEMBERS[0])
+    context = pipeline.make_context(*small_dense, digits_parts, Execution(members="vmap"))
+    tuner = pipeline.make_tuner(context, MEMBERS[0])
     tuner.run(MEMBERS[:2])
     count = len(built)
     tuner.run(MEMBERS[2:])
@@ -164,8 +164,8 @@ def test_mistakes_in_the_choices(options, text):
 
 def test_choices_that_do_not_go_together(digits_parts, small_dense):
     with pytest.raises(UserError, match="needs an epoch on the device"):
-        pipeline.prepare(*small_dense, digits_parts, Execution(epoch="loop", members="vmap"))
+        pipeline.make_context(*small_dense, digits_parts, Execution(epoch="loop", members="vmap"))
     with pytest.raises(UserError, match="spread='members' needs members of one program"):
-        pipeline.prepare(*small_dense, digits_parts, Execution(epoch="loop", spread="members"))
+        pipeline.make_context(*small_dense, digits_parts, Execution(epoch="loop", spread="members"))
     with pytest.raises(UserError, match=r"devices must lie in \[1, 8\]"):
-        pipeline.prepare(*small_dense, digits_parts, Execution(devices=9))
+        pipeline.make_context(*small_dense, digits_parts, Execution(devices=9))

@@ -1,4 +1,4 @@
-"""A sweep whose bench trains nothing: reports follow from the config alone."""
+"""A sweep whose session trains nothing: reports follow from the config alone."""
 
 import json
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from bap_jax.config import default_config
 SWEPT = ("seed", "tolerance", "dual.learning_rate")
 
 
-class Finished(NamedTuple):
-    """As the bench of `experiment` has it."""
+class RunResult(NamedTuple):
+    """As the session of `experiment` has it."""
 
     report: dict | None
     error: str | None
@@ -38,17 +38,17 @@ def fake_report(plain):
     }
 
 
-class FakeBench:
+class FakeSession:
     """Writes what the real one writes; members with seed 13 diverge.
 
-    `benches` and `ran` list what was asked of all benches; after `stop_after` members it "dies".
+    `sessions` and `ran` list what was asked of all sessions; after `stop_after` members it "dies".
     """
 
-    benches, ran, stop_after = [], [], None
+    sessions, ran, stop_after = [], [], None
 
     def __init__(self, plain, dense_folder, execution):
         dense_folder.mkdir(parents=True, exist_ok=True)
-        self.benches.append((plain["method"], dense_folder))
+        self.sessions.append((plain["method"], dense_folder))
         self.chunk = execution or 100
 
     def capacity(self, count):
@@ -64,15 +64,15 @@ class FakeBench:
             raise KeyboardInterrupt
         self.ran.append((plain["method"], plain["seed"], plain["tolerance"]))
         if plain["seed"] == 13:
-            return Finished(None, "loss is nan at step 3")
+            return RunResult(None, "loss is nan at step 3")
         report = fake_report(plain)
         (folder / "report.json").write_text(json.dumps(report))
-        return Finished(report, None)
+        return RunResult(report, None)
 
 
-def make_sweep(root, *axes, chunk=None, bench=FakeBench, config=None):
+def make_sweep(root, *axes, chunk=None, session=FakeSession, config=None):
     """A sweep in a folder that is claimed."""
     axes = [sweep.parse_axis(axis) for axis in axes]
     members = sweep.make_members(config or default_config(), axes)
     programs = sweep.make_programs(members, SWEPT)
-    return sweep.Sweep(members, programs, sweep.claim(root), bench, chunk)
+    return sweep.Sweep(members, programs, sweep.claim(root), session, chunk)

@@ -1,4 +1,4 @@
-"""What is run, skipped, begun anew; shares of workers. The bench is a fake."""
+"""What is run, skipped, begun anew; shares of workers. The session is a fake."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from bap_jax.sweep import (
 from bap_jax.sweep.runner import even_parts, pieces_left, run_alone
 from bap_jax.sweep.workers import own_cores, shares
 from bap_jax.types import UserError
-from tests.sweep.fakes import FakeBench, make_sweep
+from tests.sweep.fakes import FakeSession, make_sweep
 
 ROOT = Path(__file__).parents[2]
 AXES = ("seed=0:3,13", "method=nft,ceag", "tolerance=0.0,0.01")
@@ -38,11 +38,11 @@ def no_picture(monkeypatch):
 
 
 @pytest.fixture
-def bench():
-    class Bench(FakeBench):
-        benches, ran, stop_after = [], [], None
+def session():
+    class Session(FakeSession):
+        sessions, ran, stop_after = [], [], None
 
-    return Bench
+    return Session
 
 
 @pytest.mark.parametrize(("count", "parts"), [(7, 3), (8, 2), (2, 2), (3, 5), (0, 2)])
@@ -52,13 +52,13 @@ def test_parts_are_even(count, parts):
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
-def test_a_bench_a_program_and_chunks_as_large_as_fit(tmp_path, bench):
+def test_a_session_a_program_and_chunks_as_large_as_fit(tmp_path, session):
     said = []
-    sweep = make_sweep(tmp_path / "w", *AXES, chunk=3, bench=bench)
+    sweep = make_sweep(tmp_path / "w", *AXES, chunk=3, session=session)
     rows = run_alone(sweep, said.append)
-    assert [method for method, _ in bench.benches] == ["nft", "ceag"]
-    assert len({dense for _, dense in bench.benches}) == 1
-    assert len(bench.ran) == len(rows) == 16
+    assert [method for method, _ in session.sessions] == ["nft", "ceag"]
+    assert len({dense for _, dense in session.sessions}) == 1
+    assert len(session.ran) == len(rows) == 16
     assert [line.split(" in ")[0] for line in said[:3]] == [
         "program 1/2: 2 members",
         "program 1/2: 3 members",
@@ -67,47 +67,47 @@ def test_a_bench_a_program_and_chunks_as_large_as_fit(tmp_path, bench):
     assert said[-1].endswith("2 diverged; 16/16 done")
 
 
-def test_what_is_finished_is_not_run_again(tmp_path, bench):
-    first = run_alone(make_sweep(tmp_path / "w", *AXES, bench=bench), quiet)
-    bench.ran.clear(), bench.benches.clear()
-    assert run_alone(make_sweep(tmp_path / "w", *AXES, bench=bench), quiet) == first
-    assert not bench.ran and not bench.benches
+def test_what_is_finished_is_not_run_again(tmp_path, session):
+    first = run_alone(make_sweep(tmp_path / "w", *AXES, session=session), quiet)
+    session.ran.clear(), session.sessions.clear()
+    assert run_alone(make_sweep(tmp_path / "w", *AXES, session=session), quiet) == first
+    assert not session.ran and not session.sessions
     wider = make_sweep(
-        tmp_path / "w", "method=nft,ceag", "tolerance=0.01,0.05", "seed=0:2", bench=bench
+        tmp_path / "w", "method=nft,ceag", "tolerance=0.01,0.05", "seed=0:2", session=session
     )
     assert len(run_alone(wider, quiet)) == 8
-    assert set(bench.ran) == {(m, s, 0.05) for m in ("nft", "ceag") for s in (0, 1)}
+    assert set(session.ran) == {(m, s, 0.05) for m in ("nft", "ceag") for s in (0, 1)}
 
 
 @pytest.mark.parametrize("stop_after", [0, 5, 12])
-def test_an_interrupted_sweep_goes_on(stop_after, tmp_path, bench):
-    whole = run_alone(make_sweep(tmp_path / "whole", *AXES, bench=bench), quiet)
-    bench.ran.clear()
-    sweep = make_sweep(tmp_path / "cut", *AXES, chunk=2, bench=bench)
-    bench.stop_after = stop_after
+def test_an_interrupted_sweep_goes_on(stop_after, tmp_path, session):
+    whole = run_alone(make_sweep(tmp_path / "whole", *AXES, session=session), quiet)
+    session.ran.clear()
+    sweep = make_sweep(tmp_path / "cut", *AXES, chunk=2, session=session)
+    session.stop_after = stop_after
     with pytest.raises(KeyboardInterrupt):
         run_alone(sweep, quiet)
     saved = json.loads(sweep.folder.results.read_text())["rows"]
     assert len(saved) == stop_after - stop_after % 2
-    bench.stop_after = None
-    assert run_alone(make_sweep(tmp_path / "cut", *AXES, bench=bench), quiet) == whole
+    session.stop_after = None
+    assert run_alone(make_sweep(tmp_path / "cut", *AXES, session=session), quiet) == whole
     for name in ("sweep.json", "sweep.csv", "sweep.png"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_run_that_diverged_is_not_tried_again_until_it_is_deleted(tmp_path, bench):
-    sweep = make_sweep(tmp_path / "w", "seed=12:14", bench=bench)
+def test_a_run_that_diverged_is_not_tried_again_until_it_is_deleted(tmp_path, session):
+    sweep = make_sweep(tmp_path / "w", "seed=12:14", session=session)
     run_alone(sweep, quiet)
-    bench.ran.clear()
+    session.ran.clear()
     run_alone(sweep, quiet)
-    assert not bench.ran
+    assert not session.ran
     (sweep.folder.member(sweep.members[1]) / "failed.json").unlink()
     run_alone(sweep, quiet)
-    assert [seed for _, seed, _ in bench.ran] == [13]
+    assert [seed for _, seed, _ in session.ran] == [13]
 
 
-def test_each_data_set_and_network_is_checked_once_before(tmp_path, bench):
-    sweep = make_sweep(tmp_path / "w", *AXES, "model.hidden=(8,),(9,)", bench=bench)
+def test_each_data_set_and_network_is_checked_once_before(tmp_path, session):
+    sweep = make_sweep(tmp_path / "w", *AXES, "model.hidden=(8,),(9,)", session=session)
     checked = []
     check_programs(sweep, checked.append)
     assert [plain["model"]["hidden"] for plain in checked] == [[8], [9]]
@@ -183,20 +183,20 @@ def worker_command(root, fault="none"):
     return [sys.executable, "-c", WORKER, str(root), " ".join(AXES), fault]
 
 
-def test_workers_do_what_one_process_does(tmp_path, bench, monkeypatch, capfd):
+def test_workers_do_what_one_process_does(tmp_path, session, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
-    alone = run_alone(make_sweep(tmp_path / "alone", *AXES, bench=bench), quiet)
-    bench.ran.clear(), bench.benches.clear()
-    sweep = make_sweep(tmp_path / "w", *AXES, bench=bench)
+    alone = run_alone(make_sweep(tmp_path / "alone", *AXES, session=session), quiet)
+    session.ran.clear(), session.sessions.clear()
+    sweep = make_sweep(tmp_path / "w", *AXES, session=session)
     assert run_workers(sweep, 2, worker_command(tmp_path / "w"), quiet) == alone
-    assert len(bench.benches) == 1 and not bench.ran  # the dense model alone
+    assert len(session.sessions) == 1 and not session.ran  # the dense model alone
     err = capfd.readouterr().err
     assert "worker 0: program 1/1: 8 members" in err and "worker 1: program 1/1: 8 members" in err
 
 
-def test_a_worker_that_dies_is_named(tmp_path, bench, monkeypatch):
+def test_a_worker_that_dies_is_named(tmp_path, session, monkeypatch):
     monkeypatch.chdir(ROOT)
-    sweep = make_sweep(tmp_path / "w", *AXES, bench=bench)
+    sweep = make_sweep(tmp_path / "w", *AXES, session=session)
     with pytest.raises(
         WorkerError, match=r"worker 1 \(exit code 7\) of 2 died, .* 8 of 16 members are finished"
     ):
@@ -210,7 +210,7 @@ def test_a_worker_ends_with_its_parent():
 import time
 from bap_jax.sweep import Sweep, run_as_worker
 from bap_jax.sweep.plan import Member, Program
-class Bench:
+class Session:
     def __init__(self, *arguments):
         print("ready", flush=True)
         time.sleep(60)
@@ -218,7 +218,7 @@ class Folder:
     def dense(self, plain):
         return None
 member = Member("a", {}, {})
-run_as_worker(Sweep((member,), [Program((member,))], Folder(), Bench), type("W", (), {"number": 0}))
+run_as_worker(Sweep((member,), [Program((member,))], Folder(), Session), type("W", (), {"number": 0}))
 """
     worker = subprocess.Popen(
         [sys.executable, "-c", code],

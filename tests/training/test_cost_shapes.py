@@ -78,7 +78,7 @@ def label(one):
 def test_nothing_has_an_entry_for_every_sample_and_group(variant, problem):
     found = shapes(traced(trainer_of(problem, variant), problem))
     assert (BATCH,) in found  # the walk sees the inside of the step
-    constrained = methods.build(problem.reference, variant).constraint.size
+    constrained = methods.build_method(problem.reference, variant).constraint.size
     assert any(GROUPS in shape or 2 * GROUPS in shape for shape in found) == bool(constrained)
     assert not [shape for shape in found if is_product(shape)]
 

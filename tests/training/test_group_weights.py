@@ -44,7 +44,7 @@ def some_multipliers(method, size, total):
 @pytest.mark.parametrize("term", OVERALL_TERMS)
 @pytest.mark.parametrize("name", LINEAR)
 def test_group_weights_are_those_of_the_gradient(name, term, total):
-    method = methods.build(
+    method = methods.build_method(
         tiny().reference, settings_of(name, overall_term=term, el_absolute=False)
     )
     multipliers = some_multipliers(name, method.constraint.size, total)
@@ -56,7 +56,7 @@ def test_group_weights_are_those_of_the_gradient(name, term, total):
 
 
 def test_group_dro_shares_the_weight_of_absent_groups():
-    method = methods.build(tiny().reference, settings_of("group_dro"))
+    method = methods.build_method(tiny().reference, settings_of("group_dro"))
     found = true_weights(method, jnp.array([0.2, 0.3, 0.5]), absent=2)
     np.testing.assert_allclose(found, [0.4, 0.6, 0], atol=1e-6)
 
@@ -64,7 +64,7 @@ def test_group_dro_shares_the_weight_of_absent_groups():
 @pytest.mark.parametrize("name", LINEAR)
 def test_group_weights_where_a_group_is_too_small_to_watch(name):
     """Group 2 keeps the multiplier with which it started."""
-    method = methods.build(
+    method = methods.build_method(
         tiny().reference,
         settings_of(name, min_group_size=10, el_absolute=False, dual=DualSettings(start=0.0)),
     )
@@ -89,7 +89,9 @@ def test_group_weights_where_a_group_is_too_small_to_watch(name):
     ],
 )
 def test_no_weights_where_the_gradient_is_not_linear_in_the_losses(method, change):
-    assert methods.build(tiny().reference, settings_of(method, **change)).group_weights is None
+    assert (
+        methods.build_method(tiny().reference, settings_of(method, **change)).group_weights is None
+    )
 
 
 @pytest.mark.parametrize("update", ["ascent", "augmented"])
@@ -104,7 +106,7 @@ def test_a_group_without_training_samples_spoils_no_gradient(name, update):
         frequency=jnp.array([0.5, 0.5, 0.0]),
         count=jnp.array([15.0, 15.0, 0.0]),
     )
-    method = methods.build(dense, settings_of(name, dual=DualSettings(update, start=0.5)))
+    method = methods.build_method(dense, settings_of(name, dual=DualSettings(update, start=0.5)))
     ids = jnp.minimum(tiny().train.group_ids, 1)
 
     def lagrangian(losses, logits):
@@ -132,7 +134,7 @@ def test_a_group_without_training_samples_spoils_no_gradient(name, update):
 @pytest.mark.parametrize("direction", [-1, 1])
 def test_bounds_of_the_multipliers(method, least, largest, direction):
     dual = DualSettings(learning_rate=1e6, bound=3.0)
-    built = methods.build(
+    built = methods.build_method(
         tiny().reference, settings_of(method, dual=dual, el_bound=0.75, el_absolute=False)
     )
     size = built.constraint.size

@@ -51,7 +51,7 @@ def test_reference_holds_frequencies_and_accuracies(digits_parts, small_dense):
 class Run(NamedTuple):
     """A whole run of CEAG, and the rows that it logged."""
 
-    tuned: pipeline.Tuned
+    tuned: pipeline.TuningResult
     steps: list
     epochs: list
 
@@ -89,7 +89,7 @@ def test_rows_are_made_without_the_device(method, term):
     settings = dataclasses.replace(
         SHORT, method=method, constraint=ConstraintSettings(overall_term=term)
     )
-    method = methods.build(dense, settings)
+    method = methods.build_method(dense, settings)
     size = method.constraint.size
     masks = np.ones(size, bool), np.zeros(size, bool)
     rows = np.ones(size, np.float32), np.zeros(size), np.full(size, np.nan)

@@ -97,7 +97,7 @@ def test_every_scheme_takes_every_kind_of_formulation(method, scheme):
 def test_dense_logits_are_read_only_where_a_method_says_so(method):
     chosen = settings_of(method)
     trainer = trainer_of(tiny(), chosen)
-    if not methods.build(tiny().reference, chosen).needs_dense_logits:
+    if not methods.build_method(tiny().reference, chosen).needs_dense_logits:
         assert trace(trainer, dense_logits=None)
         return
     with pytest.raises(UserError, match="the data have none; write data._replace"):
@@ -116,7 +116,7 @@ def test_dense_logits_are_read_only_where_a_method_says_so(method):
 @pytest.mark.parametrize("method", ["ceag", "pairwise", "floor", "penalty"])
 def test_options_that_need_dense_logits(method, change, needs):
     chosen = settings_of(method, **change)
-    assert methods.build(tiny().reference, chosen).needs_dense_logits == needs
+    assert methods.build_method(tiny().reference, chosen).needs_dense_logits == needs
     assert trace(trainer_of(tiny(), chosen))
 
 
@@ -125,7 +125,7 @@ def test_small_groups_keep_their_multipliers(method):
     dual = DualSettings(start=0.1)
     chosen = settings_of(method, dual=dual, min_group_size=10)
     chosen = dataclasses.replace(chosen, tolerance=1.0)
-    built = methods.build(tiny().reference, chosen)
+    built = methods.build_method(tiny().reference, chosen)
     start = dual = built.formulation.init(built.constraint.size)
     state = built.constraint.init()
     seen = whole_part(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
@@ -158,10 +158,10 @@ def pruned(method, first_epoch):
     """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1."""
     model, variables, train, reference = tiny()
     chosen = settings_of(method, first_epoch=first_epoch)
-    built = methods.build(reference, chosen)
+    built = methods.build_method(reference, chosen)
     prunable = {"first": True, "last": False}
     pruner = training.build_pruner(chosen.pruning, prunable)
-    trainer = pipeline.make_trainer(model, built, pruner, chosen, 1)
+    trainer = pipeline.trainer_from_settings(model, built, pruner, chosen, 1)
     # Each from the first state, so that all differ in nothing but the epoch.
     state, step = trainer.init(variables, jax.random.key(0)), jax.jit(trainer.step)
     return [step(state, train, jnp.arange(30), epoch) for epoch in range(3)]
@@ -202,7 +202,7 @@ def test_any_constraint_waits_for_its_first_epoch():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_these_are_meant_to_end_feasible(method):
-    built = methods.build(tiny().reference, settings_of(method))
+    built = methods.build_method(tiny().reference, settings_of(method))
     assert built.is_constrained == (method in ("ceag", "pairwise", "floor", "distillation"))
 
 
@@ -210,4 +210,4 @@ def test_small_groups_need_counts():
     """A reference may leave its counts out; a method cannot tell small groups without them."""
     without = tiny().reference._replace(count=DenseReference._field_defaults["count"])
     with pytest.raises(UserError, match="count"):
-        methods.build(without, settings_of("ceag"))
+        methods.build_method(without, settings_of("ceag"))

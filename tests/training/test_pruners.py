@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import foresight, lagrangian, pipeline, pruning, training
+from bap_jax import lagrangian, pipeline, pruning, training
 from bap_jax.constraints import unconstrained
+from bap_jax.pipeline import masks_from_data
 from bap_jax.training import Pruner, pruners
 from bap_jax.training.settings import DualSettings, PruningSettings, Settings
 from bap_jax.types import ChannelGroup, UserError, Variables
@@ -29,7 +30,7 @@ def pruner_of(settings):
     problem, made = tiny(), {"groups": [HIDDEN]}
     if settings.algorithm in pruners.FROM_DATA:
         run = Settings(pruning=settings, batch_size=8)
-        made["masks"] = foresight.make_masks(
+        made["masks"] = masks_from_data.make_masks(
             problem.model, problem.variables, problem.train, EVERYTHING, run, 3
         )
     return training.build_pruner(settings, EVERYTHING, **made)
@@ -235,7 +236,7 @@ def test_channels_need_a_group_of_prunable_kernels(small_dense):
         Settings(), pruning=chosen("channels", prunable="dense_2/kernel")
     )
     inputs = np.zeros((1, 8, 8), np.float32)
-    prunable = pipeline.prunable_leaves(model, dense, inputs, settings)
+    prunable = pipeline.find_prunable(model, dense, inputs, settings)
     from bap_jax.models import channel_groups
 
     with pytest.raises(UserError, match="no group of channels"):

@@ -25,9 +25,9 @@ def run(digits_parts, small_dense):
     train = data.on_device(digits_parts.train)
     reference = training.dense_reference(training.make_evaluator(model, 10)(dense, train))
     settings = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=4)
-    pruner = pipeline.make_pruner(model, dense, train, settings, 10)
-    method = methods.build(reference, settings)
-    trainer = pipeline.make_trainer(model, method, pruner, settings, 3)
+    pruner = pipeline.pruner_from_settings(model, dense, train, settings, 10)
+    method = methods.build_method(reference, settings)
+    trainer = pipeline.trainer_from_settings(model, method, pruner, settings, 3)
     return trainer, train, trainer.init(dense, jax.random.key(1))
 
 

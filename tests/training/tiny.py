@@ -97,7 +97,7 @@ def trainer_of(
     problem: Tiny, settings: Settings, learning_rate: float = 0.1, constrained_from: int = 0
 ) -> training.Trainer:
     """The trainer of a method and a scheme, without pruning."""
-    method = methods.build(problem.reference, settings)
+    method = methods.build_method(problem.reference, settings)
     scheme = lagrangian.build_scheme(
         settings.scheme,
         optax.sgd(learning_rate),

@@ -14,7 +14,7 @@ from bap_jax.training import Execution, PartMeans
 from bap_jax.types import Dataset, Variables
 
 
-class Ready(NamedTuple):
+class RunContext(NamedTuple):
     """What runs of one dense network share.
 
     Attributes:
@@ -41,9 +41,9 @@ class Ready(NamedTuple):
     mesh: Mesh | None
 
 
-def prepare(
+def make_context(
     model: Model, variables: Variables, parts: data.Parts, execution: Execution | None = None
-) -> Ready:
+) -> RunContext:
     """Lays out data and dense network, and evaluates that on the training part.
 
     Args:
@@ -55,7 +55,7 @@ def prepare(
     Raises:
       UserError: `execution` asks for what cannot be.
     """
-    execution = resolve(model, variables, parts.train, execution or Execution())
+    execution = resolve_execution(model, variables, parts.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     evaluator = training.make_evaluator(model, len(parts.group_names), mesh=mesh)
     variables = sharding.replicate(variables, mesh)
@@ -71,7 +71,7 @@ def prepare(
     def dense_means(name):
         return evaluate(variables, name)
 
-    return Ready(
+    return RunContext(
         model,
         variables,
         parts,
@@ -93,10 +93,12 @@ def place(part: Dataset, mesh: Mesh | None) -> Dataset:
     return sharding.place_samples(part._replace(labels=labels, group_ids=ids), mesh)
 
 
-def resolve(model: Model, variables: Variables, train: Dataset, execution: Execution) -> Execution:
+def resolve_execution(
+    model: Model, variables: Variables, train: Dataset, execution: Execution
+) -> Execution:
     """The choices of `execution`, made for this network and data."""
     found = models.convolutions(model, variables, data.example(train))
-    return training.resolve(
+    return training.resolve_execution(
         execution,
         streamed=data.is_streamed(train),
         has_convolutions=found.any,

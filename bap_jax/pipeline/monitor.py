@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bap_jax import audit, metric_rows, training
-from bap_jax.pipeline.ready import Ready
+from bap_jax.pipeline.context import RunContext
 from bap_jax.training import finite
 from bap_jax.training.evaluate import part_means
 from bap_jax.training.methods import Method
@@ -17,7 +17,7 @@ from bap_jax.types import PyTree, Variables
 Log = Callable[[dict[str, Any]], None]
 
 
-class Iterate(NamedTuple):
+class Snapshot(NamedTuple):
     """A network at the end of an epoch.
 
     Attributes:
@@ -33,7 +33,7 @@ class Iterate(NamedTuple):
     score: audit.Score
 
 
-class Tuned(NamedTuple):
+class TuningResult(NamedTuple):
     """The two iterates that are reported.
 
     Attributes:
@@ -43,8 +43,8 @@ class Tuned(NamedTuple):
       unconstrained: groups too small to constrain, with their training samples.
     """
 
-    selected: Iterate
-    last: Iterate
+    selected: Snapshot
+    last: Snapshot
     feasibility: dict[str, Any] | None = None
     unconstrained: dict[str, int] | None = None
 
@@ -58,11 +58,11 @@ class _Member:
         self.selected = self.last = self.error = None
 
 
-class Watch:
+class RunMonitor:
     """Follows the members of a program.
 
     Args:
-      ready: dense network and data.
+      context: dense network and data.
       method: of all members.
       members: settings of each.
       logs: a function for each, which takes one dict a step and one an epoch.
@@ -71,29 +71,29 @@ class Watch:
 
     def __init__(
         self,
-        ready: Ready,
+        context: RunContext,
         method: Method,
         members: Sequence[Settings],
         logs: Sequence[Log],
         states: training.TrainState,
     ):
-        self._ready, self._method = ready, method
+        self._context, self._method = context, method
         self._members = [_Member(*pair) for pair in zip(members, logs, strict=True)]
         self._good = training.MembersEnd(-1, states, None, None)
-        self._frequency = np.asarray(ready.reference.frequency)  # on the host, as rows are made
-        group_names = ready.parts.group_names
+        self._frequency = np.asarray(context.reference.frequency)  # on the host, as rows are made
+        group_names = context.parts.group_names
         self._names = method.constraint.names(group_names), group_names
 
-    def see(self, found: training.Block | training.MembersEnd) -> None:
+    def update(self, found: training.Block | training.MembersEnd) -> None:
         """Takes in what a runner yields."""
         if isinstance(found, training.Block):
             for i, member in enumerate(self._members):
                 if not member.error:
-                    self._see_steps(i, member, found)
+                    self._update_steps(i, member, found)
             return
         for i, member in enumerate(self._members):
             if not member.error:
-                self._see_end(i, member, found)
+                self._update_end(i, member, found)
         self._good = found
 
     @property
@@ -101,11 +101,11 @@ class Watch:
         """Whether no member is left that could go on."""
         return all(member.error for member in self._members)
 
-    def outcomes(self) -> list[Tuned | training.DivergedError]:
+    def outcomes(self) -> list[TuningResult | training.DivergedError]:
         """For each member its iterates, or its error."""
         return [member.error or self._tuned(member) for member in self._members]
 
-    def _see_steps(self, i, member, block):
+    def _update_steps(self, i, member, block):
         bad = finite.in_block(block.metrics, i, *self._names)
         num_steps = bad.step if bad else block.metrics.loss.shape[1]
         own = jax.tree.map(lambda leaf: leaf[i, :num_steps], block.metrics)
@@ -118,7 +118,7 @@ class Watch:
         if bad:
             self._fail(i, member, bad.text, block.first + bad.step, block.epoch)
 
-    def _see_end(self, i, member, end):
+    def _update_end(self, i, member, end):
         if not end.is_finite[i]:
             leaf = finite.in_tree(training.member_state(end.states.params, i))
             self._fail(i, member, f"weight {leaf}", None, end.epoch)
@@ -129,25 +129,25 @@ class Watch:
         best = member.selected and member.selected.score
         final = end.epoch >= member.settings.pruning.epochs
         if final and audit.better(score, best, member.settings.tolerance):
-            member.selected = _iterate(end, i, score)
+            member.selected = _snapshot(end, i, score)
         if end.epoch == member.settings.epochs - 1:
-            member.last = _iterate(end, i, score)
+            member.last = _snapshot(end, i, score)
 
     def _score(self, sums, end, i):
         if sums is None:
             variables = training.member_state(end.states, i).variables
-            means = self._ready.evaluate(variables, "validation")
+            means = self._context.evaluate(variables, "validation")
         else:
             means = part_means(sums)
-        return audit.score(self._ready.dense_means("validation"), means)
+        return audit.score(self._context.dense_means("validation"), means)
 
     def _fail(self, i, member, text, step, epoch):
         good = training.EpochEnd(self._good.epoch, training.member_state(self._good.states, i))
         member.error = training.diverged(text, step, epoch, good)
 
     def _tuned(self, member):
-        method, names = self._method, self._ready.parts.group_names
-        small = _unconstrained(method, self._ready.reference, names, member.settings)
+        method, names = self._method, self._context.parts.group_names
+        small = _unconstrained(method, self._context.reference, names, member.settings)
         feasibility = None
         if method.is_constrained:
             constraints = method.constraint.names(names)
@@ -156,11 +156,11 @@ class Watch:
                 c for i, c in enumerate(constraints) if names[i % len(names)] in (small or ())
             }
             feasibility = audit.feasibility(member.history, constraints, left_out=left_out)
-        return Tuned(member.selected, member.last, feasibility, small)
+        return TuningResult(member.selected, member.last, feasibility, small)
 
 
-def _iterate(end, i, score):
-    return Iterate(end.epoch, *_network(end.states, i), score)
+def _snapshot(end, i, score):
+    return Snapshot(end.epoch, *_network(end.states, i), score)
 
 
 @jax.jit

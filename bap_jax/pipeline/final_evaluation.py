@@ -6,13 +6,13 @@ from typing import Any
 import jax
 
 from bap_jax import audit, data, pruning
-from bap_jax.pipeline.ready import Ready
-from bap_jax.pipeline.watch import Tuned
+from bap_jax.pipeline.context import RunContext
+from bap_jax.pipeline.monitor import TuningResult
 from bap_jax.training.settings import Settings
 
 
-def judge(
-    ready: Ready, tuned: Tuned, settings: Settings, names: Sequence[str] = data.PARTS
+def evaluate_final(
+    context: RunContext, tuned: TuningResult, settings: Settings, names: Sequence[str] = data.PARTS
 ) -> dict[str, Any]:
     """Evaluates both iterates on the parts called `names`. The only place that reads the test part.
 
@@ -21,13 +21,13 @@ def judge(
     """
     splits = {"selected": {}, "last": {}}
     for name in names:
-        dense_means = ready.dense_means(name)
+        dense_means = context.dense_means(name)
         for which, found in splits.items():
-            means = ready.evaluate(getattr(tuned, which).variables, name)
-            found[name] = audit.split_report(dense_means, means, ready.parts.group_names)
+            means = context.evaluate(getattr(tuned, which).variables, name)
+            found[name] = audit.split_report(dense_means, means, context.parts.group_names)
     return {
         "versions": audit.versions(),
-        "execution": describe(ready),
+        "execution": describe(context),
         "method": settings.method,
         "seed": settings.seed,
         "tolerance": settings.tolerance,
@@ -38,9 +38,9 @@ def judge(
     }
 
 
-def describe(ready: Ready) -> dict[str, Any]:
+def describe(context: RunContext) -> dict[str, Any]:
     """How programs of these runs are executed, as plain values."""
-    chosen, mesh = ready.execution, ready.execution.mesh()
+    chosen, mesh = context.execution, context.execution.mesh()
     return {
         "backend": jax.default_backend(),
         "devices": mesh.size if mesh else 1,
@@ -48,7 +48,7 @@ def describe(ready: Ready) -> dict[str, Any]:
         "epoch": chosen.epoch,
         "members": chosen.members,
         "spread": chosen.spread,
-        "data": "streamed" if data.is_streamed(ready.train) else "on the device",
+        "data": "streamed" if data.is_streamed(context.train) else "on the device",
     }
 
 
