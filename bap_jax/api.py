@@ -23,8 +23,8 @@ class Result(NamedTuple):
       report: what `report.json` holds, less config and times.
       pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
       tuned: selected and last iterate with their masks.
-      data: samples of each group and label in each part, the smallest groups, inputs that are in
-        two parts; see `data.summarize`, and `data.format_summary` for the terminal.
+      data: samples of each group and label in each split, the smallest groups, inputs that are in
+        two splits; see `data.summarize`, and `data.format_summary` for the terminal.
     """
 
     report: dict[str, Any]
@@ -57,12 +57,12 @@ def prune_and_tune(
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
       inputs: `(sample, ...)` what the network takes; or `data.Records`, which are read when needed
         where they do not fit on the device; or a `data.Source`, which brings labels, groups and,
-        where it has one, the test part, and whose images are normalised before the network.
+        where it has one, the test split, and whose images are normalised before the network.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such by attribute.
       test_indices: samples that judge and do nothing else; the network must not have been trained
-        on them either. Left out for a source with a test part of its own.
+        on them either. Left out for a source with a test split of its own.
       variables: for a Linen module, the dict that `module.init` returns, trained.
       known_groups: all group names there may be, of a single attribute; by default those that
         occur.
@@ -72,7 +72,7 @@ def prune_and_tune(
       target: of a source, the attribute that is the label; by default its own.
       augmentation: of a source's images, see `data.image_preprocess`.
       validation_fraction: share of the other samples, on which the iterate is chosen; by default
-        .15. Left out for a source with a validation part of its own.
+        .15. Left out for a source with a validation split of its own.
       split_seed: of that draw.
       settings: everything else about the run.
       execution: how programs run on this machine.
@@ -97,24 +97,24 @@ def prune_and_tune(
         samples, names = _from_arrays(inputs, labels, group_names, known_groups, group_by)
     split = _split(inputs, test_indices, validation_fraction)
     num_classes = _num_classes(model, variables, samples.inputs)
-    parts = data.make_parts(samples, num_classes, names, **split, seed=split_seed)
-    indices = data.part_indices(samples.group_ids, **split, seed=split_seed)
-    summary = _summary(parts, inputs, target, indices)
-    parts = pipeline.read_what_fits(parts, execution)
-    context = pipeline.make_context(model, variables, parts, execution)
+    splits = data.make_splits(samples, num_classes, names, **split, seed=split_seed)
+    indices = data.split_indices(samples.group_ids, **split, seed=split_seed)
+    summary = _summary(splits, inputs, target, indices)
+    splits = pipeline.read_what_fits(splits, execution)
+    context = pipeline.make_context(model, variables, splits, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
     report = pipeline.evaluate_final(context, tuned, settings)
     return Result(report, model.export(tuned.selected.variables), tuned, summary)
 
 
-def _summary(parts, inputs, target, indices):
-    class_names = list(map(str, range(parts.num_classes)))
+def _summary(splits, inputs, target, indices):
+    class_names = list(map(str, range(splits.num_classes)))
     if not isinstance(inputs, data.Source):
-        return data.summarize(parts, class_names)
+        return data.summarize(splits, class_names)
     told = inputs.labelled(target)[1]
     class_names[: len(told)] = told
     return data.summarize(
-        parts,
+        splits,
         class_names,
         digests=inputs.digests,
         indices=indices,
@@ -146,18 +146,18 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
 
 
 def _split(inputs, test_indices, validation_fraction):
-    """Arguments of `data.make_parts` that draw the parts: the source's own, or the caller's."""
+    """Arguments of `data.make_splits` that draw the splits: the source's own, or the caller's."""
     own_test = own_validation = None
     if isinstance(inputs, data.Source):
         own_test, own_validation = inputs.test_indices, inputs.validation_indices
     if test_indices is not None and own_test is not None:
         raise UserError(
-            "the source brings its own test part: leave test_indices out, or hand over "
+            "the source brings its own test split: leave test_indices out, or hand over "
             "source._replace(test_indices=None) to judge by other samples."
         )
     if validation_fraction and own_validation is not None:
         raise UserError(
-            "the source brings its own validation part: leave validation_fraction out, or hand "
+            "the source brings its own validation split: leave validation_fraction out, or hand "
             "over source._replace(validation_indices=None) to draw another."
         )
     test_indices = own_test if test_indices is None else test_indices

@@ -26,8 +26,8 @@ def default_config() -> ConfigDict:
         by `*` (every combination) or `+` (each on its own); `size` of images, 0 as stored;
         `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image folder; `synthetic`, how
         many images to make up in place of the user's. `test_fraction` and `test_seed` draw the test
-        part, `validation_fraction` and `split_seed` the validation part; a fraction of 0 takes the
-        data set's own part, and only with `redraw` is another one drawn where there is such a part.
+        split, `validation_fraction` and `split_seed` the validation split. A fraction of 0 takes
+        the data set's own split; where there is one, another is drawn only with `redraw`.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
         `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
         `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`; `pretrained`, a

@@ -1,8 +1,9 @@
 """One run from a config: the story of the paper's section 5, a short function a phase.
 
-settings ─► parts ─► dense model ─► pruned and tuned iterates ─► report
+settings ─► splits ─► dense model ─► pruned and tuned iterates ─► report
 
-A `Session` holds what runs share that differ in method, seed and the like; a sweep lays many on one.
+A `Session` holds what runs that differ in method, seed and the like share; a sweep runs several
+in one session.
 """
 
 import contextlib
@@ -105,7 +106,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
     """The dense network of a task: from its cache in `folder`, or trained and put there.
 
     Raises:
-      UserError: the one in the cache was trained on other samples, other parts of them, or from
+      UserError: the one in the cache was trained on other samples, other splits of them, or from
         another pretrained file, or is of another network.
     """
     mark = folder.with_name(f"{folder.name}.data")
@@ -113,7 +114,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
         if mark.exists() and mark.read_text() != task.digest:
             raise UserError(
                 f"the dense network in {folder} was trained on other samples, another training "
-                "part or from another pretrained file; some of its samples may be test samples "
+                "split or from another pretrained file; some of its samples may be test samples "
                 "now. Choose another --workdir."
             )
         try:
@@ -128,7 +129,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
     dense = pipeline.train_dense(
         task.model,
         task.untrained,
-        task.parts.train,
+        task.splits.train,
         config_lib.dense_optimizer(task.plain),
         epochs=chosen["epochs"],
         batch_size=chosen["batch_size"],
@@ -167,10 +168,12 @@ class Session:
     ):
         self._clock = clock or _Clock()
         task = load(task, execution) if isinstance(task, dict) else task
-        self.task = task._replace(parts=pipeline.read_what_fits(task.parts, execution))
+        self.task = task._replace(splits=pipeline.read_what_fits(task.splits, execution))
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)
-            self.context = pipeline.make_context(self.task.model, dense, self.task.parts, execution)
+            self.context = pipeline.make_context(
+                self.task.model, dense, self.task.splits, execution
+            )
         self._tuner = None
 
     def capacity(self, count: int) -> int:

@@ -69,7 +69,7 @@ def select(attributes: Mapping[str, Grouping], name: str) -> Grouping:
 def intersections(groupings: Sequence[Grouping]) -> Grouping:
     """Every combination of one group of each attribute, numbered in C order.
 
-    Combinations that no sample has are groups too (of zero samples); `data.make_parts` names them.
+    Combinations that no sample has are groups too (of zero samples); `data.make_splits` names them.
 
     Raises:
       UserError: one of the groupings has several columns (it is itself made of margins).

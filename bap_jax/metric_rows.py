@@ -62,7 +62,7 @@ def step_rows(
       first: number of the first step.
       epoch: of all steps.
       metrics: `(step, ...)` on the host.
-      frequency: `(group,)` shares of the groups in the training part.
+      frequency: `(group,)` shares of the groups in the training split.
       method: of the run.
     """
     multipliers, violation, proxy = (
@@ -136,7 +136,7 @@ def epoch_numbers(state: TrainState) -> EpochNumbers:
 
 
 def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]:
-    """The iterate at the end of an epoch: sparsity, multipliers, score on the validation part.
+    """The iterate at the end of an epoch: sparsity, multipliers, score on the validation split.
 
     `staleness` is how many steps ago the newest buffered value of a group came in: mean and
     largest over the groups.
@@ -144,7 +144,7 @@ def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]
     Args:
       epoch: which.
       numbers: on the host.
-      score: on the validation part.
+      score: on the validation split.
     """
     removed = int(numbers.prunable) - int(numbers.kept)
     row = {

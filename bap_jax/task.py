@@ -1,6 +1,6 @@
 """Data and network of a config, before anything is trained.
 
-config.data ─► source ─► labels, groups ─► parts ─► summary
+config.data ─► source ─► labels, groups ─► splits ─► summary
 config.model ─► network ─► precision ─► preprocessing ─► first arrays, or pretrained ones
 """
 
@@ -28,16 +28,16 @@ class Task(NamedTuple):
 
     Attributes:
       plain: the config as plain values.
-      parts: of the data.
+      splits: of the data.
       model: the network.
       untrained: its first arrays.
       summary: of the data, see `data.summarize`.
-      digest: changes with the samples, their labels, which part each is in, and the content of the
+      digest: changes with the samples, their labels, which split each is in, and the content of the
         pretrained file.
     """
 
     plain: dict[str, Any]
-    parts: data.Parts
+    splits: data.Splits
     model: models.Model
     untrained: Variables
     summary: dict[str, Any]
@@ -64,17 +64,17 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
         wanted = plain["model"]["pretrained"]
         return network, pretrained(network, plain["model"], key) if wanted else None
 
-    parts, preprocess, summary = make_parts(plain["data"], cache, network_of)
-    network, untrained = network_of(parts.num_classes)
+    splits, preprocess, summary = make_splits(plain["data"], cache, network_of)
+    network, untrained = network_of(splits.num_classes)
     model = models.in_precision(network, settings.precision)
     if preprocess is not None:
         model = models.with_preprocessing(model, preprocess)
-    example = data.example(parts.train)
+    example = data.example(splits.train)
     if untrained is None:
         untrained = model.init(key, example)
     pipeline.find_prunable(model, untrained, example, settings)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
-    return Task(plain, parts, model, untrained, summary, digest)
+    return Task(plain, splits, model, untrained, summary, digest)
 
 
 def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
@@ -87,16 +87,16 @@ def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[st
       UserError: as of `load`, or the execution cannot be with this network and data.
     """
     task = load(plain, execution)
-    pipeline.resolve_execution(task.model, task.untrained, task.parts.train, execution).mesh()
+    pipeline.resolve_execution(task.model, task.untrained, task.splits.train, execution).mesh()
     return task.summary
 
 
-def make_parts(
+def make_splits(
     choice: dict[str, Any],
     cache: Path | None = None,
     check_classes: Callable[[int], object] = lambda num_classes: None,
-) -> tuple[data.Parts, data.Preprocess | None, dict[str, Any]]:
-    """The data set of `config.data`: its parts, what is done to its inputs, and its summary.
+) -> tuple[data.Splits, data.Preprocess | None, dict[str, Any]]:
+    """The data set of `config.data`: its splits, what is done to its inputs, and its summary.
 
     Whatever can be known before images are decoded is checked before; `check_classes` is then
     called with the number of classes.
@@ -110,14 +110,14 @@ def make_parts(
 
     def check(source):
         with _naming_what_was_left_out(source):
-            check_classes(_chosen(source, choice).parts.num_classes)
+            check_classes(_chosen(source, choice).splits.num_classes)
 
     request = data.Request(**asked, cache=cache, check=check)
     if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
         sharding.by_first_process(lambda: data.load(choice["name"], request))
     source = data.load(choice["name"], request)
     with _naming_what_was_left_out(source):
-        return _parts_of(source, choice)
+        return _splits_of(source, choice)
 
 
 @contextlib.contextmanager
@@ -137,7 +137,7 @@ def _naming_what_was_left_out(source):
 class _Chosen(NamedTuple):
     """What a config makes of a source."""
 
-    parts: data.Parts
+    splits: data.Splits
     indices: dict[str, Any]
     labels: Any
     class_names: tuple[str, ...]
@@ -154,15 +154,15 @@ def _chosen(source, choice):
         "validation_fraction": choice["validation_fraction"],
         "seed": choice["split_seed"],
     }
-    parts = data.make_parts(samples, len(class_names), group_names, **split)
-    indices = data.part_indices(samples.group_ids, **split)
-    return _Chosen(parts, indices, samples.labels, class_names, preprocess)
+    splits = data.make_splits(samples, len(class_names), group_names, **split)
+    indices = data.split_indices(samples.group_ids, **split)
+    return _Chosen(splits, indices, samples.labels, class_names, preprocess)
 
 
-def _parts_of(source, choice):
+def _splits_of(source, choice):
     chosen = _chosen(source, choice)
     summary = data.summarize(
-        chosen.parts,
+        chosen.splits,
         chosen.class_names,
         digests=source.digests,
         indices=chosen.indices,
@@ -171,11 +171,11 @@ def _parts_of(source, choice):
     )
     summary["made_up"] = bool(choice["synthetic"])
     summary["digest"] = _digest_of(source.identity, chosen.labels, chosen.indices)
-    return chosen.parts, chosen.preprocess, summary
+    return chosen.splits, chosen.preprocess, summary
 
 
 def _digest_of(identity, labels, indices):
-    """Changes with the samples, their labels, and which part each is in."""
+    """Changes with the samples, their labels, and which split each is in."""
     found = hashlib.sha256(identity.encode())
     for array in (labels, *indices.values()):
         found.update(np.asarray(array, np.int64).tobytes())
@@ -204,19 +204,19 @@ def _own_validation(source, choice):
     return _own(source.validation_indices, "validation", choice)
 
 
-def _check_redrawn(indices, part, choice):
+def _check_redrawn(indices, split, choice):
     if indices is not None and not choice["redraw"]:
         raise UserError(
-            f"data set {choice['name']!r} brings its own {part} part: write "
-            f"config.data.{part}_fraction=0 to use it, or config.data.redraw=True to draw another."
+            f"data set {choice['name']!r} brings its own {split} split: write "
+            f"config.data.{split}_fraction=0 to use it, or config.data.redraw=True to draw another."
         )
 
 
-def _own(indices, part, choice):
+def _own(indices, split, choice):
     if indices is None:
         raise UserError(
-            f"data set {choice['name']!r} has no {part} part of its own; write a fraction in "
-            f"(0, 1), such as config.data.{part}_fraction=0.2."
+            f"data set {choice['name']!r} has no {split} part of its own; write a fraction in "
+            f"(0, 1), such as config.data.{split}_fraction=0.2."
         )
     return indices
 

@@ -1,6 +1,6 @@
 """Words shared by every room of the house: arrays, batches, data sets, and the user's error.
 
-Axis names used in shapes throughout: `batch` (samples of one step), `sample` (samples of a part),
+Axis names used in shapes throughout: `batch` (samples of one step), `sample` (samples of a split),
 `attribute` (ways in which samples are grouped), `group` (all groups of all attributes, numbered
 consecutively), `class` (labels), `constraint` (one per group in this project's problems).
 """
@@ -44,7 +44,7 @@ class Variables(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Samples of one part, or one batch of them.
+    """Samples of one split, or one batch of them.
 
     Attributes:
       inputs: `(sample, ...)` what the model takes; on the host also a `bap_jax.data.Records` in

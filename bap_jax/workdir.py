@@ -5,7 +5,7 @@ WORKDIR/
   dense/                      the dense model, trained once
   METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
   metrics.jsonl, report.json  copies of the newest run's
-  data.json                   how many samples of which group and label there are in which part
+  data.json                   how many samples of which group and label there are in which split
   data_cache/                 images, decoded once, unless another folder is named
   disparity.png               excess gap of every group, one bar a method
 """

@@ -47,7 +47,7 @@ SETTINGS = {
 
 
 def tune(config, method: str) -> tuple[dict, list]:
-    """The setting chosen on the validation part, and what was seen of all."""
+    """The setting chosen on the validation split, and what was seen of all."""
     best, best_score, seen = None, None, []
     for changes in SETTINGS.get(method, _DUAL):
         rows = run_seeds(config, TUNING_SEEDS, "validation", {"method": method, **changes})

@@ -31,9 +31,9 @@ def one_step(folder: Path) -> dict[str, float]:
     compilation.keep_programs(str(folder / "programs"))
     plain = json.loads(flags.config().to_json())
     task = experiment.load(plain, Execution(data_cache=str(folder / "data")))
-    task = task._replace(parts=pipeline.read_what_fits(task.parts, Execution()))
+    task = task._replace(splits=pipeline.read_what_fits(task.splits, Execution()))
     loaded = time.time()
-    train = place(task.parts.train, None)
+    train = place(task.splits.train, None)
     batch = train._replace(
         inputs=train.inputs[: plain["batch_size"]],
         labels=train.labels[: plain["batch_size"]],
@@ -53,7 +53,7 @@ def one_step(folder: Path) -> dict[str, float]:
         "loaded": loaded - _STARTED.value,
         "first_step": time.time() - _STARTED.value,
         "peak_gib": memory,
-        "samples": sum(part.size for part in task.parts[:3]),
+        "samples": sum(split.size for split in task.splits[:3]),
     }
 
 

@@ -5,7 +5,7 @@
 
 One line a combination: mean ± standard deviation over seeds, in percent; in how many seeds the
 training max excess gap is within the tolerance plus 0.2 points; how many seeds diverged. Settings
-are chosen on the validation part; --part=test is for a table of settings already chosen. Runs of
+are chosen on the validation split; --split=test is for a table of settings already chosen. Runs of
 one data set, network and dense seed share their dense model, and programs once compiled.
 """
 
@@ -19,7 +19,8 @@ from runs import run_seeds, share_compiled_programs, summarize, titles
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
 _AXES = flags.DEFINE_multi_string("axis", [], "KEY=VALUE,VALUE,…, a key of the config")
-_PART = flags.DEFINE_enum("part", "validation", ["validation", "test"], "second half of columns")
+_SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "second half of columns")
+flags.DEFINE_alias("part", "split")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "number of seeds")
 
 
@@ -41,10 +42,10 @@ def main(argv):
     share_compiled_programs()
     axes = [parse_axis(text) for text in _AXES.value]
     head = " ".join(f"{key.split('.')[-1][:14]:>14}" for key, _ in axes)
-    print(head, titles(_PART.value))
+    print(head, titles(_SPLIT.value))
     for values in itertools.product(*(values for _, values in axes)):
         changes = {key: value for (key, _), value in zip(axes, values, strict=True)}
-        rows = run_seeds(_CONFIG.value, range(_SEEDS.value), _PART.value, changes)
+        rows = run_seeds(_CONFIG.value, range(_SEEDS.value), _SPLIT.value, changes)
         label = " ".join(f"{value!s:>14}" for value in values)
         tolerance = changes.get("tolerance", _CONFIG.value.tolerance)
         print(label, summarize(rows, 100 * tolerance + 0.2), flush=True)

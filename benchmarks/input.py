@@ -115,8 +115,8 @@ def measure(name: str, samples: dict[str, Dataset], batch_size: int) -> dict[str
         data.epoch_indices(jax.random.key(i), size, batch_size)[: case.steps]
         for i in range(_ROUNDS.value + 1)
     ]
-    for part in samples.values():
-        run_block(run, part, orders[-1])
+    for split in samples.values():
+        run_block(run, split, orders[-1])
     found = {kind: [] for kind in samples}
     for i, order in enumerate(orders[:-1]):
         for kind in sorted(samples, reverse=i % 2 == 0):

@@ -28,7 +28,7 @@ _METHOD = flags.DEFINE_string("method", "ceag", "of all runs")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "from 0 on", lower_bound=1)
 _SMALL = flags.DEFINE_bool("small", False, "a tiny network, a few epochs")
 
-PARTS = ("train", "test")
+SPLITS = ("train", "test")
 COLUMNS = {"accuracy": "sparse_accuracy", "max_excess_gap": "max_excess_gap"}
 
 
@@ -46,7 +46,7 @@ def make_plain(precision: str, seed: int) -> dict:
 
 
 def run(precision: str) -> dict:
-    """For each iterate, part and column the numbers of all seeds that ended, in percent."""
+    """For each iterate, split and column the numbers of all seeds that ended, in percent."""
     plains = [make_plain(precision, seed) for seed in range(_SEEDS.value)]
     members = [config_lib.to_settings(plain) for plain in plains]
     start = time.perf_counter()
@@ -59,7 +59,7 @@ def run(precision: str) -> dict:
         for outcome, settings in pairs
         if not isinstance(outcome, training.DivergedError)
     ]
-    dense = {part: 100 * session.context.dense_means(part).accuracy for part in PARTS}
+    dense = {split: 100 * session.context.dense_means(split).accuracy for split in SPLITS}
     iterates = {"selected": reports, "last": [report["last"] for report in reports]}
     return {
         "seconds": time.perf_counter() - start,
@@ -71,8 +71,8 @@ def run(precision: str) -> dict:
 
 def _columns(found):
     return {
-        f"{part}_{name}": [100 * one["splits"][part][key] for one in found]
-        for part in PARTS
+        f"{split}_{name}": [100 * one["splits"][split][key] for one in found]
+        for split in SPLITS
         for name, key in COLUMNS.items()
     }
 
@@ -89,10 +89,10 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     found = {precision: run(precision) for precision in PRECISIONS}
-    heads = [f"{part} {what}" for part in PARTS for what in ("acc.", "max ψ")]
+    heads = [f"{split} {what}" for split in SPLITS for what in ("acc.", "max ψ")]
     print(f"{'':20}" + "".join(f"{head:>17}" for head in heads))
     for precision, numbers in found.items():
-        dense = " ".join(f"{part} {value:.2f}" for part, value in numbers["dense"].items())
+        dense = " ".join(f"{split} {value:.2f}" for split, value in numbers["dense"].items())
         print(
             f"{precision}: dense {dense}; {numbers['diverged']} diverged, "
             f"{numbers['seconds']:.0f} s"

@@ -22,17 +22,17 @@ def prepare(choice: str) -> pipeline.RunContext:
     variables = pipeline.train_dense(
         task.model,
         task.untrained,
-        task.parts.train,
+        task.splits.train,
         config_lib.dense_optimizer(plain),
         epochs=dense["epochs"],
         batch_size=dense["batch_size"],
         seed=dense["seed"],
     )
-    return pipeline.make_context(task.model, variables, task.parts)
+    return pipeline.make_context(task.model, variables, task.splits)
 
 
-def run_members(configs: list, part: str) -> list[list[float] | None]:
-    """Runs that differ in array values only: for each COLUMNS on the training part, then on `part`.
+def run_members(configs: list, split: str) -> list[list[float] | None]:
+    """Runs that differ in array values only: for each COLUMNS on the training split and `split`.
 
     In percent; None of a run that diverged.
     """
@@ -44,18 +44,18 @@ def run_members(configs: list, part: str) -> list[list[float] | None]:
     context = prepare(json.dumps({**whole, **shared, **prunable}))
     outcomes = pipeline.make_tuner(context, members[0]).run(members)
     return [
-        None if isinstance(found, training.DivergedError) else _columns(context, found, one, part)
+        None if isinstance(found, training.DivergedError) else _columns(context, found, one, split)
         for found, one in zip(outcomes, members, strict=True)
     ]
 
 
-def _columns(context, tuned, settings, part):
-    names = ("train", part)
+def _columns(context, tuned, settings, split):
+    names = ("train", split)
     splits = pipeline.evaluate_final(context, tuned, settings, names)["last"]["splits"]
     return [100 * splits[name][key] for name in names for key in COLUMNS]
 
 
-def run_seeds(config, seeds, part: str, changes: dict | None = None) -> list[list[float] | None]:
+def run_seeds(config, seeds, split: str, changes: dict | None = None) -> list[list[float] | None]:
     """`run_members` for every seed, after some keys of the config were changed."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(changes or {})
@@ -64,7 +64,7 @@ def run_seeds(config, seeds, part: str, changes: dict | None = None) -> list[lis
         member = config.copy_and_resolve_references()
         member.seed = seed
         members.append(member)
-    return run_members(members, part)
+    return run_members(members, split)
 
 
 def summarize(rows: list[list[float] | None], limit: float) -> str:
@@ -78,9 +78,11 @@ def summarize(rows: list[list[float] | None], limit: float) -> str:
     return "  ".join([*cells, f"{within:>6}", f"{len(rows) - len(ended):>8}"])
 
 
-def titles(part: str) -> str:
+def titles(split: str) -> str:
     """Heads of the columns of `summarize`."""
-    heads = [f"{name[:5]} {what}" for name in ("train", part) for what in ("acc.", "max ψ", "Ψ_PW")]
+    heads = [
+        f"{name[:5]} {what}" for name in ("train", split) for what in ("acc.", "max ψ", "Ψ_PW")
+    ]
     return "  ".join(f"{head:>14}" for head in heads) + "  within  diverged"
 
 

@@ -80,14 +80,14 @@ def commands() -> dict[str, float]:
     }
 
 
-def digits_parts() -> data.Parts:
-    """The digits experiment's parts."""
+def digits_splits() -> data.Splits:
+    """The digits experiment's splits."""
     samples, names = data.load("digits").grouped_by("digit")
     test = data.random_test_indices(samples.size, 0.3, 0)
-    return data.make_parts(samples, 10, names, test_indices=test)
+    return data.make_splits(samples, 10, names, test_indices=test)
 
 
-def image_parts(steps: int) -> data.Parts:
+def image_splits(steps: int) -> data.Splits:
     """Random images the size of CIFAR's, in ten groups."""
     rng = np.random.default_rng(0)
     size = 128 * steps + 400
@@ -96,7 +96,7 @@ def image_parts(steps: int) -> data.Parts:
     names = tuple(map(str, range(10)))
     samples = Dataset(images, labels.astype(np.int32), labels[:, None].astype(np.int32))
     test = np.arange(200)
-    return data.make_parts(samples, 10, names, test_indices=test)
+    return data.make_splits(samples, 10, names, test_indices=test)
 
 
 def members(settings: Settings, count: int) -> list[Settings]:
@@ -104,11 +104,11 @@ def members(settings: Settings, count: int) -> list[Settings]:
     return [dataclasses.replace(settings, seed=seed) for seed in range(count)]
 
 
-def compare(model, variables, parts, settings: Settings, count: int) -> dict[str, float]:
+def compare(model, variables, splits, settings: Settings, count: int) -> dict[str, float]:
     """Members in one program over as many runs by one program."""
     together, alone = (
         pipeline.make_tuner(
-            pipeline.make_context(model, variables, parts, Execution(members=how)), settings
+            pipeline.make_context(model, variables, splits, Execution(members=how)), settings
         )
         for how in ("auto", "single")
     )
@@ -126,27 +126,27 @@ def compare(model, variables, parts, settings: Settings, count: int) -> dict[str
 
 def in_process() -> dict[str, float]:
     """Of the digits experiment."""
-    parts = digits_parts()
+    splits = digits_splits()
     model = models.build("mlp", 10, hidden=(256, 256))
-    untrained = model.init(jax.random.key(0), parts.train.inputs[:1])
+    untrained = model.init(jax.random.key(0), splits.train.inputs[:1])
     dense = pipeline.train_dense(
-        model, untrained, parts.train, OptimizerSettings(0.05), epochs=30, batch_size=128, seed=0
+        model, untrained, splits.train, OptimizerSettings(0.05), epochs=30, batch_size=128, seed=0
     )
     settings = Settings(
         pruning=PruningSettings(prunable="kernels", epochs=1 if _SMALL.value else 15),
         dual=DualSettings(learning_rate=0.7),
         finetune_epochs=1 if _SMALL.value else 45,
     )
-    return compare(model, dense, parts, settings, _MEMBERS.value)
+    return compare(model, dense, splits, settings, _MEMBERS.value)
 
 
 def resnet(depth: int, count: int, steps: int) -> dict[str, float]:
     """Of a residual network, two epochs."""
-    parts = image_parts(steps)
+    splits = image_splits(steps)
     model = models.build("resnet", 10, depth=depth)
-    variables = model.init(jax.random.key(0), parts.train.inputs[:1])
+    variables = model.init(jax.random.key(0), splits.train.inputs[:1])
     settings = Settings(pruning=PruningSettings(epochs=1), finetune_epochs=1)
-    return compare(model, variables, parts, settings, count)
+    return compare(model, variables, splits, settings, count)
 
 
 CASES = {

@@ -3,7 +3,7 @@
     python -m bap_jax.main --config=experiments/celeba.py --data_dir=DIR --workdir=runs/celeba
 
 DIR holds img_align_celeba.zip (or its content as a folder), list_attr_celeba.txt and
-list_eval_partition.txt; the official parts are used, the official validation part to choose the
+list_eval_partition.txt; the official splits are used, the official validation split to choose the
 iterate. Any attribute is a label (--config.data.target=Smiling), any attributes are groups
 (--config.data.group_by="Male*Young"). Other settings:
 

@@ -3,7 +3,7 @@
     python -m bap_jax.main --config=experiments/fairface.py --data_dir=DIR --workdir=runs/fairface
 
 DIR holds fairface_label_train.csv, fairface_label_val.csv and the 0.25-margin images in train/ and
-val/; the official validation part is the test part. Other settings:
+val/; the official validation split is the test split. Other settings:
 
     --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about
                                             eight minutes (estimated) a run on two cores

@@ -15,8 +15,8 @@ intersections: --config.data.group_by="race*gender"; another label: --config.dat
 Pretrained weights: --config.model.pretrained=FILE.safetensors --config.model.pretrained_head=new
 
 The full setting follows the paper (batch 128, SGD .01, 15 + 45 epochs, dual rate 1e-4, the paper's
-test part) and its code (ε = 1 point); its network sees 64×64 pixels here. It is for an accelerator,
-one epoch being 126 steps of MobileNetV2, and was not run for lack of one.
+test split) and its code (ε = 1 point); its network sees 64×64 pixels here. It is for an
+accelerator, one epoch being 126 steps of MobileNetV2, and was not run for lack of one.
 """
 
 from bap_jax.config import choose_setting, default_config

@@ -27,21 +27,21 @@ compilation.keep_programs()
 
 
 @pytest.fixture(scope="session")
-def digits_parts():
+def digits_splits():
     samples, names = data.load("digits").grouped_by("digit")
     test = data.random_test_indices(samples.size, 0.3, 0)
-    return data.make_parts(samples, 10, names, test_indices=test)
+    return data.make_splits(samples, 10, names, test_indices=test)
 
 
 @pytest.fixture(scope="session")
-def small_dense(digits_parts):
+def small_dense(digits_splits):
     """A small MLP, briefly trained: enough to prune and tune in a second."""
     model = models.build("mlp", 10, hidden=(32, 24))
-    variables = model.init(jax.random.key(0), digits_parts.train.inputs[:1])
+    variables = model.init(jax.random.key(0), digits_splits.train.inputs[:1])
     dense = pipeline.train_dense(
         model,
         variables,
-        digits_parts.train,
+        digits_splits.train,
         OptimizerSettings(0.1),
         epochs=8,
         batch_size=128,

@@ -71,8 +71,8 @@ def source(**changes):
     pixels = np.clip(128 + 40 * x, 0, 255).astype(np.uint8)[:, :, None, None].repeat(3, 3)
     columns = {"label": [str(y) for y in labels], "side": side}
     attributes = {name: groups.encode(values) for name, values in columns.items()}
-    parts = {"test_indices": TEST, "scale": data.PixelScale((0.5,) * 3, (0.25,) * 3)}
-    return data.Source(pixels, attributes, "label", **{**parts, **changes})
+    splits = {"test_indices": TEST, "scale": data.PixelScale((0.5,) * 3, (0.25,) * 3)}
+    return data.Source(pixels, attributes, "label", **{**splits, **changes})
 
 
 class OfImages(linen.Module):
@@ -127,12 +127,12 @@ def test_a_sources_own_validation_part_is_used():
         (
             (source(),),
             {"group_by": "side", "test_indices": [0]},
-            "brings its own test part: leave test_indices out",
+            "brings its own test split: leave test_indices out",
         ),
         (
             (source(validation_indices=np.arange(4)),),
             {"group_by": "side", "validation_fraction": 0.2},
-            "brings its own validation part: leave validation_fraction out",
+            "brings its own validation split: leave validation_fraction out",
         ),
         (
             (source(), None, None),
@@ -237,7 +237,7 @@ def test_what_is_in_the_data():
     x[1] = x[0]  # 0 is a test sample, 1 is not
     call = {"test_indices": TEST, "settings": QUICK}
     told = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, side, **call).data
-    assert told["parts"]["test"] == len(TEST) and sum(told["parts"].values()) == 200
+    assert told["splits"]["test"] == len(TEST) and sum(told["splits"].values()) == 200
     copies = told["duplicates"]
     assert copies["test_in_train"] + copies["test_in_validation"] == 1
     assert {row["name"] for row in told["groups"]} == {"north", "south"}

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "experiments" / "digits.py"
 
 
 def last_on_train(workdir, method, seed, sparsity, rate=None):
-    """Accuracy and largest excess gap of the last iterate on the training part, in percent."""
+    """Accuracy and largest excess gap of the last iterate on the training split, in percent."""
     scope = {}
     exec(compile(SOURCE.read_text(), SOURCE, "exec"), scope)
     config = scope["get_config"]()
@@ -23,7 +23,7 @@ def last_on_train(workdir, method, seed, sparsity, rate=None):
 
 
 @pytest.mark.slow
-def test_constraints_hold_on_the_training_part(tmp_path):
+def test_constraints_hold_on_the_training_split(tmp_path):
     found = {
         (method, sparsity): np.array(
             [last_on_train(tmp_path / str(sparsity), method, s, sparsity) for s in range(5)]

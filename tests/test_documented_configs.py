@@ -160,7 +160,7 @@ def test_smoke_settings_end_and_write_a_report(name, tmp_path):
     report = json.loads((tmp_path / "w" / "report.json").read_text())
     assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])
     told = json.loads((tmp_path / "w" / "data.json").read_text())
-    assert min(told["parts"].values()) > 0 and "Groups" in done.stdout
+    assert min(told["splits"].values()) > 0 and "Groups" in done.stdout
     assert told["made_up"] == ("Made up" in done.stdout) == (name != "digits")
 
 
@@ -175,7 +175,7 @@ def test_the_users_own_files_by_flags(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "w" / "data.json").read_text())
-    assert not told["made_up"] and sum(told["parts"].values()) == 300
+    assert not told["made_up"] and sum(told["splits"].values()) == 300
     assert [row["name"] for row in told["labels"]] == ["no_Smiling", "Smiling"]
     assert {row["name"] for row in told["groups"]} >= {"Male*Young", "no_Male*no_Young"}
     assert any((tmp_path / "cache").glob("celeba-*")) and not (tmp_path / "w/data_cache").exists()

@@ -218,27 +218,30 @@ def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
 
 
 def own_data(tmp_path, count=300):
-    """A file with parts of its own, and a config for it."""
+    """A file with splits of its own, and a config for it."""
     i = np.arange(count)
     inputs = np.random.default_rng(0).normal(size=(count, 8, 8)).astype(np.float32)
-    part = np.array(["train", "validation", "test"])[i % 3]
-    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, part=part)
+    split = np.array(["train", "validation", "test"])[i % 3]
+    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, split=split)
     changes = {"data.name": "npz", "data.dir": str(tmp_path / "mine.npz"), "data.group_by": "side"}
     return tiny(**changes, **{"data.test_fraction": 0.0, "data.validation_fraction": 0.0})
 
 
 def test_parts_of_ones_own_are_kept(tmp_path):
     config = own_data(tmp_path)
-    parts = experiment.load(json.loads(config.to_json())).parts
-    assert [part.size for part in parts[:3]] == [100, 100, 100]
-    for part, text in (("test", "brings its own test part"), ("validation", "own validation part")):
+    splits = experiment.load(json.loads(config.to_json())).splits
+    assert [split.size for split in splits[:3]] == [100, 100, 100]
+    for split, text in (
+        ("test", "brings its own test split"),
+        ("validation", "own validation split"),
+    ):
         again = config.copy_and_resolve_references()
-        again.data[f"{part}_fraction"] = 0.2
-        with pytest.raises(UserError, match=f"{text}: write config.data.{part}_fraction=0"):
+        again.data[f"{split}_fraction"] = 0.2
+        with pytest.raises(UserError, match=f"{text}: write config.data.{split}_fraction=0"):
             experiment.load(json.loads(again.to_json()))
         again.data.redraw = True
-        again.data.validation_fraction = 0.2  # the file's own may lie in the new test part
-        assert experiment.load(json.loads(again.to_json())).parts.test.size > 0
+        again.data.validation_fraction = 0.2  # the file's own may lie in the new test split
+        assert experiment.load(json.loads(again.to_json())).splits.test.size > 0
 
 
 @pytest.mark.smoke
@@ -259,8 +262,8 @@ def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_pa
     config.dense.epochs = 0
     inputs = np.random.default_rng(0).integers(0, 255, (300, 8, 8, 3)).astype(np.uint8)
     i = np.arange(300)
-    part = np.array(["train", "validation", "test"])[i % 3]
-    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, part=part)
+    split = np.array(["train", "validation", "test"])[i % 3]
+    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, split=split)
     network = models.build("resnet", 2, depth=8, width=4)
     save_file(torch_arrays(network, seed=0), config.model.pretrained)
     report = experiment.run(config, tmp_path / "w")
@@ -278,7 +281,9 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
     shutil.rmtree(folder / "val")
     changes = {"data.name": "fairface", "data.dir": str(folder), "data.size": 8}
     changes |= {"data.test_fraction": 0.0, "data.group_by": "race", "model.name": "mlp"}
-    with pytest.raises(UserError, match="no test part of its own.* 21 samples were left out, the "):
+    with pytest.raises(
+        UserError, match="no test split of its own.* 21 samples were left out, the "
+    ):
         experiment.run(tiny(**changes), tmp_path / "w")
 
 
@@ -305,8 +310,8 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ({"data.name": "mnist"}, "unknown data set 'mnist'; known data sets: digits"),
         ({"data.group_by": "race"}, "unknown group attribute 'race'; known attributes: digit, ink"),
         ({"data.test_fraction": 1.5}, r"test fraction must lie in \(0, 1\), got 1.5"),
-        ({"data.validation_fraction": 0.0}, "'digits' has no validation part of its own"),
-        ({"data.test_fraction": 0.0}, "'digits' has no test part of its own"),
+        ({"data.validation_fraction": 0.0}, "'digits' has no validation split of its own"),
+        ({"data.test_fraction": 0.0}, "'digits' has no test split of its own"),
         (
             {"dense.epochs": 0, "model.pretrained": "none.pt"},
             "weights of PyTorch can be read for ResNet, .* got MLP",

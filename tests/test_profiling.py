@@ -23,25 +23,25 @@ def on_host(tree):
     return jax.tree.map(np.array, tree)
 
 
-def make_parts(inputs):
+def make_splits(inputs):
     """Two groups of three classes, by turns."""
     order = np.arange(len(inputs), dtype=np.int32)
     samples = Dataset(inputs, order % 3, order[:, None] % 2)
     test = np.arange(0, len(inputs), 7)
-    return data.make_parts(samples, 3, ["even", "odd"], test_indices=test, validation_fraction=0.2)
+    return data.make_splits(samples, 3, ["even", "odd"], test_indices=test, validation_fraction=0.2)
 
 
-def prepare(parts, execution=None):
+def prepare(splits, execution=None):
     model = models.build("mlp", 3, hidden=(4,))
-    variables = model.init(jax.random.key(0), data.example(parts.train))
-    return pipeline.make_context(model, variables, parts, execution)
+    variables = model.init(jax.random.key(0), data.example(splits.train))
+    return pipeline.make_context(model, variables, splits, execution)
 
 
 @pytest.fixture(scope="module", params=["device", "loop"])
 def measured(request, tmp_path_factory):
     """How an epoch runs, its profile; arrays before and after; a run's result before and after."""
     inputs = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    context = prepare(make_parts(inputs), Execution(epoch=request.param))
+    context = prepare(make_splits(inputs), Execution(epoch=request.param))
     arrays = (context.variables, context.train, context.validation, context.reference)
     tuner = pipeline.make_tuner(context, SETTINGS)
     states = [(on_host(arrays), pipeline.tune_one(tuner, SETTINGS))]
@@ -87,7 +87,7 @@ def test_a_slow_reader_is_waited_for(tmp_path):
         return np.random.default_rng(row).normal(size=4).astype(np.float32)
 
     records = data.Records(read, np.arange(60), (4,), np.dtype(np.float32))
-    found = profiling.profile(prepare(make_parts(records)), SETTINGS, tmp_path)
+    found = profiling.profile(prepare(make_splits(records)), SETTINGS, tmp_path)
     assert 0.2 < found.waiting_share <= 1
     assert found.epoch_step_seconds is None
 

@@ -84,7 +84,7 @@ def test_readme_example_of_a_folder(folder, tmp_path):
     code = code.replace('"cache"', repr(str(tmp_path / "cache")))
     names = {"network": Net(nnx.Rngs(0))}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["result"].data["parts"]["test"] == 30
+    assert names["result"].data["splits"]["test"] == 30
     assert len(names["result"].report["splits"]["test"]["groups"]) == 4
 
 

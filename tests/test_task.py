@@ -24,7 +24,7 @@ def load(tmp_path, **changes):
         ({"data.target": "Smilling"}, "unknown target 'Smilling'; known attributes: 5_o_Clock"),
         ({"data.group_by": "Mael"}, "unknown group attribute 'Mael'; known attributes: 5_o_Clock"),
         ({"data.augmentation": "flipp"}, "unknown augmentation 'flipp'"),
-        ({"data.test_fraction": 0.2}, "brings its own test part"),
+        ({"data.test_fraction": 0.2}, "brings its own test split"),
         (
             {"data.validation_fraction": 1.5, "data.redraw": True},
             r"validation fraction must lie in \(0, 1\)",
@@ -42,5 +42,5 @@ def test_mistakes_cost_no_decoding(changes, text, tmp_path, monkeypatch):
 
 def test_without_a_mistake_images_are_decoded(tmp_path):
     found = load(tmp_path)
-    assert sum(found.summary["parts"].values()) == 300
+    assert sum(found.summary["splits"].values()) == 300
     assert len(list(tmp_path.glob("celeba-*/32/images.bin"))) == 1

@@ -1,7 +1,7 @@
 """Could the constraints be met at all? Read off how multipliers and violations moved.
 
 A multiplier that keeps growing while its violation stays where it is says that this training cannot
-meet this constraint (recipes.md E). Everything here is on the training part.
+meet this constraint (recipes.md E). Everything here is on the training split.
 """
 
 from collections.abc import Collection, Sequence

@@ -10,7 +10,7 @@ _COLORS = {"nft": "#9aa0a6", "el": "#f2a541", "ceag": "#1f6f8b"}
 
 
 def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draws excess gaps on the training and the test part, selected iterate beside the last.
+    """Draws excess gaps on the training and the test split, selected iterate beside the last.
 
     Args:
       reports: for each method its reports, one a seed; bars are means over seeds, whiskers one
@@ -25,12 +25,12 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    for row, part in zip(panels, ("train", "test"), strict=True):
-        row[0].set_ylabel(f"excess gap, {part}\n(points)")
+    for row, split in zip(panels, ("train", "test"), strict=True):
+        row[0].set_ylabel(f"excess gap, {split}\n(points)")
         for panel, pick in zip(row, (_selected, _last), strict=True):
-            _draw_part(panel, reports, pick, part, some_report["tolerance"])
+            _draw_split(panel, reports, pick, split, some_report["tolerance"])
             panel.set_xticks(range(len(names)), names)
-            panel.set_xlabel("group" if part == "test" else "")
+            panel.set_xlabel("group" if split == "test" else "")
     for panel, title in zip(panels[0], ("selected iterate", "last iterate"), strict=True):
         panel.set_title(title)
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -50,11 +50,11 @@ def _last(report):
     return report["last"]["splits"]
 
 
-def _draw_part(panel, reports, pick, part, tolerance):
+def _draw_split(panel, reports, pick, split, tolerance):
     width = 0.8 / len(reports)
     for i, (method, runs) in enumerate(reports.items()):
         gaps = 100 * np.array(
-            [[group["excess_gap"] for group in pick(run)[part]["groups"]] for run in runs]
+            [[group["excess_gap"] for group in pick(run)[split]["groups"]] for run in runs]
         )
         seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
         panel.bar(

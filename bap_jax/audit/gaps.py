@@ -1,13 +1,13 @@
-"""The quantities of method.md, section 1, from accuracies on one part."""
+"""The quantities of method.md, section 1, from accuracies on one split."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.training.evaluate import PartMeans
+from bap_jax.training.evaluate import SplitMeans
 
 
-class Gaps(NamedTuple):
+class AccuracyGaps(NamedTuple):
     """Fractions, not points.
 
     Attributes:
@@ -28,9 +28,9 @@ def exceeds(gap: float, tolerance: float) -> bool:
     return gap > tolerance + 1e-9
 
 
-def accuracy_gaps(dense: PartMeans, sparse: PartMeans) -> Gaps:
-    """Gaps of the sparse model against the dense one, both evaluated on the same part."""
+def accuracy_gaps(dense: SplitMeans, sparse: SplitMeans) -> AccuracyGaps:
+    """AccuracyGaps of the sparse model against the dense one, both evaluated on the same split."""
     group_gap = dense.group_accuracy - sparse.group_accuracy
     overall_gap = dense.accuracy - sparse.accuracy
     excess = group_gap - overall_gap
-    return Gaps(group_gap, overall_gap, excess, float(excess.max() - excess.min()))
+    return AccuracyGaps(group_gap, overall_gap, excess, float(excess.max() - excess.min()))

@@ -1,4 +1,4 @@
-"""The report of one run: what became of each group on each part, as plain numbers."""
+"""The report of one run: what became of each group on each split, as plain numbers."""
 
 import hashlib
 import importlib.metadata
@@ -11,12 +11,12 @@ import numpy as np
 
 from bap_jax.audit.gaps import accuracy_gaps
 from bap_jax.pruning import leaf_paths
-from bap_jax.training.evaluate import PartMeans
+from bap_jax.training.evaluate import SplitMeans
 from bap_jax.types import PyTree
 
 
-def split_report(dense: PartMeans, sparse: PartMeans, names: Sequence[str]) -> dict[str, Any]:
-    """One part: overall and for each group; accuracies and gaps as fractions."""
+def split_report(dense: SplitMeans, sparse: SplitMeans, names: Sequence[str]) -> dict[str, Any]:
+    """One split: overall and for each group; accuracies and gaps as fractions."""
     gaps = accuracy_gaps(dense, sparse)
     columns = {
         "n": sparse.group_count,

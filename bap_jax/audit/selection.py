@@ -1,6 +1,6 @@
 """Which iterate is reported: one rule for every method, fixed beforehand (recipes.md C).
 
-Among iterates at the final sparsity: the best accuracy on the validation part of those whose
+Among iterates at the final sparsity: the best accuracy on the validation split of those whose
 largest excess gap there is within the tolerance; where there is none, the smallest largest gap.
 Earlier iterates win ties.
 """
@@ -8,11 +8,11 @@ Earlier iterates win ties.
 from typing import NamedTuple
 
 from bap_jax.audit.gaps import accuracy_gaps, exceeds
-from bap_jax.training.evaluate import PartMeans
+from bap_jax.training.evaluate import SplitMeans
 
 
 class Score(NamedTuple):
-    """An iterate on the validation part.
+    """An iterate on the validation split.
 
     Attributes:
       accuracy: fraction.
@@ -23,11 +23,11 @@ class Score(NamedTuple):
     max_excess_gap: float
 
 
-def score(dense: PartMeans, sparse: PartMeans) -> Score:
-    """How an iterate does on the validation part.
+def score(dense: SplitMeans, sparse: SplitMeans) -> Score:
+    """How an iterate does on the validation split.
 
     Args:
-      dense, sparse: means on the validation part.
+      dense, sparse: means on the validation split.
     """
     return Score(sparse.accuracy, float(accuracy_gaps(dense, sparse).excess_gap.max()))
 

@@ -74,7 +74,7 @@ def _table(title, iterate, tolerance):
         return label.ljust(width) + "".join(cells)
 
     yield title
-    yield row("group", [f"{_TITLES[part]:>8} dense  sparse  excess " for part in splits])
+    yield row("group", [f"{_TITLES[split]:>8} dense  sparse  excess " for split in splits])
     yield rule
     for i, name in enumerate(names):
         yield row(name, [_group(split["groups"][i], tolerance) for split in splits.values()])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bap_jax.audit.settings_of_rows import Row, by_setting, value_label
+from bap_jax.audit.sweep_rows import Row, by_setting, value_label
 
 # Okabe and Ito's colours, which stay apart for every kind of eye, and a grey. Eight colours and
 # seven markers share no divisor: 56 settings differ in one of them at least.
@@ -15,7 +15,7 @@ _LISTED = 24
 
 
 def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
-    """Draws every setting of a sweep on the training and the test part; up and left is better.
+    """Draws every setting of a sweep on the training and the test split; up and left is better.
 
     Large marks are means over seeds with one standard deviation both ways, dots the single seeds,
     hollow marks the means of the last iterate; all others are of the selected one.
@@ -34,11 +34,11 @@ def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(11, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
-    for panel, part in zip(panels, ("train", "test"), strict=True):
+    for panel, split in zip(panels, ("train", "test"), strict=True):
         for i, alike in enumerate(settings.values()):
-            _draw_setting(panel, [row["report"] for row in alike], part, _look(i))
+            _draw_setting(panel, [row["report"] for row in alike], split, _look(i))
         _draw_tolerance(panel, settings)
-        panel.set_title(f"{part} part")
+        panel.set_title(f"{split} split")
         panel.set_xlabel("largest excess gap of a group (points)")
         panel.set_ylabel("accuracy (%)")
         panel.spines[["top", "right"]].set_visible(False)
@@ -58,9 +58,9 @@ def _look(number):
     }
 
 
-def _draw_setting(panel, reports, part, look):
-    selected = _points([report["splits"][part] for report in reports])
-    last = _points([report["last"]["splits"][part] for report in reports])
+def _draw_setting(panel, reports, split, look):
+    selected = _points([report["splits"][split] for report in reports])
+    last = _points([report["last"]["splits"][split] for report in reports])
     if len(reports) > 1:
         panel.scatter(*selected, s=9, color=look["color"], alpha=0.35, linewidths=0)
         spread = selected.std(1, ddof=1)

@@ -8,10 +8,10 @@ from bap_jax.constraints.base import Constraint as Constraint
 from bap_jax.constraints.base import ConstraintValues as ConstraintValues
 from bap_jax.constraints.base import DenseReference as DenseReference
 from bap_jax.constraints.base import Observations as Observations
+from bap_jax.constraints.base import activate_when as activate_when
+from bap_jax.constraints.base import combine as combine
 from bap_jax.constraints.base import constraint_values as constraint_values
-from bap_jax.constraints.base import only as only
-from bap_jax.constraints.base import switch as switch
-from bap_jax.constraints.base import together as together
+from bap_jax.constraints.base import restrict as restrict
 from bap_jax.constraints.base import unconstrained as unconstrained
 from bap_jax.constraints.distillation import group_distillation as group_distillation
 from bap_jax.constraints.equalized_loss import equalized_loss as equalized_loss

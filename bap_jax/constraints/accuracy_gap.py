@@ -20,7 +20,7 @@ def excess_accuracy_gap(
     """ψ_g ≤ ε: no group's accuracy drops by ε more than the overall accuracy.
 
     Args:
-      reference: the dense model on the training part; its arrays give the number of groups.
+      reference: the dense model on the training split; its arrays give the number of groups.
       tolerance: ε ≥ 0, a fraction.
       **options: `buffer_size`, `estimator`, `overall_accuracy`, `proxy` of `gaps.gap_estimator`.
 

@@ -113,7 +113,7 @@ def constraint_values(
     return values
 
 
-def switch(values: ConstraintValues, active: Array) -> ConstraintValues:
+def activate_when(values: ConstraintValues, active: Array) -> ConstraintValues:
     """The same values, seen by neither player unless `active`: a schedule for constraints.
 
     Args:
@@ -129,7 +129,7 @@ class Constraint(NamedTuple):
     """Constraints on a network's groups as pure functions.
 
     Attributes:
-      size: number of constraints; of several sets (`together`), a dict by name.
+      size: number of constraints; of several sets (`combine`), a dict by name.
       init: `() -> state`.
       evaluate: `(state, Observations) -> (ConstraintValues, state)`. Samples of weight 0 leave the
         state as it is.
@@ -143,7 +143,7 @@ class Constraint(NamedTuple):
 
 
 class DenseReference(NamedTuple):
-    """The dense model on the training part, evaluated without augmentation.
+    """The dense model on the training split, evaluated without augmentation.
 
     Attributes:
       group_accuracy: `(group,)` fractions A_g(θ_d).
@@ -168,7 +168,7 @@ def unconstrained() -> Constraint:
     return Constraint(0, lambda: (), lambda state, observations: (values, state))
 
 
-def together(constraints: Mapping[str, Constraint]) -> Constraint:
+def combine(constraints: Mapping[str, Constraint]) -> Constraint:
     """Several constraints at once: sizes, states, values and names become dicts by name."""
 
     def evaluate(state, observations):
@@ -184,7 +184,7 @@ def together(constraints: Mapping[str, Constraint]) -> Constraint:
     )
 
 
-def only(constraint: Constraint, mask: Array) -> Constraint:
+def restrict(constraint: Constraint, mask: Array) -> Constraint:
     """The same constraint, watched only where `mask` `(constraint,)` is True.
 
     For groups too small to constrain: their multipliers stay where they start.
@@ -192,6 +192,6 @@ def only(constraint: Constraint, mask: Array) -> Constraint:
 
     def evaluate(state, observations):
         values, state = constraint.evaluate(state, observations)
-        return switch(values, mask), state
+        return activate_when(values, mask), state
 
     return constraint._replace(evaluate=evaluate)

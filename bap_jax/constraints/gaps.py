@@ -29,8 +29,8 @@ from bap_jax.types import Array, PyTree, UserError
 PROXIES = ("loss", "kl")
 
 
-class Gaps(NamedTuple):
-    """Gaps of all groups.
+class GapEstimates(NamedTuple):
+    """GapEstimates of all groups.
 
     Attributes:
       group: `(group,)` estimate of Δ_g.
@@ -55,15 +55,15 @@ class Gaps(NamedTuple):
 
 
 class GapEstimator(NamedTuple):
-    """Gaps from a stream of batches.
+    """GapEstimates from a stream of batches.
 
     Attributes:
       init: `() -> state`.
-      update: `(state, Observations) -> (Gaps, state)`.
+      update: `(state, Observations) -> (GapEstimates, state)`.
     """
 
     init: Callable[[], PyTree]
-    update: Callable[[PyTree, Observations], tuple[Gaps, PyTree]]
+    update: Callable[[PyTree, Observations], tuple[GapEstimates, PyTree]]
 
 
 def gap_estimator(
@@ -77,7 +77,7 @@ def gap_estimator(
     """Estimates gaps of groups.
 
     Args:
-      reference: the dense model on the training part; its arrays give the number of groups.
+      reference: the dense model on the training split; its arrays give the number of groups.
       buffer_size: k, samples of each group that its accuracy is estimated from; 0 takes the batch.
       estimator: see `estimators.accuracy_estimator`.
       overall_accuracy: how the buffer's overall accuracy is formed. `population` weighs groups by
@@ -106,7 +106,7 @@ def gap_estimator(
         group = reference.group_accuracy - estimate.mean
         shares = overall_shares(estimate.observed, reference.frequency, overall_accuracy)
         group_proxy, present, overall = _proxies(reference, observations, proxy)
-        return Gaps(
+        return GapEstimates(
             group=group,
             excess=group - overall_gap(group, shares, estimate, observations),
             group_variance=estimate.variance,

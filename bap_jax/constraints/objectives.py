@@ -30,7 +30,7 @@ def mean_loss(observations: Observations) -> Array:
 def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -> Objective:
     """The mean loss with every sample weighted by its group's size.
 
-    Weights have mean 1 over the training part; a sample of several groups takes their mean
+    Weights have mean 1 over the training split; a sample of several groups takes their mean
     weight, one of no group has weight 1.
 
     Args:

@@ -14,7 +14,7 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
     """Finds mistakes in arrays.
 
     Args:
-      data: arrays of one part, or of all of them.
+      data: arrays of one split, or of all of them.
       num_classes: labels must lie in `[0, num_classes)`.
       group_names: group ids must lie in `[0, len(group_names))`.
 
@@ -69,18 +69,18 @@ def _check_range(what, values, size, of_what):
         )
 
 
-def check_groups_present(part: str, data: Dataset, group_names: Sequence[str]) -> None:
-    """Finds groups of which a part has no sample.
+def check_groups_present(split: str, data: Dataset, group_names: Sequence[str]) -> None:
+    """Finds groups of which a split has no sample.
 
     Raises:
-      UserError: a group has no sample in this part; the first such groups are named.
+      UserError: a group has no sample in this split; the first such groups are named.
     """
     counts = group_counts(data.group_ids, len(group_names))
     missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]
     if missing:
         raise UserError(
-            f"no sample of group {first_of(list(map(repr, missing)), 10)} in the {part} part "
+            f"no sample of group {first_of(list(map(repr, missing)), 10)} in the {split} split "
             f"({data.size} samples): its accuracy is undefined there. Group by fewer attributes "
-            "(config.data.group_by), merge or drop the group in your data, or give the part more "
+            "(config.data.group_by), merge or drop the group in your data, or give the split more "
             "samples."
         )

@@ -1,4 +1,4 @@
-"""Columns of a user's table or arrays: labels, groups, parts."""
+"""Columns of a user's table or arrays: labels, groups, splits."""
 
 import csv
 import re
@@ -8,17 +8,18 @@ import numpy as np
 
 from bap_jax import groups
 from bap_jax.data.listing import open_table
-from bap_jax.data.parts import PARTS
+from bap_jax.data.splits import SPLITS
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
-LABEL, PART, INPUTS, PATH = "label", "part", "inputs", "path"
+LABEL, SPLIT, INPUTS, PATH = "label", "split", "inputs", "path"
+_OLD_SPLIT = "part"  # the name of that column before version 0.2
 _MOST_CLASSES = 100_000
 _LARGEST_GAP = 100  # between the two largest class ids
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _EMPTY = "(empty)"
-_PART_OF_WORD = {part: part for part in PARTS} | {"val": "validation", "valid": "validation"}
-_PART_OF_TEST = {"true": "test", "false": "train"}
+_SPLIT_OF_WORD = {split: split for split in SPLITS} | {"val": "validation", "valid": "validation"}
+_SPLIT_OF_TEST_FLAG = {"true": "test", "false": "train"}
 
 
 def attributes_of(columns, where):
@@ -59,21 +60,27 @@ def _class_ids(labels, where):
     return Grouping(labels.astype(np.int32)[:, None], names)
 
 
-def parts_of(column, where):
-    """`(sample,)` int8 index into `PARTS`; None where there is no such column."""
+def pop_splits(columns, where):
+    """Takes the column `split` (or `part`, its former name) out of `columns`.
+
+    Returns:
+      `(sample,)` int8 index into `SPLITS`; None where there is no such column.
+    """
+    name = _OLD_SPLIT if _OLD_SPLIT in columns and SPLIT not in columns else SPLIT
+    column = columns.pop(name, None)
     if column is None:
         return None
     words = [str(value).strip().lower() for value in np.asarray(column)]
-    expected = f"expected {', '.join(PARTS)}, or True for the test part and False"
+    expected = f"expected {', '.join(SPLITS)}, or True for the test split and False"
     for word in words:
-        if word not in _PART_OF_TEST and word not in _PART_OF_WORD:
-            raise UserError(f"{where}: the column 'part' holds {word!r}; {expected}.")
-    known = _PART_OF_TEST if words[0] in _PART_OF_TEST else _PART_OF_WORD
+        if word not in _SPLIT_OF_TEST_FLAG and word not in _SPLIT_OF_WORD:
+            raise UserError(f"{where}: the column {name!r} holds {word!r}; {expected}.")
+    known = _SPLIT_OF_TEST_FLAG if words[0] in _SPLIT_OF_TEST_FLAG else _SPLIT_OF_WORD
     if not set(words) <= set(known):
         raise UserError(
-            f"{where}: the column 'part' holds names of parts beside True and False; {expected}."
+            f"{where}: the column {name!r} mixes names of splits with True and False; {expected}."
         )
-    return np.array([PARTS.index(known[word]) for word in words], np.int8)
+    return np.array([SPLITS.index(known[word]) for word in words], np.int8)
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
@@ -101,7 +108,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
                 raise UserError(f"{path}, line {number} has more cells than line 1.")
             for name in names:
                 cell = row[name]
-                if cell is None or (not cell.strip() and name in (PATH, LABEL, PART)):
+                if cell is None or (not cell.strip() and name in (PATH, LABEL, SPLIT, _OLD_SPLIT)):
                     raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
                 table[name].append(cell.strip() or _EMPTY)
     if not table[PATH]:

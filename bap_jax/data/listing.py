@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.data.parts import PARTS
+from bap_jax.data.splits import SPLITS
 from bap_jax.groups import Grouping
 from bap_jax.types import Array, UserError
 
@@ -27,7 +27,7 @@ class Listing(NamedTuple):
       names: one a sample, by which errors call it.
       attributes: by name; one column each.
       read: `sample index -> ` content of its file, path of it, or pixels.
-      parts: `(sample,)` int8, index into `PARTS`; None where the data set has no parts of its own.
+      splits: `(sample,)` int8, index into `SPLITS`; None where the data set defines none.
       sizes: `(sample,)` bytes of each file.
       stamps: `(sample,)` when each was changed, or a checksum of it.
       skipped: files that were left out, each with the reason.
@@ -36,17 +36,17 @@ class Listing(NamedTuple):
     names: Sequence[str]
     attributes: Mapping[str, Grouping]
     read: Callable[[int], bytes | str | np.ndarray]
-    parts: Array | None = None
+    splits: Array | None = None
     sizes: Array | Sequence[int] = ()
     stamps: Array | Sequence[int] = ()
     skipped: Sequence[str] = ()
 
     def digest(self, *, files: bool = True) -> str:
-        """Twelve hex digits that change with names, attributes, parts and, if asked, with files."""
+        """Twelve hex digits that change with names, attributes, splits and, if asked, files."""
         found = hashlib.sha256("\0".join(self.names).encode())
         arrays = [np.asarray(told, np.int64) for told in (self.sizes, self.stamps) if files]
-        if self.parts is not None:
-            arrays.append(np.asarray(self.parts, np.int64))
+        if self.splits is not None:
+            arrays.append(np.asarray(self.splits, np.int64))
         for name, grouping in sorted(self.attributes.items()):
             found.update("\0".join((name, *grouping.names)).encode())
             arrays.append(np.asarray(grouping.ids, np.int64))
@@ -54,11 +54,11 @@ class Listing(NamedTuple):
             found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()[:12]
 
-    def indices(self, part: str) -> np.ndarray | None:
-        """Samples of the part called `part`; None where the data set has none of that name."""
-        if self.parts is None:
+    def indices(self, split: str) -> np.ndarray | None:
+        """Samples of the split called `split`; None where the data set has none of that name."""
+        if self.splits is None:
             return None
-        found = np.flatnonzero(np.asarray(self.parts) == PARTS.index(part))
+        found = np.flatnonzero(np.asarray(self.splits) == SPLITS.index(split))
         return found if found.size else None
 
 

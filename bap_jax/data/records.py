@@ -5,7 +5,7 @@ sample by its row, and which rows are meant.
 
     records ──[indices]──► fewer records ──take──► array
 
-A part of a data set is thus a list of row numbers, and the images of all parts lie in one place.
+A split of a data set is thus a list of row numbers, and the images of all splits lie in one place.
 """
 
 import dataclasses

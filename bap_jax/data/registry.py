@@ -4,9 +4,9 @@ import importlib
 
 from bap_jax.data.digits import load_digits
 from bap_jax.data.image_sets import load_celeba, load_cifar100, load_fairface, load_utkface
-from bap_jax.data.own import load_arrays, load_images, source_from
 from bap_jax.data.request import Request
 from bap_jax.data.source import Source
+from bap_jax.data.user_data import load_arrays, load_images, source_from
 from bap_jax.types import UserError
 
 SOURCES = {

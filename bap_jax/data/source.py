@@ -1,4 +1,4 @@
-"""What a data set offers before anyone has chosen labels, groups or parts."""
+"""What a data set offers before anyone has chosen labels, groups or splits."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Source(NamedTuple):
       attributes: everything by which samples can be told apart, by name; one column each. The label
         is an attribute like the others.
       target: the attribute that networks learn, unless another one is asked for.
-      test_indices: of the data set's own test part; None if it has none.
+      test_indices: of the data set's own test split; None if it has none.
       validation_indices: likewise.
       scale: of stored pixels; None where inputs are what the network takes.
       skipped: samples that were left out, each with the reason.
@@ -107,7 +107,7 @@ class Source(NamedTuple):
         return image_preprocess(*self.scale, augmentation)
 
     def take(self, indices: Array) -> "Source":
-        """The chosen samples alone; without the parts, whose indices would no longer hold."""
+        """The chosen samples alone; without the splits, whose indices would no longer hold."""
         indices = np.asarray(indices)
         attributes = {
             name: Grouping(found.ids[indices], found.names)

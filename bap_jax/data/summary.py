@@ -1,7 +1,7 @@
-"""What is in the parts, told before anything is trained.
+"""What is in the splits, told before anything is trained.
 
-Counts of every group and label in every part, which groups are the smallest, and how many inputs
-occur more than once, across parts above all: a test image that was trained on judges nothing.
+Counts of every group and label in every split, which groups are the smallest, and how many inputs
+occur more than once, across splits above all: a test image that was trained on judges nothing.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bap_jax.data.parts import PARTS, Parts
 from bap_jax.data.records import Records
+from bap_jax.data.splits import SPLITS, Splits
 from bap_jax.groups import group_counts
 from bap_jax.types import Array, Dataset, first_of
 
@@ -21,7 +21,7 @@ _LONGEST_TABLE = 24  # groups or labels that are printed
 
 
 def summarize(
-    parts: Parts,
+    splits: Splits,
     class_names: Sequence[str],
     *,
     digests: Array | None = None,
@@ -32,35 +32,35 @@ def summarize(
     """Numbers of samples, as plain values.
 
     Args:
-      parts: of the data.
+      splits: of the data.
       class_names: one a class.
       digests: `(sample,)` of all samples, equal where inputs are; where None, those of inputs that
         lie in memory are made here, and those of others are not known.
-      indices: name of a part -> its samples among all, where `digests` are given.
+      indices: name of a split -> its samples among all, where `digests` are given.
       skipped: samples that were left out, each with the reason.
       converted: how many images were not stored as RGB.
 
     Returns:
-      `parts` (samples by part), `groups` and `labels` (samples by part), `label_by_group` (a row a
-      label, a column a group, of all parts), `smallest_groups`, `duplicates` or None, `skipped`,
-      `converted`.
+      `splits` (samples by split), `groups` and `labels` (samples by split), `label_by_group` (a
+      row a label, a column a group, of all splits), `smallest_groups`, `duplicates` or None,
+      `skipped`, `converted`.
     """
-    chosen = {name: getattr(parts, name) for name in PARTS}
+    chosen = {name: getattr(splits, name) for name in SPLITS}
     by_group = {
-        k: group_counts(part.group_ids, len(parts.group_names)) for k, part in chosen.items()
+        k: group_counts(split.group_ids, len(splits.group_names)) for k, split in chosen.items()
     }
     by_label = {
-        k: np.bincount(part.labels, minlength=parts.num_classes) for k, part in chosen.items()
+        k: np.bincount(split.labels, minlength=splits.num_classes) for k, split in chosen.items()
     }
     order = np.argsort(by_group["train"], kind="stable")[:_SMALLEST]
     return {
-        "parts": {name: part.size for name, part in chosen.items()},
-        "groups": _rows(parts.group_names, by_group),
+        "splits": {name: split.size for name, split in chosen.items()},
+        "groups": _rows(splits.group_names, by_group),
         "labels": _rows(class_names, by_label),
         "label_by_group": _cross(
-            chosen.values(), parts.num_classes, len(parts.group_names)
+            chosen.values(), splits.num_classes, len(splits.group_names)
         ).tolist(),
-        "smallest_groups": [parts.group_names[i] for i in order],
+        "smallest_groups": [splits.group_names[i] for i in order],
         "duplicates": _duplicates(chosen, digests, indices),
         "skipped": list(skipped),
         "converted": int(converted),
@@ -69,7 +69,7 @@ def summarize(
 
 def format_summary(found: dict[str, Any]) -> str:
     """The same as a text for the terminal."""
-    sizes = ", ".join(f"{name} {count:,}" for name, count in found["parts"].items())
+    sizes = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
     lines = [f"Samples    {sizes}"]
     if found.get("made_up"):
         lines.append("Made up    all images; they say nothing about any real ones")
@@ -78,14 +78,14 @@ def format_summary(found: dict[str, Any]) -> str:
         lines.append(f"{what.capitalize():<11}{len(rows)}")
         lines += _table(rows) if len(rows) <= _LONGEST_TABLE else ["  all of them: data.json"]
     if len(found["labels"]) * len(found["groups"]) <= _LARGEST_CROSS:
-        lines += ["Samples of each label in each group, all parts", *_cross_table(found)]
+        lines += ["Samples of each label in each group, all splits", *_cross_table(found)]
     ascending = sorted(found["groups"], key=lambda row: row["train"])[:_SMALLEST]
     smallest = ", ".join(f"{row['name']} ({row['train']:,})" for row in ascending)
     lines.append(f"Smallest   {smallest} training samples")
-    for part in PARTS:
-        absent = [row["name"] for row in found["labels"] if not row[part]]
+    for split in SPLITS:
+        absent = [row["name"] for row in found["labels"] if not row[split]]
         if absent:
-            lines.append(f"Missing    label {first_of(absent, _SMALLEST)} in the {part} part")
+            lines.append(f"Missing    label {first_of(absent, _SMALLEST)} in the {split} split")
     lines.append(_told_duplicates(found["duplicates"]))
     if found["converted"]:
         lines.append(f"Converted  {found['converted']:,} images were grey, CMYK or transparent")
@@ -97,35 +97,35 @@ def format_summary(found: dict[str, Any]) -> str:
 
 def _rows(names, counts):
     return [
-        {"name": name, **{part: int(found[i]) for part, found in counts.items()}}
+        {"name": name, **{split: int(found[i]) for split, found in counts.items()}}
         for i, name in enumerate(names)
     ]
 
 
-def _cross(parts, num_classes, num_groups):
+def _cross(splits, num_classes, num_groups):
     table = np.zeros((num_classes, num_groups), np.int64)
-    for part in parts:
-        for column in np.asarray(part.group_ids).T:
-            np.add.at(table, (part.labels, column), 1)
+    for split in splits:
+        for column in np.asarray(split.group_ids).T:
+            np.add.at(table, (split.labels, column), 1)
     return table
 
 
-def _digest_of(part: Dataset):
-    if isinstance(part.inputs, Records):
+def _digest_of(split: Dataset):
+    if isinstance(split.inputs, Records):
         return None
-    rows = np.ascontiguousarray(part.inputs)
+    rows = np.ascontiguousarray(split.inputs)
     found = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(b"".join(found), np.uint64)
 
 
 def _duplicates(chosen, digests, indices):
     if digests is not None:
-        found = {name: np.asarray(digests)[indices[name]] for name in PARTS}
+        found = {name: np.asarray(digests)[indices[name]] for name in SPLITS}
     else:
-        found = {name: _digest_of(part) for name, part in chosen.items()}
+        found = {name: _digest_of(split) for name, split in chosen.items()}
     if any(digest is None for digest in found.values()):
         return None
-    train, validation, test = (found[name] for name in PARTS)
+    train, validation, test = (found[name] for name in SPLITS)
     within = {name: int(digest.size - np.unique(digest).size) for name, digest in found.items()}
     return {
         "within": within,
@@ -158,8 +158,8 @@ def _cross_table(found):
 
 def _table(rows):
     width = max(len(row["name"]) for row in rows)
-    heads = "".join(f"{name:>12}" for name in PARTS)
+    heads = "".join(f"{name:>12}" for name in SPLITS)
     lines = [f"  {'':{width}}{heads}"]
     for row in rows:
-        lines.append(f"  {row['name']:{width}}" + "".join(f"{row[name]:>12,}" for name in PARTS))
+        lines.append(f"  {row['name']:{width}}" + "".join(f"{row[name]:>12,}" for name in SPLITS))
     return lines

@@ -117,12 +117,12 @@ def _fairface(place, count, rng):
     for i in range(count):
         race, gender = i % len(fairface.RACES), i // len(fairface.RACES) % 2
         age = fairface.AGES[int(rng.integers(len(fairface.AGES)))].replace("3-9", "03-Sep")
-        part = "val" if i % 5 == 4 else "train"
-        path = place / part / f"{i}.jpg"
+        split = "val" if i % 5 == 4 else "train"
+        path = place / split / f"{i}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode_jpeg(image(rng, (224, 224), race, 20 + 40 * gender)))
-        row = f"{part}/{i}.jpg,{age},{fairface.GENDERS[gender]},{fairface.RACES[race]},False\n"
-        tables[f"fairface_label_{part}.csv"] += row
+        row = f"{split}/{i}.jpg,{age},{fairface.GENDERS[gender]},{fairface.RACES[race]},False\n"
+        tables[f"fairface_label_{split}.csv"] += row
     for name, text in tables.items():
         (place / name).write_text(text)
 

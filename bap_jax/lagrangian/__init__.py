@@ -20,12 +20,12 @@ from bap_jax.lagrangian.overall_term import OVERALL_TERMS as OVERALL_TERMS
 from bap_jax.lagrangian.overall_term import detached_share as detached_share
 from bap_jax.lagrangian.overall_term import group_weights as group_weights
 from bap_jax.lagrangian.overall_term import linear_term as linear_term
-from bap_jax.lagrangian.players import each_set as each_set
 from bap_jax.lagrangian.primal_dual import primal_dual as primal_dual
 from bap_jax.lagrangian.quadratic_penalty import quadratic_penalty as quadratic_penalty
 from bap_jax.lagrangian.schemes import SCHEMES as SCHEMES
 from bap_jax.lagrangian.schemes import build_scheme as build_scheme
 from bap_jax.lagrangian.simultaneous import simultaneous as simultaneous
+from bap_jax.lagrangian.steps import each_set as each_set
 from bap_jax.lagrangian.switching import switching as switching
 from bap_jax.lagrangian.transforms import dampened_momentum as dampened_momentum
 from bap_jax.lagrangian.transforms import nu_pi as nu_pi

@@ -65,7 +65,7 @@ def augmented(
             jnp.full((size,), start, float), PenaltyState(jnp.full((size,), penalty, float))
         )
 
-    def ascend(values, dual):
+    def update_multipliers(values, dual):
         kappa = dual.memory.penalty
         violation = jax.lax.stop_gradient(values.violation)
         step = jnp.where(values.violation_mask, kappa * violation, 0)
@@ -74,7 +74,7 @@ def augmented(
         kappa = jnp.where(values.violation_mask & (magnitude > 0), grown, kappa)
         return DualState(project(dual.multipliers + step, values, bound), PenaltyState(kappa))
 
-    def term(values, dual):
+    def penalty_term(values, dual):
         multipliers, kappa = jax.lax.stop_gradient((dual.multipliers, dual.memory.penalty))
 
         def shifted(proxy):
@@ -88,4 +88,4 @@ def augmented(
         terms = (shifted(proxy) ** 2 - multipliers**2) / (2 * kappa)
         return jnp.sum(jnp.where(values.proxy_mask, terms, 0))
 
-    return Formulation(init, ascend, term)
+    return Formulation(init, update_multipliers, penalty_term)

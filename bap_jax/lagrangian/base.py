@@ -62,14 +62,14 @@ class Formulation(NamedTuple):
 
     Attributes:
       init: `number of constraints -> DualState`.
-      ascend: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
-      term: `(ConstraintValues, DualState) -> ()`, what is added to the objective; differentiable
-        with respect to the proxies.
+      update_multipliers: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
+      penalty_term: `(ConstraintValues, DualState) -> ()`, what is added to the objective;
+        differentiable with respect to the proxies.
     """
 
     init: Callable[[int], DualState]
-    ascend: Callable[[ConstraintValues, DualState], DualState]
-    term: Callable[[ConstraintValues, DualState], Array]
+    update_multipliers: Callable[[ConstraintValues, DualState], DualState]
+    penalty_term: Callable[[ConstraintValues, DualState], Array]
 
 
 class LagrangianState(NamedTuple):

@@ -7,16 +7,18 @@ one forward, one backward.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
-from bap_jax.lagrangian.players import players
+from bap_jax.lagrangian.steps import primal_dual_steps
 
 
 def dual_primal(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
-    """Multipliers first, then weights; arguments as in `players`."""
-    both = players(primal_optimizer, formulation, weight_limit)
+    """Multipliers first, then weights; arguments as in `primal_dual_steps`."""
+    steps = primal_dual_steps(primal_optimizer, formulation, weight_limit)
 
     def update(problem, params, state, *inputs):
-        step = both.gradient(problem, params, lambda e: both.ascend(e, state.dual), inputs)
-        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        step = steps.gradient(
+            problem, params, lambda e: steps.update_multipliers(e, state.dual), inputs
+        )
+        params, primal_state = steps.descend(step.primal, params, state.primal_state)
         return params, LagrangianState(step.dual, primal_state), step.info
 
-    return Scheme(both.init, update)
+    return Scheme(steps.init, update)

@@ -22,17 +22,17 @@ def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
     def init(size):
         return DualState(jnp.full((size,), 1 / max(size, 1), float), jnp.zeros((size,)))
 
-    def ascend(values, dual):
+    def update_multipliers(values, dual):
         violation = jax.lax.stop_gradient(values.violation)
         step = jnp.where(values.violation_mask, learning_rate * violation, 0)
         logits = jax.nn.log_softmax(dual.memory + step)
         return DualState(jnp.exp(logits), logits)
 
-    def term(values, dual):
+    def penalty_term(values, dual):
         # From the logits: q of the groups present may have underflown beside an absent one's.
         logits = jnp.where(values.proxy_mask, dual.memory, -jnp.inf)
         weight = jnp.where(values.proxy_mask.any(), jax.nn.softmax(logits), 0)
         weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, weight, 0))
         return jnp.sum(weight * jnp.where(values.proxy_mask, values.proxy, 0))
 
-    return Formulation(init, ascend, term)
+    return Formulation(init, update_multipliers, penalty_term)

@@ -8,7 +8,7 @@ or diverges.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
-from bap_jax.lagrangian.players import players
+from bap_jax.lagrangian.steps import primal_dual_steps
 
 
 def extragradient(
@@ -17,21 +17,21 @@ def extragradient(
     """Look-ahead and step by any optax optimiser, momentum and Adam included.
 
     Args:
-      primal_optimizer, formulation, weight_limit: as in `players`.
+      primal_optimizer, formulation, weight_limit: as in `primal_dual_steps`.
       keep_ahead: let the weights' optimiser remember its look-ahead, as the reference does: its
         momentum then gathers two gradients a step. By default only the step is remembered.
     """
-    both = players(primal_optimizer, formulation, weight_limit)
+    steps = primal_dual_steps(primal_optimizer, formulation, weight_limit)
 
     def update(problem, params, state, *inputs):
-        here = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        ahead, ahead_state = both.descend(here.primal, params, state.primal_state)
-        ahead_dual = both.ascend(here.evaluation, state.dual)
+        here = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        ahead, ahead_state = steps.descend(here.primal, params, state.primal_state)
+        ahead_dual = steps.update_multipliers(here.evaluation, state.dual)
 
-        there = both.gradient(problem, ahead, lambda evaluation: ahead_dual, inputs)
+        there = steps.gradient(problem, ahead, lambda evaluation: ahead_dual, inputs)
         primal_state = ahead_state if keep_ahead else state.primal_state
-        params, primal_state = both.descend(there.primal, params, primal_state)
-        dual = both.ascend(there.evaluation, state.dual)
+        params, primal_state = steps.descend(there.primal, params, primal_state)
+        dual = steps.update_multipliers(there.evaluation, state.dual)
         return params, LagrangianState(dual, primal_state), there.info
 
-    return Scheme(both.init, update)
+    return Scheme(steps.init, update)

@@ -36,15 +36,17 @@ def named(formulations: Mapping[str, Formulation]) -> Formulation:
         match_names(sizes, formulations, "numbers of constraints")
         return {name: f.init(sizes[name]) for name, f in formulations.items()}
 
-    def ascend(values, dual):
+    def update_multipliers(values, dual):
         match_names(values, formulations, "constraint values")
-        return {name: f.ascend(values[name], dual[name]) for name, f in formulations.items()}
+        return {
+            name: f.update_multipliers(values[name], dual[name]) for name, f in formulations.items()
+        }
 
-    def term(values, dual):
+    def penalty_term(values, dual):
         match_names(values, formulations, "constraint values")
-        return sum(f.term(values[name], dual[name]) for name, f in formulations.items())
+        return sum(f.penalty_term(values[name], dual[name]) for name, f in formulations.items())
 
-    return Formulation(init, ascend, term)
+    return Formulation(init, update_multipliers, penalty_term)
 
 
 def match_names(given: Mapping, expected: Mapping, what: str) -> None:

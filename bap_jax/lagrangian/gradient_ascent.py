@@ -48,7 +48,7 @@ def gradient_ascent(
         multipliers = jnp.full((size,), start, float)
         return DualState(multipliers, optimizer.init(multipliers))
 
-    def ascend(values, dual):
+    def update_multipliers(values, dual):
         violation = jax.lax.stop_gradient(values.violation)
         descent = jnp.where(values.violation_mask, -violation, 0)
         updates, memory = optimizer.update(
@@ -61,10 +61,10 @@ def gradient_ascent(
             multipliers = jnp.where(holds & values.violation_mask & inequality, 0, multipliers)
         return DualState(multipliers, memory)
 
-    def term(values, dual):
+    def penalty_term(values, dual):
         return linear_term(values, dual.multipliers, overall_term)
 
-    return Formulation(init, ascend, term)
+    return Formulation(init, update_multipliers, penalty_term)
 
 
 def project(multipliers: Array, values: ConstraintValues, bound: Array | float = math.inf) -> Array:

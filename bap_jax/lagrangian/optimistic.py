@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
-from bap_jax.lagrangian.players import check_num_constraints, each_set, players
+from bap_jax.lagrangian.steps import check_num_constraints, each_set, primal_dual_steps
 from bap_jax.types import Array
 
 
@@ -31,23 +31,23 @@ class Past(NamedTuple):
 
 
 def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
-    """Both players at once, each with a correction; arguments as in `players`."""
+    """Both players at once, each with a correction; arguments as in `primal_dual_steps`."""
     corrected = optax.chain(primal_optimizer, optax.scale_by_optimistic_gradient())
-    both = players(corrected, formulation, weight_limit)
+    steps = primal_dual_steps(corrected, formulation, weight_limit)
 
     def init(params, num_constraints):
         check_num_constraints(num_constraints)
         past = jax.tree.map(
             lambda size: Past(jnp.zeros((size,)), jnp.zeros((size,), bool)), num_constraints
         )
-        return both.init(params, num_constraints, past)
+        return steps.init(params, num_constraints, past)
 
     def update(problem, params, state, *inputs):
-        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
         foreseen = each_set(_foresee, step.evaluation.constraints, state.memory)
-        dual = both.ascend(step.evaluation._replace(constraints=foreseen), state.dual)
+        dual = steps.update_multipliers(step.evaluation._replace(constraints=foreseen), state.dual)
         past = each_set(_remember, step.evaluation.constraints, state.memory)
-        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        params, primal_state = steps.descend(step.primal, params, state.primal_state)
         return params, LagrangianState(dual, primal_state, past), step.info
 
     return Scheme(init, update)

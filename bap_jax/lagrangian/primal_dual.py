@@ -6,7 +6,7 @@ The violation is taken anew after the weights moved: two forward passes, one bac
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme, SchemeInfo, multipliers_of
-from bap_jax.lagrangian.players import players
+from bap_jax.lagrangian.steps import primal_dual_steps
 
 
 def primal_dual(
@@ -15,21 +15,21 @@ def primal_dual(
     """Weights first, then multipliers.
 
     Args:
-      primal_optimizer, formulation, weight_limit: as in `players`.
+      primal_optimizer, formulation, weight_limit: as in `primal_dual_steps`.
       chained: call the problem the second time with `after=` its first evaluation, so that one
         with a replay buffer can push both of its forward passes, as the reference does. By default
         each sample counts once.
     """
-    both = players(primal_optimizer, formulation, weight_limit)
+    steps = primal_dual_steps(primal_optimizer, formulation, weight_limit)
 
     def update(problem, params, state, *inputs):
-        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        params, primal_state = steps.descend(step.primal, params, state.primal_state)
         options = {"after": step.evaluation} if chained else {}
         moved = problem(params, *inputs, **options)
-        dual = both.ascend(moved, state.dual)
-        value = both.value(moved, state.dual)
+        dual = steps.update_multipliers(moved, state.dual)
+        value = steps.value(moved, state.dual)
         info = SchemeInfo(moved, value, multipliers_of(state.dual))
         return params, LagrangianState(dual, primal_state), info
 
-    return Scheme(both.init, update)
+    return Scheme(steps.init, update)

@@ -31,12 +31,12 @@ def quadratic_penalty(coefficient: Array | float, *, overall_term: str = "full")
     def weights(values):
         return coefficient * jax.lax.stop_gradient(excess(values, values.proxy))
 
-    def ascend(values, dual):
+    def update_multipliers(values, dual):
         return DualState(jnp.where(values.proxy_mask, weights(values), dual.multipliers))
 
-    def term(values, dual):
+    def penalty_term(values, dual):
         del dual
         proxy = cut_overall(values, weights(values).sum(), overall_term)
         return 0.5 * coefficient * jnp.sum(excess(values, proxy) ** 2)
 
-    return Formulation(lambda size: DualState(jnp.zeros((size,))), ascend, term)
+    return Formulation(lambda size: DualState(jnp.zeros((size,))), update_multipliers, penalty_term)

@@ -38,7 +38,7 @@ def build_scheme(
     weight_limit: Array | float = math.inf,
     **options,
 ) -> Scheme:
-    """The scheme called `name`; other arguments as in `players.players`, options as its own.
+    """The scheme called `name`; other arguments as in `steps.primal_dual_steps`, options its own.
 
     Raises:
       UserError: the name is unknown.

@@ -6,17 +6,17 @@ One forward, one backward. Diverges on a bilinear game, where alternating cycles
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
-from bap_jax.lagrangian.players import players
+from bap_jax.lagrangian.steps import primal_dual_steps
 
 
 def simultaneous(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
-    """Both players at once; arguments as in `players`."""
-    both = players(primal_optimizer, formulation, weight_limit)
+    """Both players at once; arguments as in `primal_dual_steps`."""
+    steps = primal_dual_steps(primal_optimizer, formulation, weight_limit)
 
     def update(problem, params, state, *inputs):
-        step = both.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        dual = both.ascend(step.evaluation, state.dual)
-        params, primal_state = both.descend(step.primal, params, state.primal_state)
+        step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
+        dual = steps.update_multipliers(step.evaluation, state.dual)
+        params, primal_state = steps.descend(step.primal, params, state.primal_state)
         return params, LagrangianState(dual, primal_state), step.info
 
-    return Scheme(both.init, update)
+    return Scheme(steps.init, update)

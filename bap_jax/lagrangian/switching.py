@@ -16,7 +16,7 @@ import optax
 
 from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
 from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
-from bap_jax.lagrangian.players import check_num_constraints, check_sizes, each_set
+from bap_jax.lagrangian.steps import check_num_constraints, check_sizes, each_set
 from bap_jax.types import Array
 
 

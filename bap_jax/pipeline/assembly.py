@@ -1,4 +1,4 @@
-"""From settings to the parts of a run: which weights may go, the pruner, the trainer."""
+"""From settings to what a run consists of: which weights may go, the pruner, the trainer."""
 
 from jax.sharding import Mesh
 
@@ -65,7 +65,7 @@ def pruner_from_settings(
     Args:
       model: the network.
       variables: of the dense network.
-      train: the training part, as the steps take it.
+      train: the training split, as the steps take it.
       settings: of the run, checked.
       num_groups: all groups of all attributes.
       num_samples: of the data, where these hold more rows, see `sharding.place_samples`.

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from bap_jax import data, models, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.models import Model
-from bap_jax.training import Execution, PartMeans
+from bap_jax.training import Execution, SplitMeans
 from bap_jax.types import Dataset, Variables
 
 
@@ -20,52 +20,52 @@ class RunContext(NamedTuple):
     Attributes:
       model: the network.
       variables: its trained arrays, on every device.
-      parts: of the data, on the host.
-      train, validation: the same parts where the steps find them, see `sharding.place_samples`.
-      reference: the dense network on the training part.
-      evaluate: `(Variables, name of a part) -> PartMeans`.
-      dense_means: `name of a part -> PartMeans` of the dense network, evaluated when first asked.
+      splits: of the data, on the host.
+      train, validation: the same splits where the steps find them, see `sharding.place_samples`.
+      reference: the dense network on the training split.
+      evaluate: `(Variables, name of a split) -> SplitMeans`.
+      dense_means: `name of a split -> SplitMeans` of the dense network, evaluated when first asked.
       execution: how programs run, resolved.
       mesh: devices that share the samples of a batch; None for one, and where these share members.
     """
 
     model: Model
     variables: Variables
-    parts: data.Parts
+    splits: data.Splits
     train: Dataset
     validation: Dataset
     reference: DenseReference
-    evaluate: Callable[[Variables, str], PartMeans]
-    dense_means: Callable[[str], PartMeans]
+    evaluate: Callable[[Variables, str], SplitMeans]
+    dense_means: Callable[[str], SplitMeans]
     execution: Execution
     mesh: Mesh | None
 
 
 def make_context(
-    model: Model, variables: Variables, parts: data.Parts, execution: Execution | None = None
+    model: Model, variables: Variables, splits: data.Splits, execution: Execution | None = None
 ) -> RunContext:
-    """Lays out data and dense network, and evaluates that on the training part.
+    """Lays out data and dense network, and evaluates that on the training split.
 
     Args:
       model: the network.
       variables: its trained arrays.
-      parts: of the data; the test part is not touched until it is asked for.
+      splits: of the data; the test split is not touched until it is asked for.
       execution: how programs are to run; by default as the backend likes it, on one device.
 
     Raises:
       UserError: `execution` asks for what cannot be.
     """
-    execution = resolve_execution(model, variables, parts.train, execution or Execution())
+    execution = resolve_execution(model, variables, splits.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
-    evaluator = training.make_evaluator(model, len(parts.group_names), mesh=mesh)
+    evaluator = training.make_evaluator(model, len(splits.group_names), mesh=mesh)
     variables = sharding.replicate(variables, mesh)
 
     @functools.cache
     def placed(name):
-        return place(getattr(parts, name), mesh)
+        return place(getattr(splits, name), mesh)
 
     def evaluate(chosen, name):
-        return evaluator(chosen, placed(name), getattr(parts, name).size)
+        return evaluator(chosen, placed(name), getattr(splits, name).size)
 
     @functools.cache
     def dense_means(name):
@@ -74,7 +74,7 @@ def make_context(
     return RunContext(
         model,
         variables,
-        parts,
+        splits,
         placed("train"),
         placed("validation"),
         training.dense_reference(dense_means("train")),
@@ -85,12 +85,12 @@ def make_context(
     )
 
 
-def place(part: Dataset, mesh: Mesh | None) -> Dataset:
-    """A part on the devices; what is streamed stays on the host."""
-    if data.is_streamed(part) or mesh is None:
-        return data.on_device(part)
-    labels, ids = (np.asarray(leaf, np.int32) for leaf in (part.labels, part.group_ids))
-    return sharding.place_samples(part._replace(labels=labels, group_ids=ids), mesh)
+def place(split: Dataset, mesh: Mesh | None) -> Dataset:
+    """A split on the devices; what is streamed stays on the host."""
+    if data.is_streamed(split) or mesh is None:
+        return data.on_device(split)
+    labels, ids = (np.asarray(leaf, np.int32) for leaf in (split.labels, split.group_ids))
+    return sharding.place_samples(split._replace(labels=labels, group_ids=ids), mesh)
 
 
 def resolve_execution(

@@ -23,7 +23,7 @@ def train_dense(
     progress: training.Progress = iter,
     execution: Execution | None = None,
 ) -> Variables:
-    """Trains a network with SGD on the training part; nothing is pruned or constrained.
+    """Trains a network with SGD on the training split; nothing is pruned or constrained.
 
     Raises:
       DivergedError: a number that is not finite.

@@ -1,4 +1,4 @@
-"""The report of a run; the only place that reads the test part."""
+"""The report of a run; the only place that reads the test split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from bap_jax.training.settings import Settings
 
 
 def evaluate_final(
-    context: RunContext, tuned: TuningResult, settings: Settings, names: Sequence[str] = data.PARTS
+    context: RunContext, tuned: TuningResult, settings: Settings, names: Sequence[str] = data.SPLITS
 ) -> dict[str, Any]:
-    """Evaluates both iterates on the parts called `names`. The only place that reads the test part.
+    """Evaluates both iterates on the splits called `names`; nothing else reads the test split.
 
     Returns:
       The report without what only its caller knows (config, seconds).
@@ -24,7 +24,7 @@ def evaluate_final(
         dense_means = context.dense_means(name)
         for which, found in splits.items():
             means = context.evaluate(getattr(tuned, which).variables, name)
-            found[name] = audit.split_report(dense_means, means, context.parts.group_names)
+            found[name] = audit.split_report(dense_means, means, context.splits.group_names)
     return {
         "versions": audit.versions(),
         "execution": describe(context),

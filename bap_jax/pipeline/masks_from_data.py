@@ -1,4 +1,4 @@
-"""Masks that are made once, from the dense network and its training part.
+"""Masks that are made once, from the dense network and its training split.
 
 settings.pruning.algorithm = snip | synflow | fairgrape
 """
@@ -37,7 +37,7 @@ def make_masks(
     Args:
       model: the network.
       variables: of the dense network.
-      train: the training part, on the device.
+      train: the training split, on the device.
       prunable: a bool for each leaf.
       settings: of the run, checked.
       num_groups: all groups of all attributes.

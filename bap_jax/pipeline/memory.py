@@ -45,27 +45,27 @@ def capacity(context: RunContext, settings: Settings, count: int) -> int:
     return limit
 
 
-def read_what_fits(parts: data.Parts, execution: Execution) -> data.Parts:
-    """Parts whose streamed samples are in memory where half of it, left free, holds them all.
+def read_what_fits(splits: data.Splits, execution: Execution) -> data.Splits:
+    """Splits whose streamed samples are in memory where half of it, left free, holds them all.
 
     Args:
-      parts: of the data; arrays stay as they are.
+      splits: of the data; arrays stay as they are.
       execution: with `epoch='loop'` streamed data stay streamed.
     """
-    chosen = [getattr(parts, name) for name in data.PARTS]
+    chosen = [getattr(splits, name) for name in data.SPLITS]
     streamed = any(map(data.is_streamed, chosen))
     if not streamed or execution.epoch == "loop":
-        return parts
+        return splits
     if execution.epoch == "auto" and sum(map(data.nbytes, chosen)) > free_bytes():
-        return parts
-    return parts._replace(**{name: data.read_all(getattr(parts, name)) for name in data.PARTS})
+        return splits
+    return splits._replace(**{name: data.read_all(getattr(splits, name)) for name in data.SPLITS})
 
 
 def _member_bytes(context, settings):
     need = _COPIES_OF_STATE * _bytes(context.variables)
-    need += len(context.parts.group_names) * settings.constraint.buffer_size
-    steps = data.num_batches(context.parts.train.size, settings.batch_size)
-    need += steps * len(context.parts.group_names) * _BYTES_OF_CONSTRAINT
+    need += len(context.splits.group_names) * settings.constraint.buffer_size
+    steps = data.num_batches(context.splits.train.size, settings.batch_size)
+    need += steps * len(context.splits.group_names) * _BYTES_OF_CONSTRAINT
     if context.execution.members == "vmap":
         need += 2 * _forward_bytes(context, settings.batch_size)
     return max(need, 1)
@@ -73,7 +73,7 @@ def _member_bytes(context, settings):
 
 def _forward_bytes(context, batch_size):
     """Of every value that a forward pass computes."""
-    example = data.example(context.parts.train)
+    example = data.example(context.splits.train)
     inputs = jax.ShapeDtypeStruct((batch_size, *example.shape[1:]), example.dtype)
 
     def forward(variables, inputs):

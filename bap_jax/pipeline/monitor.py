@@ -9,7 +9,7 @@ import numpy as np
 from bap_jax import audit, metric_rows, training
 from bap_jax.pipeline.context import RunContext
 from bap_jax.training import finite
-from bap_jax.training.evaluate import part_means
+from bap_jax.training.evaluate import split_means
 from bap_jax.training.methods import Method
 from bap_jax.training.settings import Settings
 from bap_jax.types import PyTree, Variables
@@ -24,7 +24,7 @@ class Snapshot(NamedTuple):
       epoch: which.
       variables: its arrays.
       masks: which weights are kept.
-      score: on the validation part.
+      score: on the validation split.
     """
 
     epoch: int
@@ -37,7 +37,7 @@ class TuningResult(NamedTuple):
     """The two iterates that are reported.
 
     Attributes:
-      selected: the iterate chosen on the validation part.
+      selected: the iterate chosen on the validation split.
       last: the iterate after the last epoch.
       feasibility: what `audit.feasibility` says; None for methods that constrain nothing.
       unconstrained: groups too small to constrain, with their training samples.
@@ -81,12 +81,12 @@ class RunMonitor:
         self._members = [_Member(*pair) for pair in zip(members, logs, strict=True)]
         self._good = training.MembersEnd(-1, states, None, None)
         self._frequency = np.asarray(context.reference.frequency)  # on the host, as rows are made
-        group_names = context.parts.group_names
+        group_names = context.splits.group_names
         self._names = method.constraint.names(group_names), group_names
 
-    def update(self, found: training.Block | training.MembersEnd) -> None:
+    def update(self, found: training.StepBlock | training.MembersEnd) -> None:
         """Takes in what a runner yields."""
-        if isinstance(found, training.Block):
+        if isinstance(found, training.StepBlock):
             for i, member in enumerate(self._members):
                 if not member.error:
                     self._update_steps(i, member, found)
@@ -138,7 +138,7 @@ class RunMonitor:
             variables = training.member_state(end.states, i).variables
             means = self._context.evaluate(variables, "validation")
         else:
-            means = part_means(sums)
+            means = split_means(sums)
         return audit.score(self._context.dense_means("validation"), means)
 
     def _fail(self, i, member, text, step, epoch):
@@ -146,7 +146,7 @@ class RunMonitor:
         member.error = training.diverged(text, step, epoch, good)
 
     def _tuned(self, member):
-        method, names = self._method, self._context.parts.group_names
+        method, names = self._method, self._context.splits.group_names
         small = _unconstrained(method, self._context.reference, names, member.settings)
         feasibility = None
         if method.is_constrained:

@@ -1,7 +1,7 @@
 """Pruning and fine-tuning of runs that share a program: settings that differ in arrays only.
 
 settings ─► values (arrays of each member) ─┐
-dense network, data ────────────────────────┴─► program ─► rows, choice of an iterate ─► TuningResult
+dense network, data ────────────────────────┴─► program ─► rows, selection ─► TuningResult
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ class SharedArrays(NamedTuple):
     """Arrays that a program's members share.
 
     Attributes:
-      reference: the dense network on the training part.
-      validation: that part, where it is evaluated within the program; else None.
+      reference: the dense network on the training split.
+      validation: that split, where it is evaluated within the program; else None.
     """
 
     reference: DenseReference
@@ -43,7 +43,7 @@ class CompiledRun(NamedTuple):
 
     Attributes:
       program: of all runs whose settings have one structure.
-      train: the training part, as its steps take it.
+      train: the training split, as its steps take it.
       shared: arrays that its members share.
       values: `settings of each member -> training.MemberValues (member, ...)`.
     """
@@ -58,8 +58,8 @@ class Tuner(NamedTuple):
     """Compiled once, for runs whose settings have one structure.
 
     Attributes:
-      run: `(settings of each member, logs, progress) -> ` for each member a `TuningResult`, or the error
-        of one that diverged.
+      run: `(settings of each member, logs, progress) -> ` for each member a `TuningResult`, or the
+        error of one that diverged.
     """
 
     run: Callable[..., list[Outcome]]
@@ -154,12 +154,12 @@ def check_structure(members: Sequence[Settings], settings: Settings) -> None:
 
 
 def _program(context, settings, first):
-    num_samples = context.parts.train.size
+    num_samples = context.splits.train.size
     steps = data.num_batches(num_samples, settings.batch_size)
-    part_sums = training.make_part_sums(
+    split_sums = training.make_split_sums(
         context.model,
-        len(context.parts.group_names),
-        context.parts.validation.size,
+        len(context.splits.group_names),
+        context.splits.validation.size,
         mesh=context.mesh,
     )
 
@@ -174,7 +174,7 @@ def _program(context, settings, first):
         del values
         if shared.validation is None:
             return metric_rows.epoch_numbers(state), None
-        sums = part_sums(state.variables, shared.validation)
+        sums = split_sums(state.variables, shared.validation)
         return metric_rows.epoch_numbers(state), sums
 
     return training.Program(
@@ -193,8 +193,8 @@ def _pruner(context, train, settings):
         context.variables,
         train,
         settings,
-        len(context.parts.group_names),
-        num_samples=context.parts.train.size,
+        len(context.splits.group_names),
+        num_samples=context.splits.train.size,
         mesh=context.mesh,
     )
 
@@ -210,7 +210,7 @@ def _stack(values: Sequence[PyTree]) -> PyTree:
 def _with_dense_logits(context, settings):
     if not methods.build_method(context.reference, settings).needs_dense_logits:
         return context.train
-    size, mesh = context.parts.train.size, context.mesh
+    size, mesh = context.splits.train.size, context.mesh
     logits = training.predict(
         context.model, context.variables, context.train, num_samples=size, mesh=mesh
     )
@@ -227,19 +227,19 @@ def _validates_apart(context):
 def prune_and_tune(
     model: Model,
     variables: Variables,
-    parts: data.Parts,
+    splits: data.Splits,
     settings: Settings,
     *,
     log: Log = lambda row: None,
     progress: training.Progress = iter,
     execution: training.Execution | None = None,
 ) -> TuningResult:
-    """Prunes a trained network and fine-tunes it under a method. The test part is not touched.
+    """Prunes a trained network and fine-tunes it under a method. The test split is not touched.
 
     Args:
       model: the network.
       variables: its trained arrays.
-      parts: of the data.
+      splits: of the data.
       settings: of the run, checked.
       log: takes one dict a step and one an epoch.
       progress: wraps the range of epochs.
@@ -248,7 +248,7 @@ def prune_and_tune(
     Raises:
       DivergedError: a number that is not finite.
     """
-    context = make_context(model, variables, parts, execution)
+    context = make_context(model, variables, splits, execution)
     return tune_one(make_tuner(context, settings), settings, log=log, progress=progress)
 
 

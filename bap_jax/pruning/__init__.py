@@ -36,12 +36,12 @@ from bap_jax.pruning.foresight import synflow as synflow
 from bap_jax.pruning.from_jaxpruner import from_jaxpruner as from_jaxpruner
 from bap_jax.pruning.global_pruners import GlobalMagnitudePruning as GlobalMagnitudePruning
 from bap_jax.pruning.global_pruners import GlobalSaliencyPruning as GlobalSaliencyPruning
+from bap_jax.pruning.layerwise_pruners import MagnitudePruning as MagnitudePruning
+from bap_jax.pruning.layerwise_pruners import RandomPruning as RandomPruning
+from bap_jax.pruning.layerwise_pruners import SaliencyPruning as SaliencyPruning
 from bap_jax.pruning.masks import apply_mask as apply_mask
 from bap_jax.pruning.masks import apply_masks as apply_masks
 from bap_jax.pruning.masks import magnitude_mask as magnitude_mask
-from bap_jax.pruning.pruners import MagnitudePruning as MagnitudePruning
-from bap_jax.pruning.pruners import RandomPruning as RandomPruning
-from bap_jax.pruning.pruners import SaliencyPruning as SaliencyPruning
 from bap_jax.pruning.registry import ALGORITHM_REGISTRY as ALGORITHM_REGISTRY
 from bap_jax.pruning.registry import ALGORITHMS as ALGORITHMS
 from bap_jax.pruning.registry import all_algorithm_names as all_algorithm_names

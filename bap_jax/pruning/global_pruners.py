@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bap_jax.pruning import pruners, sparsity_distributions
+from bap_jax.pruning import layerwise_pruners, sparsity_distributions
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.masks import apply_masks, check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
@@ -129,10 +129,10 @@ class GlobalPruningMixin:
 
 
 @dataclasses.dataclass(eq=False)
-class GlobalMagnitudePruning(GlobalPruningMixin, pruners.MagnitudePruning):
+class GlobalMagnitudePruning(GlobalPruningMixin, layerwise_pruners.MagnitudePruning):
     """|θ|, all leaves in one ranking."""
 
 
 @dataclasses.dataclass(eq=False)
-class GlobalSaliencyPruning(GlobalPruningMixin, pruners.SaliencyPruning):
+class GlobalSaliencyPruning(GlobalPruningMixin, layerwise_pruners.SaliencyPruning):
     """|θ ∇ℓ|, all leaves in one ranking."""

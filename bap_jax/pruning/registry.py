@@ -10,7 +10,7 @@ import optax
 from bap_jax.pruning import (
     base_updater,
     global_pruners,
-    pruners,
+    layerwise_pruners,
     sparse_trainers,
     sparsity_distributions,
     sparsity_types,
@@ -21,9 +21,9 @@ from bap_jax.types import UserError
 
 ALGORITHM_REGISTRY: dict[str, Callable[..., Any]] = {
     "no_prune": base_updater.NoPruning,
-    "magnitude": pruners.MagnitudePruning,
-    "random": pruners.RandomPruning,
-    "saliency": pruners.SaliencyPruning,
+    "magnitude": layerwise_pruners.MagnitudePruning,
+    "random": layerwise_pruners.RandomPruning,
+    "saliency": layerwise_pruners.SaliencyPruning,
     "magnitude_ste": ste.SteMagnitudePruning,
     "random_ste": ste.SteRandomPruning,
     "global_magnitude": global_pruners.GlobalMagnitudePruning,

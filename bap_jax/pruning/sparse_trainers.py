@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.layerwise_pruners import generate_random_scores
 from bap_jax.pruning.masks import apply_masks, map_pruned
-from bap_jax.pruning.pruners import generate_random_scores
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule

@@ -12,8 +12,8 @@ import dataclasses
 
 import jax
 
+from bap_jax.pruning.layerwise_pruners import MagnitudePruning, RandomPruning
 from bap_jax.pruning.masks import apply_masks
-from bap_jax.pruning.pruners import MagnitudePruning, RandomPruning
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.types import Params, PyTree
 

@@ -11,7 +11,7 @@ from bap_jax.sweep.folder import SweepFolder as SweepFolder
 from bap_jax.sweep.folder import check_claim as check_claim
 from bap_jax.sweep.folder import claim as claim
 from bap_jax.sweep.plan import Member as Member
-from bap_jax.sweep.plan import Program as Program
+from bap_jax.sweep.plan import ProgramPlan as ProgramPlan
 from bap_jax.sweep.plan import check_one_program as check_one_program
 from bap_jax.sweep.plan import make_members as make_members
 from bap_jax.sweep.plan import make_programs as make_programs

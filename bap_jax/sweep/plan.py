@@ -42,7 +42,7 @@ class Member(NamedTuple):
         return f"{safe}-{digest(self.plain)[:8]}"
 
 
-class Program(NamedTuple):
+class ProgramPlan(NamedTuple):
     """Members that differ in array values alone; one compiled program runs them all."""
 
     members: tuple[Member, ...]
@@ -80,7 +80,7 @@ def _make_member(config, overrides):
     return Member(label, json.loads(json.dumps(overrides)), plain)
 
 
-def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[Program]:
+def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[ProgramPlan]:
     """Members that share everything but the keys `swept`, together; in order of first appearance.
 
     Args:
@@ -91,10 +91,10 @@ def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[Pro
     for member in members:
         shared = {key: value for key, value in flat(member.plain).items() if key not in swept}
         found.setdefault(digest(shared), []).append(member)
-    return [Program(tuple(alike)) for alike in found.values()]
+    return [ProgramPlan(tuple(alike)) for alike in found.values()]
 
 
-def check_one_program(programs: Sequence[Program], swept: Collection[str]) -> None:
+def check_one_program(programs: Sequence[ProgramPlan], swept: Collection[str]) -> None:
     """For those who rely on a single compilation.
 
     Raises:

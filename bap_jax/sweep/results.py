@@ -20,7 +20,7 @@ from bap_jax.sweep.plan import Member
 from bap_jax.workdir import write_whole, written_whole
 
 Row = dict[str, Any]
-_PARTS = ("train", "validation", "test")
+_SPLITS = ("train", "validation", "test")
 _NUMBERS = ("sparse_accuracy", "overall_gap", "max_excess_gap", "pairwise_disparity")
 
 
@@ -69,9 +69,9 @@ def _line(row):
     fixed = {"method": report["method"], "seed": report["seed"]}
     fixed |= {"sparsity.prunable": report["sparsity"]["prunable"], "epoch": report["epoch"]}
     numbers = {
-        f"{prefix}{part}_{name}": splits[part][name]
+        f"{prefix}{split}_{name}": splits[split][name]
         for prefix, splits in (("", report["splits"]), ("last_", report["last"]["splits"]))
-        for part in _PARTS
+        for split in _SPLITS
         for name in _NUMBERS
     }
     return {**axes, **fixed, **numbers, "error": ""}
@@ -81,7 +81,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     """A line for each setting: means ± standard deviations over seeds; then what diverged."""
     settings = audit.by_setting(rows)
     width = max([len("setting"), *map(len, settings)]) + 2
-    titles = [f"{part} {what}" for part in ("train", "test") for what in ("accuracy", "max gap")]
+    titles = [f"{split} {what}" for split in ("train", "test") for what in ("accuracy", "max gap")]
     head = "setting".ljust(width) + "seeds" + "".join(f"{title:>18}" for title in titles)
     lines = [
         "SELECTED on validation, percent, mean ± standard deviation over seeds;",
@@ -102,9 +102,9 @@ def format_rows(rows: Sequence[Row]) -> str:
 
 
 def _cell(reports, title):
-    part, what = title.split(" ", 1)
+    split, what = title.split(" ", 1)
     name = "sparse_accuracy" if what == "accuracy" else "max_excess_gap"
-    values = [100 * report["splits"][part][name] for report in reports]
+    values = [100 * report["splits"][split][name] for report in reports]
     if not values:
         return f"{'diverged':>18}"
     spread = f" ± {statistics.stdev(values):5.2f}" if len(values) > 1 else " " * 8

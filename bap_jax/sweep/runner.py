@@ -20,7 +20,7 @@ import numpy as np
 from bap_jax import sharding
 from bap_jax.sweep import results
 from bap_jax.sweep.folder import SweepFolder, check_claim
-from bap_jax.sweep.plan import Member, Program, digest
+from bap_jax.sweep.plan import Member, ProgramPlan, digest
 
 _CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
 
@@ -54,7 +54,7 @@ class Sweep(NamedTuple):
     """
 
     members: tuple[Member, ...]
-    programs: Sequence[Program]
+    programs: Sequence[ProgramPlan]
     folder: SweepFolder
     make_session: Callable[[dict[str, Any], Path, Any], SessionLike]
     execution: Any = None
@@ -102,8 +102,8 @@ def check_programs(
     return list(summaries.values())
 
 
-def even_parts(items: Sequence, count: int) -> list[list]:
-    """Cuts into `count` parts in a row, alike in length to one."""
+def even_chunks(items: Sequence, count: int) -> list[list]:
+    """Cuts into `count` consecutive chunks whose lengths differ by one at most."""
     ends = [len(items) * i // count for i in range(count + 1)]
     return [list(items[start:end]) for start, end in itertools.pairwise(ends)]
 
@@ -127,7 +127,7 @@ def run_pieces(
         plain = piece[0].plain
         session = sweep.make_session(plain, sweep.folder.dense(plain), sweep.execution)
         chunks = -(-len(piece) // session.capacity(len(piece)))
-        for chunk in even_parts(piece, chunks):
+        for chunk in even_chunks(piece, chunks):
             start = time.perf_counter()
             diverged = _run_chunk(session, chunk, sweep.folder)
             after_chunk()

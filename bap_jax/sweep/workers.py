@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from bap_jax.sweep.plan import Member
 from bap_jax.sweep.results import Row
-from bap_jax.sweep.runner import Sweep, even_parts, finish, pieces_left, run_pieces, say
+from bap_jax.sweep.runner import Sweep, even_chunks, finish, pieces_left, run_pieces, say
 from bap_jax.types import UserError
 
 
@@ -86,7 +86,7 @@ def pin(worker: Worker) -> None:
     if worker.count > len(cores):
         share = [cores[worker.number % len(cores)]]
     else:
-        share = even_parts(cores, worker.count)[worker.number]
+        share = even_chunks(cores, worker.count)[worker.number]
     os.sched_setaffinity(0, share)
 
 
@@ -94,9 +94,9 @@ def shares(pieces: Sequence[Sequence[Member]], count: int) -> list[list[list[Mem
     """Cuts the line of all pieces into `count` shares, each a list of pieces, alike to a member."""
     line = [(number, member) for number, piece in enumerate(pieces) for member in piece]
     found = []
-    for part in even_parts(line, count):
+    for chunk in even_chunks(line, count):
         share: dict[int, list[Member]] = {}
-        for number, member in part:
+        for number, member in chunk:
             share.setdefault(number, []).append(member)
         found.append(list(share.values()))
     return found

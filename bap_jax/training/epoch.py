@@ -25,7 +25,7 @@ class Program(NamedTuple):
       trainer: `(values, shared) -> Trainer`, called while tracing.
       keys: `values -> ` what seeds the order of samples, and the state.
       observe: `(TrainState, values, shared) -> ` whatever is wanted of the end of an epoch.
-      num_samples: of the training part.
+      num_samples: of the training split.
       batch_size: samples of a step.
       mesh: devices that share the samples of a batch.
     """

@@ -1,4 +1,4 @@
-"""A network on a whole part: sums for each group, divided at the end."""
+"""A network on a whole split: sums for each group, divided at the end."""
 
 import functools
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from bap_jax.models import Model
 from bap_jax.types import Array, Dataset, Variables
 
 
-class PartSums(NamedTuple):
-    """Sums over a part.
+class SplitSums(NamedTuple):
+    """Sums over a split.
 
     Attributes:
       group_correct, group_loss, group_count: `(group,)`.
@@ -33,14 +33,14 @@ class PartSums(NamedTuple):
     count: Array
 
 
-class PartMeans(NamedTuple):
-    """Means over a part, in float64 on the host.
+class SplitMeans(NamedTuple):
+    """Means over a split, in float64 on the host.
 
     Attributes:
       group_accuracy, group_loss: `(group,)`; NaN for a group without samples.
       accuracy, loss: over samples.
       group_count: `(group,)` samples.
-      count: samples of the part.
+      count: samples of the split.
     """
 
     group_accuracy: np.ndarray
@@ -51,12 +51,12 @@ class PartMeans(NamedTuple):
     count: int
 
 
-Evaluator = Callable[..., PartMeans]
+Evaluator = Callable[..., SplitMeans]
 
 
 def batch_sums(
     model: Model, num_groups: int, variables: Variables, data: Dataset, indices: Array
-) -> PartSums:
+) -> SplitSums:
     """Sums over one batch; pure.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
@@ -70,43 +70,45 @@ def batch_sums(
         for values in (correct, loss)
     ]
     overall = [(values * weight).sum() for values in (correct, loss)]
-    return PartSums(by_group[0].total, by_group[1].total, by_group[0].count, *overall, weight.sum())
+    return SplitSums(
+        by_group[0].total, by_group[1].total, by_group[0].count, *overall, weight.sum()
+    )
 
 
-def make_part_sums(
+def make_split_sums(
     model: Model,
     num_groups: int,
     num_samples: int,
     *,
     batch_size: int = 512,
     mesh: Mesh | None = None,
-) -> Callable[[Variables, Dataset], PartSums]:
-    """A pure function of a network and a part on the device: `PartSums` with a leading axis `step`.
+) -> Callable[[Variables, Dataset], SplitSums]:
+    """A pure function of a network and a split on the device: `SplitSums`, leading axis `step`.
 
     Args:
       model: the network.
       num_groups: all groups of all attributes.
-      num_samples: of the part; the data may hold more rows, see `sharding.place_samples`.
+      num_samples: of the split; the data may hold more rows, see `sharding.place_samples`.
       batch_size: samples of a step.
       mesh: devices that share the samples of a batch.
     """
 
-    def part_sums(variables, data):
+    def split_sums(variables, data):
         batches = ordered_indices(num_samples, min(batch_size, num_samples))
         batches = sharding.split_batch(batches, mesh)
         each = functools.partial(batch_sums, model, num_groups, variables, data)
         return sharding.everywhere(jax.lax.map(each, batches), mesh)
 
-    return part_sums
+    return split_sums
 
 
 def make_evaluator(
     model: Model, num_groups: int, batch_size: int = 512, mesh: Mesh | None = None
 ) -> Evaluator:
-    """A function `(Variables, Dataset) -> PartMeans`, compiled once for each size of a part.
+    """A function `(Variables, Dataset) -> SplitMeans`, compiled once for each size of a split.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics. A
-    part that lies on the mesh already is told with its number of samples, as a third argument.
+    split that lies on the mesh already is told with its number of samples, as a third argument.
 
     Args:
       model: the network.
@@ -123,7 +125,7 @@ def make_evaluator(
 
     @functools.cache
     def whole(num_samples):
-        found = make_part_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
+        found = make_split_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
         return jax.jit(found)
 
     def evaluate(variables, data, num_samples=None):
@@ -131,24 +133,24 @@ def make_evaluator(
         if isinstance(data.inputs, Records):
             order = ordered_indices(data.size, min(batch_size, data.size))
             sums = [one(variables, *pair) for pair in feed(data, order, mesh=mesh)]
-            return part_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
+            return split_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
         if num_samples is None:
             num_samples, data = data.size, sharding.place_samples(data, mesh)
-        return part_means(whole(num_samples)(variables, data))
+        return split_means(whole(num_samples)(variables, data))
 
     return evaluate
 
 
-def part_means(sums: PartSums) -> PartMeans:
+def split_means(sums: SplitSums) -> SplitMeans:
     """Means from sums with a leading axis `step`; added up in float64 on the host."""
-    return _divide(PartSums(*(np.asarray(x, np.float64).sum(0) for x in sums)))
+    return _divide(SplitSums(*(np.asarray(x, np.float64).sum(0) for x in sums)))
 
 
-def _divide(sums: PartSums) -> PartMeans:
+def _divide(sums: SplitSums) -> SplitMeans:
     with np.errstate(invalid="ignore", divide="ignore"):
         group_accuracy = sums.group_correct / sums.group_count
         group_loss = sums.group_loss / sums.group_count
-    return PartMeans(
+    return SplitMeans(
         group_accuracy,
         group_loss,
         float(sums.correct / sums.count),
@@ -158,8 +160,8 @@ def _divide(sums: PartSums) -> PartMeans:
     )
 
 
-def dense_reference(means: PartMeans) -> DenseReference:
-    """What the constraints need to know of the dense model, from its means on the training part."""
+def dense_reference(means: SplitMeans) -> DenseReference:
+    """What the constraints need of the dense model, from its means on the training split."""
     arrays = (
         means.group_accuracy,
         means.accuracy,
@@ -180,12 +182,12 @@ def predict(
     num_samples: int | None = None,
     mesh: Mesh | None = None,
 ) -> Array:
-    """`(sample, class)` logits of a network on a whole part, as it is deployed.
+    """`(sample, class)` logits of a network on a whole split, as it is deployed.
 
     Args:
       model: the network.
       variables: its arrays.
-      data: the part; where there is a mesh, on it, or streamed.
+      data: the split; where there is a mesh, on it, or streamed.
       batch_size: samples of a step.
       num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.

@@ -28,15 +28,15 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
             values, seen = np.asarray(_of(sets, key)), _of(masks, key)
             bad = ~np.isfinite(values) & seen
             everywhere = bad.sum() > 1 and (bad == seen).all()
-            if everywhere and metrics.culprit >= 0:
-                return _culprit(metrics, group_names)
+            if everywhere and metrics.nonfinite_group >= 0:
+                return _nonfinite_group(metrics, group_names)
             if bad.any():
                 which = int(np.argmax(bad))
                 one = _label(_of(names, key) or (), which, "constraint")
                 whose = "every observed group" if everywhere else one
                 return f"{quantity} of {whose} is {values[which]}"
-    if metrics.culprit >= 0:  # without constraints
-        return _culprit(metrics, group_names)
+    if metrics.nonfinite_group >= 0:  # without constraints
+        return _nonfinite_group(metrics, group_names)
     for quantity in ("loss", "lagrangian"):
         value = getattr(metrics, quantity)
         if not np.isfinite(value):
@@ -78,7 +78,7 @@ def in_block(
 
 def _block_is_finite(metrics):
     whole = jax.tree.leaves((metrics.loss, metrics.lagrangian, metrics.multipliers))
-    fine = all(np.isfinite(leaf).all() for leaf in whole) and (metrics.culprit < 0).all()
+    fine = all(np.isfinite(leaf).all() for leaf in whole) and (metrics.nonfinite_group < 0).all()
     for quantity in ("violation", "proxy"):
         pair = getattr(metrics, quantity), getattr(metrics, f"{quantity}_mask")
         seen = jax.tree.map(lambda value, mask: (np.isfinite(value) | ~mask).all(), *pair)
@@ -91,8 +91,8 @@ def _of(sets, key):
     return sets.get(key) if isinstance(sets, Mapping) else sets
 
 
-def _culprit(metrics, group_names):
-    label = _label(group_names, int(metrics.culprit), "group")
+def _nonfinite_group(metrics, group_names):
+    label = _label(group_names, int(metrics.nonfinite_group), "group")
     return f"loss of a sample of {label} is not finite and the mean {metrics.loss}"
 
 

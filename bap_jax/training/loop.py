@@ -49,7 +49,7 @@ class EpochEnd(NamedTuple):
     state: TrainState
 
 
-class Block(NamedTuple):
+class StepBlock(NamedTuple):
     """Numbers of some steps.
 
     Attributes:
@@ -84,12 +84,12 @@ class Runner(NamedTuple):
 
     Attributes:
       init: `(values, shared, variables) -> TrainState`, values `(member, ...)`.
-      run: `(states, values, shared, data, epochs) -> ` iterator over `Block` and `MembersEnd`; the
-        blocks of an epoch come before its end.
+      run: `(states, values, shared, data, epochs) -> ` iterator over `StepBlock` and `MembersEnd`;
+        the blocks of an epoch come before its end.
     """
 
     init: Callable[..., TrainState]
-    run: Callable[..., Iterator[Block | MembersEnd]]
+    run: Callable[..., Iterator[StepBlock | MembersEnd]]
 
 
 def make_runner(program: Program, execution: Execution) -> Runner:
@@ -136,7 +136,7 @@ def _device_epochs(epoch_of_members):
 def _hand_on(epoch, found):
     states, *numbers = found
     metrics, (is_finite, observed) = jax.device_get(numbers)
-    yield Block(epoch, epoch * metrics.loss.shape[1], metrics)
+    yield StepBlock(epoch, epoch * metrics.loss.shape[1], metrics)
     yield MembersEnd(epoch, states, is_finite, observed)
 
 
@@ -164,7 +164,7 @@ def _loop_epochs(program):
 
 
 def _step_block(epoch, count, metrics):
-    return Block(epoch, count, _stacked(jax.device_get(metrics)))
+    return StepBlock(epoch, count, _stacked(jax.device_get(metrics)))
 
 
 def _end(program, state, values, shared):
@@ -197,7 +197,7 @@ def run_epochs(
     Args:
       trainer: see there.
       state: where to start.
-      data: the training part, on the device; with `epoch='loop'` it may be streamed.
+      data: the training split, on the device; with `epoch='loop'` it may be streamed.
       num_epochs: how many.
       batch_size: samples of a step.
       key: seeds the order of samples, a fresh one each epoch.
@@ -226,7 +226,7 @@ def run_epochs(
     first = sharding.replicate((_stacked(state), _stacked(key)), mesh)
     run = runner.run(*first, (), data, progress(range(num_epochs)))
     for found in run:
-        if isinstance(found, Block):
+        if isinstance(found, StepBlock):
             bad = finite.in_block(found.metrics, 0, constraint_names, group_names)
             for i in range(bad.step if bad else found.metrics.loss.shape[1]):
                 on_step(found.first + i, found.epoch, member_step(found.metrics, 0, i))

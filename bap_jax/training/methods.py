@@ -70,7 +70,7 @@ def _reads_dense_logits(settings: Settings) -> bool:
 def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
     """A method that constrains accuracy gaps."""
 
-    def build_method(reference: DenseReference, settings: Settings) -> Method:
+    def build(reference: DenseReference, settings: Settings) -> Method:
         chosen = settings.constraint
         constraint = make(reference, settings.tolerance, **_gap_options(settings))
         linear = chosen.proxy == "loss" and settings.dual.rule != "augmented"
@@ -206,4 +206,6 @@ def build_method(reference: DenseReference, settings: Settings) -> Method:
         )
     large = reference.count >= settings.constraint.min_group_size
     sides = method.constraint.size // large.size
-    return method._replace(constraint=constraints.only(method.constraint, jnp.tile(large, sides)))
+    return method._replace(
+        constraint=constraints.restrict(method.constraint, jnp.tile(large, sides))
+    )

@@ -31,7 +31,7 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PruningSettings:
-    """What is removed, and when; names are explained in `training.pruners`.
+    """What is removed, and when; names are explained in `training.pruner_settings`.
 
     Attributes:
       algorithm: `magnitude` (the paper), another of `pruning.ALGORITHM_REGISTRY`, `channels`,
@@ -76,7 +76,8 @@ class DualSettings:
       bound: largest |λ|.
       restart: set a multiplier to 0 when its constraint holds, by `restart_confidence` standard
         deviations of the estimate.
-      weight_limit: largest 1 + Σ|λ| in the weights' gradient, see `lagrangian.players.players`.
+      weight_limit: largest 1 + Σ|λ| in the weights' gradient, see
+        `lagrangian.steps.primal_dual_steps`.
     """
 
     rule: str = "ascent"

@@ -8,7 +8,7 @@ from bap_jax.constraints.gaps import PROXIES
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_rule
-from bap_jax.training.pruners import check_pruning
+from bap_jax.training.pruner_settings import check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import UserError
 

@@ -52,8 +52,8 @@ class StepMetrics(NamedTuple):
       violation: `(constraint,)` true violations that moved them; NaN where not observed.
       proxy: `(constraint,)` as the weights saw it; NaN where not observed.
       violation_mask, proxy_mask: `(constraint,)` bool, which were observed.
-      culprit: `()` int32 group of the first sample whose loss is not finite; −1 where there is
-        none, or where no sample's is.
+      nonfinite_group: `()` int32 group of the first sample whose loss is not finite; −1 where there
+        is none, or where no sample's is.
     """
 
     loss: Array
@@ -64,4 +64,4 @@ class StepMetrics(NamedTuple):
     proxy: Array
     violation_mask: Array
     proxy_mask: Array
-    culprit: Array | int = -1
+    nonfinite_group: Array | int = -1

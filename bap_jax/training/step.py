@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints import Constraint, Observations, mean_loss, switch
+from bap_jax.constraints import Constraint, Observations, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
 from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
 from bap_jax.pruning import apply_masks, moments
 from bap_jax.pruning.masks import map_masks
-from bap_jax.training.pruner import (
+from bap_jax.training.masking import (
     Pruner,
-    came_back,
     check_pruner,
-    first_masks,
-    renew_masks,
-    seen_weights,
-    settle,
+    finalize_params,
+    initial_masks,
+    masked_params,
+    regrown,
+    update_masks,
 )
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Array, Dataset, UserError, Variables
@@ -82,13 +82,13 @@ def make_trainer(
     def step(state, data, indices, epoch):
         epoch = jnp.asarray(epoch, jnp.int32)
         batch = gather(data, indices)
-        masks = renew_masks(
+        masks = update_masks(
             pruner, state, epoch, task.gradient, state.model_state, _step_key(state), *batch
         )
         state = _restart_moments(pruner, state, masks, scheme, constraint.size)
         problem = _problem(task, state, masks, *batch, epoch >= first)
         params, lagrangian, info = scheme.update(problem, state.params, state.lagrangian)
-        params, masks = settle(pruner, params, masks, state, epoch)
+        params, masks = finalize_params(pruner, params, masks, state, epoch)
         model_state, memory, *_ = info.evaluation.aux
         new_state = state._replace(
             params=params,
@@ -138,7 +138,7 @@ def _restart_moments(pruner, state, masks, scheme, num_constraints):
     def init(params):
         return scheme.init(params, num_constraints).primal_state
 
-    fresh = came_back(state.masks, masks)
+    fresh = regrown(state.masks, masks)
     if rule == "zero":
         fresh = map_masks(
             lambda back, mask: back | (mask == 0), fresh, masks, otherwise=lambda mask: None
@@ -153,25 +153,27 @@ def _problem(task, state, masks, batch, weight, active):
     key = _step_key(state)
 
     def problem(params, after=None):
-        variables = Variables(seen_weights(task.pruner, params, masks), state.model_state)
+        variables = Variables(masked_params(task.pruner, params, masks), state.model_state)
         logits, model_state = task.model.apply(variables, batch.inputs, train=True, key=key)
         seen = _observe(logits, batch, weight, task.label_smoothing)
         # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
         watched = seen._replace(weight=jnp.where(active, weight, 0))
         memory = state.constraint if after is None else after.aux[1]
         values, memory = task.constraint.evaluate(memory, watched)
-        values = each_set(lambda one: switch(one, active), values)
+        values = each_set(lambda one: activate_when(one, active), values)
         loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, weight)
         goal = loss
         if task.objective is not mean_loss:
             goal = jnp.where(active, task.objective(seen), loss)
-        return Evaluation(goal, values, (model_state, memory, loss, accuracy, _culprit(seen)))
+        return Evaluation(
+            goal, values, (model_state, memory, loss, accuracy, _nonfinite_group(seen))
+        )
 
     return problem
 
 
 def _first_state(variables, key, scheme, constraint, pruner):
-    masks, targets = first_masks(pruner, variables.params)
+    masks, targets = initial_masks(pruner, variables.params)
     params = variables.params
     return TrainState(
         params if pruner.is_straight_through else apply_masks(params, masks),
@@ -198,7 +200,7 @@ def _observe(logits, batch, weight, label_smoothing):
     )
 
 
-def _culprit(seen):
+def _nonfinite_group(seen):
     """Group of the first sample whose loss is not finite, where that is not so of all."""
     bad = ~jnp.isfinite(seen.loss)
     group = seen.group_ids[jnp.argmax(bad), 0]
@@ -206,7 +208,7 @@ def _culprit(seen):
 
 
 def _step_metrics(info, multipliers):
-    *_, loss, accuracy, culprit = info.evaluation.aux
+    *_, loss, accuracy, nonfinite_group = info.evaluation.aux
 
     def pick(name):
         return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
@@ -225,5 +227,5 @@ def _step_metrics(info, multipliers):
         proxy=seen("proxy"),
         violation_mask=pick("violation_mask"),
         proxy_mask=pick("proxy_mask"),
-        culprit=culprit,
+        nonfinite_group=nonfinite_group,
     )

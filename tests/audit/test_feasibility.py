@@ -17,7 +17,7 @@ def history(*constraints, steps=3):
     The steps of an epoch see violations around its mean, and multipliers that end at the epoch's.
     """
     found = audit.History()
-    multipliers, violations = (np.array(part, float).T for part in zip(*constraints, strict=True))
+    multipliers, violations = (np.array(split, float).T for split in zip(*constraints, strict=True))
     for epoch in range(len(multipliers)):
         for step in range(steps):
             shift = step - (steps - 1) / 2

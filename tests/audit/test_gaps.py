@@ -1,18 +1,18 @@
-"""Gaps worked by hand, and their identities on random bits."""
+"""AccuracyGaps worked by hand, and their identities on random bits."""
 
 import numpy as np
 import pytest
 
 from bap_jax import audit
-from bap_jax.training.evaluate import PartMeans
+from bap_jax.training.evaluate import SplitMeans
 
 
-def part_means(correct, ids, num_groups):
-    """The means of a part from one correctness bit a sample and disjoint groups."""
+def split_means(correct, ids, num_groups):
+    """The means of a split from one correctness bit a sample and disjoint groups."""
     accuracy = np.array([correct[ids == g].mean() for g in range(num_groups)])
     counts = np.bincount(ids, minlength=num_groups)
     loss = np.zeros(num_groups)
-    return PartMeans(accuracy, loss, float(correct.mean()), 0.0, counts, len(ids))
+    return SplitMeans(accuracy, loss, float(correct.mean()), 0.0, counts, len(ids))
 
 
 def random_bits(seed, num_groups=4, size=60):
@@ -24,7 +24,7 @@ def random_bits(seed, num_groups=4, size=60):
 
 def gaps_of(dense, sparse, ids, num_groups=4):
     return audit.accuracy_gaps(
-        part_means(dense, ids, num_groups), part_means(sparse, ids, num_groups)
+        split_means(dense, ids, num_groups), split_means(sparse, ids, num_groups)
     )
 
 

@@ -11,13 +11,13 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from bap_jax import audit
-from tests.audit.test_gaps import part_means, random_bits
+from tests.audit.test_gaps import random_bits, split_means
 
 TREE = {"a": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, "b": np.zeros(2, np.float32)}
 
 
 def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
-    """A report with the same two groups on all parts."""
+    """A report with the same two groups on all splits."""
     names = ("left", "a very long name of a group")
     groups = [
         {
@@ -56,7 +56,7 @@ def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
 def test_split_report_by_hand():
     ids = np.repeat([0, 1], [4, 1])
     dense, sparse = np.ones(5, bool), np.array([1, 1, 1, 0, 0], bool)
-    found = audit.split_report(part_means(dense, ids, 2), part_means(sparse, ids, 2), ("x", "y"))
+    found = audit.split_report(split_means(dense, ids, 2), split_means(sparse, ids, 2), ("x", "y"))
     groups = found.pop("groups")
     assert found == pytest.approx(
         {
@@ -80,7 +80,7 @@ def test_split_report_by_hand():
 
 def test_split_report_is_plain_numbers():
     dense, sparse, ids = random_bits(0)
-    found = audit.split_report(part_means(dense, ids, 4), part_means(sparse, ids, 4), "abcd")
+    found = audit.split_report(split_means(dense, ids, 4), split_means(sparse, ids, 4), "abcd")
     assert json.loads(json.dumps(found)) == found
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bap_jax import audit
 from bap_jax.audit import Score
-from tests.audit.test_gaps import part_means, random_bits
+from tests.audit.test_gaps import random_bits, split_means
 
 
 def choose(scores, tolerance=0.02):
@@ -67,7 +67,7 @@ def choose_by_hand(scores, tolerance):
 @pytest.mark.parametrize("seed", range(3))
 def test_score_is_accuracy_and_largest_excess_gap(seed):
     dense, sparse, ids = random_bits(seed)
-    found = audit.score(part_means(dense, ids, 4), part_means(sparse, ids, 4))
+    found = audit.score(split_means(dense, ids, 4), split_means(sparse, ids, 4))
     lost = dense.astype(float) - sparse
     largest = max(lost[ids == g].mean() for g in range(4)) - lost.mean()
     np.testing.assert_allclose(found.accuracy, sparse.mean(), atol=1e-12)

@@ -132,7 +132,7 @@ def draw(key, correlation):
 
 @functools.cache
 def simulation(kind, overall="population", observed=GROUPS):
-    """`correlation -> Gaps` of fields `(run, group)`, each run from an empty buffer; compiled."""
+    """`correlation -> GapEstimates`, fields `(run, group)`, runs from an empty buffer; compiled."""
     dense = reference((DENSE_ACCURACY,) * GROUPS, (0.0,) * GROUPS, (1, 2, 3, 4, 10))
     gaps = gap_estimator(dense, buffer_size=MEMORY, estimator=kind, overall_accuracy=overall)
     ids = np.arange(GROUPS).repeat(MEMORY)

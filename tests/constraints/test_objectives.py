@@ -41,7 +41,7 @@ def test_reweighted_loss(form):
 
 @pytest.mark.parametrize("form", REWEIGHTINGS)
 @pytest.mark.parametrize("count", [(8, 2), (1, 5), (3, 3), (997, 1), (4, 0)])
-def test_weights_have_mean_one_over_the_training_part(form, count):
+def test_weights_have_mean_one_over_the_training_split(form, count):
     ids = np.arange(2).repeat(count)
     ones = np.ones(len(ids))
     batch = observe(ids, loss=ones, correct=ones, weight=ones)

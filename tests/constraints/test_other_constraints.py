@@ -7,14 +7,14 @@ import pytest
 
 from bap_jax.constraints import (
     Constraint,
+    activate_when,
+    combine,
     constraint_values,
     equalized_loss,
     excess_accuracy_gap,
     group_distillation,
     group_risk,
-    only,
-    switch,
-    together,
+    restrict,
     unconstrained,
     worst_group_floor,
 )
@@ -131,7 +131,7 @@ def test_padding_is_seen_by_nobody(make):
 
 
 def pair():
-    return together(
+    return combine(
         {
             "gap": excess_accuracy_gap(reference(), 0.01, buffer_size=2),
             "loss": equalized_loss(reference()),
@@ -157,7 +157,7 @@ def test_several_sets_have_names():
 
 def test_only_some_are_watched():
     whole = worst_group_floor(reference(), 0.01, buffer_size=1)
-    part = only(whole, jnp.array([False, True, True]))
+    part = restrict(whole, jnp.array([False, True, True]))
     assert isinstance(part, Constraint) and part.size == 3 and part.names("abc") == list("abc")
     (values, state), (expected, same) = (values_of(one, observe()) for one in (part, whole))
     np.testing.assert_array_equal(values.violation_mask, [False, True, False])
@@ -169,7 +169,7 @@ def test_only_some_are_watched():
 @pytest.mark.parametrize("active", [True, False, (True, False)])
 def test_switch(active):
     values = constraint_values(jnp.ones(2), violation_mask=jnp.array([True, True]))
-    found = switch(values, jnp.asarray(active))
+    found = activate_when(values, jnp.asarray(active))
     expected = np.broadcast_to(active, 2)
     np.testing.assert_array_equal([found.violation_mask, found.proxy_mask], [expected] * 2)
     np.testing.assert_array_equal(found.violation, values.violation)

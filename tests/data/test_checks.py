@@ -119,6 +119,6 @@ def test_groups_that_are_all_there_pass():
 )
 def test_groups_missing_in_a_part_are_named(names, missing):
     with pytest.raises(
-        UserError, match=rf"no sample of group {missing} in the test part \(6 samples\)"
+        UserError, match=rf"no sample of group {missing} in the test split \(6 samples\)"
     ):
         check_groups_present("test", good(), names)

@@ -178,10 +178,10 @@ def test_utkface_by_its_names(tmp_path):
 
 
 def test_the_papers_test_part_of_utkface():
-    parts = utkface._paper_parts(23705)
-    assert (parts == 2).sum() == 4741 and (parts == 0).sum() == 18964
+    splits = utkface._paper_splits(23705)
+    assert (splits == 2).sum() == 4741 and (splits == 0).sum() == 18964
     order = np.random.RandomState(1357).permutation(23705)
-    np.testing.assert_array_equal(np.flatnonzero(parts == 2), np.sort(order[:4741]))
+    np.testing.assert_array_equal(np.flatnonzero(splits == 2), np.sort(order[:4741]))
 
 
 def test_fairface_repairs_what_spreadsheets_did(copied):
@@ -297,12 +297,15 @@ def test_cifar100_in_all_its_forms(folders, tmp_path):
             archive.add(folder / name, f"cifar-100-binary/{name}")
     packed = builders.list_cifar100(str(tmp_path))
     assert packed.digest() == plain.digest()
-    parts, fine, coarse = plain.parts, *(plain.attributes[k].ids[:, 0] for k in ("fine", "coarse"))
-    images = np.stack([plain.read(i) for i in range(len(parts))])
+    splits, fine, coarse = (
+        plain.splits,
+        *(plain.attributes[k].ids[:, 0] for k in ("fine", "coarse")),
+    )
+    images = np.stack([plain.read(i) for i in range(len(splits))])
     arrays = {}
-    for name, part in (("train", 0), ("test", 2)):
-        arrays |= {f"x_{name}": images[parts == part], f"y_{name}": fine[parts == part]}
-        arrays[f"y_{name}_coarse"] = coarse[parts == part]
+    for name, split in (("train", 0), ("test", 2)):
+        arrays |= {f"x_{name}": images[splits == split], f"y_{name}": fine[splits == split]}
+        arrays[f"y_{name}_coarse"] = coarse[splits == split]
     other = tmp_path / "arrays"
     other.mkdir()
     np.savez(other / cifar100.ARRAYS, **arrays)

@@ -143,10 +143,10 @@ def test_parts_of_records_are_parts_of_arrays():
     streamed, arrays = both(60)
     names = ("even", "odd", "low", "high")
     found, expected = (
-        data.make_parts(samples, 3, names, test_indices=np.arange(0, 12)[::-1])
+        data.make_splits(samples, 3, names, test_indices=np.arange(0, 12)[::-1])
         for samples in (streamed, arrays)
     )
-    for name in data.PARTS:
+    for name in data.SPLITS:
         one, other = getattr(found, name), getattr(expected, name)
         assert isinstance(one.inputs, Records)
         np.testing.assert_array_equal(one.inputs.take(range(one.size)), other.inputs)

@@ -181,9 +181,9 @@ def test_the_evaluator_reads_either(batch_size):
     model = models.with_preprocessing(models.build("mlp", 3, hidden=(8,)), preprocess)
     variables = model.init(jax.random.key(0), data.example(streamed))
     evaluate = training.make_evaluator(model, 4, batch_size)
-    found, expected = (evaluate(variables, data.on_device(part)) for part in (streamed, arrays))
+    found, expected = (evaluate(variables, data.on_device(split)) for split in (streamed, arrays))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
-    logits = [training.predict(model, variables, part, batch_size) for part in (streamed, arrays)]
+    logits = [training.predict(model, variables, split, batch_size) for split in (streamed, arrays)]
     np.testing.assert_array_equal(*logits)
     assert logits[0].shape == (23, 3)
 

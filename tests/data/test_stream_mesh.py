@@ -10,11 +10,11 @@ from bap_jax.training.settings import OptimizerSettings, PruningSettings, Settin
 from tests.data.images import both
 
 
-def read_from(part):
-    """The same part, its inputs read when needed."""
-    inputs = np.asarray(part.inputs)
+def read_from(split):
+    """The same split, its inputs read when needed."""
+    inputs = np.asarray(split.inputs)
     records = Records(inputs.__getitem__, np.arange(len(inputs)), inputs.shape[1:], inputs.dtype)
-    return part._replace(inputs=records)
+    return split._replace(inputs=records)
 
 
 @pytest.mark.parametrize(("size", "batch"), [(40, 16), (37, 16), (30, 12), (5, 5), (9, 3)])
@@ -61,12 +61,12 @@ def test_the_evaluator_on_a_mesh(batch_size):
         pytest.param(128, "distillation", "snip", marks=pytest.mark.slow),
     ],
 )
-def test_streamed_runs(digits_parts, batch_size, method, algorithm):
+def test_streamed_runs(digits_splits, batch_size, method, algorithm):
     """Dense model, masks from data, logits of the dense model, and an epoch."""
     model = models.build("mlp", 10, hidden=(16,))
-    first = model.init(jax.random.key(0), digits_parts.train.inputs[:1])
-    names = {name: read_from(getattr(digits_parts, name)) for name in data.PARTS}
-    parts = digits_parts._replace(**names)
+    first = model.init(jax.random.key(0), digits_splits.train.inputs[:1])
+    names = {name: read_from(getattr(digits_splits, name)) for name in data.SPLITS}
+    splits = digits_splits._replace(**names)
     settings = Settings(
         method=method,
         batch_size=batch_size,
@@ -77,8 +77,8 @@ def test_streamed_runs(digits_parts, batch_size, method, algorithm):
     for devices in (1, 8):
         execution = training.Execution(devices=devices)
         options = {"epochs": 1, "batch_size": batch_size, "seed": 0, "execution": execution}
-        dense = pipeline.train_dense(model, first, parts.train, OptimizerSettings(0.1), **options)
-        found.append(pipeline.prune_and_tune(model, dense, parts, settings, execution=execution))
+        dense = pipeline.train_dense(model, first, splits.train, OptimizerSettings(0.1), **options)
+        found.append(pipeline.prune_and_tune(model, dense, splits, settings, execution=execution))
     one, eight = found
     assert one.selected.score == pytest.approx(eight.selected.score, abs=1e-6)
     jax.tree.map(np.testing.assert_array_equal, one.last.masks, eight.last.masks)

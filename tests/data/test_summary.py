@@ -7,9 +7,9 @@ from bap_jax import data
 from bap_jax.types import Dataset, UserError
 
 
-def parts_of(inputs, labels, ids, names=("a", "b"), **options):
+def splits_of(inputs, labels, ids, names=("a", "b"), **options):
     samples = Dataset(inputs, np.asarray(labels, np.int32), np.asarray(ids, np.int32)[:, None])
-    return data.make_parts(samples, 2, names, **options)
+    return data.make_splits(samples, 2, names, **options)
 
 
 INPUTS = np.arange(12, dtype=np.float32)[:, None] * np.ones(3, np.float32)
@@ -19,8 +19,8 @@ SPLIT = {"test_indices": np.array([0, 1, 8]), "validation_indices": np.array([2,
 
 
 def test_counts_by_hand():
-    found = data.summarize(parts_of(INPUTS, LABELS, IDS, **SPLIT), ("no", "yes"))
-    assert found["parts"] == {"train": 6, "validation": 3, "test": 3}
+    found = data.summarize(splits_of(INPUTS, LABELS, IDS, **SPLIT), ("no", "yes"))
+    assert found["splits"] == {"train": 6, "validation": 3, "test": 3}
     assert found["groups"] == [
         {"name": "a", "train": 4, "validation": 2, "test": 2},
         {"name": "b", "train": 2, "validation": 1, "test": 1},
@@ -37,49 +37,49 @@ def test_copies_are_found_wherever_they_are():
     inputs[2] = inputs[6]  # validation and train
     inputs[3] = inputs[1]  # validation and test
     inputs[7] = inputs[10]  # both train
-    found = data.summarize(parts_of(inputs, LABELS, IDS, **SPLIT), ("no", "yes"))["duplicates"]
+    found = data.summarize(splits_of(inputs, LABELS, IDS, **SPLIT), ("no", "yes"))["duplicates"]
     assert (found["test_in_train"], found["validation_in_train"]) == (1, 1)
     assert found["test_in_validation"] == 1
     assert found["within"] == {"train": 1, "validation": 0, "test": 0}
 
 
 def test_digests_stand_for_inputs():
-    parts = parts_of(INPUTS, LABELS, IDS, **SPLIT)
+    splits = splits_of(INPUTS, LABELS, IDS, **SPLIT)
     digests = np.arange(12, dtype=np.uint64)
     digests[8] = digests[11]
-    indices = data.part_indices(np.array(IDS)[:, None], **SPLIT)
-    found = data.summarize(parts, ("no", "yes"), digests=digests, indices=indices)
+    indices = data.split_indices(np.array(IDS)[:, None], **SPLIT)
+    found = data.summarize(splits, ("no", "yes"), digests=digests, indices=indices)
     assert found["duplicates"]["test_in_train"] == 1
 
 
 def test_what_is_not_in_memory_is_not_searched():
     records = data.Records(lambda row: INPUTS[row], np.arange(12), (3,), np.dtype(np.float32))
-    found = data.summarize(parts_of(records, LABELS, IDS, **SPLIT), ("no", "yes"))
+    found = data.summarize(splits_of(records, LABELS, IDS, **SPLIT), ("no", "yes"))
     assert found["duplicates"] is None
     assert "not looked for" in data.format_summary(found)
 
 
 def test_labels_that_a_part_lacks_are_named():
     labels = [0, 0] + [0, 1] * 5
-    found = data.summarize(parts_of(INPUTS, labels, IDS, **SPLIT), ("no", "yes"))
+    found = data.summarize(splits_of(INPUTS, labels, IDS, **SPLIT), ("no", "yes"))
     text = data.format_summary(found)
-    assert "Missing    label yes in the test part" in text and "in the train part" not in text
+    assert "Missing    label yes in the test split" in text and "in the train split" not in text
 
 
 def test_the_text_tells_all():
-    parts = parts_of(INPUTS, LABELS, IDS, **SPLIT)
+    splits = splits_of(INPUTS, LABELS, IDS, **SPLIT)
     found = data.summarize(
-        parts, ("no", "yes"), skipped=["x.jpg: torn", "y", "z", "w"], converted=3
+        splits, ("no", "yes"), skipped=["x.jpg: torn", "y", "z", "w"], converted=3
     )
     text = data.format_summary(found)
-    for part in (
+    for split in (
         "train 6, validation 3, test 3",
         "             no         yes\n  a           4           4\n  b           2           2\n",
         "b (2), a (4) training samples",
         "3 images were grey",
         "4 samples: x.jpg: torn; y; z …",
     ):
-        assert part in text
+        assert split in text
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_the_text_tells_all():
 )
 def test_parts_never_mix(split, text):
     with pytest.raises(UserError, match=text):
-        parts_of(INPUTS, LABELS, IDS, **split)
+        splits_of(INPUTS, LABELS, IDS, **split)
 
 
 def test_a_group_with_one_sample():
-    with pytest.raises(UserError, match="no sample of group 'b' in the validation part"):
-        parts_of(INPUTS, LABELS, [0] * 11 + [1], test_indices=np.array([0, 1]))
+    with pytest.raises(UserError, match="no sample of group 'b' in the validation split"):
+        splits_of(INPUTS, LABELS, [0] * 11 + [1], test_indices=np.array([0, 1]))

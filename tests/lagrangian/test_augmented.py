@@ -17,7 +17,7 @@ def dual_state(multipliers, penalty):
 
 def weights(formulation, values, dual):
     """What the gradient of each proxy is multiplied by."""
-    return jax.grad(lambda proxy: formulation.term(values._replace(proxy=proxy), dual))(
+    return jax.grad(lambda proxy: formulation.penalty_term(values._replace(proxy=proxy), dual))(
         values.proxy
     )
 
@@ -33,7 +33,7 @@ def test_steps_by_hand():
     ]
     for violation, mask, multipliers, penalty in steps:
         values = constraint_values(jnp.array(violation), violation_mask=mask)
-        dual = formulation.ascend(values, dual)
+        dual = formulation.update_multipliers(values, dual)
         np.testing.assert_allclose(dual.multipliers, multipliers, rtol=1e-6)
         np.testing.assert_allclose(dual.memory.penalty, penalty, rtol=1e-6)
 
@@ -42,16 +42,16 @@ def test_a_step_of_equalities_by_hand():
     """Either sign grows the penalty."""
     formulation = lagrangian.augmented(0.5, growth=2.0, start=0.25, bound=0.4)
     values = constraint_values(jnp.array([-1.0, 1.0, 0.0]), equality=True)
-    dual = formulation.ascend(values, formulation.init(3))
+    dual = formulation.update_multipliers(values, formulation.init(3))
     np.testing.assert_allclose(dual.multipliers, [-0.25, 0.4, 0.25])
     np.testing.assert_allclose(dual.memory.penalty, [1.0, 1.0, 0.5])
-    dual = formulation.ascend(values, dual)
+    dual = formulation.update_multipliers(values, dual)
     np.testing.assert_allclose(dual.multipliers, [-0.4, 0.4, 0.25])
 
 
 def test_a_penalty_above_its_end_neither_grows_nor_shrinks():
     formulation = lagrangian.augmented(20.0, growth=2.0, largest_penalty=10.0)
-    dual = formulation.ascend(constraint_values(jnp.array([1.0])), formulation.init(1))
+    dual = formulation.update_multipliers(constraint_values(jnp.array([1.0])), formulation.init(1))
     np.testing.assert_array_equal(dual.memory.penalty, [20.0])
 
 
@@ -67,7 +67,7 @@ def test_weights_and_value_by_hand():
     dual = dual_state([2.0, 2.0, 1.0, 1.0], [2.0, 2.0, 0.5, 1.0])
     np.testing.assert_allclose(weights(formulation, values, dual), [1.0, 0.0, 2.0, 0.0])
     by_hand = (1 - 4) / 4 + (0 - 4) / 4 + (4 - 1) / 1
-    np.testing.assert_allclose(formulation.term(values, dual), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(formulation.penalty_term(values, dual), by_hand, rtol=1e-6)
 
 
 def test_weights_and_value_of_equalities_by_hand():
@@ -79,7 +79,7 @@ def test_weights_and_value_of_equalities_by_hand():
     dual = dual_state([1.0, -1.0], [2.0, 0.25])
     np.testing.assert_allclose(weights(formulation, values, dual), [-3.0, -0.5])
     by_hand = (-2 + 4) + (-2 + 0.5)
-    np.testing.assert_allclose(formulation.term(values, dual), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(formulation.penalty_term(values, dual), by_hand, rtol=1e-6)
 
 
 def test_a_step_of_dual_primal_by_hand():
@@ -108,8 +108,10 @@ def test_quadratic_penalty_by_hand():
     dual = formulation.init(4)._replace(multipliers=jnp.full(4, 8.0))
     expected = [3.0, 0.0, -9.0]
     np.testing.assert_allclose(weights(formulation, values, dual), [*expected, 0.0])
-    np.testing.assert_allclose(formulation.ascend(values, dual).multipliers, [*expected, 8.0])
-    np.testing.assert_allclose(formulation.term(values, dual), 1.5 * (1 + 9), rtol=1e-6)
+    np.testing.assert_allclose(
+        formulation.update_multipliers(values, dual).multipliers, [*expected, 8.0]
+    )
+    np.testing.assert_allclose(formulation.penalty_term(values, dual), 1.5 * (1 + 9), rtol=1e-6)
 
 
 @pytest.mark.parametrize("start", [0.5, jnp.array([0.5, 0.5])])
@@ -119,6 +121,6 @@ def test_start(start):
 
 def test_penalties_may_be_one_each():
     formulation = lagrangian.augmented(jnp.array([0.5, 1.0]), growth=jnp.array([1.0, 2.0]))
-    dual = formulation.ascend(constraint_values(jnp.ones(2)), formulation.init(2))
+    dual = formulation.update_multipliers(constraint_values(jnp.ones(2)), formulation.init(2))
     np.testing.assert_allclose(dual.multipliers, [0.5, 1.0])
     np.testing.assert_allclose(dual.memory.penalty, [0.5, 2.0])

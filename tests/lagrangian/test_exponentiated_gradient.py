@@ -17,7 +17,7 @@ def test_steps_by_hand():
         jnp.array([1.0, -2.0, jnp.nan]), violation_mask=jnp.array([True, True, False])
     )
     for _ in range(2):
-        dual = formulation.ascend(seen, dual)
+        dual = formulation.update_multipliers(seen, dual)
     expected = np.exp([1.0, -2.0, 0.0])
     np.testing.assert_allclose(dual.multipliers, expected / expected.sum(), rtol=1e-6)
 
@@ -27,7 +27,7 @@ def test_sums_to_one_and_comes_back_after_ten_thousand_large_steps():
 
     def drive(dual, violation):
         def body(dual, _):
-            return formulation.ascend(constraint_values(violation), dual), None
+            return formulation.update_multipliers(constraint_values(violation), dual), None
 
         return jax.lax.scan(body, dual, length=10_000)[0]
 
@@ -41,13 +41,15 @@ def test_sums_to_one_and_comes_back_after_ten_thousand_large_steps():
 
 def test_weights_are_renormalised_over_the_groups_present():
     formulation = lagrangian.exponentiated_gradient(1.0)
-    dual = formulation.ascend(
+    dual = formulation.update_multipliers(
         constraint_values(jnp.log(jnp.array([1.0, 2, 5]))), formulation.init(3)
     )
 
     def weights(mask):
         values = constraint_values(jnp.zeros(3), proxy_mask=jnp.array(mask))
-        return jax.grad(lambda h: formulation.term(values._replace(proxy=h), dual))(jnp.zeros(3))
+        return jax.grad(lambda h: formulation.penalty_term(values._replace(proxy=h), dual))(
+            jnp.zeros(3)
+        )
 
     np.testing.assert_allclose(weights([True] * 3), [1 / 8, 2 / 8, 5 / 8], rtol=1e-6)
     np.testing.assert_allclose(weights([True, True, False]), [1 / 3, 2 / 3, 0], rtol=1e-6)
@@ -57,14 +59,18 @@ def test_weights_are_renormalised_over_the_groups_present():
 def test_weights_add_up_to_one_where_all_that_are_present_have_almost_none():
     """Two groups far behind a third that the batch lacks."""
     formulation = lagrangian.exponentiated_gradient(1.0)
-    dual = formulation.ascend(constraint_values(jnp.array([0.0, 0.0, 300.0])), formulation.init(3))
+    dual = formulation.update_multipliers(
+        constraint_values(jnp.array([0.0, 0.0, 300.0])), formulation.init(3)
+    )
     values = constraint_values(jnp.zeros(3), proxy_mask=jnp.array([True, True, False]))
-    weights = jax.grad(lambda h: formulation.term(values._replace(proxy=h), dual))(jnp.zeros(3))
+    weights = jax.grad(lambda h: formulation.penalty_term(values._replace(proxy=h), dual))(
+        jnp.zeros(3)
+    )
     np.testing.assert_allclose(weights, [0.5, 0.5, 0], rtol=1e-6)
 
 
 def test_no_constraints_at_all():
     formulation = lagrangian.exponentiated_gradient(1.0)
     none = constraint_values(jnp.zeros((0,)))
-    dual = formulation.ascend(none, formulation.init(0))
-    assert dual.multipliers.shape == (0,) and formulation.term(none, dual) == 0
+    dual = formulation.update_multipliers(none, formulation.init(0))
+    assert dual.multipliers.shape == (0,) and formulation.penalty_term(none, dual) == 0

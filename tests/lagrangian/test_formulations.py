@@ -58,7 +58,9 @@ def test_full_gradient_by_finite_differences(name, equality, mask):
         dual = formulation.init(4)
 
         def value(params):
-            return formulation.term(values_at(params, MASKS[mask], EQUALITIES[equality]), dual)
+            return formulation.penalty_term(
+                values_at(params, MASKS[mask], EQUALITIES[equality]), dual
+            )
 
         assert np.abs(jax.grad(value)(POINT)).max() > 1e-2
         check_grads(value, (POINT,), order=1, modes=["fwd", "rev"], atol=1e-6, rtol=1e-6)
@@ -83,7 +85,9 @@ def test_gradient_is_made_of_weights(name, equality, mask, term):
     with jax.enable_x64(True):
         dual = formulation.init(4)
         at = [MASKS[mask], EQUALITIES[equality]]
-        found = jax.grad(lambda params: formulation.term(values_at(params, *at), dual))(POINT)
+        found = jax.grad(lambda params: formulation.penalty_term(values_at(params, *at), dual))(
+            POINT
+        )
         weights = weights_by_hand(name, values_at(POINT, *at))
         total = weights.sum()
         kept = {"full": total, "detached": 0.0, "clipped": min(total, 1.0)}[term]
@@ -102,8 +106,8 @@ def test_what_was_not_observed_may_be_nan(name, term):
         values = constraint_values(
             params + hole, violation_mask=mask, proxy_mask=mask, overall=params.sum()
         )
-        dual = formulation.ascend(values, formulation.init(4))
-        return formulation.term(values, dual), dual
+        dual = formulation.update_multipliers(values, formulation.init(4))
+        return formulation.penalty_term(values, dual), dual
 
     gradient, dual = jax.grad(both, has_aux=True)(jnp.array([1.0, 2.0, -3.0, 4.0]))
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
@@ -120,17 +124,17 @@ def test_named_sets_add_up():
         "b": constraint_values(jnp.array([1.0, -1.0])),
         "a": constraint_values(jnp.array([3.0, 2.0, 1.0])),
     }
-    dual = both.ascend(values, both.init({"a": 3, "b": 2}))
+    dual = both.update_multipliers(values, both.init({"a": 3, "b": 2}))
     np.testing.assert_allclose(dual["a"].multipliers, [1.5, 1.0, 0.5])
     np.testing.assert_allclose(dual["b"].multipliers, [2.0, 0.0])
-    parts = [formulations[name].term(values[name], dual[name]) for name in "ab"]
-    np.testing.assert_allclose(both.term(values, dual), sum(parts), rtol=1e-6)
+    parts = [formulations[name].penalty_term(values[name], dual[name]) for name in "ab"]
+    np.testing.assert_allclose(both.penalty_term(values, dual), sum(parts), rtol=1e-6)
     np.testing.assert_allclose(parts[0], 1.5 * 3 + 1 * 2 + 0.5, rtol=1e-6)
 
 
 def test_optimisers_and_dicts_of_them_are_formulations():
     values = {"a": constraint_values(jnp.array([3.0])), "b": constraint_values(jnp.array([2.0]))}
     given = as_formulation({"a": optax.sgd(0.5), "b": lagrangian.augmented(1.0)})
-    dual = given.ascend(values, given.init({"a": 1, "b": 1}))
+    dual = given.update_multipliers(values, given.init({"a": 1, "b": 1}))
     assert (dual["a"].multipliers, dual["b"].multipliers) == (1.5, 2.0)
     assert as_formulation(given) is given

@@ -13,7 +13,7 @@ from bap_jax.constraints import constraint_values
 def ascend(formulation, values, steps=1):
     dual = formulation.init(values.violation.size)
     for _ in range(steps):
-        dual = formulation.ascend(values, dual)
+        dual = formulation.update_multipliers(values, dual)
     return dual.multipliers
 
 
@@ -53,9 +53,9 @@ def test_momentum_coasts_where_nothing_is_observed():
     formulation = lagrangian.gradient_ascent(optax.sgd(0.1, momentum=0.5))
     dual = formulation.init(2)
     seen = constraint_values(jnp.array([1.0, 1.0]))
-    dual = formulation.ascend(seen, dual)
+    dual = formulation.update_multipliers(seen, dual)
     half = seen._replace(violation_mask=jnp.array([True, False]))
-    dual = formulation.ascend(half, dual)
+    dual = formulation.update_multipliers(half, dual)
     np.testing.assert_allclose(dual.multipliers, [0.1 + 0.15, 0.1 + 0.05], rtol=1e-6)
 
 
@@ -93,7 +93,9 @@ def test_neither_multipliers_nor_their_step_pass_a_gradient_on():
 
     def value(params):
         values = constraint_values(params, proxy=jnp.ones(2))
-        return formulation.term(values, formulation.ascend(values, formulation.init(2)))
+        return formulation.penalty_term(
+            values, formulation.update_multipliers(values, formulation.init(2))
+        )
 
     np.testing.assert_array_equal(jax.grad(value)(jnp.array([1.0, 2.0])), [0, 0])
 

@@ -88,7 +88,9 @@ def test_curved_formulations_weigh_groups_the_same_way(name, term, observed):
 
     def value(group_loss, formulation=formulation):
         evaluation = group_evaluation(group_loss, observed)
-        return evaluation.loss + formulation.term(evaluation.constraints, formulation.init(3))
+        return evaluation.loss + formulation.penalty_term(
+            evaluation.constraints, formulation.init(3)
+        )
 
     weight = np.where(observed, weights(LOSSES - FREQUENCY @ LOSSES), 0)
     assert (weight > 0).any() and (weight == 0).any()

@@ -182,7 +182,7 @@ def test_a_step_of_the_multipliers_keeps_every_type(name):
     """Weak types too: a Python loop would compile twice."""
     formulation = FORMULATIONS[name]
     dual = formulation.init(2)
-    after = jax.eval_shape(formulation.ascend, constraint_values(jnp.ones(2)), dual)
+    after = jax.eval_shape(formulation.update_multipliers, constraint_values(jnp.ones(2)), dual)
     for one, other in zip(jax.tree.leaves(dual), jax.tree.leaves(after), strict=True):
         assert (one.shape, one.dtype, one.weak_type) == (other.shape, other.dtype, other.weak_type)
 

@@ -1,4 +1,4 @@
-"""Constraints that are off for a while, or for ever: `switch` as a schedule, and `only`."""
+"""Constraints that are off for a while, or for ever: `activate_when` and `restrict`."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from bap_jax import lagrangian
-from bap_jax.constraints import Constraint, constraint_values, only, switch
+from bap_jax.constraints import Constraint, activate_when, constraint_values, restrict
 from bap_jax.lagrangian import SCHEMES
 from tests.lagrangian.problems import toy_2d
 
@@ -33,7 +33,7 @@ def test_switch_by_hand():
         (False, [False] * 3, [False] * 3),
         (np.array([True, True, False]), [True, False, False], [False, True, False]),
     ):
-        found = switch(values, active)
+        found = activate_when(values, active)
         assert found.violation_mask.tolist() == seen and found.proxy_mask.tolist() == entering
 
 
@@ -48,7 +48,7 @@ def path(name, first, steps=12):
         if first is None:
             constraints = constraint_values(jnp.zeros((0,)))
         else:
-            constraints = switch(constraints, step >= first)
+            constraints = activate_when(constraints, step >= first)
         return lagrangian.Evaluation(loss, dict.fromkeys(formulations, constraints))
 
     def body(carry, step):
@@ -82,7 +82,9 @@ def test_each_constraint_has_its_own_switch():
     values = constraint_values(jnp.array([1.0, 2.0, 3.0]))
     dual = formulation.init(3)
     for step in range(3):
-        dual = formulation.ascend(switch(values, step >= jnp.array([0, 1, 2])), dual)
+        dual = formulation.update_multipliers(
+            activate_when(values, step >= jnp.array([0, 1, 2])), dual
+        )
     np.testing.assert_array_equal(dual.multipliers, [3, 4, 3])
 
 
@@ -90,13 +92,15 @@ def test_only_leaves_the_others_at_their_start():
     def evaluate(state, observations):
         return constraint_values(observations - 1.0), state + 1
 
-    watched = only(Constraint(3, lambda: jnp.int32(0), evaluate), jnp.array([True, False, True]))
+    watched = restrict(
+        Constraint(3, lambda: jnp.int32(0), evaluate), jnp.array([True, False, True])
+    )
     formulation = lagrangian.gradient_ascent(optax.sgd(1.0), start=0.5)
     dual, state = formulation.init(watched.size), watched.init()
-    gradient = jax.grad(lambda x: formulation.term(watched.evaluate(state, x)[0], dual))
+    gradient = jax.grad(lambda x: formulation.penalty_term(watched.evaluate(state, x)[0], dual))
     np.testing.assert_array_equal(gradient(jnp.ones(3)), [0.5, 0.0, 0.5])
     for _ in range(2):
         values, state = watched.evaluate(state, jnp.array([2.0, 9.0, 3.0]))
-        dual = formulation.ascend(values, dual)
+        dual = formulation.update_multipliers(values, dual)
     np.testing.assert_array_equal(dual.multipliers, [2.5, 0.5, 4.5])
     assert state == 2

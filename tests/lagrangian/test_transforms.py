@@ -48,7 +48,7 @@ def test_multipliers_move_by_nu_pi_and_a_gap_in_the_observations_changes_nothing
     dual, expected = formulation.init(2), np.ones(2)
     for (violation, observed), direction in zip(STEPS, NU_PI, strict=True):
         seen = constraint_values(jnp.array(violation), violation_mask=jnp.array(observed))
-        dual = formulation.ascend(seen, dual)
+        dual = formulation.update_multipliers(seen, dual)
         expected = np.maximum(expected + 0.1 * np.array(direction), 0)
         np.testing.assert_allclose(dual.multipliers, expected, rtol=1e-6)
 
@@ -59,7 +59,7 @@ def test_what_was_not_observed_may_be_nan():
     dual = formulation.init(2)
     for violation, observed in steps:
         values = constraint_values(jnp.array(violation), violation_mask=jnp.array(observed))
-        dual = formulation.ascend(values, dual)
+        dual = formulation.update_multipliers(values, dual)
     np.testing.assert_array_equal(dual.multipliers, [1 + 3 + 2, 2 + 3 + 1])
 
 

@@ -141,8 +141,8 @@ def test_masks_made_in_advance(algorithm):
     )
     prunable = jax.tree.map(lambda leaf: leaf.ndim > 1, variables.params)
     found, expected = (
-        masks_from_data.make_masks(m, variables, part, prunable, settings, 2)
-        for m, part in ((model, stored), (bare, ready))
+        masks_from_data.make_masks(m, variables, split, prunable, settings, 2)
+        for m, split in ((model, stored), (bare, ready))
     )
     assert found["dense_0"]["kernel"].sum() > 0
     same = jax.tree.map(lambda a, b: (a == b).mean(), found, expected)

@@ -39,18 +39,18 @@ MEMBERS = [
 ]
 
 
-def run(digits_parts, small_dense, runs, **how):
+def run(digits_splits, small_dense, runs, **how):
     """Outcomes and rows of each member."""
-    context = pipeline.make_context(*small_dense, digits_parts, Execution(**how))
+    context = pipeline.make_context(*small_dense, digits_splits, Execution(**how))
     rows = [[] for _ in runs]
     tuner = pipeline.make_tuner(context, runs[0])
     return tuner.run(runs, [row.append for row in rows]), rows
 
 
 @pytest.fixture(scope="module")
-def single(digits_parts, small_dense):
+def single(digits_splits, small_dense):
     """Each member by itself, an epoch a program."""
-    return run(digits_parts, small_dense, MEMBERS, members="single", epoch="device")
+    return run(digits_splits, small_dense, MEMBERS, members="single", epoch="device")
 
 
 def assert_same(found, expected):
@@ -83,20 +83,20 @@ def assert_same(found, expected):
     ],
     ids=lambda how: "-".join(map(str, how.values())),
 )
-def test_however_it_runs_it_is_the_same_run(digits_parts, small_dense, single, how):
-    assert_same(run(digits_parts, small_dense, MEMBERS, **how), single)
+def test_however_it_runs_it_is_the_same_run(digits_splits, small_dense, single, how):
+    assert_same(run(digits_splits, small_dense, MEMBERS, **how), single)
 
 
 @pytest.mark.parametrize(
     "algorithm",
     [pytest.param(name, marks=pytest.mark.slow) for name in OTHER_PRUNERS],
 )
-def test_members_of_other_pruners(digits_parts, small_dense, algorithm):
+def test_members_of_other_pruners(digits_splits, small_dense, algorithm):
     members = [
         member(seed, sparsity=sparsity, algorithm=algorithm)
         for seed, sparsity in ((0, 0.9), (1, 0.6))
     ]
-    found = [run(digits_parts, small_dense, members, members=how) for how in ("vmap", "single")]
+    found = [run(digits_splits, small_dense, members, members=how) for how in ("vmap", "single")]
     assert_same(*found)
     kept = [
         sum(int(mask.sum()) for mask in jax.tree.leaves(tuned.last.masks)) for tuned in found[0][0]
@@ -104,9 +104,9 @@ def test_members_of_other_pruners(digits_parts, small_dense, algorithm):
     assert kept[0] < kept[1]
 
 
-def test_a_member_that_diverges_leaves_the_others_alone(digits_parts, small_dense, single):
+def test_a_member_that_diverges_leaves_the_others_alone(digits_splits, small_dense, single):
     members = [MEMBERS[0], member(5, rate=1e30), MEMBERS[3]]
-    outcomes, rows = run(digits_parts, small_dense, members, members="vmap")
+    outcomes, rows = run(digits_splits, small_dense, members, members="vmap")
     assert isinstance(outcomes[1], training.DivergedError)
     assert "step" in str(outcomes[1]) and outcomes[1].last_good.epoch == -1
     assert len(rows[1]) < len(rows[0])
@@ -114,8 +114,8 @@ def test_a_member_that_diverges_leaves_the_others_alone(digits_parts, small_dens
     assert_same(kept, ([single[0][0], single[0][3]], [single[1][0], single[1][3]]))
 
 
-def test_when_all_members_have_diverged_no_epoch_is_started(digits_parts, small_dense):
-    context = pipeline.make_context(*small_dense, digits_parts, Execution())
+def test_when_all_members_have_diverged_no_epoch_is_started(digits_splits, small_dense):
+    context = pipeline.make_context(*small_dense, digits_splits, Execution())
     started = []
 
     def count(epochs):
@@ -128,19 +128,19 @@ def test_when_all_members_have_diverged_no_epoch_is_started(digits_parts, small_
     assert started == [0, 1]  # the second was started before the first one's numbers came
 
 
-def test_members_that_cannot_share_a_program(digits_parts, small_dense):
-    context = pipeline.make_context(*small_dense, digits_parts, Execution(members="vmap"))
+def test_members_that_cannot_share_a_program(digits_splits, small_dense):
+    context = pipeline.make_context(*small_dense, digits_splits, Execution(members="vmap"))
     tuner = pipeline.make_tuner(context, MEMBERS[0])
     with pytest.raises(UserError, match="may differ in seed, pruning.sparsity, tolerance"):
         tuner.run([MEMBERS[0], dataclasses.replace(MEMBERS[1], method="nft")])
 
 
-def test_a_program_is_traced_once_for_all_its_members(digits_parts, small_dense, monkeypatch):
+def test_a_program_is_traced_once_for_all_its_members(digits_splits, small_dense, monkeypatch):
     built, make = [], pipeline.tuner.trainer_from_settings
     monkeypatch.setattr(
         pipeline.tuner, "trainer_from_settings", lambda *args: built.append(args) or make(*args)
     )
-    context = pipeline.make_context(*small_dense, digits_parts, Execution(members="vmap"))
+    context = pipeline.make_context(*small_dense, digits_splits, Execution(members="vmap"))
     tuner = pipeline.make_tuner(context, MEMBERS[0])
     tuner.run(MEMBERS[:2])
     count = len(built)
@@ -162,10 +162,12 @@ def test_mistakes_in_the_choices(options, text):
         Execution(**options)
 
 
-def test_choices_that_do_not_go_together(digits_parts, small_dense):
+def test_choices_that_do_not_go_together(digits_splits, small_dense):
     with pytest.raises(UserError, match="needs an epoch on the device"):
-        pipeline.make_context(*small_dense, digits_parts, Execution(epoch="loop", members="vmap"))
+        pipeline.make_context(*small_dense, digits_splits, Execution(epoch="loop", members="vmap"))
     with pytest.raises(UserError, match="spread='members' needs members of one program"):
-        pipeline.make_context(*small_dense, digits_parts, Execution(epoch="loop", spread="members"))
+        pipeline.make_context(
+            *small_dense, digits_splits, Execution(epoch="loop", spread="members")
+        )
     with pytest.raises(UserError, match=r"devices must lie in \[1, 8\]"):
-        pipeline.make_context(*small_dense, digits_parts, Execution(devices=9))
+        pipeline.make_context(*small_dense, digits_splits, Execution(devices=9))

@@ -20,7 +20,7 @@ ARRAYS, MANIFEST = golden_files.jaxpruner()
 CASES, ERRORS = MANIFEST.get("cases", []), MANIFEST.get("errors", {})
 SCHEDULE = {"freq": 2, "start": 2, "end": 14, "power": 3}
 TREE_SPARSITY, TRAIN_SPARSITY = 0.5, 0.9
-PARTS = ("mask", "masked", "target", "packed_mask", "summarize_sparsity")
+SPLITS = ("mask", "masked", "target", "packed_mask", "summarize_sparsity")
 
 
 def names(pattern):
@@ -50,7 +50,7 @@ def params_of(case):
 
 
 def tree_cases(part):
-    """Cases on trees for which the file holds `part`, one of `PARTS`."""
+    """Cases on trees for which the file holds `part`, one of `SPLITS`."""
     return names(rf"(trees/[^/]+/[^/]+)/{part}/")
 
 
@@ -69,7 +69,7 @@ def schedule_tags():
 
 def kinds():
     """Everything in the file, by kind."""
-    parts = {part: tree_cases(part) for part in PARTS}
+    parts = {part: tree_cases(part) for part in SPLITS}
     raw = names(r"(trees/[^/]+/[^/]+_rawmask)/")
     rest = {"errors": error_cases(), "train": train_cases(), "schedule": schedule_tags()}
     return {**parts, **rest, "rawmask": raw, "rounding": names(r"(rounding)/")}

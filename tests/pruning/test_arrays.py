@@ -12,7 +12,7 @@ import pytest
 
 from bap_jax import pruning, training
 from bap_jax.pruning import SparseState, UpdaterArrays, updater_arrays, with_arrays, wrapping
-from bap_jax.training import pruners
+from bap_jax.training import pruner_settings
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import ChannelGroup, UserError
 from tests.pruning import updaters
@@ -33,7 +33,7 @@ def build(algorithm, sparsity=0.6, seed=3, **options):
     """An updater as a training step has it; masks from data are random ones."""
     settings = SETTINGS(algorithm=algorithm, sparsity=sparsity, **options)
     masks = None
-    if algorithm in pruners.FROM_DATA:
+    if algorithm in pruner_settings.FROM_DATA:
         draw = np.random.default_rng(seed)
         masks = jax.tree.map(
             lambda leaf, chosen: (draw.random(leaf.shape) > sparsity) * 1 if chosen else None,
@@ -46,12 +46,15 @@ def build(algorithm, sparsity=0.6, seed=3, **options):
 def combinations():
     """Every algorithm with every distribution, counting rule and schedule that it allows."""
     choices = itertools.product(
-        pruners.algorithms(), ("uniform", "erk"), ("ceil", "round"), pruners.SCHEDULES
+        pruner_settings.algorithms(),
+        ("uniform", "erk"),
+        ("ceil", "round"),
+        pruner_settings.SCHEDULES,
     )
     for algorithm, distribution, counting, schedule in choices:
         options = {"distribution": distribution, "counting": counting, "schedule": schedule}
         try:
-            pruners.check_pruning(SETTINGS(algorithm=algorithm, **options))
+            pruner_settings.check_pruning(SETTINGS(algorithm=algorithm, **options))
         except UserError:
             continue
         plain = schedule in ("gradual", "none") and (distribution, counting) != ("erk", "round")
@@ -220,7 +223,7 @@ def test_members_train_with_keys_and_sparsities_of_their_own(monkeypatch):
 
 def test_arrays_of_members_have_one_structure_and_need_shapes_only():
     shapes = jax.eval_shape(lambda: PARAMS)
-    for name in pruners.algorithms():
+    for name in pruner_settings.algorithms():
         options = {"distribution": "erk"} if name in ("magnitude", "set") else {}
         found = [updater_arrays(build(name, s, **options), shapes) for s in (0.0, 0.3, 0.98)]
         assert len({jax.tree.structure(arrays) for arrays in found}) == 1

@@ -19,13 +19,13 @@ class RunResult(NamedTuple):
 def fake_report(plain):
     """What a run with this config would have become."""
     accuracy = 0.9 + plain["seed"] / 100
-    split = {
+    numbers = {
         "sparse_accuracy": accuracy,
         "overall_gap": 0.01,
         "max_excess_gap": plain["tolerance"] + plain["seed"] / 1000,
         "pairwise_disparity": 0.02,
     }
-    splits = {part: dict(split) for part in ("train", "validation", "test")}
+    splits = {split: dict(numbers) for split in ("train", "validation", "test")}
     return {
         "config": plain,
         "method": plain["method"],

@@ -18,7 +18,7 @@ from bap_jax.sweep import (
     pin,
     run_workers,
 )
-from bap_jax.sweep.runner import even_parts, pieces_left, run_alone
+from bap_jax.sweep.runner import even_chunks, pieces_left, run_alone
 from bap_jax.sweep.workers import own_cores, shares
 from bap_jax.types import UserError
 from tests.sweep.fakes import FakeSession, make_sweep
@@ -45,10 +45,10 @@ def session():
     return Session
 
 
-@pytest.mark.parametrize(("count", "parts"), [(7, 3), (8, 2), (2, 2), (3, 5), (0, 2)])
-def test_parts_are_even(count, parts):
-    found = even_parts(range(count), parts)
-    assert list(itertools.chain(*found)) == list(range(count)) and len(found) == parts
+@pytest.mark.parametrize(("count", "chunks"), [(7, 3), (8, 2), (2, 2), (3, 5), (0, 2)])
+def test_chunks_are_even(count, chunks):
+    found = even_chunks(range(count), chunks)
+    assert list(itertools.chain(*found)) == list(range(count)) and len(found) == chunks
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
@@ -209,7 +209,7 @@ def test_a_worker_ends_with_its_parent():
     code = """
 import time
 from bap_jax.sweep import Sweep, run_as_worker
-from bap_jax.sweep.plan import Member, Program
+from bap_jax.sweep.plan import Member, ProgramPlan
 class Session:
     def __init__(self, *arguments):
         print("ready", flush=True)
@@ -218,7 +218,8 @@ class Folder:
     def dense(self, plain):
         return None
 member = Member("a", {}, {})
-run_as_worker(Sweep((member,), [Program((member,))], Folder(), Session), type("W", (), {"number": 0}))
+sweep = Sweep((member,), [ProgramPlan((member,))], Folder(), Session)
+run_as_worker(sweep, type("W", (), {"number": 0}))
 """
     worker = subprocess.Popen(
         [sys.executable, "-c", code],

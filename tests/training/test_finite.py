@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from bap_jax import lagrangian, training
-from bap_jax.constraints import excess_accuracy_gap, group_distillation, together
+from bap_jax.constraints import combine, excess_accuracy_gap, group_distillation
 from bap_jax.training import finite
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Dataset
@@ -220,7 +220,7 @@ def test_a_step_that_is_far_too_long():
 
 def test_named_sets_train():
     problem = tiny()
-    constraint = together(
+    constraint = combine(
         {
             "gap": excess_accuracy_gap(problem.reference, 0.01, buffer_size=2),
             "kl": group_distillation(problem.reference, 0.0, buffer_size=2),

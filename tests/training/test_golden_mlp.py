@@ -1,7 +1,7 @@
 """The reference's eight steps of a masked multilayer perceptron, through our trainer.
 
 What the files do not say was found from their numbers: groups are the classes; the dense model is
-the initial network without masks; the test part is the first three batches; and the optimisers,
+the initial network without masks; the test split is the first three batches; and the optimisers,
 whose rates make the difference between agreement to 1e-7 and to 1e-3.
 """
 
@@ -59,7 +59,7 @@ def masks():
     }
 
 
-def part(num_batches):
+def split(num_batches):
     """The samples of the first batches, `(sample, ...)`."""
     inputs, labels = DATA["x"][:num_batches], DATA["y"][:num_batches].astype(np.int32).ravel()
     return Dataset(inputs.reshape(labels.size, -1), labels, labels[:, None])
@@ -68,7 +68,7 @@ def part(num_batches):
 def evaluate(params, num_batches=None):
     """Means of the network with these parameters over the first batches."""
     evaluator = training.make_evaluator(network(), int(DATA["y"].max()) + 1)
-    return evaluator(Variables(params, {}), part(num_batches))
+    return evaluator(Variables(params, {}), split(num_batches))
 
 
 def network():
@@ -76,7 +76,7 @@ def network():
 
 
 def logged(name, log):
-    """What the reference logged in this run, by the name's last part."""
+    """What the reference logged in this run, by the name's last split."""
     return {
         key.rsplit("/", 1)[-1]: value
         for key, value in golden_files.SETTINGS[f"f/mlp/{name}/{log}"].items()
@@ -108,7 +108,7 @@ def trained(name):
     )
     state = trainer.init(Variables(params_below("init"), {}), jax.random.key(0))
     steps = jnp.arange(DATA["y"].size).reshape(DATA["y"].shape)
-    run = functools.partial(trainer.step, data=part(None), epoch=int(log["_epoch"]))
+    run = functools.partial(trainer.step, data=split(None), epoch=int(log["_epoch"]))
     return jax.jit(lambda state: jax.lax.scan(lambda s, i: run(s, indices=i), state, steps))(state)
 
 

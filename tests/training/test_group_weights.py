@@ -9,7 +9,7 @@ from bap_jax.constraints import constraint_values
 from bap_jax.lagrangian import OVERALL_TERMS
 from bap_jax.training import METHODS, methods
 from bap_jax.training.settings import DualSettings
-from tests.training.tiny import settings_of, tiny, whole_part
+from tests.training.tiny import settings_of, tiny, whole_split
 
 LINEAR = ("ceag", "pairwise", "floor", "el", "group_dro", "group_dro_excess")
 FREQUENCY = np.array([14, 10, 6]) / 30
@@ -24,10 +24,10 @@ def true_weights(method, multipliers, absent=-1):
     losses = jax.random.uniform(jax.random.key(1), ids.shape)
 
     def lagrangian(offset):
-        seen = whole_part(losses + offset[ids])
+        seen = whole_split(losses + offset[ids])
         seen = seen._replace(weight=jnp.where(ids == absent, 0.0, 1.0))
         values, _ = method.constraint.evaluate(method.constraint.init(), seen)
-        return method.objective(seen) + method.formulation.term(values, dual)
+        return method.objective(seen) + method.formulation.penalty_term(values, dual)
 
     return jax.grad(lagrangian)(jnp.zeros(3))
 
@@ -110,10 +110,14 @@ def test_a_group_without_training_samples_spoils_no_gradient(name, update):
     ids = jnp.minimum(tiny().train.group_ids, 1)
 
     def lagrangian(losses, logits):
-        seen = whole_part(losses)._replace(group_ids=ids, logits=logits)
+        seen = whole_split(losses)._replace(group_ids=ids, logits=logits)
         values, _ = method.constraint.evaluate(method.constraint.init(), seen)
-        dual = method.formulation.ascend(values, method.formulation.init(method.constraint.size))
-        return method.objective(seen) + method.formulation.term(values, dual), dual.multipliers
+        dual = method.formulation.update_multipliers(
+            values, method.formulation.init(method.constraint.size)
+        )
+        return method.objective(seen) + method.formulation.penalty_term(
+            values, dual
+        ), dual.multipliers
 
     args = jnp.ones(30), 0.5 * tiny().train.dense_logits
     gradient, multipliers = jax.grad(lagrangian, (0, 1), has_aux=True)(*args)
@@ -139,7 +143,7 @@ def test_bounds_of_the_multipliers(method, least, largest, direction):
     )
     size = built.constraint.size
     values = constraint_values(direction * jnp.ones(size), equality=method == "el")
-    found = built.formulation.ascend(values, built.formulation.init(size)).multipliers
+    found = built.formulation.update_multipliers(values, built.formulation.init(size)).multipliers
     np.testing.assert_allclose(found, least if direction < 0 else largest, rtol=1e-6)
     if method == "pairwise":
         assert built.group_weights(FREQUENCY, np.asarray(found)).min() >= 0

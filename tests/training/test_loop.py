@@ -1,4 +1,4 @@
-"""The loop and the evaluation of whole parts."""
+"""The loop and the evaluation of whole splits."""
 
 import dataclasses
 from typing import NamedTuple
@@ -26,22 +26,22 @@ from bap_jax.types import Dataset, UserError
 SHORT = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=3)
 
 
-def test_evaluation_is_a_plain_mean(digits_parts, small_dense):
+def test_evaluation_is_a_plain_mean(digits_splits, small_dense):
     model, dense = small_dense
-    part = digits_parts.validation
-    logits, _ = model.apply(dense, part.inputs, train=False)
-    right = np.asarray(logits).argmax(1) == part.labels
+    split = digits_splits.validation
+    logits, _ = model.apply(dense, split.inputs, train=False)
+    right = np.asarray(logits).argmax(1) == split.labels
     for batch_size in (7, 50, 4096):
-        means = training.make_evaluator(model, 10, batch_size)(dense, part)
-        assert means.count == part.size
+        means = training.make_evaluator(model, 10, batch_size)(dense, split)
+        assert means.count == split.size
         assert means.accuracy == pytest.approx(right.mean(), abs=1e-9)
-        expected = [right[part.group_ids[:, 0] == g].mean() for g in range(10)]
+        expected = [right[split.group_ids[:, 0] == g].mean() for g in range(10)]
         np.testing.assert_allclose(means.group_accuracy, expected, atol=1e-9)
 
 
-def test_reference_holds_frequencies_and_accuracies(digits_parts, small_dense):
+def test_reference_holds_frequencies_and_accuracies(digits_splits, small_dense):
     model, dense = small_dense
-    means = training.make_evaluator(model, 10)(dense, digits_parts.train)
+    means = training.make_evaluator(model, 10)(dense, digits_splits.train)
     reference = training.dense_reference(means)
     np.testing.assert_allclose(reference.frequency.sum(), 1, rtol=1e-6)
     total = reference.frequency @ reference.group_accuracy
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def run(digits_parts, small_dense):
+def run(digits_splits, small_dense):
     """Its step may be traced once, over pruning and constraints alike."""
     rows, build = [], training.make_trainer
 
@@ -67,13 +67,13 @@ def run(digits_parts, small_dense):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "make_trainer", traced_once)
-        tuned = pipeline.prune_and_tune(*small_dense, digits_parts, SHORT, log=rows.append)
+        tuned = pipeline.prune_and_tune(*small_dense, digits_splits, SHORT, log=rows.append)
     steps, epochs = [row for row in rows if "step" in row], [r for r in rows if "step" not in r]
     return Run(tuned, steps, epochs)
 
 
-def test_metrics_come_for_every_step_in_order(digits_parts, run):
-    per_epoch = data.num_batches(digits_parts.train.size, 128)
+def test_metrics_come_for_every_step_in_order(digits_splits, run):
+    per_epoch = data.num_batches(digits_splits.train.size, 128)
     assert [row["step"] for row in run.steps] == list(range(5 * per_epoch))
     assert [row["epoch"] for row in run.epochs] == list(range(5))
     sparsity = [row["sparsity"] for row in run.epochs]
@@ -99,18 +99,18 @@ def test_rows_are_made_without_the_device(method, term):
     assert isinstance(found["min_group_weight"], float) if size else len(found) == 4
 
 
-def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_parts, small_dense, run):
-    spoiled = digits_parts.test._replace(inputs=0 * digits_parts.test.inputs)
-    again = pipeline.prune_and_tune(*small_dense, digits_parts._replace(test=spoiled), SHORT)
+def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_dense, run):
+    spoiled = digits_splits.test._replace(inputs=0 * digits_splits.test.inputs)
+    again = pipeline.prune_and_tune(*small_dense, digits_splits._replace(test=spoiled), SHORT)
     for which in ("selected", "last"):
         one, other = getattr(again, which), getattr(run.tuned, which)
         chex.assert_trees_all_equal(one.variables, other.variables)
         assert one.score == other.score
 
 
-def test_a_run_depends_on_its_seed(digits_parts, small_dense, run):
+def test_a_run_depends_on_its_seed(digits_splits, small_dense, run):
     settings = dataclasses.replace(SHORT, seed=1)
-    other = pipeline.prune_and_tune(*small_dense, digits_parts, settings)
+    other = pipeline.prune_and_tune(*small_dense, digits_splits, settings)
     one, two = (audit.tree_sha256(t.last.variables.params) for t in (run.tuned, other))
     assert one != two
 
@@ -129,10 +129,10 @@ def test_the_selected_iterate_is_at_the_final_sparsity(run):
 
 
 def test_device_data_keeps_its_values():
-    part = Dataset(np.arange(6.0).reshape(3, 2), np.array([2, 0, 1]), np.array([[1], [0], [1]]))
-    placed = data.on_device(part)
+    split = Dataset(np.arange(6.0).reshape(3, 2), np.array([2, 0, 1]), np.array([[1], [0], [1]]))
+    placed = data.on_device(split)
     assert placed.labels.dtype == jnp.int32 and isinstance(placed.inputs, jax.Array)
-    np.testing.assert_array_equal(placed.labels, part.labels)
+    np.testing.assert_array_equal(placed.labels, split.labels)
 
 
 @pytest.mark.parametrize(

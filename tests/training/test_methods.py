@@ -15,7 +15,7 @@ from bap_jax.lagrangian import SCHEMES
 from bap_jax.training import METHODS, methods
 from bap_jax.training.settings import DualSettings
 from bap_jax.types import UserError
-from tests.training.tiny import settings_of, tiny, trainer_of, whole_part
+from tests.training.tiny import settings_of, tiny, trainer_of, whole_split
 
 CONSTRAINED = ("ceag", "pairwise", "floor", "distillation", "el", "penalty")
 
@@ -128,10 +128,10 @@ def test_small_groups_keep_their_multipliers(method):
     built = methods.build_method(tiny().reference, chosen)
     start = dual = built.formulation.init(built.constraint.size)
     state = built.constraint.init()
-    seen = whole_part(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
+    seen = whole_split(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
     for _ in range(2):
         values, state = built.constraint.evaluate(state, seen)
-        dual = built.formulation.ascend(values, dual)
+        dual = built.formulation.update_multipliers(values, dual)
     before, after = (one.multipliers.reshape(-1, 3) for one in (start, dual))
     np.testing.assert_array_equal(after[:, 2], before[:, 2])
     for mask in (values.violation_mask, values.proxy_mask):
@@ -142,10 +142,10 @@ def test_small_groups_keep_their_multipliers(method):
 
 def test_the_report_names_groups_too_small_to_constrain():
     train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
-    parts = data.Parts(train, train, train, 3, ("a", "b", "c"))
+    splits = data.Splits(train, train, train, 3, ("a", "b", "c"))
     chosen = dataclasses.replace(settings_of("ceag", min_group_size=11), finetune_epochs=2)
     rows = []
-    args = tiny().model, tiny().variables, parts
+    args = tiny().model, tiny().variables, splits
     tuned = pipeline.prune_and_tune(*args, chosen, log=rows.append)
     assert tuned.unconstrained == {"b": 10, "c": 6}
     epochs = [row["multipliers"] for row in rows if "sparsity" in row]

@@ -19,10 +19,10 @@ BATCH = 64
 
 
 @pytest.fixture(scope="module")
-def run(digits_parts, small_dense):
+def run(digits_splits, small_dense):
     """A trainer of CEAG with pruning in epochs 0 to 2, its data and its first state."""
     model, dense = small_dense
-    train = data.on_device(digits_parts.train)
+    train = data.on_device(digits_splits.train)
     reference = training.dense_reference(training.make_evaluator(model, 10)(dense, train))
     settings = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=4)
     pruner = pipeline.pruner_from_settings(model, dense, train, settings, 10)

@@ -84,7 +84,7 @@ def settings_of(method: str, scheme: str = "dual_primal", dual=None, **constrain
     )
 
 
-def whole_part(losses) -> Observations:
+def whole_split(losses) -> Observations:
     """All training samples of `tiny()` at once, so that shares in the batch are frequencies."""
     train = tiny().train
     ones = jnp.ones(train.size)

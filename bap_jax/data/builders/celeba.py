@@ -40,13 +40,13 @@ def list_celeba(root: str) -> Listing:
 
     folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks)
     columns, names, values = _read_attributes(folder / ATTRIBUTES)
-    parts = _read_partition(folder / PARTITION)
+    splits = _read_partition(folder / PARTITION)
     told, read = _open_images(folder, names)
-    kept = [i for i, name in enumerate(names) if name in told and name in parts]
+    kept = [i for i, name in enumerate(names) if name in told and name in splits]
     skipped = [
         f"{name}: {'not in ' + PARTITION if name in told else 'there is no such image'}"
         for name in names
-        if name not in told or name not in parts
+        if name not in told or name not in splits
     ]
     if not kept:
         raise UserError(f"{folder} holds none of the images of {ATTRIBUTES}; expected {_WANTED}.")
@@ -59,7 +59,7 @@ def list_celeba(root: str) -> Listing:
         names,
         attributes,
         lambda i: read(names[i]),
-        np.array([parts[name] for name in names], np.int8),
+        np.array([splits[name] for name in names], np.int8),
         [told[name][0] for name in names],
         [told[name][1] for name in names],
         skipped,

@@ -51,15 +51,15 @@ def list_cifar100(root: str) -> Listing:
                 f"{folder}: {what} labels must lie in [0, {len(known) - 1}]; got "
                 f"{ids.min()} … {ids.max()}."
             )
-    parts = np.where(np.arange(len(images)) < num_train, 0, 2).astype(np.int8)
+    splits = np.where(np.arange(len(images)) < num_train, 0, 2).astype(np.int8)
     return Listing(
-        [f"{'test' if part else 'train'} image {i}" for i, part in enumerate(parts)],
+        [f"{'test' if split else 'train'} image {i}" for i, split in enumerate(splits)],
         {
             "fine": Grouping(fine.astype(np.int32)[:, None], names[0]),
             "coarse": Grouping(coarse.astype(np.int32)[:, None], names[1]),
         },
         lambda i: images[i],
-        parts,
+        splits,
         np.full(len(images), _RECORD - 2),
         images.reshape(len(images), -1).sum(1, dtype=np.int64),
     )
@@ -71,7 +71,7 @@ def _read_arrays(path: Path):
             arrays = dict(held)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not whole: {error}. Fetch it anew.") from error
-    wanted = [f"{kind}_{part}" for part in ("train", "test") for kind in ("x", "y")]
+    wanted = [f"{kind}_{split}" for split in ("train", "test") for kind in ("x", "y")]
     wanted += ["y_train_coarse", "y_test_coarse"]
     missing = [name for name in wanted if name not in arrays]
     if missing:

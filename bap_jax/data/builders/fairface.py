@@ -3,7 +3,7 @@
     fairface_label_train.csv, fairface_label_val.csv     file,age,gender,race,service_test
     train/1.jpg … , val/1.jpg …                          images with a margin of 0.25
 
-The official validation part is the test part here, as in the paper.
+The official validation split is the test split here, as in the paper.
 """
 
 import csv
@@ -51,16 +51,16 @@ def list_fairface(root: str) -> Listing:
         _ORIGIN,
         lacks=lambda place: [name for name in TABLES if not (place / name).is_file()],
     )
-    names, parts, skipped = [], [], []
+    names, splits, skipped = [], [], []
     columns = {name: [] for name in _COLUMNS}
-    for table, part in TABLES.items():
+    for table, split in TABLES.items():
         for row in _rows(folder / table):
             path = folder / row["file"]
             if not path.is_file():
                 skipped.append(f"{row['file']}: there is no such file")
                 continue
             names.append(row["file"])
-            parts.append(part)
+            splits.append(split)
             for column, known in _COLUMNS.items():
                 columns[column].append(_id_of(row[column], known, column, folder / table))
     if not names:
@@ -72,7 +72,7 @@ def list_fairface(root: str) -> Listing:
             for name in _COLUMNS
         },
         lambda i: str(folder / names[i]),
-        np.array(parts, np.int8),
+        np.array(splits, np.int8),
         *files_told([folder / name for name in names]),
         skipped,
     )

@@ -5,7 +5,7 @@
     builder.download_and_prepare()              # writes array_record; no TensorFlow, no network
     builder.as_data_source("train")[0]["race"]
 
-Samples keep the order of the listing, part after part. Images are kept as the user's files hold
+Samples keep the order of the listing, split after split. Images are kept as the user's files hold
 them, so that any size can be made of them later; one that is grey or in CMYK comes from
 `as_data_source` with as many channels as it has, and is made RGB by `bap_jax.data.load`.
 """
@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from bap_jax.data.listing import Listing
-from bap_jax.data.parts import PARTS
+from bap_jax.data.splits import SPLITS
 
 PIECE_BYTES = 2**28
 
@@ -31,7 +31,7 @@ class ListedBuilder(tfds.core.GeneratorBasedBuilder):
     """Prepares the samples of a listing.
 
     Its features are `image`, the `name` of the sample and one class label for each attribute. Its
-    splits are the parts of the data set, or `all`; a part of more than a quarter of a gigabyte is
+    splits are the splits of the data set, or `all`; a split of more than a quarter of a gigabyte is
     several, `train_0`, `train_1` …, as the library holds a split in memory while it writes it, and
     beyond a gigabyte asks for TensorFlow.
 
@@ -77,8 +77,8 @@ class ListedBuilder(tfds.core.GeneratorBasedBuilder):
     def rows(self) -> dict[str, np.ndarray]:
         """Which samples of the listing each split holds, in order."""
         found = {"all": np.arange(len(self._listing.names))}
-        if self._listing.parts is not None:
-            found = {name: self._listing.indices(name) for name in PARTS}
+        if self._listing.splits is not None:
+            found = {name: self._listing.indices(name) for name in SPLITS}
         cut = {}
         for name, rows in found.items():
             if rows is not None:

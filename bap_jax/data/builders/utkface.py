@@ -2,7 +2,7 @@
 
     AGE_GENDER_RACE_DATE.jpg.chip.jpg       gender 0 male, 1 female; race 0 … 4
 
-The paper's test part: names sorted, those that do not tell all three left out, a fifth drawn with
+The paper's test split: names sorted, those that do not tell all three left out, a fifth drawn with
 the seed 1357.
 """
 
@@ -55,7 +55,7 @@ def list_utkface(root: str) -> Listing:
         raise UserError(f"--data_dir={root} holds {len(files)} faces: expected {_WANTED}.")
     if len(files) != _WHOLE and not (folder / MADE_UP).exists():
         logging.warning(
-            "UTKFace has %s faces, %s holds %s: the test part is drawn as the paper does, and is "
+            "UTKFace has %s faces, %s holds %s: the test split is drawn as the paper does, and is "
             "another one.",
             f"{_WHOLE:,}",
             folder,
@@ -72,13 +72,13 @@ def list_utkface(root: str) -> Listing:
         [path.name for path in files],
         {k: Grouping(ids.astype(np.int32)[:, None], names) for k, (ids, names) in columns.items()},
         lambda i: str(files[i]),
-        _paper_parts(len(files)),
+        _paper_splits(len(files)),
         *files_told(files),
         skipped,
     )
 
 
-def _paper_parts(count):
-    parts = np.zeros(count, np.int8)
-    parts[np.random.RandomState(1357).permutation(count)[: int(0.2 * count)]] = 2
-    return parts
+def _paper_splits(count):
+    splits = np.zeros(count, np.int8)
+    splits[np.random.RandomState(1357).permutation(count)[: int(0.2 * count)]] = 2
+    return splits

@@ -1,8 +1,8 @@
 """A user's own data: arrays in a file, images with a table, any Python object with samples.
 
-In each, one column is the label and every other one groups the samples; a column `part` with the
-words train, validation and test, or with True for the test part and False, fixes the parts. Labels
-that are integers are class ids as they stand.
+In each, one column is the label and every other one groups the samples; a column `split` with the
+words train, validation and test, or with True for the test split and False, fixes the splits.
+Labels that are integers are class ids as they stand.
 """
 
 import hashlib
@@ -17,11 +17,10 @@ import numpy as np
 from bap_jax.data.columns import (
     INPUTS,
     LABEL,
-    PART,
     PATH,
     attributes_of,
     check_columns,
-    parts_of,
+    pop_splits,
     read_table,
 )
 from bap_jax.data.image_sets import source_of
@@ -71,7 +70,7 @@ def load_arrays(request: Request) -> Source:
             )
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[..., None]
-    return _with_parts(inputs, columns, str(path))
+    return _with_splits(inputs, columns, str(path))
 
 
 def load_images(request: Request) -> Source:
@@ -103,12 +102,12 @@ def load_images(request: Request) -> Source:
             f"is {skipped[0].partition(':')[0]!r}."
         )
     columns = {name: np.array(column)[there] for name, column in columns.items()}
-    parts = parts_of(columns.pop(PART, None), str(folder / request.table))
+    splits = pop_splits(columns, str(folder / request.table))
     listing = Listing(
         names,
         attributes_of(columns, str(folder / request.table)),
         lambda i: str(folder / names[i]),
-        parts,
+        splits,
         *files_told([folder / name for name in names]),
         skipped,
     )
@@ -144,7 +143,7 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
         first.shape,
         first.dtype,
     )
-    return _with_parts(records, columns, "the object", digests)
+    return _with_splits(records, columns, "the object", digests)
 
 
 def _read_all(samples):
@@ -189,10 +188,10 @@ def _digest(array):
     return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest(), "little")
 
 
-def _with_parts(inputs, columns, where, digests=None):
-    parts = parts_of(columns.pop(PART, None), where)
+def _with_splits(inputs, columns, where, digests=None):
+    splits = pop_splits(columns, where)
     attributes = attributes_of(columns, where)
-    listing = Listing((), attributes, lambda i: inputs[i], parts)
+    listing = Listing((), attributes, lambda i: inputs[i], splits)
     content = inputs if digests is None else digests
     return Source(
         inputs,

@@ -16,7 +16,7 @@ def columns():
         "inputs": np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32),
         "label": i % 3,
         "race": np.array(["a", "b"])[i % 2],
-        "part": np.array(["train", "train", "validation", "test"])[i // 2 % 4],
+        "split": np.array(["train", "train", "validation", "test"])[i // 2 % 4],
     }
 
 
@@ -39,8 +39,8 @@ def test_arrays(tmp_path):
     assert found.scale is None and found.preprocess() is None
 
 
-def test_a_mask_of_the_test_part(tmp_path):
-    found = load_npz(tmp_path, part=np.arange(COUNT) >= 20)
+def test_a_mask_of_the_test_split(tmp_path):
+    found = load_npz(tmp_path, split=np.arange(COUNT) >= 20)
     np.testing.assert_array_equal(found.test_indices, [20, 21, 22, 23])
     assert found.validation_indices is None
 
@@ -72,16 +72,16 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"label": None}, "lacks the column 'label'; it has inputs, race, part"),
+        ({"label": None}, "lacks the column 'label'; it has inputs, race, split"),
         ({"race": np.array(["a"])}, r"column 'race' has shape \(1,\); expected \(24,\)"),
-        ({"part": np.array(["dev"] * COUNT)}, "column 'part' holds 'dev'; expected train, valid"),
+        ({"split": np.array(["dev"] * COUNT)}, "column 'split' holds 'dev'; expected train, valid"),
         (
-            {"part": np.array(["True", "False", "tset"] * (COUNT // 3))},
-            "column 'part' holds 'tset'; expected train",
+            {"split": np.array(["True", "False", "tset"] * (COUNT // 3))},
+            "column 'split' holds 'tset'; expected train",
         ),
         (
-            {"part": np.array(["True", "test"] * (COUNT // 2))},
-            "column 'part' holds names of parts beside True and False",
+            {"split": np.array(["True", "test"] * (COUNT // 2))},
+            "column 'split' mixes names of splits with True and False",
         ),
         ({"label": np.arange(COUNT) - 1}, "class ids must be ≥ 0; got -1"),
         ({"race": np.array([None] * COUNT)}, "names as strings"),
@@ -177,16 +177,16 @@ def test_numbers_with_leading_zeros_are_names(folder):
 
 
 @pytest.mark.parametrize("words", [("True", "False"), ("TRUE", "FALSE"), ("Test", "train ")])
-def test_a_column_of_truths_in_a_table_fixes_the_test_part(words, folder):
+def test_a_column_of_truths_in_a_table_fixes_the_test_split(words, folder):
     rows = [f"people/{i}.jpg,{i % 2},{words[i <= 8]}" for i in range(12)]
-    (folder / "labels.csv").write_text("path,label,part\n" + "\n".join(rows) + "\n")
+    (folder / "labels.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
     found = data.load("images", data.Request(str(folder), 8))
     np.testing.assert_array_equal(found.test_indices, [9, 10, 11])
 
 
 def test_blanks_around_cells_are_no_part_of_them(folder):
     rows = [f"people/{i}.jpg, {'ab'[i % 2]} ,{'val' if i > 8 else 'train'}" for i in range(12)]
-    (folder / "labels.csv").write_text("path, label,part\n" + "\n".join(rows) + "\n")
+    (folder / "labels.csv").write_text("path, label,split\n" + "\n".join(rows) + "\n")
     found = data.load("images", data.Request(str(folder), 8))
     assert found.labelled()[1] == ("a", "b")
     np.testing.assert_array_equal(found.validation_indices, [9, 10, 11])
@@ -312,7 +312,7 @@ def make_nothing():
         ([{"inputs": 1, "lable": 2}], "got inputs, lable"),
         (
             Samples(lambda i, s: s if i < 5 else {k: s[k] for k in ("inputs", "label")}),
-            "sample 5 has inputs, label, the first one inputs, label, race, part",
+            "sample 5 has inputs, label, the first one inputs, label, race, split",
         ),
         (
             Samples(lambda i, s: s | {"inputs": np.zeros(i + 1)}),

@@ -60,7 +60,7 @@ def check_pruner(pruner: Pruner) -> None:
         raise UserError("training keeps its masks unpacked; leave out use_packed_masks=True.")
 
 
-def first_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
+def initial_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
     """Masks and target sparsities to start with."""
     sparse = pruner.updater.init_state(params)
     targets = jax.tree.map(
@@ -71,7 +71,7 @@ def first_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
     return sparse.masks, targets
 
 
-def renew_masks(
+def update_masks(
     pruner: Pruner, state: Any, epoch: Array, gradient: Callable[..., Params], *operands: PyTree
 ) -> PyTree:
     """The masks of this step, formed anew where the schedule says so.
@@ -109,7 +109,7 @@ def renew_masks(
     return cond_per_member(due, update, keep, sparse, state.params, operands)
 
 
-def seen_weights(pruner: Pruner, params: Params, masks: PyTree) -> Params:
+def masked_params(pruner: Pruner, params: Params, masks: PyTree) -> Params:
     """What the network is applied with; straight-through gradients reach every weight."""
     masked = apply_masks(params, masks)
     if not pruner.is_straight_through:
@@ -118,7 +118,7 @@ def seen_weights(pruner: Pruner, params: Params, masks: PyTree) -> Params:
     return jax.tree.map(lambda p, m: p + jax.lax.stop_gradient(m - p), params, masked)
 
 
-def settle(pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array):
+def finalize_params(pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array):
     """Weights and masks to carry on with after an update of the weights."""
     count = epoch if pruner.unit == "epoch" else state.step + 1
     sparse = SparseState(masks, optax.EmptyState(), state.targets, count)
@@ -127,6 +127,6 @@ def settle(pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Arr
     return apply_masks(pruner.updater.post_gradient_update(params, sparse), masks), masks
 
 
-def came_back(old: PyTree, new: PyTree) -> PyTree:
+def regrown(old: PyTree, new: PyTree) -> PyTree:
     """Bool for each weight of a pruned leaf: removed before, kept now."""
     return map_masks(lambda one, other: (one == 0) & (other != 0), old, new)

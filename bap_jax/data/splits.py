@@ -1,4 +1,4 @@
-"""Training, validation and test parts: made once, checked, never mixed.
+"""Training, validation and test splits: made once, checked, never mixed.
 
 Weights learn from `train`, iterates are chosen on `validation`, and `test` is read once, at the
 end, to judge.
@@ -14,14 +14,14 @@ from bap_jax.data.checks import check_dataset, check_groups_present
 from bap_jax.data.records import Records
 from bap_jax.types import Dataset, UserError
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
-class Parts(NamedTuple):
-    """The three parts of a data set, checked.
+class Splits(NamedTuple):
+    """The three splits of a data set, checked.
 
     Attributes:
-      train, validation, test: disjoint parts.
+      train, validation, test: disjoint splits.
       num_classes: labels lie in `[0, num_classes)`.
       group_names: one name a group.
     """
@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 
 
 def random_test_indices(num_samples: int, fraction: float, random_state: int) -> np.ndarray:
-    """The test part that scikit-learn's `train_test_split` draws, as sorted indices.
+    """The test split that scikit-learn's `train_test_split` draws, as sorted indices.
 
     Raises:
       UserError: `fraction` is not in (0, 1).
@@ -46,7 +46,7 @@ def random_test_indices(num_samples: int, fraction: float, random_state: int) ->
     return np.sort(drawn[1])
 
 
-def make_parts(
+def make_splits(
     data: Dataset,
     num_classes: int,
     group_names: Sequence[str],
@@ -55,38 +55,38 @@ def make_parts(
     validation_fraction: float = 0.15,
     seed: int = 0,
     validation_indices: np.ndarray | None = None,
-) -> Parts:
-    """Splits samples into parts and checks each.
+) -> Splits:
+    """Divides samples into splits and checks each.
 
     Args:
       data: all samples.
       num_classes: number of classes.
       group_names: one name a group.
-      test_indices: which samples are the test part; nothing else ever is.
+      test_indices: which samples are the test split; nothing else ever is.
       validation_fraction: share of the remaining samples, drawn at random from every group (from
         every combination of groups where samples belong to several).
       seed: of that draw.
-      validation_indices: the validation part, in place of such a draw.
+      validation_indices: the validation split, in place of such a draw.
 
     Raises:
       UserError: anything that `data.check_dataset` finds, indices out of range or given twice, a
-        fraction outside (0, 1), or a group without a sample in some part.
+        fraction outside (0, 1), or a group without a sample in some split.
     """
     check_dataset(data, num_classes, group_names)
-    chosen = part_indices(
+    chosen = split_indices(
         data.group_ids,
         test_indices=test_indices,
         validation_fraction=validation_fraction,
         seed=seed,
         validation_indices=validation_indices,
     )
-    parts = {name: _take(data, indices) for name, indices in chosen.items()}
-    for name, part in parts.items():
-        check_groups_present(name, part, group_names)
-    return Parts(**parts, num_classes=num_classes, group_names=tuple(group_names))
+    splits = {name: _take(data, indices) for name, indices in chosen.items()}
+    for name, split in splits.items():
+        check_groups_present(name, split, group_names)
+    return Splits(**splits, num_classes=num_classes, group_names=tuple(group_names))
 
 
-def part_indices(
+def split_indices(
     group_ids: np.ndarray,
     *,
     test_indices: np.ndarray,
@@ -94,14 +94,14 @@ def part_indices(
     seed: int = 0,
     validation_indices: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Which samples each part of `make_parts` holds, by name of the part; ascending.
+    """Which samples each split of `make_splits` holds, by name of the split; ascending.
 
     Args:
       group_ids: `(sample, attribute)` of all samples.
-      test_indices, validation_fraction, seed, validation_indices: see `make_parts`.
+      test_indices, validation_fraction, seed, validation_indices: see `make_splits`.
 
     Raises:
-      UserError: indices out of range, given twice or to both parts, or a fraction outside (0, 1).
+      UserError: indices out of range, given twice or to both splits, or a fraction outside (0, 1).
     """
     group_ids = np.asarray(group_ids)
     test = _check_indices(test_indices, len(group_ids))
@@ -114,7 +114,7 @@ def part_indices(
         both = np.intersect1d(chosen, test)
         if both.size:
             raise UserError(
-                f"sample {both[0]} is in the validation and in the test part; parts never mix."
+                f"sample {both[0]} is in the validation and in the test split; splits never mix."
             )
         drawn = np.isin(rest, chosen)
         if drawn.all():
@@ -131,26 +131,26 @@ def _take(data, indices):
     return jax.tree.map(rows, data)
 
 
-def _check_fraction(part, fraction):
+def _check_fraction(split, fraction):
     if not 0 < fraction < 1:
-        raise UserError(f"the {part} fraction must lie in (0, 1), got {fraction}.")
+        raise UserError(f"the {split} fraction must lie in (0, 1), got {fraction}.")
 
 
-def _check_indices(indices, num_samples, part="test"):
+def _check_indices(indices, num_samples, split="test"):
     indices = np.asarray(indices)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise UserError(
-            f"{part} indices must be integers of shape (sample,); "
+            f"{split} indices must be integers of shape (sample,); "
             f"got {indices.dtype} of shape {indices.shape}. For a mask write np.flatnonzero(mask)."
         )
     if indices.size == 0:
-        raise UserError(f"the {part} part is empty; give at least one index for each group.")
+        raise UserError(f"the {split} split is empty; give at least one index for each group.")
     if len(np.unique(indices)) != indices.size:
-        raise UserError(f"{part} indices must be distinct; some samples are given twice.")
+        raise UserError(f"{split} indices must be distinct; some samples are given twice.")
     if indices.min() < 0 or indices.max() >= num_samples:
-        raise UserError(f"{part} indices must lie in [0, {num_samples - 1}].")
+        raise UserError(f"{split} indices must lie in [0, {num_samples - 1}].")
     if indices.size == num_samples:
-        raise UserError(f"all samples are {part} samples; none is left to learn from.")
+        raise UserError(f"all samples are {split} samples; none is left to learn from.")
     return indices
 
 

@@ -1,4 +1,4 @@
-"""Parts: disjoint, complete, stratified, repeatable; and the mistakes in asking for them."""
+"""Splits: disjoint, complete, stratified, repeatable; and the mistakes in asking for them."""
 
 import numpy as np
 import pytest
@@ -21,24 +21,24 @@ def first_of_each(dataset, count):
     return np.concatenate([np.flatnonzero(ids == g)[:count] for g in np.unique(ids)])
 
 
-def parts_of(dataset, test, **options):
+def splits_of(dataset, test, **options):
     names = [f"g{i}" for i in range(int(dataset.group_ids.max()) + 1)]
-    return data.make_parts(dataset, 1, names, test_indices=test, **options)
+    return data.make_splits(dataset, 1, names, test_indices=test, **options)
 
 
-def in_parts(parts):
-    return {name: getattr(parts, name).inputs for name in data.PARTS}
+def by_split(splits):
+    return {name: getattr(splits, name).inputs for name in data.SPLITS}
 
 
-def test_test_part_of_the_digits_is_scikit_learns(digits_parts):
+def test_test_part_of_the_digits_is_scikit_learns(digits_splits):
     whole = data.load("digits")
     _, inputs, _, labels = train_test_split(
         whole.inputs, whole.labelled()[0], test_size=0.3, random_state=0
     )
     order = np.argsort(train_test_split(np.arange(1797), test_size=0.3, random_state=0)[1])
-    np.testing.assert_array_equal(digits_parts.test.inputs, inputs[order])
-    np.testing.assert_array_equal(digits_parts.test.labels, labels[order])
-    np.testing.assert_array_equal(digits_parts.test.group_ids[:, 0], labels[order])
+    np.testing.assert_array_equal(digits_splits.test.inputs, inputs[order])
+    np.testing.assert_array_equal(digits_splits.test.labels, labels[order])
+    np.testing.assert_array_equal(digits_splits.test.group_ids[:, 0], labels[order])
 
 
 def test_digits_are_scaled_and_grouped_by_class():
@@ -52,16 +52,16 @@ def test_digits_are_scaled_and_grouped_by_class():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_parts_are_disjoint_and_cover_everything(seed):
     dataset = samples((50, 9, 20))
-    found = in_parts(parts_of(dataset, first_of_each(dataset, 2), seed=seed))
+    found = by_split(splits_of(dataset, first_of_each(dataset, 2), seed=seed))
     np.testing.assert_array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(79))
 
 
 def test_each_sample_keeps_its_label_and_group():
     dataset = samples((12, 12))._replace(labels=np.arange(24, dtype=np.int32))
-    parts = data.make_parts(dataset, 24, ("a", "b"), test_indices=first_of_each(dataset, 3))
-    for part in (parts.train, parts.validation, parts.test):
-        np.testing.assert_array_equal(part.labels, part.inputs)
-        np.testing.assert_array_equal(part.group_ids, dataset.group_ids[part.inputs])
+    splits = data.make_splits(dataset, 24, ("a", "b"), test_indices=first_of_each(dataset, 3))
+    for split in (splits.train, splits.validation, splits.test):
+        np.testing.assert_array_equal(split.labels, split.inputs)
+        np.testing.assert_array_equal(split.group_ids, dataset.group_ids[split.inputs])
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ def test_each_sample_keeps_its_label_and_group():
 )
 def test_validation_is_stratified(fraction, sizes, expected):
     dataset = samples([size + 4 for size in sizes])
-    parts = parts_of(dataset, first_of_each(dataset, 4), validation_fraction=fraction)
-    counts = groups.group_counts(parts.validation.group_ids, len(sizes))
+    splits = splits_of(dataset, first_of_each(dataset, 4), validation_fraction=fraction)
+    counts = groups.group_counts(splits.validation.group_ids, len(sizes))
     np.testing.assert_array_equal(counts, expected)
 
 
-def test_validation_of_the_digits_is_stratified(digits_parts):
+def test_validation_of_the_digits_is_stratified(digits_splits):
     counts = [
-        groups.group_counts(getattr(digits_parts, part).group_ids, 10)
-        for part in ("train", "validation")
+        groups.group_counts(getattr(digits_splits, split).group_ids, 10)
+        for split in ("train", "validation")
     ]
     np.testing.assert_array_equal(counts[1], [round(0.15 * n) for n in sum(counts)])
 
@@ -92,20 +92,20 @@ def test_validation_is_stratified_over_combinations():
     column = 2 + (np.arange(120) % 3 == 0)
     dataset = samples((80, 40), column)
     test = np.arange(12)
-    parts = parts_of(dataset, test)
+    splits = splits_of(dataset, test)
     rest = dataset.group_ids[12:]
     for combination in np.unique(rest, axis=0):
         n = (rest == combination).all(axis=1).sum()
-        found = (parts.validation.group_ids == combination).all(axis=1).sum()
+        found = (splits.validation.group_ids == combination).all(axis=1).sum()
         assert found == round(0.15 * n)
 
 
-def test_the_seed_fixes_the_parts():
+def test_the_seed_fixes_the_splits():
     dataset = samples((50, 30))
     one, again, other = (
-        in_parts(parts_of(dataset, first_of_each(dataset, 5), seed=seed)) for seed in (3, 3, 4)
+        by_split(splits_of(dataset, first_of_each(dataset, 5), seed=seed)) for seed in (3, 3, 4)
     )
-    for name in data.PARTS:
+    for name in data.SPLITS:
         np.testing.assert_array_equal(one[name], again[name])
     np.testing.assert_array_equal(one["test"], other["test"])
     assert set(one["validation"]) != set(other["validation"])
@@ -123,7 +123,7 @@ def test_random_test_indices_depend_on_their_own_seed():
 def test_fractions_lie_between_0_and_1(fraction):
     message = rf"fraction must lie in \(0, 1\), got {fraction}"
     with pytest.raises(UserError, match=f"the validation {message}"):
-        parts_of(samples((20,)), np.arange(3), validation_fraction=fraction)
+        splits_of(samples((20,)), np.arange(3), validation_fraction=fraction)
     with pytest.raises(UserError, match=f"the test {message}"):
         data.random_test_indices(20, fraction, 0)
 
@@ -131,7 +131,7 @@ def test_fractions_lie_between_0_and_1(fraction):
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
-        ([], "the test part is empty"),
+        ([], "the test split is empty"),
         ([1, 5, 1], "test indices must be distinct"),
         ([0, 20], r"test indices must lie in \[0, 19\]"),
         ([-1, 3], r"test indices must lie in \[0, 19\]"),
@@ -140,11 +140,11 @@ def test_fractions_lie_between_0_and_1(fraction):
 )
 def test_wrong_test_indices(indices, message):
     with pytest.raises(UserError, match=message):
-        parts_of(samples((20,)), np.array(indices, int))
+        splits_of(samples((20,)), np.array(indices, int))
 
 
-@pytest.mark.parametrize(("in_test", "part"), [(0, "test"), (1, "validation"), (2, "train")])
-def test_a_group_absent_from_a_part_is_named(in_test, part):
+@pytest.mark.parametrize(("in_test", "split"), [(0, "test"), (1, "validation"), (2, "train")])
+def test_a_group_absent_from_a_part_is_named(in_test, split):
     """Of a group's two samples so many are test samples; one that is left is a training sample."""
     dataset = samples((20, 2))
     test = np.concatenate(
@@ -153,23 +153,23 @@ def test_a_group_absent_from_a_part_is_named(in_test, part):
             np.flatnonzero(dataset.group_ids[:, 0] == 1)[:in_test],
         ]
     )
-    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {part} part"):
-        parts_of(dataset, test)
+    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {split} split"):
+        splits_of(dataset, test)
 
 
-@pytest.mark.parametrize(("is_test", "part"), [(True, "train"), (False, "validation")])
-def test_a_group_of_one_sample_is_named(is_test, part):
+@pytest.mark.parametrize(("is_test", "split"), [(True, "train"), (False, "validation")])
+def test_a_group_of_one_sample_is_named(is_test, split):
     dataset = samples((20, 1))
     single = np.flatnonzero(dataset.group_ids[:, 0] == 1)
     test = np.concatenate([np.setdiff1d(np.arange(4), single), single[: int(is_test)]])
-    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {part} part"):
-        parts_of(dataset, test)
+    with pytest.raises(UserError, match=f"no sample of group 'g1' in the {split} split"):
+        splits_of(dataset, test)
 
 
 def test_arrays_are_checked_before_they_are_split():
     dataset = samples((10, 10))
     with pytest.raises(UserError, match="group id 1 is out of range"):
-        data.make_parts(dataset, 1, ("only",), test_indices=np.arange(2))
+        data.make_splits(dataset, 1, ("only",), test_indices=np.arange(2))
 
 
 def test_an_unknown_data_set_lists_the_known_ones():

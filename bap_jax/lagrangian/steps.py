@@ -44,13 +44,13 @@ class Gradient(NamedTuple):
         return SchemeInfo(self.evaluation, self.lagrangian, multipliers_of(self.dual))
 
 
-class Players(NamedTuple):
+class PrimalDualSteps(NamedTuple):
     """Both players, and the largest weight of what the weights minimise.
 
     Attributes:
       primal_optimizer: moves the weights.
       formulation: moves the multipliers.
-      weight_limit: see `players`.
+      weight_limit: see `primal_dual_steps`.
     """
 
     primal_optimizer: optax.GradientTransformation
@@ -67,14 +67,14 @@ class Players(NamedTuple):
         dual = self.formulation.init(num_constraints)
         return LagrangianState(dual, self.primal_optimizer.init(params), memory)
 
-    def ascend(self, evaluation: Evaluation, dual):
+    def update_multipliers(self, evaluation: Evaluation, dual):
         """A step of the multipliers on the violations of `evaluation`.
 
         Raises:
           UserError: there are not as many constraints as multipliers.
         """
         check_sizes(evaluation.constraints, dual)
-        return self.formulation.ascend(evaluation.constraints, dual)
+        return self.formulation.update_multipliers(evaluation.constraints, dual)
 
     def gradient(
         self, problem: Problem, params: Params, dual_at: Callable[[Evaluation], Any], inputs
@@ -93,7 +93,7 @@ class Players(NamedTuple):
 
     def value(self, evaluation: Evaluation, dual) -> Array:
         """`()` the Lagrangian."""
-        return evaluation.loss + self.formulation.term(evaluation.constraints, dual)
+        return evaluation.loss + self.formulation.penalty_term(evaluation.constraints, dual)
 
     def descend(self, gradient: Params, params: Params, primal_state) -> tuple[Params, PyTree]:
         """A step of the weights."""
@@ -105,11 +105,11 @@ class Players(NamedTuple):
         return jax.lax.stop_gradient(jnp.minimum(1, self.weight_limit / total))
 
 
-def players(
+def primal_dual_steps(
     primal_optimizer: optax.GradientTransformation,
     formulation: FormulationLike,
     weight_limit: Array | float = math.inf,
-) -> Players:
+) -> PrimalDualSteps:
     """The two players of a scheme.
 
     Args:
@@ -124,7 +124,7 @@ def players(
     Raises:
       UserError: `formulation` is none.
     """
-    return Players(primal_optimizer, as_formulation(formulation), weight_limit)
+    return PrimalDualSteps(primal_optimizer, as_formulation(formulation), weight_limit)
 
 
 def check_num_constraints(given) -> None:

@@ -18,7 +18,7 @@ from bap_jax.pruning import registry, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
 from bap_jax.pruning.global_pruners import GlobalPruningMixin
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
-from bap_jax.training.pruner import Pruner
+from bap_jax.training.masking import Pruner
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import ChannelGroup, PyTree, UserError
 
