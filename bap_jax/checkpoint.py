@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from bap_jax import sharding
+from bap_jax._deprecated import former_names
 from bap_jax.audit import tree_sha256
 from bap_jax.types import PyTree, UserError, first_of
 
@@ -33,7 +34,7 @@ def exists(path: Path) -> bool:
     return bool(sharding.from_first_process(np.asarray(found)))
 
 
-def load(path: Path, like: PyTree) -> PyTree:
+def restore(path: Path, like: PyTree) -> PyTree:
     """Reads a tree with the structure, shapes and types of `like`; the first process does.
 
     Raises:
@@ -106,3 +107,11 @@ def _checkpointer():
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="first_process"
     )
     return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
+__getattr__ = former_names(
+    "bap_jax.checkpoint",
+    {
+        "load": "bap_jax.checkpoint.restore",
+    },
+)

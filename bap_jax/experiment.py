@@ -21,8 +21,9 @@ from ml_collections import ConfigDict
 
 from bap_jax import audit, checkpoint, pipeline, sharding, training
 from bap_jax import config as config_lib
+from bap_jax._deprecated import former_names
 from bap_jax.metric_rows import json_lines
-from bap_jax.task import Task, load
+from bap_jax.task import Task, load_task
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
 from bap_jax.workdir import DATA_CACHE, Workdir, check_claim, claim, write_whole
@@ -42,7 +43,7 @@ class RunResult(NamedTuple):
     error: training.DivergedError | None = None
 
 
-def run(
+def run_experiment(
     config: ConfigDict,
     workdir: str | Path,
     execution: Execution = _ALL_DEVICES,
@@ -73,14 +74,14 @@ def run(
     sharding.by_first_process(lambda: check_claim(workdir, plain))
     execution = caching_in(execution, here.root)
     with clock("data"):
-        task = load(plain, execution)
+        task = load_task(plain, execution)
     sharding.by_first_process(lambda: claim(workdir, plain))
     text = json.dumps(task.summary, indent=1) + "\n"
     sharding.by_first_process(lambda: write_whole(here.root / "data.json", text))
     if on_data is not None:
         on_data(task.summary)
     session = Session(task, here.dense, execution, clock)
-    folder = here.run(settings.method, settings.seed)
+    folder = here.run_folder(settings.method, settings.seed)
     sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
     if before is not None:
         before(session, folder)
@@ -118,7 +119,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
                 "now. Choose another --workdir."
             )
         try:
-            return checkpoint.load(folder, task.untrained)
+            return checkpoint.restore(folder, task.untrained)
         except checkpoint.DamagedCheckpointError as error:
             logging.warning("%s; training the dense model anew", error)
     chosen = task.plain["dense"]
@@ -167,7 +168,7 @@ class Session:
         clock: "_Clock | None" = None,
     ):
         self._clock = clock or _Clock()
-        task = load(task, execution) if isinstance(task, dict) else task
+        task = load_task(task, execution) if isinstance(task, dict) else task
         self.task = task._replace(splits=pipeline.read_what_fits(task.splits, execution))
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)
@@ -260,3 +261,13 @@ def _log_file(folder):
 def _progress(epochs, label):
     hidden = None if sharding.is_first_process() else True  # None: where there is no terminal
     return tqdm.tqdm(epochs, desc=label, unit="epoch", leave=False, disable=hidden)
+
+
+__getattr__ = former_names(
+    "bap_jax.experiment",
+    {
+        "Bench": "bap_jax.experiment.Session",
+        "Finished": "bap_jax.experiment.RunResult",
+        "run": "bap_jax.experiment.run_experiment",
+    },
+)

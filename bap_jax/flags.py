@@ -133,7 +133,7 @@ def _first_mistake(error):
     return found
 
 
-def run(main) -> None:
+def run_main(main) -> None:
     """Runs a command."""
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(functools.partial(_until_stopped, main), flags_parser=parse)

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     try:
         flags.start()
         watch = profiling.print_profile if _PROFILE.value else None
-        report = experiment.run(
+        report = experiment.run_experiment(
             flags.config(), flags.WORKDIR.value, flags.execution(), watch, _print_data
         )
     except (UserError, DivergedError) as error:
@@ -48,4 +48,4 @@ def _print_data(summary):
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    flags.run_main(main)

@@ -27,7 +27,7 @@ def json_lines(path: Path):
         yield lambda row: file.write(json.dumps(row) + "\n")
 
 
-def flat(sets: Array | Mapping[str, Array]) -> np.ndarray:
+def flatten_sets(sets: Array | Mapping[str, Array]) -> np.ndarray:
     """`(..., constraint)`: the constraints of several named sets one after another."""
     if isinstance(sets, Mapping):
         return np.concatenate(list(sets.values()), axis=-1)
@@ -66,7 +66,7 @@ def step_rows(
       method: of the run.
     """
     multipliers, violation, proxy = (
-        flat(sets) for sets in (metrics.multipliers, metrics.violation, metrics.proxy)
+        flatten_sets(sets) for sets in (metrics.multipliers, metrics.violation, metrics.proxy)
     )
     numbers = np.arange(first, first + len(metrics.loss))
     columns = {
@@ -153,7 +153,7 @@ def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]
         "validation_accuracy": score.accuracy,
         "validation_max_excess_gap": score.max_excess_gap,
     }
-    multipliers = flat(numbers.multipliers)
+    multipliers = flatten_sets(numbers.multipliers)
     if multipliers.size <= LISTED_EPOCH:
         row["multipliers"] = multipliers.tolist()
     if numbers.pushes is not None and int(numbers.pushes):

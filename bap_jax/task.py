@@ -17,6 +17,7 @@ from absl import logging
 
 from bap_jax import config as config_lib
 from bap_jax import data, models, pipeline, sharding
+from bap_jax._deprecated import former_names
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
 
@@ -44,7 +45,7 @@ class Task(NamedTuple):
     digest: str
 
 
-def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
+def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     """Loads and splits the data, and builds the network.
 
     Args:
@@ -64,7 +65,7 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
         wanted = plain["model"]["pretrained"]
         return network, pretrained(network, plain["model"], key) if wanted else None
 
-    splits, preprocess, summary = make_splits(plain["data"], cache, network_of)
+    splits, preprocess, summary = load_splits(plain["data"], cache, network_of)
     network, untrained = network_of(splits.num_classes)
     model = models.in_precision(network, settings.precision)
     if preprocess is not None:
@@ -77,21 +78,21 @@ def load(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
     return Task(plain, splits, model, untrained, summary, digest)
 
 
-def check(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
+def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
     """Finds mistakes in data, network and execution before anything is trained.
 
     Returns:
       The summary of the data.
 
     Raises:
-      UserError: as of `load`, or the execution cannot be with this network and data.
+      UserError: as of `load_task`, or the execution cannot be with this network and data.
     """
-    task = load(plain, execution)
+    task = load_task(plain, execution)
     pipeline.resolve_execution(task.model, task.untrained, task.splits.train, execution).mesh()
     return task.summary
 
 
-def make_splits(
+def load_splits(
     choice: dict[str, Any],
     cache: Path | None = None,
     check_classes: Callable[[int], object] = lambda num_classes: None,
@@ -215,7 +216,7 @@ def _check_redrawn(indices, split, choice):
 def _own(indices, split, choice):
     if indices is None:
         raise UserError(
-            f"data set {choice['name']!r} has no {split} part of its own; write a fraction in "
+            f"data set {choice['name']!r} has no {split} split of its own; write a fraction in "
             f"(0, 1), such as config.data.{split}_fraction=0.2."
         )
     return indices
@@ -236,3 +237,13 @@ def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) ->
     if told:
         logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
     return found.variables
+
+
+__getattr__ = former_names(
+    "bap_jax.task",
+    {
+        "check": "bap_jax.task.check_task",
+        "load": "bap_jax.task.load_task",
+        "make_parts": "bap_jax.task.load_splits",
+    },
+)

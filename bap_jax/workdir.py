@@ -32,7 +32,7 @@ class Workdir:
         self.dense = self.root / "dense"
         self.figure = self.root / "disparity.png"
 
-    def run(self, method: str, seed: int) -> Path:
+    def run_folder(self, method: str, seed: int) -> Path:
         """The folder of one run."""
         return self.root / f"{method}-seed{seed}"
 

@@ -13,12 +13,12 @@ def test_checkpoints_come_back(tmp_path):
     assert not checkpoint.exists(tmp_path / "c")
     checkpoint.save(tmp_path / "c", TREE)
     assert checkpoint.exists(tmp_path / "c")
-    np.testing.assert_array_equal(checkpoint.load(tmp_path / "c", TREE)["w"], TREE["w"])
+    np.testing.assert_array_equal(checkpoint.restore(tmp_path / "c", TREE)["w"], TREE["w"])
 
 
 def test_there_is_nothing(tmp_path):
     with pytest.raises(checkpoint.DamagedCheckpointError, match="cannot read"):
-        checkpoint.load(tmp_path / "nothing", TREE)
+        checkpoint.restore(tmp_path / "nothing", TREE)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_there_is_nothing(tmp_path):
 def test_the_first_differing_arrays_are_shown(like, text, tmp_path):
     checkpoint.save(tmp_path / "c", TREE)
     with pytest.raises(UserError, match=text):
-        checkpoint.load(tmp_path / "c", {"mask": None, **like})
+        checkpoint.restore(tmp_path / "c", {"mask": None, **like})
 
 
 def test_checkpoints_without_a_list_of_arrays_are_read(tmp_path):
@@ -44,4 +44,4 @@ def test_checkpoints_without_a_list_of_arrays_are_read(tmp_path):
     digest = tmp_path / "c" / "digest.json"
     digest.write_text(digest.read_text().partition(', "arrays"')[0] + "}")
     assert "arrays" not in digest.read_text()
-    np.testing.assert_array_equal(checkpoint.load(tmp_path / "c", TREE)["w"], TREE["w"])
+    np.testing.assert_array_equal(checkpoint.restore(tmp_path / "c", TREE)["w"], TREE["w"])

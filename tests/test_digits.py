@@ -18,7 +18,7 @@ def last_on_train(workdir, method, seed, sparsity, rate=None):
     config.method, config.seed, config.pruning.sparsity = method, seed, sparsity
     if rate is not None:
         config.dual.learning_rate = rate
-    split = experiment.run(config, workdir)["last"]["splits"]["train"]
+    split = experiment.run_experiment(config, workdir)["last"]["splits"]["train"]
     return 100 * split["sparse_accuracy"], 100 * split["max_excess_gap"]
 
 

@@ -58,7 +58,7 @@ def workdir(tmp_path_factory):
     """A workdir with CEAG's and NFT's run."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     for method in ("ceag", "nft"):
-        experiment.run(tiny(method=method), folder)
+        experiment.run_experiment(tiny(method=method), folder)
     return folder
 
 
@@ -121,15 +121,15 @@ def test_the_selected_network_is_saved(workdir):
     }
     masks["dense_1"]["kernel"] = None  # the last layer stays dense
     like = {"variables": Variables(params, {}), "masks": masks}
-    saved = checkpoint.load(run / "selected", like)["variables"].params
+    saved = checkpoint.restore(run / "selected", like)["variables"].params
     assert audit.tree_sha256(saved) == report["params_sha256"]
 
 
 def test_same_config_and_seed_give_the_same_hash(workdir, tmp_path):
     first = json.loads((workdir / "ceag-seed0" / "report.json").read_text())
-    cached = experiment.run(tiny(), workdir)
-    afresh = experiment.run(tiny(), tmp_path / "elsewhere")
-    other = experiment.run(tiny(seed=1), workdir)
+    cached = experiment.run_experiment(tiny(), workdir)
+    afresh = experiment.run_experiment(tiny(), tmp_path / "elsewhere")
+    other = experiment.run_experiment(tiny(seed=1), workdir)
     for which in (lambda r: r["params_sha256"], lambda r: r["last"]["params_sha256"]):
         assert which(first) == which(cached) == which(afresh) != which(other)
 
@@ -138,26 +138,26 @@ def test_the_dense_model_is_trained_once(workdir, monkeypatch):
     monkeypatch.setattr(
         experiment.pipeline, "train_dense", lambda *args, **options: pytest.fail("trained again")
     )
-    experiment.run(tiny(method="el", seed=2), workdir)
+    experiment.run_experiment(tiny(method="el", seed=2), workdir)
 
 
 def test_a_damaged_dense_model_is_noticed_and_trained_anew(tmp_path, caplog):
-    first = experiment.run(tiny(), tmp_path / "w")
+    first = experiment.run_experiment(tiny(), tmp_path / "w")
     digest = tmp_path / "w" / "dense" / "digest.json"
     digest.write_text(digest.read_text().replace('"sha256": "', '"sha256": "0'))
-    second = experiment.run(tiny(), tmp_path / "w")
+    second = experiment.run_experiment(tiny(), tmp_path / "w")
     assert "digest mismatch" in caplog.text
     assert first["params_sha256"] == second["params_sha256"]
 
 
 @pytest.mark.smoke
 def test_a_dense_model_of_another_network_is_an_error(tmp_path):
-    experiment.run(tiny(**{"model.hidden": (9,)}), tmp_path / "wide")
-    experiment.run(tiny(), tmp_path / "w")
+    experiment.run_experiment(tiny(**{"model.hidden": (9,)}), tmp_path / "wide")
+    experiment.run_experiment(tiny(), tmp_path / "w")
     shutil.rmtree(tmp_path / "w" / "dense")
     shutil.copytree(tmp_path / "wide" / "dense", tmp_path / "w" / "dense")
     with pytest.raises(UserError, match="w/dense is of another network: params/dense_0/bias is "):
-        experiment.run(tiny(), tmp_path / "w")
+        experiment.run_experiment(tiny(), tmp_path / "w")
 
 
 def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
@@ -165,11 +165,11 @@ def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
     with pytest.raises(
         training.DivergedError, match=r"is (nan|-?inf) at step \d+ \(epoch 0\).*end of epoch -1"
     ) as caught:
-        experiment.run(config, tmp_path / "w")
+        experiment.run_experiment(config, tmp_path / "w")
     state = caught.value.last_good.state
     like = {"variables": state.variables, "masks": state.masks}
     like["multipliers"] = state.lagrangian.multipliers
-    saved = checkpoint.load(tmp_path / "w" / "ceag-seed0" / "last_good", like)
+    saved = checkpoint.restore(tmp_path / "w" / "ceag-seed0" / "last_good", like)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved["variables"]))
     assert not (tmp_path / "w" / "ceag-seed0" / "report.json").exists()
 
@@ -180,7 +180,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path):
 )
 def test_several_attributes(groups, count, tmp_path):
     changes = {"data.group_by": groups}
-    report = experiment.run(tiny(**changes), tmp_path / "w")
+    report = experiment.run_experiment(tiny(**changes), tmp_path / "w")
     found = report["splits"]["test"]["groups"]
     assert len(found) == count == len(report["feasibility"]["constraints"])
     assert ("3*heavy" if "*" in groups else "heavy") in [g["name"] for g in found]
@@ -190,7 +190,7 @@ def test_several_attributes(groups, count, tmp_path):
 def test_groups_too_small_are_reported(method, tmp_path):
     config = tiny(**{"constraint.min_group_size": 106, "constraint.buffer_size": 2})
     config.method = method
-    report = experiment.run(config, tmp_path / "w")
+    report = experiment.run_experiment(config, tmp_path / "w")
     small = report["unconstrained_groups"]
     sizes = {g["name"]: g["n"] for g in report["splits"]["train"]["groups"]}
     assert small == {name: n for name, n in sizes.items() if n < 106} and small
@@ -207,13 +207,13 @@ def test_a_workdir_holds_one_experiment(workdir):
         match=r"another config: config.pruning.sparsity is 0.95 there "
         r"and 0.9 here.*another --workdir",
     ):
-        experiment.run(tiny(**{"pruning.sparsity": 0.9}), workdir)
+        experiment.run_experiment(tiny(**{"pruning.sparsity": 0.9}), workdir)
 
 
 def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="is not empty and holds no run of bap_jax"):
-        experiment.run(tiny(), tmp_path)
+        experiment.run_experiment(tiny(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -247,11 +247,11 @@ def test_parts_of_ones_own_are_kept(tmp_path):
 @pytest.mark.smoke
 def test_other_data_want_another_dense_network(tmp_path):
     config = own_data(tmp_path)
-    experiment.run(config, tmp_path / "w")
-    experiment.run(config, tmp_path / "w")
+    experiment.run_experiment(config, tmp_path / "w")
+    experiment.run_experiment(config, tmp_path / "w")
     own_data(tmp_path, 330)
     with pytest.raises(UserError, match="was trained on other samples, .* Choose another --workd"):
-        experiment.run(config, tmp_path / "w")
+        experiment.run_experiment(config, tmp_path / "w")
 
 
 @pytest.mark.smoke
@@ -266,14 +266,14 @@ def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_pa
     np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, side=i // 3 % 2, split=split)
     network = models.build("resnet", 2, depth=8, width=4)
     save_file(torch_arrays(network, seed=0), config.model.pretrained)
-    report = experiment.run(config, tmp_path / "w")
+    report = experiment.run_experiment(config, tmp_path / "w")
     found = models.load_torch(config.model.pretrained, network).variables
-    kept = checkpoint.load(tmp_path / "w" / "dense", found)
+    kept = checkpoint.restore(tmp_path / "w" / "dense", found)
     chex.assert_trees_all_equal(kept.params, found.params)
     assert 0 < report["splits"]["train"]["dense_accuracy"] < 1
     save_file(torch_arrays(network, seed=1), config.model.pretrained)
     with pytest.raises(UserError, match="or from another pretrained file"):
-        experiment.run(config, tmp_path / "w")
+        experiment.run_experiment(config, tmp_path / "w")
 
 
 def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
@@ -284,7 +284,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
     with pytest.raises(
         UserError, match="no test split of its own.* 21 samples were left out, the "
     ):
-        experiment.run(tiny(**changes), tmp_path / "w")
+        experiment.run_experiment(tiny(**changes), tmp_path / "w")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_mistakes_cost_nothing(changes, text, tmp_path, monkeypatch):
         experiment.pipeline, "train_dense", lambda *args, **options: pytest.fail("trained")
     )
     with pytest.raises(UserError, match=text):
-        experiment.run(tiny(**changes), tmp_path / "w")
+        experiment.run_experiment(tiny(**changes), tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 

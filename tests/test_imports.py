@@ -14,7 +14,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 
 # A room may import itself and rooms above it in this list; those in one row, each other not.
 LAYERS = [
-    ["types"],
+    ["types", "_deprecated"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data"],
     ["lagrangian"],
@@ -27,7 +27,7 @@ LAYERS = [
     ["task"],
     ["experiment"],
     ["profiling", "flags"],
-    ["main", "sweep"],
+    ["main", "sweep", "sweeping"],
 ]
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
 CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")

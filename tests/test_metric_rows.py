@@ -119,7 +119,7 @@ def test_several_sets_follow_one_another():
     assert found["multipliers"] == [0.5, 0.25, 1.0, 0.5]
     assert found["violation"] == [0.125, None, 0.25, None]
     assert found["max_violation"] == 0.25
-    np.testing.assert_array_equal(metric_rows.flat(sets.proxy), [1, 2, 2, 4])
+    np.testing.assert_array_equal(metric_rows.flatten_sets(sets.proxy), [1, 2, 2, 4])
 
 
 def state(constraint, multipliers=(0.5, 0.25)):

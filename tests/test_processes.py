@@ -79,7 +79,9 @@ def selected(run, hidden=(16,)):
         name: {"kernel": np.ones(leaf["kernel"].shape, np.uint8), "bias": None}
         for name, leaf in params.items()
     }
-    found = checkpoint.load(run / "selected", {"variables": Variables(params, {}), "masks": masks})
+    found = checkpoint.restore(
+        run / "selected", {"variables": Variables(params, {}), "masks": masks}
+    )
     return found["variables"].params, found["masks"]
 
 
@@ -160,7 +162,7 @@ def test_one_that_fails_ends_the_others(tmp_path, which):
 @pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     for devices in (1, 8):
-        experiment.run(tiny(), tmp_path / str(devices), Execution(devices=devices))
+        experiment.run_experiment(tiny(), tmp_path / str(devices), Execution(devices=devices))
     one, eight = (read(tmp_path / name / "ceag-seed0") for name in ("1", "8"))
     assert counts(one) == counts(eight)
 

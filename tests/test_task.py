@@ -15,7 +15,7 @@ def load(tmp_path, **changes):
     config = config_of("celeba", "smoke")
     config.data.synthetic = 300
     config.update_from_flattened_dict(changes)
-    return task.load(json.loads(config.to_json()), Execution(data_cache=str(tmp_path)))
+    return task.load_task(json.loads(config.to_json()), Execution(data_cache=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What must hold while a network is tuned: each constraint gives a violation and a proxy."""
 
+from bap_jax._deprecated import former_names
 from bap_jax.constraints import replay_buffer as replay_buffer
 from bap_jax.constraints.accuracy_gap import excess_accuracy_gap as excess_accuracy_gap
 from bap_jax.constraints.accuracy_gap import pairwise_disparity as pairwise_disparity
@@ -20,3 +21,12 @@ from bap_jax.constraints.objectives import mean_loss as mean_loss
 from bap_jax.constraints.objectives import performance_weighted_loss as performance_weighted_loss
 from bap_jax.constraints.objectives import reweighted_loss as reweighted_loss
 from bap_jax.constraints.replay_buffer import ReplayBuffer as ReplayBuffer
+
+__getattr__ = former_names(
+    "bap_jax.constraints",
+    {
+        "only": "bap_jax.constraints.restrict",
+        "switch": "bap_jax.constraints.activate_when",
+        "together": "bap_jax.constraints.combine",
+    },
+)

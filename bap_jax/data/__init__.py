@@ -1,5 +1,6 @@
 """From arrays, or files that are read when needed, to splits and batches."""
 
+from bap_jax._deprecated import former_names
 from bap_jax.data.batches import epoch_indices as epoch_indices
 from bap_jax.data.batches import example as example
 from bap_jax.data.batches import feed as feed
@@ -29,3 +30,13 @@ from bap_jax.data.transforms import AUGMENTATIONS as AUGMENTATIONS
 from bap_jax.data.transforms import image_preprocess as image_preprocess
 from bap_jax.data.user_data import source_from as source_from
 from bap_jax.types import Preprocess as Preprocess
+
+__getattr__ = former_names(
+    "bap_jax.data",
+    {
+        "PARTS": "bap_jax.data.SPLITS",
+        "Parts": "bap_jax.data.Splits",
+        "make_parts": "bap_jax.data.make_splits",
+        "part_indices": "bap_jax.data.split_indices",
+    },
+)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import optax
 
+from bap_jax._deprecated import warn
 from bap_jax.constraints.base import ConstraintValues
 from bap_jax.types import Array, Params, PyTree
 
@@ -70,6 +71,18 @@ class Formulation(NamedTuple):
     init: Callable[[int], DualState]
     update_multipliers: Callable[[ConstraintValues, DualState], DualState]
     penalty_term: Callable[[ConstraintValues, DualState], Array]
+
+    @property
+    def ascend(self):
+        """The former name of `update_multipliers`."""
+        warn("Formulation.ascend", "Formulation.update_multipliers")
+        return self.update_multipliers
+
+    @property
+    def term(self):
+        """The former name of `penalty_term`."""
+        warn("Formulation.term", "Formulation.penalty_term")
+        return self.penalty_term
 
 
 class LagrangianState(NamedTuple):

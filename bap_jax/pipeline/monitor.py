@@ -113,7 +113,7 @@ class RunMonitor:
             facts = block.epoch, own, self._frequency, self._method
             for row in metric_rows.step_rows(block.first, *facts):
                 member.log(row)
-            flat = (metric_rows.flat(sets) for sets in (own.multipliers, own.violation))
+            flat = (metric_rows.flatten_sets(sets) for sets in (own.multipliers, own.violation))
             member.history.add(block.epoch, *flat)
         if bad:
             self._fail(i, member, bad.text, block.first + bad.step, block.epoch)

@@ -27,7 +27,7 @@ import numpy as np
 import optax
 
 from bap_jax.pruning import mask_calculator, moments, sparsity_distributions
-from bap_jax.pruning.counting import check_rule, count_table, counts_at
+from bap_jax.pruning.counting import check_counting, count_table, counts_at
 from bap_jax.pruning.masks import (
     apply_masks,
     check_not_nan,
@@ -87,8 +87,8 @@ class BaseUpdater:
         if self.sparsity_type in (Unstructured, Unstructured()):
             self.sparsity_type = Unstructured()
         check_type(self.sparsity_type)
-        check_rule(self.counting)
-        moments.check_rule(self.pruned_moments)
+        check_counting(self.counting)
+        moments.check_moments_rule(self.pruned_moments)
         if is_packed is not None:
             self.use_packed_masks = is_packed
         if self.rng_seed is None or isinstance(self.rng_seed, numbers.Integral):

@@ -39,7 +39,7 @@ def _keep_round(sparsity, size):
 RULES = {"ceil": _keep_ceil, "round": _keep_round}
 
 
-def check_rule(rule: str) -> None:
+def check_counting(rule: str) -> None:
     """Finds a rule that does not exist.
 
     Raises:
@@ -63,7 +63,7 @@ def kept_count(rule: str, sparsity: Array | float, size: int) -> Array | int:
     Raises:
       UserError: the rule is unknown.
     """
-    check_rule(rule)
+    check_counting(rule)
     if isinstance(sparsity, np.ndarray | np.generic):
         sparsity = float(sparsity)
     return RULES[rule](sparsity, size)

@@ -20,7 +20,7 @@ from bap_jax.types import Params, PyTree, UserError
 RULES = ("restart", "zero", "keep")
 
 
-def check_rule(rule: str) -> None:
+def check_moments_rule(rule: str) -> None:
     """Finds a rule that does not exist.
 
     Raises:

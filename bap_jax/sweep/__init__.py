@@ -1,15 +1,15 @@
 """Many runs of one experiment: axes, a plan of members and programs, their folder, the runner."""
 
 from bap_jax.sweep.api import make_sweep as make_sweep
-from bap_jax.sweep.api import run as run
+from bap_jax.sweep.api import run_sweep as run_sweep
 from bap_jax.sweep.axes import Axis as Axis
 from bap_jax.sweep.axes import file_axes as file_axes
 from bap_jax.sweep.axes import make_axis as make_axis
 from bap_jax.sweep.axes import merge_axes as merge_axes
 from bap_jax.sweep.axes import parse_axis as parse_axis
 from bap_jax.sweep.folder import SweepFolder as SweepFolder
-from bap_jax.sweep.folder import check_claim as check_claim
-from bap_jax.sweep.folder import claim as claim
+from bap_jax.sweep.folder import check_sweep_claim as check_sweep_claim
+from bap_jax.sweep.folder import claim_sweep as claim_sweep
 from bap_jax.sweep.plan import Member as Member
 from bap_jax.sweep.plan import ProgramPlan as ProgramPlan
 from bap_jax.sweep.plan import check_one_program as check_one_program

@@ -84,9 +84,9 @@ def _run(planned):
     if count < len(planned.members):
         sweep.say(f"{len(planned.members) - count} of {len(planned.members)} members are finished")
     jobs = sweep.choose_jobs(_JOBS.value, cores, backend, count, jax.process_count())
-    check = functools.partial(task.check, execution=planned.execution)
+    check = functools.partial(task.check_task, execution=planned.execution)
     summaries = sweep.check_programs(planned, check)
-    sharding.by_first_process(lambda: sweep.claim(flags.WORKDIR.value, planned.members))
+    sharding.by_first_process(lambda: sweep.claim_sweep(flags.WORKDIR.value, planned.members))
     sharding.by_first_process(lambda: _tell(summaries, planned.folder))
     if jobs == 1:
         return sweep.run_alone(planned)
@@ -94,4 +94,4 @@ def _run(planned):
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    flags.run_main(main)

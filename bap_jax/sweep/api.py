@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from bap_jax import experiment, sharding, task, training
 from bap_jax.sweep.axes import make_axis, merge_axes
-from bap_jax.sweep.folder import SweepFolder, claim
+from bap_jax.sweep.folder import SweepFolder, claim_sweep
 from bap_jax.sweep.plan import make_members, make_programs
 from bap_jax.sweep.results import Row
 from bap_jax.sweep.runner import Sweep, check_programs, run_alone, say
@@ -41,7 +41,7 @@ def make_sweep(
     return Sweep(members, programs, SweepFolder(workdir), experiment.Session, execution)
 
 
-def run(
+def run_sweep(
     config: ConfigDict,
     workdir: str | Path,
     axes: Mapping[str, Sequence[Any] | str],
@@ -61,6 +61,6 @@ def run(
       UserError: as of `make_sweep`, a mistake in the data, or the workdir holds something else.
     """
     sweep = make_sweep(config, workdir, axes, execution)
-    check_programs(sweep, functools.partial(task.check, execution=sweep.execution))
-    sharding.by_first_process(lambda: claim(workdir, sweep.members))
+    check_programs(sweep, functools.partial(task.check_task, execution=sweep.execution))
+    sharding.by_first_process(lambda: claim_sweep(workdir, sweep.members))
     return run_alone(sweep, say)

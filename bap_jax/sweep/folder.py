@@ -22,14 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bap_jax.sweep.plan import Member, digest, flat
+from bap_jax.sweep.plan import Member, digest, flatten_config
 from bap_jax.types import UserError
 from bap_jax.workdir import DATA_CACHE, write_whole
 
 _OF_DENSE = ("data", "model", "dense", "precision")
 
 
-class Outcome(NamedTuple):
+class MemberOutcome(NamedTuple):
     """What came of a member.
 
     Attributes:
@@ -74,7 +74,7 @@ class SweepFolder:
             found.setdefault(place.name[-8:], []).append(place)
         return found
 
-    def outcome(self, member: Member) -> Outcome | None:
+    def outcome(self, member: Member) -> MemberOutcome | None:
         """What came of a member; None while it is not finished."""
         return _outcome(self.member(member), member)
 
@@ -92,7 +92,7 @@ class SweepFolder:
         write_whole(self.member(member) / "failed.json", text)
 
 
-def claim(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
+def claim_sweep(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
     """Makes the workdir of a sweep, or checks that it is one.
 
     Args:
@@ -103,7 +103,7 @@ def claim(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
       UserError: it holds something else, or a sweep of another config.
     """
     folder = SweepFolder(root)
-    check_claim(folder, members)
+    check_sweep_claim(folder, members)
     folder.root.mkdir(parents=True, exist_ok=True)
     if not folder.results.exists():
         write_whole(folder.results, json.dumps({"rows": []}) + "\n")
@@ -117,7 +117,7 @@ def claim(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
     return folder
 
 
-def check_claim(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
+def check_sweep_claim(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
     """Finds a workdir that is not this sweep's, and writes nothing.
 
     Rows name what the axes changed and nothing else, so that sweeps of one folder must agree in
@@ -150,17 +150,17 @@ def check_claim(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
 def _shared(members):
     """What no axis changes, by dotted key."""
     overrides = {key for member in members for key in member.overrides}
-    found = flat(json.loads(json.dumps(members[0].plain)))
+    found = flatten_config(json.loads(json.dumps(members[0].plain)))
     return {key: value for key, value in found.items() if key not in overrides}
 
 
 def _outcome(place, member):
     report = _read(place / "report.json")
     if report and report.get("config") == member.plain:
-        return Outcome(report, None)
+        return MemberOutcome(report, None)
     failed = _read(place / "failed.json")
     if failed and failed.get("config") == member.plain:
-        return Outcome(None, failed["error"])
+        return MemberOutcome(None, failed["error"])
     return None
 
 

@@ -89,7 +89,9 @@ def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[Pro
     """
     found: dict[str, list[Member]] = {}
     for member in members:
-        shared = {key: value for key, value in flat(member.plain).items() if key not in swept}
+        shared = {
+            key: value for key, value in flatten_config(member.plain).items() if key not in swept
+        }
         found.setdefault(digest(shared), []).append(member)
     return [ProgramPlan(tuple(alike)) for alike in found.values()]
 
@@ -102,7 +104,7 @@ def check_one_program(programs: Sequence[ProgramPlan], swept: Collection[str]) -
     """
     if len(programs) < 2:
         return
-    configs = [flat(program.members[0].plain) for program in programs]
+    configs = [flatten_config(program.members[0].plain) for program in programs]
     differing = []
     for key in configs[0]:
         values = list(dict.fromkeys(audit.value_label(config[key]) for config in configs))
@@ -115,10 +117,12 @@ def check_one_program(programs: Sequence[ProgramPlan], swept: Collection[str]) -
     )
 
 
-def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_config(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Plain values by dotted key."""
     found = {}
     for key, value in plain.items():
         below = isinstance(value, Mapping)
-        found.update(flat(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value})
+        found.update(
+            flatten_config(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
+        )
     return found

@@ -19,7 +19,7 @@ import numpy as np
 
 from bap_jax import sharding
 from bap_jax.sweep import results
-from bap_jax.sweep.folder import SweepFolder, check_claim
+from bap_jax.sweep.folder import SweepFolder, check_sweep_claim
 from bap_jax.sweep.plan import Member, ProgramPlan, digest
 
 _CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
@@ -91,7 +91,7 @@ def check_programs(
     Raises:
       UserError: by `check`; or the workdir is not a sweep's.
     """
-    sharding.by_first_process(lambda: check_claim(sweep.folder, sweep.members))
+    sharding.by_first_process(lambda: check_sweep_claim(sweep.folder, sweep.members))
     plains = [piece[0].plain for piece in pieces_left(sweep)]
     distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
     summaries = {}

@@ -1,5 +1,6 @@
 """One pure step, and the loop that repeats it."""
 
+from bap_jax._deprecated import former_names
 from bap_jax.training.epoch import Program as Program
 from bap_jax.training.evaluate import SplitMeans as SplitMeans
 from bap_jax.training.evaluate import dense_reference as dense_reference
@@ -40,3 +41,15 @@ from bap_jax.training.values import MemberValues as MemberValues
 from bap_jax.training.values import make_values as make_values
 from bap_jax.training.values import structure_of as structure_of
 from bap_jax.training.values import with_values as with_values
+
+__getattr__ = former_names(
+    "bap_jax.training",
+    {
+        "Block": "bap_jax.training.StepBlock",
+        "PartMeans": "bap_jax.training.SplitMeans",
+        "Values": "bap_jax.training.MemberValues",
+        "make_part_sums": "bap_jax.training.make_split_sums",
+        "part_means": "bap_jax.training.split_means",
+        "resolve": "bap_jax.training.resolve_execution",
+    },
+)

@@ -7,7 +7,7 @@ from bap_jax.constraints.estimators import OVERALL, check_estimator
 from bap_jax.constraints.gaps import PROXIES
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
-from bap_jax.pruning.counting import check_rule
+from bap_jax.pruning.counting import check_counting
 from bap_jax.training.pruner_settings import check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import UserError
@@ -64,7 +64,7 @@ def _check_pruning(pruning):
         )
     check_integer("pruning.epochs", pruning.epochs, 0)
     check_integer("pruning.frequency", pruning.frequency, 1)
-    check_rule(pruning.counting)
+    check_counting(pruning.counting)
     check_pruning(pruning)
 
 

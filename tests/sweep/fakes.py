@@ -75,4 +75,4 @@ def make_sweep(root, *axes, chunk=None, session=FakeSession, config=None):
     axes = [sweep.parse_axis(axis) for axis in axes]
     members = sweep.make_members(config or default_config(), axes)
     programs = sweep.make_programs(members, SWEPT)
-    return sweep.Sweep(members, programs, sweep.claim(root), session, chunk)
+    return sweep.Sweep(members, programs, sweep.claim_sweep(root), session, chunk)

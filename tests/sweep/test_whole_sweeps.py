@@ -75,7 +75,9 @@ def test_a_member_is_the_single_run(tmp_path):
     for row in rows(tmp_path / "sweep")[:3]:
         config = default_config()
         config.update_from_flattened_dict(row["report"]["config"])
-        alone = experiment.run(config, tmp_path / "alone" / str(row["config"]["tolerance"]))
+        alone = experiment.run_experiment(
+            config, tmp_path / "alone" / str(row["config"]["tolerance"])
+        )
         for key in ("epoch", "splits", "sparsity"):
             assert row["report"][key] == alone[key]
         assert row["report"]["last"]["splits"] == alone["last"]["splits"]
@@ -91,12 +93,12 @@ def test_members_in_chunks_are_members_together(tmp_path):
     found = {}
     for chunk in (1, 2):
         said, call = [], (config, tmp_path / str(chunk), {"seed": "0:2"}, Execution(chunk=chunk))
-        found[chunk] = sweep.run(*call, say=said.append)
+        found[chunk] = sweep.run_sweep(*call, say=said.append)
         assert len(said) == 2 // chunk
         assert json.loads((tmp_path / str(chunk) / "sweep.json").read_text())["rows"] == json.loads(
             json.dumps(found[chunk])
         )
-        assert sweep.run(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
+        assert sweep.run_sweep(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
     for one, other in zip(found[1], found[2], strict=True):
         assert one["config"] == other["config"]
         for which in (lambda report: report, lambda report: report["last"]):

@@ -13,7 +13,7 @@ import pytest
 from bap_jax import lagrangian, pipeline, pruning, training
 from bap_jax.constraints import unconstrained
 from bap_jax.pipeline import masks_from_data
-from bap_jax.training import Pruner, pruners
+from bap_jax.training import Pruner, pruner_settings
 from bap_jax.training.settings import DualSettings, PruningSettings, Settings
 from bap_jax.types import ChannelGroup, UserError, Variables
 from tests.training.tiny import tiny
@@ -28,7 +28,7 @@ def chosen(algorithm="magnitude", **options):
 
 def pruner_of(settings):
     problem, made = tiny(), {"groups": [HIDDEN]}
-    if settings.algorithm in pruners.FROM_DATA:
+    if settings.algorithm in pruner_settings.FROM_DATA:
         run = Settings(pruning=settings, batch_size=8)
         made["masks"] = masks_from_data.make_masks(
             problem.model, problem.variables, problem.train, EVERYTHING, run, 3
@@ -61,7 +61,7 @@ def removed(state):
     return sum(int((mask == 0).sum()) for mask in masks) / max(1, sum(m.size for m in masks))
 
 
-@pytest.mark.parametrize("algorithm", pruners.algorithms())
+@pytest.mark.parametrize("algorithm", pruner_settings.algorithms())
 def test_every_algorithm_reaches_its_sparsity_and_keeps_removed_weights_at_zero(algorithm):
     settings = chosen(algorithm)
     training.check_settings(Settings(pruning=settings), tuple(training.METHODS))
@@ -79,7 +79,7 @@ def test_every_algorithm_reaches_its_sparsity_and_keeps_removed_weights_at_zero(
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network))
 
 
-@pytest.mark.parametrize("schedule", [*pruners.SCHEDULES][:-1])
+@pytest.mark.parametrize("schedule", [*pruner_settings.SCHEDULES][:-1])
 def test_every_schedule_reaches_its_target(schedule):
     states = run(trainer_of(pruner_of(chosen(schedule=schedule))))
     rising = [removed(state) for state in states]
@@ -209,7 +209,7 @@ def test_a_schedule_may_count_steps():
 )
 def test_mistakes_in_settings(options, text):
     with pytest.raises(UserError, match=text):
-        pruners.check_pruning(chosen(**options)) if "counting" not in options else (
+        pruner_settings.check_pruning(chosen(**options)) if "counting" not in options else (
             training.check_settings(Settings(pruning=chosen(**options)), ("ceag",))
         )
 

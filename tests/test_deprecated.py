@@ -1,0 +1,60 @@
+"""Former names still work, warn, and name what has taken their place."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import jax.numpy as jnp
+import optax
+import pytest
+
+import bap_jax
+from bap_jax import lagrangian
+from bap_jax.constraints import constraint_values
+
+ROOT = Path(bap_jax.__file__).parent
+MODULES = ("data", "constraints", "pipeline", "training", "experiment", "task", "checkpoint")
+
+
+def former_names(module):
+    """The dict that a module hands to `former_names`, read off its text."""
+    path = ROOT / module
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "former_names":
+            return ast.literal_eval(node.args[1])
+    raise AssertionError(f"{path} has no former names")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "new"), [(m, *pair) for m in MODULES for pair in former_names(m).items()]
+)
+def test_a_former_name_is_the_new_object_and_says_so(module, name, new):
+    where, _, attribute = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=rf"bap_jax\.{module}\.{name} is now {new}"):
+        found = getattr(importlib.import_module(f"bap_jax.{module}"), name)
+    assert found is getattr(importlib.import_module(where), attribute)
+
+
+def test_the_former_package_of_sweeps():
+    from bap_jax import sweep, sweeping
+
+    with pytest.warns(DeprecationWarning, match=r"sweeping\.run is now bap_jax\.sweep\.run_sweep"):
+        assert sweeping.run is sweep.run_sweep
+    for name in sweeping._NAMES:
+        with pytest.warns(DeprecationWarning, match=f"sweeping.{name} is now bap_jax.sweep.{name}"):
+            assert getattr(sweeping, name) is getattr(sweep, name)
+
+
+def test_former_fields_of_a_formulation():
+    formulation = lagrangian.gradient_ascent(optax.sgd(1.0))
+    values, dual = constraint_values(jnp.ones(1)), formulation.init(1)
+    with pytest.warns(DeprecationWarning, match="is now Formulation.update_multipliers"):
+        assert formulation.ascend(values, dual).multipliers == 1
+    with pytest.warns(DeprecationWarning, match="is now Formulation.penalty_term"):
+        assert formulation.term(values, dual) == 0
+
+
+def test_what_never_existed_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'bap_jax\.data' has no attribute 'nothing'"):
+        bap_jax.data.nothing  # noqa: B018
