@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bap_jax import lagrangian, training
-from bap_jax.config import default_config
+from bap_jax.config import default_config, to_settings
 from bap_jax.pruning import registry
 from bap_jax.training import pruner_settings
 from bap_jax.training.settings_checks import DUAL_RULES
@@ -99,6 +99,18 @@ def test_config_defaults_are_those_in_brackets():
     assert len(found) > 8
     for key, text in found:
         assert float(text) == config_value(key), key
+
+
+def test_settings_that_restore_the_reference_are_accepted():
+    found = re.findall(rf"To\s+restore:\s+`({KEY})=(.*?)`", page("method"))
+    assert len(found) >= 5
+    config = default_config()
+    for key, text in found:
+        *sections, name = key.split(".")
+        level = functools.reduce(getattr, sections, config)
+        assert level[name] != type(level[name])(text), f"{key} is {text} by default"
+        level[name] = type(level[name])(text)
+    to_settings(config)
 
 
 @functools.cache
