@@ -2,9 +2,11 @@
 
 The reference's released setting takes |ℓ_g − ℓ| instead, whose multiplier can only grow: bound it.
 Equal losses are reached from both sides, so EL also drives up the loss of groups that fare well;
-that is its definition, and `overall_term` leaves it alone.
+that is its definition, and `overall_term` leaves it alone. `detach_overall` is the reference's
+switch that gives no gradient through ℓ: each constraint then moves the loss of its own group alone.
 """
 
+import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
@@ -23,6 +25,7 @@ def equalized_loss(
     absolute: bool = False,
     buffer_size: int = 0,
     overall_loss: str = "population",
+    detach_overall: bool = False,
 ) -> Constraint:
     """The constraint ℓ_g = ℓ for every group.
 
@@ -31,6 +34,8 @@ def equalized_loss(
       absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
       buffer_size: 0, or how many of a group's last losses the multipliers see.
       overall_loss: `population` or `group_mean`, how the buffer's overall loss is formed.
+      detach_overall: give the weights no gradient through ℓ, only through ℓ_g. Values stay as they
+        are.
 
     Returns:
       One equality a group.
@@ -53,9 +58,10 @@ def equalized_loss(
         if buffer_size:
             shares = overall_shares(estimate.observed, reference.frequency, overall_loss)
             seen = overall_mean(estimate.mean, shares)
+        target = jax.lax.stop_gradient(loss) if detach_overall else loss
         values = ConstraintValues(
             violation=magnitude(estimate.mean - seen),
-            proxy=magnitude(metrics.group_means(sums) - loss),
+            proxy=magnitude(metrics.group_means(sums) - target),
             violation_mask=estimate.observed,
             proxy_mask=sums.count > 0,
             equality=True,

@@ -130,27 +130,36 @@ class PolynomialSchedule(PeriodicSchedule):
 
 @dataclasses.dataclass(frozen=True)
 class GradualSchedule(NoUpdateSchedule):
-    """The paper's cubic rise over epochs 0 … T (section 5).
+    """The paper's cubic rise over epochs t_0 … T (section 5, where t_0 = 0).
 
-        s(t) = target + (initial − target) (1 − t / T)³
+        s(t) = target + (initial − target) (1 − (t − t_0) / (T − t_0))³
 
-    With jaxpruner's polynomial it shares the power; here update t = 0 stands at `initial`.
+    With jaxpruner's polynomial it shares the power; here update t = t_0 stands at `initial`.
 
     Attributes:
-      last_epoch: T; 0 prunes once, at epoch 0.
-      frequency: prune every so many epochs, and at T whatever it divides.
-      initial: sparsity at epoch 0.
+      last_epoch: T; with T = t_0 it prunes once, at that epoch.
+      frequency: prune every so many epochs from t_0 on, and at T whatever it divides.
+      initial: sparsity at epoch t_0. Nothing is pruned before that epoch.
+      first_epoch: t_0.
 
     Raises:
-      UserError: a negative epoch, a frequency below 1, or an initial sparsity outside [0, 1).
+      UserError: a negative epoch, a first epoch after the last, a frequency below 1, or an initial
+        sparsity outside [0, 1).
     """
 
     last_epoch: int
     frequency: int = 1
     initial: float = 0.0
+    first_epoch: int = 0
 
     def __post_init__(self):
         _check_least("last pruning epoch", self.last_epoch, 0)
+        _check_least("first pruning epoch", self.first_epoch, 0)
+        if self.first_epoch > self.last_epoch:
+            raise UserError(
+                "the first pruning epoch cannot come after the last; "
+                f"got first {self.first_epoch} and last {self.last_epoch}."
+            )
         _check_least("pruning frequency", self.frequency, 1)
         if not 0 <= self.initial < 1:
             raise UserError(f"initial sparsity must lie in [0, 1); got {self.initial}.")
@@ -163,23 +172,26 @@ class GradualSchedule(NoUpdateSchedule):
         def at(target):
             if isinstance(step, int) and isinstance(target, numbers.Real):
                 return self.tabulate(target)[min(max(step, 0), self.last_epoch)]
-            remaining = (1 - jnp.clip(step / max(self.last_epoch, 1), 0, 1)) ** 3
+            length = max(self.last_epoch - self.first_epoch, 1)
+            remaining = (1 - jnp.clip((step - self.first_epoch) / length, 0, 1)) ** 3
             remaining = jnp.where(step >= self.last_epoch, 0, remaining)
             return target + (self.initial - target) * remaining
 
         return jax.tree.map(at, target_sparsities)
 
     def is_mask_update_iter(self, step):
-        due = (step % self.frequency == 0) & (step >= 0) & (step < self.last_epoch)
-        return due | (step == self.last_epoch)
+        due = ((step - self.first_epoch) % self.frequency == 0) & (step >= self.first_epoch)
+        return due & (step < self.last_epoch) | (step == self.last_epoch)
 
     def tabulate(self, target: float) -> np.ndarray:
         """`(last_epoch + 1,)` s(t) in double precision, for counts that are exact."""
-        found = []
-        for epoch in range(self.last_epoch):
-            remaining = (1 - epoch / self.last_epoch) ** 3
-            found.append(target + (self.initial - target) * remaining)
-        return np.array([*found, target])
+        # `target + (initial - target)` can miss `initial` by a last bit, which changes a count.
+        flat = [self.initial] * min(self.first_epoch + 1, self.last_epoch)
+        rise = []
+        for epoch in range(self.first_epoch + 1, self.last_epoch):
+            done = (epoch - self.first_epoch) / (self.last_epoch - self.first_epoch)
+            rise.append(target + (self.initial - target) * (1 - done) ** 3)
+        return np.array([*flat, *rise, target])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,12 +153,14 @@ def _problem(task, state, masks, batch, weight, active):
     key = _step_key(state)
 
     def problem(params, after=None):
-        variables = Variables(masked_params(task.pruner, params, masks), state.model_state)
+        model_state, memory = (
+            (state.model_state, state.constraint) if after is None else after.aux[:2]
+        )
+        variables = Variables(masked_params(task.pruner, params, masks), model_state)
         logits, model_state = task.model.apply(variables, batch.inputs, train=True, key=key)
         seen = _observe(logits, batch, weight, task.label_smoothing)
         # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
         watched = seen._replace(weight=jnp.where(active, weight, 0))
-        memory = state.constraint if after is None else after.aux[1]
         values, memory = task.constraint.evaluate(memory, watched)
         values = each_set(lambda one: activate_when(one, active), values)
         loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, weight)

@@ -56,6 +56,25 @@ def test_equalized_loss_with_a_buffer(overall, mean, absolute):
     np.testing.assert_allclose(values.proxy[1:], sign(np.array([7 - 6.0, 5 - 6])), atol=1e-6)
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_equalized_loss_without_a_gradient_through_the_overall_loss(absolute):
+    """Group means have 1/3 and 1 as derivatives, the mean of the five samples seen 1/5."""
+    losses = floats(LOSS)
+
+    def proxies(losses, group, **options):
+        constraint = equalized_loss(reference(), absolute=absolute, **options)
+        return constraint.evaluate((), observe(loss=losses))[0].proxy[group]
+
+    group_0, group_1 = np.array([1, 1, 1, 0, 0, 0]) / 3, np.array([0, 0, 0, 1, 0, 0])
+    overall = np.array([1, 1, 1, 1, 0, 1]) / 5
+    for group, own in enumerate((group_0, group_1)):
+        sign = np.sign(EXCESS_LOSSES[group]) if absolute else 1
+        for detach, expected in ((True, own), (False, own - overall)):
+            value, found = jax.value_and_grad(proxies)(losses, group, detach_overall=detach)
+            np.testing.assert_allclose(value, sign * EXCESS_LOSSES[group], atol=1e-6)
+            np.testing.assert_allclose(found, sign * expected, atol=1e-6)
+
+
 def test_an_absolute_difference_has_a_gradient_where_it_is_zero():
     constraint = equalized_loss(reference(), absolute=True)
 

@@ -54,6 +54,10 @@ def adam(gradient, memory):
     return -0.05 * update, (count, first, second)
 
 
+def plain_ascent(gradient, memory):
+    return -RATE * gradient, memory
+
+
 OPTIMIZERS = {
     "sgd": (sgd, optax.sgd(0.1)),
     "momentum": (momentum, optax.sgd(0.05, 0.8)),
@@ -88,13 +92,17 @@ def primal_dual(optimizer, x, lam, memory=None):
         yield x, lam, x, seen
 
 
-def extragradient(optimizer, x, lam, memory=None, keep_ahead=False):
+def extragradient(optimizer, x, lam, memory=None, keep_ahead=False, dual_optimizer=None):
+    dual_optimizer, dual_memory = dual_optimizer or plain_ascent, None
     while True:
         update, ahead_memory = optimizer(gradient(x, lam), memory)
-        at, seen = x + update, ascend(lam, violation(x))
-        kept = ahead_memory if keep_ahead else memory
-        update, memory = optimizer(gradient(at, seen), kept)
-        x, lam = x + update, ascend(lam, violation(at))
+        dual_update, ahead_dual_memory = dual_optimizer(-violation(x), dual_memory)
+        at, seen = x + update, np.maximum(lam + dual_update, 0)
+        if keep_ahead:
+            memory, dual_memory = ahead_memory, ahead_dual_memory
+        update, memory = optimizer(gradient(at, seen), memory)
+        dual_update, dual_memory = dual_optimizer(-violation(at), dual_memory)
+        x, lam = x + update, np.maximum(lam + dual_update, 0)
         yield x, lam, at, seen
 
 
@@ -115,15 +123,17 @@ def optimistic(optimizer, x, lam, memory=None):
 TURNS = [simultaneous, dual_primal, primal_dual, extragradient, optimistic]
 
 
-def compare(loop, optimizer, steps=25, **options):
+def compare(loop, optimizer, steps=25, dual=None, **options):
     by_hand, primal = OPTIMIZERS[optimizer]
+    dual_by_hand, dual_optimizer = OPTIMIZERS[dual] if dual else (None, optax.sgd(RATE))
+    by_hand_options = options | ({"dual_optimizer": dual_by_hand} if dual else {})
     with jax.enable_x64(True):
-        formulation = lagrangian.gradient_ascent(optax.sgd(RATE), start=START[1])
+        formulation = lagrangian.gradient_ascent(dual_optimizer, start=START[1])
         scheme = lagrangian.build_scheme(loop.__name__, primal, formulation, **options)
         update = jax.jit(lambda *carry: scheme.update(toy_2d(), *carry))
         params = jnp.array(START[0])
         state = scheme.init(params, 2)
-        expected = loop(by_hand, *START, **options)
+        expected = loop(by_hand, *START, **by_hand_options)
         for _, (x, lam, at, seen) in zip(range(steps), expected, strict=False):
             params, state, info = update(params, state)
             found = (params, state.multipliers, info.evaluation.constraints.violation)
@@ -140,10 +150,13 @@ def test_a_scheme_is_its_loop(loop, optimizer):
     compare(loop, optimizer)
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_a_look_ahead_that_is_remembered_is_another_run(optimizer):
-    kept = compare(extragradient, optimizer, keep_ahead=True)
-    assert np.abs(kept - compare(extragradient, optimizer)).max() > 1e-3
+@pytest.mark.parametrize(
+    ("optimizer", "dual"),
+    [("momentum", None), ("adam", None), ("sgd", "adam"), ("adam", "momentum")],
+)
+def test_a_look_ahead_that_is_remembered_is_another_run(optimizer, dual):
+    kept = compare(extragradient, optimizer, dual=dual, keep_ahead=True)
+    assert np.abs(kept - compare(extragradient, optimizer, dual=dual)).max() > 1e-3
 
 
 def test_a_look_ahead_counts_no_step():
@@ -154,7 +167,22 @@ def test_a_look_ahead_counts_no_step():
     assert state.primal_state[0].count == 3 and state.dual.memory[0].count == 3
 
 
-def test_chained_hands_the_first_evaluation_to_the_second():
+def test_a_look_ahead_that_is_remembered_counts_in_every_set_of_constraints():
+    def problem(params):
+        return lagrangian.Evaluation(params**2, dict.fromkeys("ab", constraint_values(1 - params)))
+
+    formulations = dict.fromkeys("ab", optax.adam(0.1))
+    scheme = lagrangian.extragradient(optax.adam(0.1), formulations, keep_ahead=True)
+    params = jnp.zeros(())
+    state = scheme.init(params, dict.fromkeys("ab", 1))
+    for _ in range(3):
+        params, state, _ = scheme.update(problem, params, state)
+    assert state.primal_state[0].count == 6
+    assert [dual.memory[0].count for dual in state.dual.values()] == [6, 6]
+
+
+@pytest.mark.parametrize("make", [lagrangian.primal_dual, lagrangian.extragradient])
+def test_chained_hands_the_first_evaluation_to_the_second(make):
     """As a replay buffer needs it, that both forward passes push to."""
     calls = []
 
@@ -164,7 +192,7 @@ def test_chained_hands_the_first_evaluation_to_the_second():
         return lagrangian.Evaluation(params**2, constraint_values(1 - params), before + 1)
 
     for chained, expected in ((True, 2), (False, 1)):
-        scheme = lagrangian.primal_dual(optax.sgd(0.1), optax.sgd(0.1), chained=chained)
+        scheme = make(optax.sgd(0.1), optax.sgd(0.1), chained=chained)
         params = jnp.ones(())
         _, _, info = scheme.update(problem, params, scheme.init(params, 1), jnp.int32(0))
         assert info.evaluation.aux == expected

@@ -28,6 +28,8 @@ SCHEDULES = [
     GradualSchedule(0),
     GradualSchedule(6),
     GradualSchedule(7, frequency=3, initial=0.2),
+    GradualSchedule(11, frequency=4, initial=0.2, first_epoch=5),
+    GradualSchedule(5, first_epoch=5),
     InEpochs(GradualSchedule(4), steps_per_epoch=5),
     InEpochs(NoUpdateSchedule(), steps_per_epoch=5),
 ]
@@ -118,9 +120,20 @@ def test_each_tensor_has_its_own_target_and_unpruned_ones_none():
 def test_gradual_closed_form():
     schedule = GradualSchedule(10, initial=0.1)
     expected = [0.9 + (0.1 - 0.9) * (1 - t / 10) ** 3 for t in range(10)] + [0.9] * 3
+    assert sparsity(schedule, 0) == 0.1 and sparsity(schedule, 10) == 0.9
     found = [sparsity(schedule, step) for step in range(13)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_array_equal(schedule.tabulate(0.9), found[:11])
+
+
+def test_gradual_from_a_later_epoch_is_the_same_rise_later():
+    late, early = GradualSchedule(14, 3, 0.2, first_epoch=4), GradualSchedule(10, 3, 0.2)
+    assert due(late) == [4 + step for step in due(early)] == [4, 7, 10, 13, 14]
+    assert [sparsity(late, step) for step in range(4)] == [0.2] * 4
+    rise = [sparsity(early, step) for step in range(12)]
+    assert [sparsity(late, 4 + step) for step in range(12)] == rise
+    np.testing.assert_array_equal(late.tabulate(0.9), [0.2] * 4 + rise[:11])
+    assert due(GradualSchedule(6, initial=0.9, first_epoch=6)) == [6]
 
 
 def test_gradual_updates_every_so_many_epochs_and_at_the_last():
@@ -152,6 +165,11 @@ def test_a_schedule_in_epochs_acts_as_epochs_begin():
         (lambda: GradualSchedule(-1), "last pruning epoch must be a whole number ≥ 0; got -1"),
         (lambda: GradualSchedule(3, 0), "pruning frequency must be a whole number ≥ 1; got 0"),
         (lambda: GradualSchedule(3, initial=1.0), r"initial sparsity must lie in \[0, 1\); got 1"),
+        (lambda: GradualSchedule(3, first_epoch=-1), "first pruning epoch must be a whole number"),
+        (
+            lambda: GradualSchedule(3, first_epoch=4),
+            "cannot come after the last; got first 4",
+        ),
         (lambda: GradualSchedule(float("nan")), "whole number ≥ 0; got nan"),
         (lambda: InEpochs(GradualSchedule(3), 0), "steps_per_epoch must be a whole number ≥ 1"),
     ],
