@@ -38,8 +38,9 @@ def test_golden_group_means_and_gradient(name):
     np.testing.assert_allclose(pull(case["cotangent"])[0], case["input_grad"], atol=2e-6)
 
 
-def test_golden_losses_and_correctness():
-    case = golden_files.case("a/metrics")
+@pytest.mark.parametrize("name", golden_files.cases("a/", "sample_acc"))
+def test_golden_losses_and_correctness(name):
+    case = golden_files.case(f"a/{name}")
     logits, target = case["logits"], case["target"]
     np.testing.assert_array_equal(metrics.correctness(logits, target), case["sample_acc"])
     for key, expected in case.items():

@@ -43,10 +43,6 @@ def evaluate(params, statistics, x, active=None):
     return NORM.apply({"params": params, "batch_stats": statistics}, x, active, train=False)
 
 
-def test_there_are_cases():
-    assert golden_files.cases("e/", "train0_out") and golden_files.cases("e/", "feature_mask")
-
-
 @pytest.mark.parametrize("name", golden_files.cases("e/", "train0_out"))
 def test_two_steps_of_training_and_an_evaluation(name):
     group = golden_files.case(f"e/{name.split('/')[0]}")
@@ -73,6 +69,10 @@ def test_two_steps_of_training_and_an_evaluation(name):
         assert not missing or not np.any(active)
         for key in found.keys() - set(missing):
             assert_close(found[key], golden[f"train{step}_{key}"], f"{key} {step}")
+    with golden_files.settings(f"e/{name}/layer_stats") as stats:
+        sizes = [sum(map(count, grad_params.values())) for count in (np.size, np.count_nonzero)]
+        assert sizes[0] == stats.take("num_params", sizes[0])
+        assert sizes[1] == stats.take("num_active", sizes[1])  # those that got a gradient
     y = jnp.moveaxis(evaluate(params, statistics, inputs[-1], active), -1, 1)
     assert_close(y, golden["eval_out"], "eval_out")
     assert_close(statistics["mean"], golden["eval_running_mean"], "eval_running_mean")

@@ -1,9 +1,11 @@
 """jaxpruner's golden cases: found in the file, read from their names, run with any library.
 
 A name tells its settings, in any order and with any numbers: `block_4_8_max_0.75`,
-`magnitude_poly_erk_start3_end20_freq4`. What it leaves out is as in the defaults below.
+`magnitude_poly_erk_start3_end20_freq4`. What it leaves out is as in the defaults below; what no
+pattern below matches is an error that names it.
 """
 
+import ast
 import functools
 import itertools
 import re
@@ -20,7 +22,24 @@ ARRAYS, MANIFEST = golden_files.jaxpruner()
 CASES, ERRORS = MANIFEST.get("cases", []), MANIFEST.get("errors", {})
 SCHEDULE = {"freq": 2, "start": 2, "end": 14, "power": 3}
 TREE_SPARSITY, TRAIN_SPARSITY = 0.5, 0.9
-SPLITS = ("mask", "masked", "target", "packed_mask", "summarize_sparsity")
+# Parts of a case's name, each between underscores or at an end of it.
+PATTERNS = {
+    "nbym": r"nbym_(\d+)_(\d+)(?:_axis(-?\d+))?",
+    "block": r"block_(\d+)_(\d+)",
+    "channel": r"channel(?:_axis(-?\d+))?",
+    "pooling": r"(avg|max)",
+    "global": r"global",
+    "nonorm": r"nonorm",
+    "magnitude": r"magnitude",
+    "distribution": r"(uniform|erk)",
+    "target": r"(?:target|sparsity)_?(\d*\.?\d+)|(\d*\.\d+)",
+    "oneshot": r"oneshot_?(\d+)",
+    "no_update": r"no_update(?:_schedule)?",
+    **{key: rf"{key}_?(\d+)" for key in SCHEDULE},
+    "sparse_gradients": r"sparse_grad[a-z]*",
+    "skip_gradients": r"skip_grad[a-z]*",
+}
+RESULTS = ("mask", "masked", "target", "packed_mask", "summarize_sparsity")
 
 
 def names(pattern):
@@ -49,9 +68,9 @@ def params_of(case):
     return jax.tree.map(jnp.asarray, tree(f"{case.rsplit('/', 1)[0]}/params"))
 
 
-def tree_cases(part):
-    """Cases on trees for which the file holds `part`, one of `SPLITS`."""
-    return names(rf"(trees/[^/]+/[^/]+)/{part}/")
+def tree_cases(result):
+    """Cases on trees for which the file holds `result`, one of `RESULTS`."""
+    return names(rf"(trees/[^/]+/[^/]+)/{result}/")
 
 
 def error_cases():
@@ -69,10 +88,29 @@ def schedule_tags():
 
 def kinds():
     """Everything in the file, by kind."""
-    parts = {part: tree_cases(part) for part in SPLITS}
+    trees = {result: tree_cases(result) for result in RESULTS}
     raw = names(r"(trees/[^/]+/[^/]+_rawmask)/")
     rest = {"errors": error_cases(), "train": train_cases(), "schedule": schedule_tags()}
-    return {**parts, **rest, "rawmask": raw, "rounding": names(r"(rounding)/")}
+    return {**trees, **rest, "rawmask": raw, "rounding": names(r"(rounding)/")}
+
+
+def read(tag):
+    """What a tag, or the last piece of a case's name, says: groups of the patterns that match.
+
+    Other words describe a case (`phase`); numbers and names of algorithms have to be applied.
+
+    Raises:
+      AssertionError: a part is one of these and matches no pattern.
+    """
+    left, found = tag.rsplit("/", 1)[-1], {}
+    for key, pattern in PATTERNS.items():
+        if match := re.search(rf"(?:^|_)(?:{pattern})(?=_|$)", left):
+            found[key] = match.groups()
+            left = left[: match.start()] + left[match.end() :]
+    names = {word for name in pruning.ALGORITHM_REGISTRY for word in name.split("_")}
+    words = [word for word in left.split("_") if word in names or re.search(r"\d", word)]
+    assert not words, f"{tag}: unknown setting {', '.join(f'`{word}`' for word in words)}"
+    return found
 
 
 def tree_updater(library, case, **options):
@@ -82,28 +120,28 @@ def tree_updater(library, case, **options):
       library: `bap_jax.pruning`, or jaxpruner.
       case: `trees/<tree>/<case>`.
     """
-    return _updater(library, case.rsplit("/", 1)[1], TREE_SPARSITY, **options)
+    return _updater(library, case, TREE_SPARSITY, **options)
 
 
 def train_updater(library, case):
     """The updater of `train/<tag>`."""
-    tag = case.rsplit("/", 1)[1]
+    found = read(case)
     options = {
-        "scheduler": schedule(library, tag),
-        "is_sparse_gradients": "sparse_grad" in tag,
-        "skip_gradients": "skip_grad" in tag,
+        "scheduler": schedule(library, case),
+        "is_sparse_gradients": "sparse_gradients" in found,
+        "skip_gradients": "skip_gradients" in found,
     }
-    return _updater(library, tag, TRAIN_SPARSITY, **options)
+    return _updater(library, case, TRAIN_SPARSITY, **options)
 
 
 def schedule(library, tag):
     """The schedule that a tag tells; ours by jaxpruner's rule."""
-    if match := re.search(r"oneshot_?(\d+)", tag):
-        return library.OneShotSchedule(int(match[1]))
-    if "no_update" in tag:
+    found = read(tag)
+    if "oneshot" in found:
+        return library.OneShotSchedule(int(found["oneshot"][0]))
+    if "no_update" in found:
         return library.NoUpdateSchedule()
-    found = dict(re.findall(r"(start|end|freq|power)_?(\d+)", tag))
-    values = {**SCHEDULE, **{name: int(value) for name, value in found.items()}}
+    values = {key: int(found.get(key, (value,))[0]) for key, value in SCHEDULE.items()}
     rule = {"aligned": False} if library is pruning else {}
     return library.PolynomialSchedule(
         values["freq"], values["start"], values["end"], power=values["power"], **rule
@@ -111,41 +149,74 @@ def schedule(library, tag):
 
 
 def target(tag, default):
-    """The sparsity that a tag tells: after `target`, or a fraction at the end."""
-    match = re.search(r"(?:target|sparsity)_?(\d*\.?\d+)", tag) or re.search(r"_(\d*\.\d+)$", tag)
-    return float(match[1]) if match else default
+    """The sparsity that a tag tells: after `target`, or a fraction."""
+    named, bare = read(tag).get("target", (None, None))
+    return float(named or bare or default)
 
 
 def sparsity_type(library, tag):
     """The shape that a tag tells."""
-    types = library.sparsity_types
-    if match := re.search(r"nbym_(\d+)_(\d+)(?:_axis(-?\d+))?", tag):
-        n, m, axis = match.groups("-1")
-        return types.NByM(int(n), int(m), int(axis))
-    if match := re.search(r"block_(\d+)_(\d+)", tag):
+    types, found = library.sparsity_types, read(tag)
+    if "nbym" in found:
+        n, m, axis = found["nbym"]
+        return types.NByM(int(n), int(m), int(axis or -1))
+    if "block" in found:
         rule = {"leading": True} if library is pruning else {}
-        return types.Block((int(match[1]), int(match[2])), "_max" not in tag, **rule)
-    if match := re.search(r"channel(?:_axis(-?\d+))?", tag):
-        return types.Channel(int(match[1] or -1))
+        shape = tuple(map(int, found["block"]))
+        return types.Block(shape, found.get("pooling") != ("max",), **rule)
+    if "channel" in found:
+        return types.Channel(int(found["channel"][0] or -1))
     return types.Unstructured()
 
 
 def _updater(library, tag, sparsity, **options):
-    sparsity = target(tag, sparsity)
+    sparsity, found = target(tag, sparsity), read(tag)
     options["sparsity_type"] = sparsity_type(library, tag)
-    if "global" in tag:
-        options |= {"sparsity": sparsity, "use_normalization": "nonorm" not in tag}
+    if "global" in found:
+        options |= {"sparsity": sparsity, "use_normalization": "nonorm" not in found}
         return library.GlobalMagnitudePruning(**options)
     distributions = library.sparsity_distributions
-    distribution = distributions.erk if "erk" in tag else distributions.uniform
+    distribution = getattr(distributions, found.get("distribution", ("uniform",))[0])
     options["sparsity_distribution_fn"] = functools.partial(distribution, sparsity=sparsity)
     return library.MagnitudePruning(**options)
 
 
-def optimizer():
-    """The inner optimiser, as the manifest writes it."""
-    found = re.fullmatch(r"optax\.sgd\((.*), momentum=(.*)\)", MANIFEST["train"]["optimizer"])
-    return optax.sgd(float(found[1]), momentum=float(found[2]))
+@functools.cache
+def training():
+    """Inner optimiser and number of steps, as the manifest's part `train` writes them.
+
+    Raises:
+      AssertionError: the manifest has a setting that is not known, or a value that is not.
+    """
+    layers = len(names(r"train/init/([^/]+)/kernel"))
+    products = ", relu, ".join(f"@ Dense_{i}.kernel + bias" for i in range(layers))
+    known = {
+        "full_batch": len(ARRAYS["train/x"]),
+        "loop": "grads at masked params -> tx.update(grads, state, params) -> "
+        "optax.apply_updates -> pruner.post_gradient_update(params, state)",
+        "loss": "mean softmax cross entropy",
+        "model": f"x {products}",
+    }
+    with golden_files.Settings("manifest/train", MANIFEST.get("train", {})) as settings:
+        for key, value in known.items():
+            given = settings.take(key, value)
+            assert given == value, f"manifest/train: unknown setting `{key}` = {given!r}"
+        record = settings.take("record", "after step k")  # which ones: the arrays' names tell
+        assert record.startswith("after step k"), f"manifest/train: unknown `record` = {record!r}"
+        return optimizer(settings.take("optimizer")), settings.take("steps")
+
+
+def optimizer(text):
+    """An optax optimiser from its call, such as `optax.sgd(0.1, momentum=0.9)`.
+
+    Raises:
+      AssertionError: it is no call of an optimiser that optax has.
+    """
+    match = re.fullmatch(r"optax\.(\w+)\((.*)\)", text)
+    assert match and hasattr(optax, match[1]), f"unknown optimizer `{text}`"
+    call = ast.parse(text, mode="eval").body
+    options = {option.arg: ast.literal_eval(option.value) for option in call.keywords}
+    return getattr(optax, match[1])(*map(ast.literal_eval, call.args), **options)
 
 
 def trajectory(updater, steps):
@@ -154,7 +225,7 @@ def trajectory(updater, steps):
     Yields:
       `(params, opt_state, loss)`.
     """
-    tx, params = updater.wrap_optax(optimizer()), jax.tree.map(jnp.asarray, tree("train/init"))
+    tx, params = updater.wrap_optax(training()[0]), jax.tree.map(jnp.asarray, tree("train/init"))
     opt_state = tx.init(params)
 
     def loss_fn(params, opt_state):
@@ -201,7 +272,8 @@ def assert_trains_alike(updater, case):
     losses = ARRAYS.get(f"{case}/loss_before_step", ())
     kept = ARRAYS.get(f"{case}/kept_after_step", ())
     recorded = [int(number) for number in names(rf"{re.escape(case)}/step(\d+)/")]
-    steps = max([*recorded, len(losses), len(kept)])
+    steps = training()[1]
+    assert max([*recorded, len(losses), len(kept)]) <= steps
     for k, (params, state, loss) in enumerate(trajectory(updater, steps)):
         if k < len(losses):
             np.testing.assert_allclose(loss, losses[k], atol=1e-6)

@@ -11,12 +11,62 @@ from bap_jax.types import UserError
 from tests import golden_files
 from tests.pruning import golden_jaxpruner as golden
 
+# Names of all arrays, and entries of the manifest, as `golden_files.unknown` takes them.
+ARRAY_KINDS = (
+    (r"trees/[^/]+/params/.+", None),
+    (r"trees/[^/]+/[^/]+/(mask|masked|target|packed_mask|summarize_sparsity)/.+", None),
+    (r"trees/[^/]+/[^/]+_rawmask/.+", None),
+    (r"rounding/(n|sparsity|kept_eager|kept_jit)", None),
+    (r"schedule/[^/]+/(step|is_update|sparsity_eager|sparsity_jit)", None),
+    (r"train/(x|y|init/.+)", None),
+    (r"train/[^/]+/step\d+/((params|masks|momentum)/.+|count)", None),
+    (r"train/[^/]+/(loss_before_step|kept_after_step|relative_margin_at_update)", None),
+)
+ENTRY_KINDS = (
+    (r"cases|none_masks|errors|train", None),
+    (r"flax|jax|jaxpruner_commit|numpy|optax|python|tree_map_shim", None),  # how it was made
+)
+
 
 def test_the_default_folder_holds_cases_of_every_kind():
     if golden_files.FOLDER != golden_files.DEFAULT_FOLDER:
         pytest.skip("another folder may hold any of them")
     for kind, found in golden.kinds().items():
         assert found, f"no case of {kind} in jaxpruner.npz"
+
+
+def test_every_array_and_every_entry_of_the_manifest_is_of_a_known_kind():
+    assert golden_files.unknown(golden.ARRAYS, ARRAY_KINDS) == []
+    assert golden_files.unknown(golden.MANIFEST, ENTRY_KINDS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [
+        ("magnitude_uniform_0.5_decay3", "decay3"),
+        ("trees/odd/saliency_uniform_0.5", "saliency"),
+        ("poly_start2_end14_freq2_start5", "start5"),
+        ("block_4_4_4_avg_0.5", "4"),
+    ],
+)
+def test_a_part_of_a_name_that_no_pattern_matches_fails_by_itself(name, unknown):
+    with pytest.raises(AssertionError, match=f"{name}: unknown setting `{unknown}`"):
+        golden.read(name)
+
+
+def test_names_may_hold_words_that_set_nothing():
+    found = golden.read("schedule/poly_misaligned_start0_end13_freq5_target0.9")
+    assert found == {"target": ("0.9", None), "start": ("0",), "end": ("13",), "freq": ("5",)}
+
+
+def test_an_optimiser_is_read_with_all_its_options():
+    params, grads = jnp.ones(2), jnp.array([1.0, -2.0])
+    found = golden.optimizer("optax.sgd(0.1, momentum=0.9, nesterov=True)")
+    updates, _ = found.update(grads, found.init(params))
+    np.testing.assert_allclose(updates, -0.1 * 1.9 * grads, rtol=1e-6)
+    for text in ("optax.no_such(0.1)", "torch.sgd(0.1)", "0.1"):
+        with pytest.raises(AssertionError, match=f"unknown optimizer `{text[:5]}"):
+            golden.optimizer(text)
 
 
 @pytest.mark.parametrize("case", golden.tree_cases("mask"))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning
-from bap_jax.pruning import GradualSchedule, MagnitudePruning
+from bap_jax.models.batch_norm import active_channels
+from bap_jax.pruning import MagnitudePruning
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.sparsity_distributions import uniform
 from tests import golden_files
+from tests.pruning.test_schedules import golden_schedule
 
 
 def full(weight):
@@ -26,15 +28,19 @@ def test_golden_masks(name):
         kept = kept_count("ceil", float(key.removeprefix("mask_s")), weight.size)
         mask = pruning.magnitude_mask(weight, full(weight), weight.size - kept)
         np.testing.assert_array_equal(mask, case[key])
+        active = active_channels(jnp.moveaxis(mask, 0, -1))
+        np.testing.assert_array_equal(active, case[f"io_{key}"])
         assert mask.sum() == case[f"kept_s{key.removeprefix('mask_s')}"]
 
 
-def test_golden_gradual_pruning():
-    case = golden_files.case("d/gmp")
+@pytest.mark.parametrize("name", golden_files.cases("d/", "weight0"))
+def test_golden_gradual_pruning(name):
+    case = golden_files.case(f"d/{name}")
+    schedule, target = golden_schedule(f"d/{name}", last_pruning_epoch=15, sparsity_final=0.95)
     weight, noise = case["weight0"], case["noise_added_after_prune"]
     updater = MagnitudePruning(
-        scheduler=GradualSchedule(15),
-        sparsity_distribution_fn=functools.partial(uniform, sparsity=0.95),
+        scheduler=schedule,
+        sparsity_distribution_fn=functools.partial(uniform, sparsity=target),
         counting="ceil",
     )
     params = {"w": jnp.asarray(weight)}

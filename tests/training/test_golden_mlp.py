@@ -25,7 +25,8 @@ TOLERANCE = 2e-6
 PRIMAL = {"learning_rate": 0.05, "momentum": 0.9}
 DUAL = DualSettings(learning_rate=0.1)
 BUFFER_SIZE = 5
-TEST_BATCHES = 3
+TEST_BATCHES = slice(3)
+EXCESS = "acc_gap_violations_without_tol"
 METHODS = {"ceag": excess_accuracy_gap}
 
 DATA = golden_files.case("f/mlp")
@@ -36,7 +37,8 @@ def runs():
     """Golden runs. Weight decay is left out: there the reference regularises the last layer alone
     and lets the regulariser leak into the constraint."""
     names = golden_files.cases("f/mlp/", "lambda_final")
-    return [name for name in names if float(re.search(r"_wd([\d.]+)", name)[1]) == 0]
+    decays = {name: re.search(r"_wd([\d.]+)", name) for name in names}
+    return [name for name, decay in decays.items() if decay is None or float(decay[1]) == 0]
 
 
 def params_below(prefix):
@@ -59,16 +61,20 @@ def masks():
     }
 
 
-def split(num_batches):
-    """The samples of the first batches, `(sample, ...)`."""
-    inputs, labels = DATA["x"][:num_batches], DATA["y"][:num_batches].astype(np.int32).ravel()
+def split(batches):
+    """The samples of these batches, `(sample, ...)`."""
+    inputs, labels = DATA["x"][batches], DATA["y"][batches].astype(np.int32).ravel()
     return Dataset(inputs.reshape(labels.size, -1), labels, labels[:, None])
 
 
-def evaluate(params, num_batches=None):
-    """Means of the network with these parameters over the first batches."""
-    evaluator = training.make_evaluator(network(), int(DATA["y"].max()) + 1)
-    return evaluator(Variables(params, {}), split(num_batches))
+@functools.cache
+def evaluator():
+    return training.make_evaluator(network(), int(DATA["y"].max()) + 1)
+
+
+def evaluate(params, batches=slice(None)):
+    """Means of the network with these parameters over these batches."""
+    return evaluator()(Variables(params, {}), split(batches))
 
 
 def network():
@@ -76,28 +82,37 @@ def network():
 
 
 def logged(name, log):
-    """What the reference logged in this run, by the name's last split."""
-    return {
-        key.rsplit("/", 1)[-1]: value
-        for key, value in golden_files.SETTINGS[f"f/mlp/{name}/{log}"].items()
-    }
+    """What the reference logged in this run, each number by the last piece of its name."""
+    entry = f"f/mlp/{name}/{log}"
+    values = golden_files.SETTINGS.get(entry, {})
+    return golden_files.Settings(entry, {key.split("/")[-1]: v for key, v in values.items()})
 
 
 def by_group(log, key):
-    return [log[name] for name in sorted(log) if re.fullmatch(rf"{key}_\d+", name)]
+    """The number of each group, by its name with the group's number behind."""
+    last = int(DATA["y"].max())
+    return [log.take(f"{key}_{group:0{len(str(last))}d}") for group in range(last + 1)]
+
+
+def method_of(name):
+    """The constraint that a run's name starts with."""
+    method = name.split("_")[0]
+    assert method in METHODS, f"f/mlp/{name}: unknown method `{method}`"
+    return METHODS[method]
 
 
 @functools.cache
 def trained(name):
-    """State after the run, and its metrics, one row a step."""
+    """State after the run; of each step the parameters before it, and its metrics."""
     log = logged(name, "evaluate_one_epoch_test")
-    tolerance = log["group_acc_gap_0"] - log["accuracy_gap"] - log["violation_0"]
+    gaps = by_group(log, "group_acc_gap")
+    tolerance = gaps[0] - log.take("accuracy_gap") - by_group(log, "violation")[0]
     trainer = training.make_trainer(
         network(),
         reference_scheme(
             "dual_primal", optax.sgd(**PRIMAL), training.dual_formulation(DUAL, "full")
         ),
-        METHODS[name.split("_")[0]](
+        method_of(name)(
             training.dense_reference(evaluate(params_below("init"))),
             tolerance,
             buffer_size=BUFFER_SIZE,
@@ -106,50 +121,72 @@ def trained(name):
         training.Pruner(pruning.FixedMasks(masks=masks())),
         constrained_from=0,
     )
+    data, epoch = split(slice(None)), int(log.take("_epoch"))
+
+    def step(state, indices):
+        after, metrics = trainer.step(state, data, indices, epoch)
+        return after, (state.params, metrics)
+
     state = trainer.init(Variables(params_below("init"), {}), jax.random.key(0))
     steps = jnp.arange(DATA["y"].size).reshape(DATA["y"].shape)
-    run = functools.partial(trainer.step, data=split(None), epoch=int(log["_epoch"]))
-    return jax.jit(lambda state: jax.lax.scan(lambda s, i: run(s, indices=i), state, steps))(state)
+    return jax.jit(lambda state: jax.lax.scan(step, state, steps))(state)
 
 
-def test_there_are_runs():
-    assert runs()
+def close(found, expected, name):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE, err_msg=name)
 
 
 @pytest.mark.parametrize("name", runs())
 def test_eight_steps(name):
     golden = golden_files.case(f"f/mlp/{name}")
-    state, steps = trained(name)
-    found = {
-        "lambda_final": state.lagrangian.multipliers,
-        "lagrangian": steps.lagrangian,
-        "loss": steps.loss,
-    }
-    for key, value in found.items():
-        np.testing.assert_allclose(value, golden[key], rtol=0, atol=TOLERANCE, err_msg=key)
+    state, (_, steps) = trained(name)
+    close(state.lagrangian.multipliers, golden["lambda_final"], "lambda_final")
+    close(steps.lagrangian, golden["lagrangian"], "lagrangian")
+    close(steps.loss, golden["loss"], "loss")
     # The reference keeps what it prunes, ours are exactly 0.
     final = pruning.apply_masks(params_below(f"{name}/final"), masks())
     for layer, leaves in final.items():
         for kind, expected in leaves.items():
-            value = state.params[layer][kind]
-            np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCE, err_msg=layer)
-    log = logged(name, "train_epoch_log")
-    means = [steps.loss.mean(), steps.accuracy.mean()]
-    np.testing.assert_allclose(means, [log["loss"], log["acc"]], rtol=0, atol=TOLERANCE)
+            close(state.params[layer][kind], expected, layer)
 
 
 @pytest.mark.parametrize("name", runs())
-def test_evaluation_of_the_result(name):
-    log = logged(name, "evaluate_one_epoch_test")
+def test_log_of_the_training(name):
+    """Every sample counts as it was in its own step."""
+    params, steps = trained(name)[1]
+    means = [
+        evaluate(jax.tree.map(lambda leaf, t=t: leaf[t], params), slice(t, t + 1))
+        for t in range(len(DATA["y"]))
+    ]
+    counts = np.array([one.group_count for one in means])
+
+    def over_steps(values):
+        return np.nansum(np.array(values) * counts, 0) / counts.sum(0)
+
+    with logged(name, "train_epoch_log") as log:
+        log.take("_epoch")
+        close(steps.loss.mean(), log.take("loss"), "loss")
+        close(steps.accuracy.mean(), log.take("acc"), "acc")
+        losses, accuracies = (by_group(log, key) for key in ("group_loss", "group_acc"))
+        close(over_steps([one.group_loss for one in means]), losses, "group_loss")
+        close(over_steps([one.group_accuracy for one in means]), accuracies, "group_acc")
+
+
+@pytest.mark.parametrize("name", runs())
+def test_log_of_the_evaluation(name):
     found = evaluate(trained(name)[0].params, TEST_BATCHES)
     gaps = audit.accuracy_gaps(evaluate(params_below("init"), TEST_BATCHES), found)
-    for value, expected in (
-        (found.loss, log["loss"]),
-        (found.accuracy, log["acc"]),
-        (found.group_loss, by_group(log, "group_loss")),
-        (found.group_accuracy, by_group(log, "group_acc")),
-        (gaps.group_gap, by_group(log, "group_acc_gap")),
-        (gaps.overall_gap, log["accuracy_gap"]),
-        (gaps.excess_gap.max(), log["max_acc_gap_violations_without_tol"]),
-    ):
-        np.testing.assert_allclose(value, expected, rtol=0, atol=TOLERANCE)
+    excess = gaps.excess_gap
+    with logged(name, "evaluate_one_epoch_test") as log:
+        log.take("_epoch")
+        close(found.loss, log.take("loss"), "loss")
+        close(found.accuracy, log.take("acc"), "acc")
+        close(found.group_loss, by_group(log, "group_loss"), "group_loss")
+        close(found.group_accuracy, by_group(log, "group_acc"), "group_acc")
+        close(gaps.group_gap, by_group(log, "group_acc_gap"), "group_acc_gap")
+        close(np.std(gaps.group_gap, ddof=1), log.take("accuracy_gap_std"), "accuracy_gap_std")
+        close(gaps.overall_gap, log.take("accuracy_gap"), "accuracy_gap")
+        violation = np.array(by_group(log, "violation"))
+        close(excess - excess[0], violation - violation[0], "violation")
+        close(np.median(excess), log.take(f"quantile_0.5_{EXCESS}"), "median")
+        close(excess.max(), log.take(f"max_{EXCESS}"), "max")
