@@ -1,9 +1,18 @@
 """The golden files are read whole: every name in them is known, and every setting is applied."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from tests import golden_files
 from tests.golden_files import ARRAY_KINDS, ENTRY_KINDS
+
+TESTS = Path(__file__).parent
 
 
 def test_every_array_and_every_entry_is_of_a_known_kind():
@@ -60,3 +69,34 @@ def test_what_no_test_finds_is_unknown(name, monkeypatch):
     monkeypatch.setattr(golden_files, "ARRAYS", kept)
     assert golden_files.unknown([name], ARRAY_KINDS) == [name]
     assert golden_files.unknown([name], ENTRY_KINDS) == [name]
+
+
+@pytest.mark.smoke
+def test_a_folder_with_two_runs_alone(tmp_path):
+    """Of one of them a setting is unknown; of all other kinds there is nothing."""
+    name, settings = next(item for item in golden_files.SETTINGS.items() if "adam" in item[1])
+    entries = {f"{name}_known": settings, f"{name}_other": settings | {"anchor": 3}}
+    arrays = {
+        f"{run}/{key}": array for run in entries for key, array in golden_files.case(name).items()
+    }
+    np.savez(tmp_path / "reference.npz", **arrays)
+    (tmp_path / "reference.json").write_text(json.dumps(entries))
+    readers = [path for path in TESTS.rglob("test_*.py") if "golden_files" in path.read_text()]
+    collected = run_tests(tmp_path, *readers, "--collect-only")
+    assert collected.returncode == 0, collected.stdout
+    played = run_tests(tmp_path, TESTS / "training/test_golden.py", "-k", "toy_problem")
+    assert "1 failed, 1 passed" in played.stdout
+    assert f"{name}_other: unknown setting `anchor` = 3" in played.stdout
+
+
+def run_tests(folder, *arguments):
+    """pytest in a process of its own, which reads its golden numbers from `folder`."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "-v"]
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=TESTS.parent,
+        env=os.environ | {"BAP_GOLDEN": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -55,12 +55,12 @@ class ToyRun:
 
     def __init__(self, name):
         with golden_files.settings(f"c/{name}") as settings:
-            self.problem = toy_2d(settings.take("surrogate"))
+            self.problem = toy_2d(settings.take("surrogate", False))
             self.start, self.steps = settings.take("init"), settings.take("steps")
             optimizer = settings.take("optimizer")
             rates = settings.take("primal_lr"), settings.take("dual_lr")
-            if settings.take("adam"):
-                settings.take("momentum")
+            if settings.take("adam", False):
+                assert not settings.take("momentum", 0.0), "Adam has no `momentum`"
                 optimizers = [reference_adam(optimizer, rate) for rate in rates]
             else:  # momentum is of the weights alone
                 optimizers = torch_sgd(settings, rates[0]), optax.sgd(rates[1])
@@ -83,8 +83,9 @@ class LinearRun:
             join = groups.intersections if settings.take("intersectional") else groups.margins
             self._data, self._group = linear_data(sizes), lambda attr: grouping(attr, sizes, join)
             self._num_groups = len(self._group(self._data["attr"][0]).names)
-            steps, epoch = settings.take("n_steps"), settings.take("default_epoch")
-            self._epochs = settings.take("epochs") or [epoch] * steps
+            steps, epoch = settings.take("n_steps"), settings.take("default_epoch", None)
+            self._epochs = settings.take("epochs", None) or [epoch] * steps
+            assert len(self._epochs) == steps, f"{settings.name}: {steps} steps, but other epochs"
             self.buffer_size = settings.take("buffer_memory", None) or 0
             assert not settings.take("weight_decay", 0), "the reference's is faulty"
             self.trainer = self._make_trainer(settings)

@@ -10,10 +10,11 @@ import pytest
 from flax import linen
 
 from bap_jax import data, lagrangian, models, pipeline, training
-from bap_jax.constraints import unconstrained
+from bap_jax.constraints import excess_accuracy_gap, unconstrained
 from bap_jax.training import methods
 from bap_jax.training.settings import PruningSettings, Settings
 from bap_jax.types import Dataset
+from tests.training.tiny import tiny
 
 BATCH = 64
 
@@ -155,3 +156,26 @@ def test_a_ragged_batch_keeps_running_statistics_those_of_the_data():
     after, _ = jax.jit(trainer.step)(state, train, indices, 0)
     found = after.model_state["batch_stats"]["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(found, inputs.mean(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("make", [lagrangian.primal_dual, lagrangian.extragradient])
+def test_chained_evaluations_both_move_the_states_of_network_and_buffer(make, chained):
+    problem = tiny()
+
+    def apply(variables, inputs, **options):
+        logits, _ = problem.model.apply(variables, inputs, **options)
+        return logits, variables.state + 1  # how often the network was evaluated
+
+    trainer = training.make_trainer(
+        models.Model(problem.model.init, apply),
+        make(optax.sgd(0.1), optax.sgd(0.1), chained=chained),
+        excess_accuracy_gap(problem.reference, 0.0, buffer_size=20),
+        training.no_pruning(),
+        constrained_from=0,
+    )
+    state = trainer.init(problem.variables._replace(state=jnp.int32(0)), jax.random.key(0))
+    state, _ = jax.jit(trainer.step)(state, problem.train, jnp.arange(6), 0)
+    times = 2 if chained else 1
+    assert state.model_state == times
+    assert state.constraint.pushes == times and state.constraint.seen.sum() == 6 * times
