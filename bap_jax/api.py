@@ -1,14 +1,15 @@
-"""The main job from Python: a user's own network and arrays, one call."""
+"""Prunes and tunes a user's network on a user's data in one call from Python."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 from absl import logging
 
 from bap_jax import data, groups, models, pipeline, training
+from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset, UserError
 
@@ -17,14 +18,14 @@ _ALL_DEVICES = training.Execution(devices=0)
 
 
 class Result(NamedTuple):
-    """What a run from Python gives back.
+    """What `prune_and_tune` returns.
 
     Attributes:
-      report: what `report.json` holds, less config and times.
-      pruned: the network in the form it was given: a module for NNX, a variable dict for Linen.
-      tuned: selected and last iterate with their masks.
-      data: samples of each group and label in each split, the smallest groups, inputs that are in
-        two splits; see `data.summarize`, and `data.format_summary` for the terminal.
+      report: the content of `report.json`, without config and times.
+      pruned: the network in the form in which it was passed: a module for NNX, a dict of variables
+        for Linen.
+      tuned: the selected and the last iterate with their masks.
+      data: a summary of the splits, see `data.summarize`; `data.format_summary` makes a text of it.
     """
 
     report: dict[str, Any]
@@ -51,76 +52,68 @@ def prune_and_tune(
     execution: training.Execution = _ALL_DEVICES,
     **overrides: Any,
 ) -> Result:
-    """Prunes a trained classifier and tunes it so that no group pays more than `tolerance`.
+    """Prunes a trained classifier and tunes it so that no group loses more than `tolerance`.
+
+    The bound is on how much more accuracy a group loses than all samples together, on training
+    data.
 
     Args:
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
-      inputs: `(sample, ...)` what the network takes; or `data.Records`, which are read when needed
-        where they do not fit on the device; or a `data.Source`, which brings labels, groups and,
-        where it has one, the test split, and whose images are normalised before the network.
+      inputs: `(sample, ...)` inputs of the network; or `data.Records`, which are read when needed
+        if they do not fit on the device; or a `data.Source`, which brings labels, groups and
+        perhaps a test split, and whose images are normalised before they enter the network.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
-        such by attribute.
-      test_indices: samples that judge and do nothing else; the network must not have been trained
-        on them either. Left out for a source with a test split of its own.
-      variables: for a Linen module, the dict that `module.init` returns, trained.
-      known_groups: all group names there may be, of a single attribute; by default those that
-        occur.
-      group_by: of several attributes: names joined by `*`, which constrains every combination that
-        occurs (the default, of all), or by `+`, each attribute's groups on their own. Of a source
-        it must be given.
-      target: of a source, the attribute that is the label; by default its own.
+        such arrays by name of the attribute.
+      test_indices: `(test sample,)` samples that are used for the final evaluation only; the
+        network must not have been trained on them either. Leave it out for a source that has a
+        test split.
+      variables: for a Linen module, the trained dict of variables, as `module.init` returns it.
+      known_groups: all possible group names of a single attribute; by default those that occur.
+      group_by: how to group by several attributes: names joined by `*` constrain every combination
+        that occurs (by default of all attributes), names joined by `+` constrain each attribute's
+        groups on their own. A source needs it.
+      target: of a source, the attribute that is the label; by default its own target.
       augmentation: of a source's images, see `data.image_preprocess`.
-      validation_fraction: share of the other samples, on which the iterate is chosen; by default
-        .15. Left out for a source with a validation split of its own.
-      split_seed: of that draw.
+      validation_fraction: share of the other samples that is drawn for selecting the iterate; by
+        default .15. Leave it out for a source that has a validation split.
+      split_seed: seed of that draw.
       settings: everything else about the run.
-      execution: how programs run on this machine.
-      **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` reach
+      execution: how the run uses this machine.
+      **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` set
         `settings.pruning.sparsity` and `settings.dual.learning_rate`.
 
+    Returns:
+      The report, the pruned network, the iterates and a summary of the data.
+
     Raises:
-      UserError: a mistake in any of these, before anything is trained.
+      UserError: there is a mistake in any of these; raised before anything is trained.
     """
     settings = override(settings, overrides)
     training.check_settings(settings, tuple(training.METHODS))
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):
-        _check_source(labels, group_names, group_by, inputs.skipped)
-        preprocess = inputs.preprocess(augmentation)
-        model = models.with_preprocessing(model, preprocess) if preprocess else model
-        samples, names = inputs.grouped_by(group_by, target)
+        _check_source_arguments(inputs, labels, group_names, group_by)
+        samples = samples_of(inputs, group_by, target, augmentation)
     else:
-        if target or augmentation != "none":
-            raise UserError("target and augmentation are for a data.Source; arrays have neither.")
-        samples, names = _from_arrays(inputs, labels, group_names, known_groups, group_by)
-    split = _split(inputs, test_indices, validation_fraction)
-    num_classes = _num_classes(model, variables, samples.inputs)
-    splits = data.make_splits(samples, num_classes, names, **split, seed=split_seed)
-    indices = data.split_indices(samples.group_ids, **split, seed=split_seed)
-    summary = _summary(splits, inputs, target, indices)
+        _check_array_arguments(labels, group_names, target, augmentation)
+        samples = _samples_from_arrays(inputs, labels, group_names, known_groups, group_by)
+    if samples.preprocess is not None:
+        model = models.with_preprocessing(model, samples.preprocess)
+    num_classes = _num_classes(model, variables, samples.data.inputs)
+    split = _split_arguments(inputs, test_indices, validation_fraction)
+    prepared = split_samples(samples, num_classes, **split, seed=split_seed)
+    tuned, report = _tune_and_evaluate(model, variables, prepared.splits, settings, execution)
+    return Result(report, model.export(tuned.selected.variables), tuned, prepared.summary())
+
+
+def _tune_and_evaluate(model, variables, splits, settings, execution):
+    """The tuning result, and the report of its one evaluation on the test split."""
     splits = pipeline.read_what_fits(splits, execution)
     context = pipeline.make_context(model, variables, splits, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
-    report = pipeline.evaluate_final(context, tuned, settings)
-    return Result(report, model.export(tuned.selected.variables), tuned, summary)
-
-
-def _summary(splits, inputs, target, indices):
-    class_names = list(map(str, range(splits.num_classes)))
-    if not isinstance(inputs, data.Source):
-        return data.summarize(splits, class_names)
-    told = inputs.labelled(target)[1]
-    class_names[: len(told)] = told
-    return data.summarize(
-        splits,
-        class_names,
-        digests=inputs.digests,
-        indices=indices,
-        skipped=inputs.skipped,
-        converted=inputs.converted,
-    )
+    return tuned, pipeline.evaluate_final(context, tuned, settings)
 
 
 def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
@@ -145,52 +138,60 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
     return settings
 
 
-def _split(inputs, test_indices, validation_fraction):
-    """Arguments of `data.make_splits` that draw the splits: the source's own, or the caller's."""
+def _split_arguments(inputs, test_indices, validation_fraction):
+    """Arguments of `data.make_splits`: the source's own splits, or what the caller asks for."""
     own_test = own_validation = None
     if isinstance(inputs, data.Source):
         own_test, own_validation = inputs.test_indices, inputs.validation_indices
-    if test_indices is not None and own_test is not None:
-        raise UserError(
-            "the source brings its own test split: leave test_indices out, or hand over "
-            "source._replace(test_indices=None) to judge by other samples."
-        )
+    require_one_split(
+        own_test,
+        test_indices,
+        if_both="the source brings its own test split: leave test_indices out, or pass "
+        "source._replace(test_indices=None) to test on other samples.",
+        if_neither="test_indices are missing; list the samples for the final evaluation.",
+    )
     if validation_fraction and own_validation is not None:
         raise UserError(
-            "the source brings its own validation split: leave validation_fraction out, or hand "
-            "over source._replace(validation_indices=None) to draw another."
+            "the source brings its own validation split: leave validation_fraction out, or pass "
+            "source._replace(validation_indices=None) to draw another."
         )
     test_indices = own_test if test_indices is None else test_indices
-    if test_indices is None:
-        raise UserError("test_indices are missing; name the samples that are to judge.")
     split = {"test_indices": np.asarray(test_indices), "validation_indices": own_validation}
     if validation_fraction is not None:
         split["validation_fraction"] = validation_fraction
     return split
 
 
-def _check_source(labels, group_names, group_by, skipped):
+def _check_source_arguments(source, labels, group_names, group_by):
     if labels is not None or group_names is not None:
-        raise UserError("a source brings labels and groups; choose by target= and group_by=.")
+        raise UserError("a source brings labels and groups; choose them by target= and group_by=.")
     if not group_by:
         raise UserError("say by which attributes of the source to group: group_by='race*gender'.")
-    if skipped:
-        logging.warning("%d samples were left out, the first: %s", len(skipped), skipped[0])
+    if source.skipped:
+        logging.warning(
+            "%d samples were left out, the first: %s", len(source.skipped), source.skipped[0]
+        )
 
 
-def _from_arrays(inputs, labels, group_names, known_groups, group_by):
+def _check_array_arguments(labels, group_names, target, augmentation):
+    if target or augmentation != "none":
+        raise UserError("target and augmentation are for a data.Source; arrays have neither.")
     if labels is None or group_names is None:
         raise UserError("labels and group_names are missing; only a data.Source brings them.")
+
+
+def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
     inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
     grouping = _grouping(group_names, known_groups, group_by)
-    return Dataset(inputs, np.asarray(labels), grouping.ids), grouping.names
+    samples = Dataset(cast(Array, inputs), np.asarray(labels), grouping.ids)
+    return Samples(samples, grouping.names)
 
 
 def _grouping(group_names, known_groups, group_by):
     if not isinstance(group_names, Mapping):
         if group_by:
             raise UserError(
-                "group_by is for a dict of group_names; a single list has one attribute."
+                "group_by is for a dict of group_names; a single array has only one attribute."
             )
         return groups.encode(group_names, known_groups)
     if known_groups is not None:
@@ -202,6 +203,7 @@ def _grouping(group_names, known_groups, group_by):
 
 
 def _num_classes(model, variables, inputs):
+    """Number of logits of the network."""
     if not inputs.shape or len(inputs) == 0:
         raise UserError("inputs must hold at least one sample.")
 
@@ -212,7 +214,7 @@ def _num_classes(model, variables, inputs):
 
     try:
         shape = jax.eval_shape(logits, variables).shape
-    except Exception as error:  # whatever a user's own network raises
+    except Exception as error:  # a user's network may raise anything
         raise UserError(
             f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
             f"{inputs.dtype}: {(str(error) or type(error).__name__).splitlines()[0]}"

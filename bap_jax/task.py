@@ -1,7 +1,7 @@
 """Data and network of a config, before anything is trained.
 
 config.data ─► source ─► labels, groups ─► splits ─► summary
-config.model ─► network ─► precision ─► preprocessing ─► first arrays, or pretrained ones
+config.model ─► network ─► precision ─► preprocessing ─► initial or pretrained arrays
 """
 
 import contextlib
@@ -18,8 +18,19 @@ from absl import logging
 from bap_jax import config as config_lib
 from bap_jax import data, models, pipeline, sharding
 from bap_jax._deprecated import former_names
+from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
+from bap_jax.data.registry import find_dataset
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
+
+__all__ = [
+    "Task",
+    "check_task",
+    "load_splits",
+    "load_task",
+    "make_model",
+    "pretrained",
+]
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -31,7 +42,7 @@ class Task(NamedTuple):
       plain: the config as plain values.
       splits: of the data.
       model: the network.
-      untrained: its first arrays.
+      untrained: its initial or pretrained arrays.
       summary: of the data, see `data.summarize`.
       digest: changes with the samples, their labels, which split each is in, and the content of the
         pretrained file.
@@ -50,20 +61,20 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
 
     Args:
       plain: the config as plain values.
-      execution: of which only `data_cache` has a say; where empty, nothing is kept.
+      execution: only its `data_cache` is used; if that is empty, decoded images are not kept.
 
     Raises:
-      UserError: a mistake in the config or the data, or nothing is left to prune.
+      UserError: there is a mistake in the config or the data, or there is nothing to prune.
     """
     settings = config_lib.to_settings(plain)
     cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
     key = jax.random.key(plain["dense"]["seed"])
 
-    @functools.cache  # once for the check before decoding, and here
+    @functools.cache  # built only once, although the check before decoding needs it, too
     def network_of(num_classes):
         network = make_model(plain["model"], num_classes)
-        wanted = plain["model"]["pretrained"]
-        return network, pretrained(network, plain["model"], key) if wanted else None
+        file = plain["model"]["pretrained"]
+        return network, pretrained(network, plain["model"], key) if file else None
 
     splits, preprocess, summary = load_splits(plain["data"], cache, network_of)
     network, untrained = network_of(splits.num_classes)
@@ -85,7 +96,7 @@ def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> di
       The summary of the data.
 
     Raises:
-      UserError: as of `load_task`, or the execution cannot be with this network and data.
+      UserError: see `load_task`, or this network and data cannot be executed as asked.
     """
     task = load_task(plain, execution)
     pipeline.resolve_execution(task.model, task.untrained, task.splits.train, execution).mesh()
@@ -93,150 +104,149 @@ def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> di
 
 
 def load_splits(
-    choice: dict[str, Any],
+    data_config: dict[str, Any],
     cache: Path | None = None,
     check_classes: Callable[[int], object] = lambda num_classes: None,
 ) -> tuple[data.Splits, data.Preprocess | None, dict[str, Any]]:
-    """The data set of `config.data`: its splits, what is done to its inputs, and its summary.
+    """Loads the data set of `config.data` and splits it.
 
-    Whatever can be known before images are decoded is checked before; `check_classes` is then
-    called with the number of classes.
+    Args:
+      data_config: `config.data` as plain values.
+      cache: folder that keeps decoded images; None keeps nothing.
+      check_classes: called with the number of classes before images are decoded, together with
+        every other check that needs no images.
+
+    Returns:
+      The splits, how their inputs become inputs of the network, and their summary.
+
+    Raises:
+      UserError: there is a mistake in the config or the data.
     """
-    if choice["synthetic"] and choice["dir"]:
+    if data_config["synthetic"] and data_config["dir"]:
         raise UserError(
-            f"config.data.synthetic={choice['synthetic']} makes images up, and would not read "
-            f"those in {choice['dir']}: leave --data_dir out, or write config.data.synthetic=0."
+            f"config.data.synthetic={data_config['synthetic']} makes images up and would not read "
+            f"those in {data_config['dir']}: leave --data_dir out, or write "
+            "config.data.synthetic=0."
         )
-    asked = {name: choice[name] for name in ("dir", "size", "table", "synthetic")}
+    options = {name: data_config[name] for name in ("dir", "size", "table", "synthetic")}
 
     def check(source):
-        with _naming_what_was_left_out(source):
-            check_classes(_chosen(source, choice).splits.num_classes)
+        check_classes(_split(source, data_config).splits.num_classes)
 
-    request = data.Request(**asked, cache=cache, check=check)
-    if jax.process_count() > 1:  # the first one fills the cache for those on the same disk
-        sharding.by_first_process(lambda: data.load(choice["name"], request))
-    source = data.load(choice["name"], request)
-    with _naming_what_was_left_out(source):
-        return _splits_of(source, choice)
+    request = data.Request(**options, cache=cache, check=check)
+    if jax.process_count() > 1:  # the first process fills the cache for others on the same disk
+        sharding.by_first_process(lambda: data.load(data_config["name"], request))
+    source = data.load(data_config["name"], request)
+    prepared = _split(source, data_config)
+    summary = prepared.summary()
+    summary["made_up"] = bool(data_config["synthetic"])
+    summary["digest"] = _digest_of(source.identity, prepared.samples.data.labels, prepared.indices)
+    return prepared.splits, prepared.samples.preprocess, summary
+
+
+def _split(source: data.Source, data_config) -> PreparedData:
+    """The splits of a source as `config.data` describes them."""
+    with _mentioning_skipped(source):
+        group_by = data_config["group_by"] or find_dataset(data_config["name"]).group_by
+        samples = samples_of(source, group_by, data_config["target"], data_config["augmentation"])
+        return split_samples(
+            samples,
+            len(samples.class_names),
+            test_indices=_test_indices(source, data_config),
+            validation_indices=_validation_indices(source, data_config),
+            validation_fraction=data_config["validation_fraction"],
+            seed=data_config["split_seed"],
+        )
 
 
 @contextlib.contextmanager
-def _naming_what_was_left_out(source):
-    """A group without samples may be one whose files could not be read."""
+def _mentioning_skipped(source):
+    """Adds skipped samples to an error: a group may lack samples because their files are bad."""
     try:
         yield
     except UserError as error:
         if not source.skipped:
             raise
         raise UserError(
-            f"{error} Beside that {len(source.skipped)} samples were left out, the first: "
+            f"{error} In addition, {len(source.skipped)} samples were left out, the first: "
             f"{source.skipped[0]}"
         ) from error
 
 
-class _Chosen(NamedTuple):
-    """What a config makes of a source."""
+def _test_indices(source, data_config):
+    """`(test sample,)`: drawn at random, or the source's own."""
+    fraction, drawn = data_config["test_fraction"], None
+    if fraction:
+        seed = data_config["test_seed"]
+        drawn = data.random_test_indices(len(source.inputs), fraction, seed)
+    own = None if fraction and data_config["redraw"] else source.test_indices
+    require_one_split(own, drawn, **_split_errors("test", data_config["name"]))
+    return own if drawn is None else drawn
 
-    splits: data.Splits
-    indices: dict[str, Any]
-    labels: Any
-    class_names: tuple[str, ...]
-    preprocess: data.Preprocess | None
+
+def _validation_indices(source, data_config):
+    """`(validation sample,)` of the source's own split; None to draw one at random."""
+    fraction = data_config["validation_fraction"] or None
+    own = None if fraction and data_config["redraw"] else source.validation_indices
+    require_one_split(own, fraction, **_split_errors("validation", data_config["name"]))
+    return own
 
 
-def _chosen(source, choice):
-    preprocess = source.preprocess(choice["augmentation"])
-    samples, group_names = source.grouped_by(choice["group_by"], choice["target"])
-    class_names = source.labelled(choice["target"])[1]
-    split = {
-        "test_indices": _own_or_drawn(source, choice),
-        "validation_indices": _own_validation(source, choice),
-        "validation_fraction": choice["validation_fraction"],
-        "seed": choice["split_seed"],
+def _split_errors(split, name):
+    """Texts for `require_one_split`."""
+    return {
+        "if_both": f"data set {name!r} brings its own {split} split: write "
+        f"config.data.{split}_fraction=0 to use it, or config.data.redraw=True to draw another.",
+        "if_neither": f"data set {name!r} has no {split} split of its own; write a fraction in "
+        f"(0, 1), such as config.data.{split}_fraction=0.2.",
     }
-    splits = data.make_splits(samples, len(class_names), group_names, **split)
-    indices = data.split_indices(samples.group_ids, **split)
-    return _Chosen(splits, indices, samples.labels, class_names, preprocess)
-
-
-def _splits_of(source, choice):
-    chosen = _chosen(source, choice)
-    summary = data.summarize(
-        chosen.splits,
-        chosen.class_names,
-        digests=source.digests,
-        indices=chosen.indices,
-        skipped=source.skipped,
-        converted=source.converted,
-    )
-    summary["made_up"] = bool(choice["synthetic"])
-    summary["digest"] = _digest_of(source.identity, chosen.labels, chosen.indices)
-    return chosen.splits, chosen.preprocess, summary
 
 
 def _digest_of(identity, labels, indices):
     """Changes with the samples, their labels, and which split each is in."""
-    found = hashlib.sha256(identity.encode())
+    sha256 = hashlib.sha256(identity.encode())
     for array in (labels, *indices.values()):
-        found.update(np.asarray(array, np.int64).tobytes())
-    return found.hexdigest()
+        sha256.update(np.asarray(array, np.int64).tobytes())
+    return sha256.hexdigest()
 
 
 def _digest_of_file(path):
+    """Changes with the content of a file; empty for no file."""
     if not path:
         return ""
     with Path(path).expanduser().open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _own_or_drawn(source, choice):
-    if choice["test_fraction"]:
-        _check_redrawn(source.test_indices, "test", choice)
-        size = len(source.inputs)
-        return data.random_test_indices(size, choice["test_fraction"], choice["test_seed"])
-    return _own(source.test_indices, "test", choice)
+def make_model(model_config: dict[str, Any], num_classes: int) -> models.Model:
+    """Builds the network of `config.model` from those of its keys that apply to this network.
+
+    Raises:
+      UserError: the name of the network is unknown, or a key has an unsuitable value.
+    """
+    name = model_config["name"]
+    options = {key: model_config[key] for key in models.options(name)}
+    return models.build(name, num_classes, **options)
 
 
-def _own_validation(source, choice):
-    if choice["validation_fraction"]:
-        _check_redrawn(source.validation_indices, "validation", choice)
-        return None
-    return _own(source.validation_indices, "validation", choice)
+def pretrained(network: models.Model, model_config: dict[str, Any], key: jax.Array) -> Variables:
+    """Loads the arrays of `config.model.pretrained`, and logs what was not used.
 
+    Args:
+      network: from `make_model`.
+      model_config: `config.model` as plain values.
+      key: initialises what the file does not hold.
 
-def _check_redrawn(indices, split, choice):
-    if indices is not None and not choice["redraw"]:
-        raise UserError(
-            f"data set {choice['name']!r} brings its own {split} split: write "
-            f"config.data.{split}_fraction=0 to use it, or config.data.redraw=True to draw another."
-        )
-
-
-def _own(indices, split, choice):
-    if indices is None:
-        raise UserError(
-            f"data set {choice['name']!r} has no {split} split of its own; write a fraction in "
-            f"(0, 1), such as config.data.{split}_fraction=0.2."
-        )
-    return indices
-
-
-def make_model(choice: dict[str, Any], num_classes: int) -> models.Model:
-    """Builds the network of `config.model` from those of its keys that this network takes."""
-    taken = {name: choice[name] for name in models.options(choice["name"])}
-    return models.build(choice["name"], num_classes, **taken)
-
-
-def pretrained(network: models.Model, choice: dict[str, Any], key: jax.Array) -> Variables:
-    """The arrays of `config.model.pretrained`; what of the file was not used is told."""
-    path = str(Path(choice["pretrained"]).expanduser())
-    found = models.load_torch(path, network, head=choice["pretrained_head"], key=key)
-    told = [f"not used: {', '.join(found.unused)}"] if found.unused else []
-    told += [f"drawn anew: {', '.join(found.fresh)}"] if found.fresh else []
-    if told:
-        logging.warning("%s: %s", choice["pretrained"], "; ".join(told))
-    return found.variables
+    Raises:
+      UserError: the file does not match the network; see `models.load_torch`.
+    """
+    path = str(Path(model_config["pretrained"]).expanduser())
+    loaded = models.load_torch(path, network, head=model_config["pretrained_head"], key=key)
+    notes = [f"not used: {', '.join(loaded.unused)}"] if loaded.unused else []
+    notes += [f"initialised at random: {', '.join(loaded.fresh)}"] if loaded.fresh else []
+    if notes:
+        logging.warning("%s: %s", model_config["pretrained"], "; ".join(notes))
+    return loaded.variables
 
 
 __getattr__ = former_names(

@@ -100,7 +100,7 @@ def test_a_source_brings_everything():
     assert same["splits"]["test"]["dense_accuracy"] == test["dense_accuracy"]
 
 
-def test_a_sources_own_validation_part_is_used():
+def test_a_sources_own_validation_split_is_used():
     whole = source()
     rest = np.setdiff1d(np.arange(len(whole.inputs)), TEST)
     own = source(validation_indices=rest[::5])
@@ -160,7 +160,7 @@ def test_linen_network_comes_back_pruned():
     assert logits.shape == (200, 3)
 
 
-def test_own_test_part_and_overrides():
+def test_own_test_split_and_overrides():
     net, variables = linen_net()
     mine = np.arange(0, 200, 4)
     result = bap_jax.prune_and_tune(
@@ -202,7 +202,7 @@ def test_overrides_do_not_depend_on_their_order(sparsity_first):
         ({"labels": np.full(200, 3)}, r"label 3 is out of range: with 3 classes.*\[0, 2\]"),
         (
             {"labels": np.zeros(199, int)},
-            "one entry a sample; got inputs 200, labels 199, groups 200",
+            "one entry for each sample; got inputs 200, labels 199, groups 200",
         ),
         (
             {"inputs": np.full((200, 6), np.nan, np.float32)},

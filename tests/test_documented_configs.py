@@ -167,7 +167,9 @@ def test_smoke_settings_end_and_write_a_report(name, tmp_path):
 @pytest.mark.smoke
 def test_the_users_own_files_by_flags(tmp_path):
     """As for the real CelebA: its files in a folder, a cache that several workdirs share."""
-    files = synthetic.folder("celeba", data.Request(synthetic=300, cache=tmp_path / "files"))
+    files = synthetic.make_folder(
+        data.DATASETS["celeba"], data.Request(synthetic=300, cache=tmp_path / "files")
+    )
     command = [sys.executable, "-m", "bap_jax.main", f"--workdir={tmp_path / 'w'}"]
     command += [f"--config={ROOT / 'experiments' / 'celeba.py'}:smoke", "--config.data.synthetic=0"]
     command += [f"--data_dir={files}", f"--data_cache={tmp_path / 'cache'}"]

@@ -277,7 +277,9 @@ def test_another_pretrained_file_of_that_name_wants_another_dense_network(tmp_pa
 
 
 def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
-    folder = synthetic.folder("fairface", data.Request(synthetic=105, cache=tmp_path))
+    folder = synthetic.make_folder(
+        data.DATASETS["fairface"], data.Request(synthetic=105, cache=tmp_path)
+    )
     shutil.rmtree(folder / "val")
     changes = {"data.name": "fairface", "data.dir": str(folder), "data.size": 8}
     changes |= {"data.test_fraction": 0.0, "data.group_by": "race", "model.name": "mlp"}

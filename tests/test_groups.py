@@ -56,7 +56,9 @@ def test_an_unknown_name_lists_the_known_ones():
 
 @pytest.mark.parametrize("shape", [(), (2, 1)])
 def test_values_are_one_a_sample(shape):
-    with pytest.raises(UserError, match=r"one a sample, shape \(sample,\); got \(.*\)\.$"):
+    with pytest.raises(
+        UserError, match=r"one group name for each sample, shape \(sample,\); got \(.*\)\.$"
+    ):
         groups.encode(np.zeros(shape))
 
 
@@ -189,8 +191,11 @@ def test_groups_that_no_sample_has_are_left_out():
     ("expression", "text"),
     [
         ("colour,size", r"write colour\*size or colour\+size"),
-        ("colour*", "attribute is missing beside .* known attributes: colour, size"),
-        ("", "attribute is missing"),
+        (
+            "colour*",
+            r"group_by='colour\*': the name of an attribute is missing; known .*: colour, size",
+        ),
+        ("", "group_by='': the name of an attribute is missing"),
         ("colour*shape", "unknown group attribute 'shape'; known attributes: colour, size"),
     ],
 )

@@ -1,41 +1,85 @@
-"""From arrays, or files that are read when needed, to splits and batches."""
+"""Data: from arrays, or files that are read when needed, to splits and batches.
+
+`load` finds a data set by name, `register_dataset` adds your own, `make_splits` divides samples,
+and `feed` hands batches to a compiled step.
+"""
 
 from bap_jax._deprecated import former_names
-from bap_jax.data.batches import epoch_indices as epoch_indices
-from bap_jax.data.batches import example as example
-from bap_jax.data.batches import feed as feed
-from bap_jax.data.batches import gather as gather
-from bap_jax.data.batches import is_streamed as is_streamed
-from bap_jax.data.batches import nbytes as nbytes
-from bap_jax.data.batches import num_batches as num_batches
-from bap_jax.data.batches import on_device as on_device
-from bap_jax.data.batches import ordered_indices as ordered_indices
-from bap_jax.data.batches import read_all as read_all
-from bap_jax.data.checks import check_dataset as check_dataset
-from bap_jax.data.records import Records as Records
-from bap_jax.data.registry import SOURCES as SOURCES
-from bap_jax.data.registry import load as load
-from bap_jax.data.request import Request as Request
-from bap_jax.data.source import PixelScale as PixelScale
-from bap_jax.data.source import Source as Source
-from bap_jax.data.splits import SPLITS as SPLITS
-from bap_jax.data.splits import Splits as Splits
-from bap_jax.data.splits import make_splits as make_splits
-from bap_jax.data.splits import random_test_indices as random_test_indices
-from bap_jax.data.splits import split_indices as split_indices
-from bap_jax.data.stream import stream as stream
-from bap_jax.data.summary import format_summary as format_summary
-from bap_jax.data.summary import summarize as summarize
-from bap_jax.data.transforms import AUGMENTATIONS as AUGMENTATIONS
-from bap_jax.data.transforms import image_preprocess as image_preprocess
-from bap_jax.data.user_data import source_from as source_from
-from bap_jax.types import Preprocess as Preprocess
+from bap_jax.data.batches import (
+    epoch_indices,
+    example,
+    feed,
+    gather,
+    is_streamed,
+    nbytes,
+    num_batches,
+    on_device,
+    ordered_indices,
+    read_all,
+)
+from bap_jax.data.checks import check_dataset
+from bap_jax.data.datasets import DATASETS
+from bap_jax.data.listing import Listing
+from bap_jax.data.records import Records
+from bap_jax.data.registry import load, register_dataset
+from bap_jax.data.request import Request
+from bap_jax.data.source import PixelScale, Source
+from bap_jax.data.spec import DatasetSpec, MadeUpImages
+from bap_jax.data.splits import (
+    SPLITS,
+    Splits,
+    make_splits,
+    random_test_indices,
+    split_indices,
+)
+from bap_jax.data.stream import stream
+from bap_jax.data.summary import format_summary, summarize
+from bap_jax.data.transforms import AUGMENTATIONS, image_preprocess
+from bap_jax.data.user_data import source_from
+from bap_jax.types import Preprocess
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "SPLITS",
+    "DatasetSpec",
+    "Listing",
+    "MadeUpImages",
+    "PixelScale",
+    "Preprocess",
+    "Records",
+    "Request",
+    "Source",
+    "Splits",
+    "check_dataset",
+    "epoch_indices",
+    "example",
+    "feed",
+    "format_summary",
+    "gather",
+    "image_preprocess",
+    "is_streamed",
+    "load",
+    "make_splits",
+    "nbytes",
+    "num_batches",
+    "on_device",
+    "ordered_indices",
+    "random_test_indices",
+    "read_all",
+    "register_dataset",
+    "source_from",
+    "split_indices",
+    "stream",
+    "summarize",
+]
 
 __getattr__ = former_names(
     "bap_jax.data",
     {
         "PARTS": "bap_jax.data.SPLITS",
         "Parts": "bap_jax.data.Splits",
+        "SOURCES": "bap_jax.data.DATASETS",
         "make_parts": "bap_jax.data.make_splits",
         "part_indices": "bap_jax.data.split_indices",
     },

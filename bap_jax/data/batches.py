@@ -1,11 +1,12 @@
-"""Which samples make up each step.
+"""Which samples make up the batch of each step.
 
-A batch is an array of indices. A ragged batch is filled up with samples of weight 0, whose index i
-is written as −1 − i: they are real samples, so that batch statistics see nothing but data.
+A batch is an array of indices. If the last batch is too short, it is filled up with samples of
+weight 0, whose index i is written as −1 − i. They are real samples, so that batch statistics are
+computed from data only.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,12 @@ from jax.sharding import Mesh
 
 from bap_jax import sharding
 from bap_jax.data.records import Records
-from bap_jax.data.stream import stream
+from bap_jax.data.stream import OnWait, stream
 from bap_jax.types import Array, Dataset
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:
-    """Steps of an epoch; the last batch may be ragged."""
+    """Steps of an epoch; the last batch may be short."""
     return -(-num_samples // batch_size)
 
 
@@ -29,7 +30,12 @@ def epoch_indices(key: Array, num_samples: int, batch_size: int) -> Array:
 
 
 def ordered_indices(num_samples: int, batch_size: int) -> Array:
-    """`(step, batch)` int32: every sample once, in order; the last batch is filled up."""
+    """`(step, batch)` int32: every sample once, in order; the last batch is filled up.
+
+    Example:
+      >>> ordered_indices(5, 3).tolist()
+      [[0, 1, 2], [3, 4, -1]]
+    """
     return _pad(jnp.arange(num_samples), batch_size)
 
 
@@ -40,9 +46,21 @@ def _pad(order, batch_size):
 
 
 def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:
-    """The batch at `indices` `(batch,)` and its weights `(batch,)`, 0 where an index is < 0.
+    """The samples of a batch and their weights.
 
-    Where `indices` are bool, `data` are the batch, and False is a weight of 0.
+    Args:
+      data: samples on the device.
+      indices: `(batch,)` integers as from `epoch_indices`; or bool if `data` is the batch already,
+        with False for a weight of 0.
+
+    Returns:
+      The batch, and `(batch,)` float32 weights: 0 for an index below 0, else 1.
+
+    Example:
+      >>> samples = Dataset(np.arange(5.0), np.arange(5), np.zeros((5, 1), int))
+      >>> batch, weight = gather(samples, jnp.array([3, 4, -1]))
+      >>> batch.inputs.tolist(), weight.tolist()
+      ([3.0, 4.0, 0.0], [1.0, 1.0, 0.0])
     """
     if indices.dtype == bool:
         return data, jnp.asarray(indices, jnp.float32)
@@ -55,29 +73,29 @@ def feed(
     data: Dataset,
     order: Array,
     *,
-    on_wait: Callable[[float], None] | None = None,
+    on_wait: OnWait | None = None,
     mesh: Mesh | None = None,
 ) -> Iterator[tuple[Dataset, Array]]:
-    """What a compiled step needs, one step after the other.
+    """The arguments of a compiled step, one step after the other.
 
-    A step that takes a data set and indices takes either kind of data unchanged.
+    The same compiled step can be used for both kinds of data.
 
     Args:
       data: on the device, or with inputs that are read when needed.
       order: `(step, batch)` int32.
       on_wait: see `stream`; not called for data on the device.
-      mesh: devices that share the samples of a batch; of several processes each reads only the
+      mesh: devices that share the samples of a batch. With several processes, each reads only the
         samples that its own devices hold.
 
     Yields:
       A data set on the device and indices `(batch,)` into it, as `gather` takes them: `data` itself
-      with each row of `order`, or where inputs are `Records` one batch after the other.
+      with each row of `order`; or if inputs are `Records`, one batch after the other.
     """
     if not isinstance(data.inputs, Records):
-        # Laid out beforehand: the compiler may want to split what the devices do not divide.
+        # Replicated beforehand, or the compiler may split an order that the devices do not divide.
         yield from ((data, indices) for indices in sharding.replicate(order, mesh))
         return
-    # Batches are sent to the devices one ahead of the one that is computed.
+    # The next batch is sent to the devices while one is computed.
     ahead = None
     with contextlib.closing(_streamed(data, np.asarray(order), on_wait, mesh)) as batches:
         for batch in batches:
@@ -88,7 +106,7 @@ def feed(
         yield ahead
 
 
-def _streamed(data, order, on_wait, mesh):
+def _streamed(data, order, on_wait, mesh) -> Generator[tuple[Dataset, Array]]:
     """Batches on the device, each with indices into it."""
     length = order.shape[1]
     own = order if mesh is None else order[:, sharding.own_rows(length, mesh)]
@@ -101,20 +119,20 @@ def _streamed(data, order, on_wait, mesh):
 
 
 def _positions(row, mesh):
-    """Indices into a batch that lies on the mesh."""
-    if len(row) % mesh.size == 0:  # no device is to ask for another's samples
+    """Indices into a batch that is on the mesh."""
+    if len(row) % mesh.size == 0:  # each device uses only its own samples
         return sharding.place_samples(row >= 0, mesh)
     local = np.arange(len(row), dtype=np.int32)
     return sharding.replicate(np.where(row < 0, -1 - local, local), mesh)
 
 
 def is_streamed(data: Dataset) -> bool:
-    """Whether inputs are read when they are needed."""
+    """Whether inputs are `Records`, which are read when they are needed."""
     return isinstance(data.inputs, Records)
 
 
 def on_device(data: Dataset) -> Dataset:
-    """Inputs as they are, labels and ids as int32, on the default device; `Records` stay."""
+    """The data set on the default device, labels and group ids as int32; `Records` stay."""
     labels, ids = (np.asarray(leaf, np.int32) for leaf in (data.labels, data.group_ids))
     data = data._replace(labels=labels, group_ids=ids)
     if isinstance(data.inputs, Records):
@@ -123,19 +141,19 @@ def on_device(data: Dataset) -> Dataset:
 
 
 def example(data: Dataset) -> Array:
-    """`(1, ...)` the first sample's inputs, read where need be."""
+    """`(1, ...)` the inputs of the first sample, read if they are `Records`."""
     if isinstance(data.inputs, Records):
-        return data.inputs.take([0])
+        return data.inputs.take(np.array([0]))
     return data.inputs[:1]
 
 
 def nbytes(data: Dataset) -> int:
-    """Bytes of all arrays, those included that `Records` would make when read."""
+    """Bytes of all arrays, including those that `Records` would make when read."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(data))
 
 
 def read_all(data: Dataset, batch_size: int = 256) -> Dataset:
-    """The same samples with inputs in one array on the host, read by threads."""
+    """The same data set with all inputs in one array on the host, read by threads."""
     if not isinstance(data.inputs, Records):
         return data
     inputs = np.empty(data.inputs.shape, data.inputs.dtype)

@@ -1,5 +1,7 @@
 """Scikit-learn's handwritten digits: 1,797 real 8×8 images that ship inside the package."""
 
+from typing import Any
+
 import numpy as np
 
 from bap_jax.data.request import Request
@@ -10,15 +12,18 @@ from bap_jax.groups import Grouping
 def load_digits(request: Request = Request()) -> Source:  # noqa: B008 - a tuple of constants
     """Pixels scaled to [0, 1], ten classes, and two attributes.
 
-    `digit` is the class itself, as the paper groups CIFAR-100; `ink` says whether an image has less
+    `digit` is the class itself, as the paper groups CIFAR-100. `ink` says whether an image has less
     (`light`) or more (`heavy`) ink than the median image.
 
     Args:
-      request: of no use here: these images need no folder.
+      request: ignored: these images need no folder.
+
+    Returns:
+      Inputs `(1797, 8, 8)` float32.
     """
     from sklearn import datasets
 
-    bunch = datasets.load_digits()
+    bunch: Any = datasets.load_digits()
     labels = bunch.target.astype(np.int32)
     inputs = (bunch.images / 16).astype(np.float32)
     ink = inputs.sum((1, 2))

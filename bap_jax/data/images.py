@@ -1,4 +1,4 @@
-"""Encoded images as arrays: decoded, cut to a square and resized; always RGB."""
+"""JPEG and PNG files as arrays: decoded to RGB, cut to a square and resized."""
 
 import errno
 import io
@@ -15,7 +15,7 @@ class Decoded(NamedTuple):
 
     Attributes:
       pixels: `(height, width, 3)` uint8.
-      mode: in which it was stored, in Pillow's words: RGB, L (grey), CMYK, …
+      mode: Pillow's name for how it was stored: RGB, L (grey), CMYK, …
     """
 
     pixels: np.ndarray
@@ -26,13 +26,13 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
     """Reads a JPEG or PNG file.
 
     Args:
-      file: its content, or where it lies.
-      name: by which an error calls it.
-      size: pixels of either side, after the largest square in the middle has been cut out; 0: as
-        stored.
+      file: its content, or its path.
+      name: what errors call it.
+      size: width and height in pixels, to which the largest square in the middle is resized; 0
+        keeps the image as stored.
 
     Raises:
-      UserError: it cannot be decoded: no image, truncated, not there.
+      UserError: the file is missing, truncated or not an image.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -49,9 +49,9 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
         raise
     except Exception as error:  # Pillow raises almost anything on a damaged file
         if getattr(error, "errno", None) not in (None, errno.ENOENT):
-            raise  # the disk's fault, or the system's
-        told = "it is no image" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"{name} cannot be read: {told}. Restore or leave it out.") from error
+            raise  # a fault of the disk or the system, not of the image
+        reason = "it is not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} cannot be read: {reason}. Restore it or leave it out.") from error
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
@@ -70,5 +70,5 @@ def _square(image, size, resampling):
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     image = image.crop((left, top, left + side, top + side))
-    # Shrinking, Pillow averages over all pixels that a new one covers.
+    # When it shrinks an image, Pillow averages over all pixels that a new one covers.
     return image.resize((size, size), resampling)

@@ -1,15 +1,16 @@
-"""Which samples a folder of the user's holds: names and attributes, no pixels yet.
+"""Which samples a data set in files holds: names and attributes, but no pixels yet.
 
     files ─► Listing ─► (builder: array_record) ─► Records ─► decoded images ─► Source
 
-A listing is made anew at every start; its digest tells whether what was prepared is still theirs.
+A listing is made anew at every start. Its digest shows whether prepared images still belong to the
+files.
 """
 
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,107 +18,165 @@ from bap_jax.data.splits import SPLITS
 from bap_jax.groups import Grouping
 from bap_jax.types import Array, UserError
 
-MADE_UP = ".bap_jax_made_up"  # an empty file beside made-up images
+MADE_UP = ".bap_jax_made_up"  # an empty file in each folder of made-up images
+
+
+class ReadImage(Protocol):
+    """Reads one image; called from several threads at once."""
+
+    def __call__(self, sample: int, /) -> bytes | str | np.ndarray:
+        """Returns the image of a sample.
+
+        Args:
+          sample: its index in the listing.
+
+        Returns:
+          The content of a JPEG or PNG file, the path of one, or pixels `(height, width, 3)` uint8.
+        """
+        ...
 
 
 class Listing(NamedTuple):
-    """Samples of a data set, in the order in which they are counted.
+    """Samples of a data set, in their order.
 
     Attributes:
-      names: one a sample, by which errors call it.
-      attributes: by name; one column each.
-      read: `sample index -> ` content of its file, path of it, or pixels.
-      splits: `(sample,)` int8, index into `SPLITS`; None where the data set defines none.
+      names: one for each sample; errors show them.
+      attributes: by name, each with one column.
+      read: reads the image of a sample.
+      splits: `(sample,)` int8, index into `SPLITS`; None if the data set has no splits of its own.
       sizes: `(sample,)` bytes of each file.
-      stamps: `(sample,)` when each was changed, or a checksum of it.
+      stamps: `(sample,)` time of each file's last change, or a checksum of it.
       skipped: files that were left out, each with the reason.
     """
 
     names: Sequence[str]
     attributes: Mapping[str, Grouping]
-    read: Callable[[int], bytes | str | np.ndarray]
+    read: ReadImage
     splits: Array | None = None
     sizes: Array | Sequence[int] = ()
     stamps: Array | Sequence[int] = ()
     skipped: Sequence[str] = ()
 
+    @classmethod
+    def from_paths(
+        cls,
+        paths: Sequence[Path],
+        attributes: Mapping[str, Grouping],
+        *,
+        names: Sequence[str] | None = None,
+        splits: Array | None = None,
+        skipped: Sequence[str] = (),
+    ) -> "Listing":
+        """A listing with one JPEG or PNG file for each sample.
+
+        Args:
+          paths: `(sample,)` existing files.
+          attributes: by name, see `groups.encode`.
+          names: by default the names of the files.
+          splits: see above.
+          skipped: see above.
+
+        Raises:
+          OSError: there is no such file.
+        """
+        stats = [path.stat() for path in paths]
+        return cls(
+            [path.name for path in paths] if names is None else names,
+            attributes,
+            lambda sample: str(paths[sample]),
+            splits,
+            [stat.st_size for stat in stats],
+            [stat.st_mtime_ns for stat in stats],
+            skipped,
+        )
+
     def digest(self, *, files: bool = True) -> str:
-        """Twelve hex digits that change with names, attributes, splits and, if asked, files."""
-        found = hashlib.sha256("\0".join(self.names).encode())
-        arrays = [np.asarray(told, np.int64) for told in (self.sizes, self.stamps) if files]
+        """Twelve hex digits that change with names, attributes and splits.
+
+        Args:
+          files: whether they change with sizes and stamps of the files, too.
+        """
+        sha256 = hashlib.sha256("\0".join(self.names).encode())
+        arrays = [np.asarray(column, np.int64) for column in (self.sizes, self.stamps) if files]
         if self.splits is not None:
             arrays.append(np.asarray(self.splits, np.int64))
         for name, grouping in sorted(self.attributes.items()):
-            found.update("\0".join((name, *grouping.names)).encode())
+            sha256.update("\0".join((name, *grouping.names)).encode())
             arrays.append(np.asarray(grouping.ids, np.int64))
         for array in arrays:
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()[:12]
+            sha256.update(np.ascontiguousarray(array).tobytes())
+        return sha256.hexdigest()[:12]
 
     def indices(self, split: str) -> np.ndarray | None:
-        """Samples of the split called `split`; None where the data set has none of that name."""
+        """`(sample,)` indices of the samples of a split; None if the data set has no such split."""
         if self.splits is None:
             return None
-        found = np.flatnonzero(np.asarray(self.splits) == SPLITS.index(split))
-        return found if found.size else None
+        indices = np.flatnonzero(np.asarray(self.splits) == SPLITS.index(split))
+        return indices if indices.size else None
 
 
 def digest_of(array: Array) -> str:
     """Twelve hex digits that change with the content of an array."""
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return hashlib.sha256(content).hexdigest()[:12]
+    return hashlib.sha256(content.data).hexdigest()[:12]
 
 
 def find_folder(
-    root: str, wanted: str, origin: str, *, lacks: Callable[[Path], Sequence[str]], named: str = ""
+    root: str,
+    expected: str,
+    origin: str,
+    *,
+    missing_files: Callable[[Path], Sequence[str]],
+    named: str = "",
 ) -> Path:
-    """The folder of a data set: the one called `named` below `root`, `root`, or another below it.
+    """Finds the folder of a data set: the one called `named` in `root`, `root`, or another in it.
 
     Args:
-      root: what the user named.
-      wanted: which files should be there, in words.
+      root: the folder that the user named.
+      expected: which files should be there, in words.
       origin: where they come from, in words.
-      lacks: which of them a folder lacks.
-      named: how the data set's own folder is called.
+      missing_files: lists the expected files that a folder lacks.
+      named: what the data set's own folder is called.
 
     Raises:
-      UserError: nothing was named, it is not there, or it holds something else.
+      UserError: no folder was named, it does not exist, or it holds something else.
     """
-    expected = f"expected {wanted}. They come from {origin}."
+    expectation = f"expected {expected}. They come from {origin}."
     if not root:
-        raise UserError(f"no folder of the data was named: write --data_dir=DIR; {expected}")
+        raise UserError(f"no folder of the data was named: write --data_dir=DIR; {expectation}")
     folder = Path(root).expanduser()
     if not folder.exists():
-        raise UserError(f"--data_dir={root}: there is no such folder; {expected}")
+        raise UserError(f"--data_dir={root}: there is no such folder; {expectation}")
     below = sorted(folder.iterdir()) if folder.is_dir() else []
-    lacking = {}
+    missing_by_folder = {}
     for place in [*([folder / named] if named else []), folder, *below]:
         if not place.is_dir():
             continue
-        lacking[place] = lacks(place)
-        if not lacking[place]:
+        missing_by_folder[place] = missing_files(place)
+        if not missing_by_folder[place]:
             return place
-    nearest = min(lacking, key=lambda place: len(lacking[place]), default=folder)
-    told = ", ".join(lacking.get(nearest, ())) or "all of them"
-    raise UserError(f"--data_dir={root} holds no such data: {nearest} lacks {told}; {expected}")
+    nearest = min(
+        missing_by_folder, key=lambda place: len(missing_by_folder[place]), default=folder
+    )
+    missing = ", ".join(missing_by_folder.get(nearest, ())) or "all of them"
+    raise UserError(
+        f"--data_dir={root} does not hold this data set: {nearest} lacks {missing}; {expectation}"
+    )
 
 
 def files_below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
-    """Files with one of these endings, at any depth, sorted by name."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    """Files with one of these endings, at any depth, sorted by name.
+
+    Folders of made-up images are left out, unless `folder` is one.
+    """
     made_up = {path.parent for path in folder.rglob(MADE_UP)} - {folder}
-    found = (path for path in found if path.parent not in made_up)
-    return iter(sorted(found, key=lambda path: (path.name, path)))
-
-
-def files_told(paths: Sequence[Path]) -> tuple[list[int], list[int]]:
-    """Bytes of each file, and nanoseconds at which it was changed."""
-    stats = [path.stat() for path in paths]
-    return [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    paths = (path for path in paths if path.parent not in made_up)
+    return iter(sorted(paths, key=lambda path: (path.name, path)))
 
 
 def open_table(path: Path) -> io.StringIO:
-    """A text file, in UTF-8 as tables should be.
+    """A text file in UTF-8.
 
     Raises:
       UserError: it is in another encoding.

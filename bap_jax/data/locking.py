@@ -1,4 +1,4 @@
-"""One process at a time makes what several want to find made."""
+"""Only one process at a time writes a folder that several share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes `folder`, and keeps other processes waiting that lock it, too.
+    """Creates `folder`, and makes other processes that lock it wait.
 
-    Where the system has no such locks (Windows), nobody waits.
+    On systems without such locks (Windows), they do not wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,16 +1,17 @@
 """Samples that are read when they are needed.
 
-`Records` stands where an array of inputs stands, and holds none of them: it knows how to read one
-sample by its row, and which rows are meant.
+`Records` takes the place of an array of inputs without holding any: it knows how to read one sample
+by its row, and which rows it stands for.
 
     records ──[indices]──► fewer records ──take──► array
 
-A split of a data set is thus a list of row numbers, and the images of all splits lie in one place.
+So a split of a data set is a list of row numbers, and the images of all splits stay in one place.
 """
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,19 +19,34 @@ from bap_jax.data.images import decode
 from bap_jax.types import Array, UserError
 
 
-# No NamedTuple: to JAX this must be one leaf, not a tree of its fields.
+class ReadSample(Protocol):
+    """Reads one sample; called from several threads at once."""
+
+    def __call__(self, row: int, /) -> np.ndarray:
+        """Returns the sample `(...)` of a row, always of the same shape and type."""
+        ...
+
+
+# Not a NamedTuple: to JAX this must be one leaf, not a tree of its fields.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Records:
     """Samples on disk, or anywhere else, in place of an array `(sample, ...)`.
 
     Attributes:
-      read: `row -> sample`, of shape `sample_shape`; called from several threads at once.
+      read: reads one sample.
       rows: `(sample,)` which rows these are.
-      sample_shape: of one sample.
+      sample_shape: shape of one sample.
       dtype: of every sample.
+
+    Example:
+      >>> squares = Records(lambda row: np.array(row**2), np.arange(10), (), np.dtype(int))
+      >>> squares.shape
+      (10,)
+      >>> squares[[3, 5, 7]].take([2, 0])
+      array([49,  9])
     """
 
-    read: Callable[[int], np.ndarray]
+    read: ReadSample
     rows: np.ndarray
     sample_shape: tuple[int, ...]
     dtype: np.dtype
@@ -42,29 +58,21 @@ class Records:
         """JPEG and PNG files, decoded to uint8.
 
         Args:
-          paths: one file a sample.
+          paths: one file for each sample.
           shape: `(height, width, 3)` of every image.
 
         Raises:
-          UserError: `shape` is no shape of an RGB image. Later, when a sample is read: its file
-            cannot be decoded or has another shape; the error names the file.
+          UserError: `shape` is not the shape of an RGB image. Later, when a sample is read: its
+            file cannot be decoded or has another shape; the error names the file.
         """
-        paths = [os.fspath(path) for path in paths]
-        _check_rgb(shape)
+        files = [os.fspath(path) for path in paths]
+        if len(shape) != 3 or shape[-1] != 3 or min(shape) < 1:
+            raise UserError(
+                f"images are read as RGB: expected shape (height, width, 3), got {shape}."
+            )
         return cls(
-            lambda row: _decode(paths[row], f"image {paths[row]!r}", shape),
-            np.arange(len(paths)),
-            tuple(shape),
-            np.dtype(np.uint8),
-        )
-
-    @classmethod
-    def of_bytes(cls, images: Sequence[bytes], shape: tuple[int, int, int]) -> "Records":
-        """JPEG and PNG files that are held in memory as they are; else like `of_images`."""
-        _check_rgb(shape)
-        return cls(
-            lambda row: _decode(images[row], f"image {row}", shape),
-            np.arange(len(images)),
+            lambda row: _decode(files[row], shape),
+            np.arange(len(files)),
             tuple(shape),
             np.dtype(np.uint8),
         )
@@ -82,55 +90,51 @@ class Records:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: slice | Array) -> "Records":
-        """The chosen samples, not yet read. For the array of a single one: `take([i])[0]`."""
-        if not isinstance(chosen, slice):
-            chosen = np.asarray(chosen)
-            if chosen.ndim != 1:
-                raise TypeError(f"records take a slice or an array of indices, got {chosen!r}")
-            chosen = chosen if chosen.size else chosen.astype(int)  # [] has no type of its own
-        return dataclasses.replace(self, rows=self.rows[chosen])
+    def __getitem__(self, indices: slice | Array | Sequence[int]) -> "Records":
+        """Records of some samples, not yet read. For the array of a single one: `take([i])[0]`."""
+        if not isinstance(indices, slice):
+            indices = np.asarray(indices)
+            if indices.ndim != 1:
+                raise TypeError(f"records take a slice or an array of indices, got {indices!r}")
+            indices = indices if indices.size else indices.astype(int)  # [] would be float
+        return dataclasses.replace(self, rows=self.rows[indices])
 
     def __array__(self, dtype=None, copy=None):
-        # Without this NumPy would take records for a sequence, and read them one by one.
+        # Without this, NumPy would treat records as a sequence and read them one by one.
         raise TypeError("these samples are read when needed; write records.take(indices)")
 
     def take(self, indices: Sequence[int] | Array) -> np.ndarray:
         """Reads samples.
 
         Args:
-          indices: `(batch,)` of these records, not rows.
+          indices: `(batch,)` positions in these records, which need not be their rows.
 
         Returns:
           `(batch, ...)` of `dtype`.
 
         Raises:
-          UserError: a sample has not the shape or type that was promised.
+          UserError: a sample does not have the promised shape or type.
         """
-        chosen = self[indices]
-        out = np.empty(chosen.shape, self.dtype)
-        for place, row in enumerate(chosen.rows):
+        records = self[indices]
+        samples = np.empty(records.shape, self.dtype)
+        for position, row in enumerate(records.rows):
             sample = np.asarray(self.read(int(row)))
             if sample.shape != tuple(self.sample_shape) or sample.dtype != self.dtype:
                 raise UserError(
                     f"sample {row} is {sample.dtype} of shape {sample.shape}; expected "
-                    f"{self.dtype} of shape {tuple(self.sample_shape)}. Records are samples of one "
-                    "shape and type: resize them beforehand."
+                    f"{self.dtype} of shape {tuple(self.sample_shape)}. All records must have the "
+                    "same shape and type: resize them beforehand."
                 )
-            out[place] = sample
-        return out
+            samples[position] = sample
+        return samples
 
 
-def _check_rgb(shape):
-    if len(shape) != 3 or shape[-1] != 3 or min(shape) < 1:
-        raise UserError(f"images are read as RGB: expected shape (height, width, 3), got {shape}.")
-
-
-def _decode(file, name, shape):
+def _decode(path, shape):
     """`(height, width, 3)` uint8."""
-    pixels = decode(file, name).pixels
+    pixels = decode(path, f"image {path!r}").pixels
     if pixels.shape != tuple(shape):
         raise UserError(
-            f"{name} has shape {pixels.shape}, expected {tuple(shape)}; resize it beforehand."
+            f"image {path!r} has shape {pixels.shape}, expected {tuple(shape)}; resize it "
+            "beforehand."
         )
     return pixels

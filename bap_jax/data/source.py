@@ -1,7 +1,7 @@
-"""What a data set offers before anyone has chosen labels, groups or splits."""
+"""Everything a data set offers, before labels, groups and splits are chosen."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -16,32 +16,32 @@ class PixelScale(NamedTuple):
     """How stored pixels 0 … 255 become inputs of a network: (pixel / 255 − mean) / std.
 
     Attributes:
-      mean, std: one number a channel, of pixels divided by 255.
+      mean, std: one number for each channel, of pixels divided by 255.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-# Of the images on which published networks were trained.
+# Mean and standard deviation of ImageNet, on which published networks were trained.
 IMAGENET_SCALE = PixelScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Source(NamedTuple):
-    """A whole data set with all that is known of its samples.
+    """A whole data set with everything that is known of its samples.
 
     Attributes:
       inputs: `(sample, ...)`; an array, or `Records` that are read when needed.
-      attributes: everything by which samples can be told apart, by name; one column each. The label
-        is an attribute like the others.
+      attributes: the properties of samples by name, one column each. Any of them can be the label
+        or define groups.
       target: the attribute that networks learn, unless another one is asked for.
-      test_indices: of the data set's own test split; None if it has none.
-      validation_indices: likewise.
-      scale: of stored pixels; None where inputs are what the network takes.
+      test_indices: `(test sample,)` indices of the data set's own test split; None if it has none.
+      validation_indices: the same for the validation split.
+      scale: of stored pixels; None if the network takes the inputs as they are.
       skipped: samples that were left out, each with the reason.
-      converted: how many images were stored grey, in CMYK or with transparency.
-      digests: `(sample,)` uint64 that tell whether two inputs are equal; None if not known.
-      identity: a text that other samples, or another order of them, would not have.
+      converted: how many images were stored in grey, in CMYK or with transparency.
+      digests: `(sample,)` uint64, equal for equal inputs; None if they are not known.
+      identity: a text that changes with the samples and their order; empty if it is not known.
     """
 
     inputs: Array | Records
@@ -59,43 +59,44 @@ class Source(NamedTuple):
         """`(sample,)` int32 class ids, and the names of the classes.
 
         Args:
-          target: name of an attribute; by default the data set's own.
+          target: name of an attribute; by default the data set's own target.
 
         Raises:
-          UserError: there is no such attribute (the message lists those there are), or it has a
-            single class.
+          UserError: there is no such attribute (the message lists the known ones), or it has only
+            one class.
         """
         target = target or self.target
         if target not in self.attributes:
             known = ", ".join(sorted(self.attributes))
             raise UserError(f"unknown target {target!r}; known attributes: {known}.")
-        found = self.attributes[target]
-        occurring = np.unique(found.ids[:, 0])
-        if occurring.size < 2:
-            only = ", ".join(found.names[i] for i in occurring)
+        labels = self.attributes[target]
+        present = np.unique(labels.ids[:, 0])
+        if present.size < 2:
+            names = ", ".join(labels.names[i] for i in present)
             raise UserError(
-                f"target {target!r} has the single class {only!r}; expected two or more."
+                f"target {target!r} has the single class {names!r}; expected two or more."
             )
-        return found.ids[:, 0], found.names
+        return labels.ids[:, 0], labels.names
 
     def grouped_by(self, expression: str, target: str = "") -> tuple[Dataset, tuple[str, ...]]:
         """The samples with their labels and group ids, and the names of the groups.
 
         Args:
-          expression: attributes, see `groups.grouping`.
+          expression: which attributes define groups, see `groups.grouping`.
           target: see `labelled`.
 
         Raises:
-          UserError: there is no such attribute; the message lists those there are.
+          UserError: there is no such attribute; the message lists the known ones.
         """
         grouping = groups.grouping(self.attributes, expression)
-        return Dataset(self.inputs, self.labelled(target)[0], grouping.ids), grouping.names
+        inputs = cast(Array, self.inputs)
+        return Dataset(inputs, self.labelled(target)[0], grouping.ids), grouping.names
 
     def preprocess(self, augmentation: str = "none") -> Preprocess | None:
-        """What is done to stored inputs on the device; None for inputs that are taken as they are.
+        """How stored inputs become inputs of the network, on the device; None if they stay.
 
         Raises:
-          UserError: the augmentation is unknown, or these inputs are no images to augment.
+          UserError: the augmentation is unknown, or the inputs are not images to augment.
         """
         if self.scale is None:
             if augmentation != "none":
@@ -107,11 +108,17 @@ class Source(NamedTuple):
         return image_preprocess(*self.scale, augmentation)
 
     def take(self, indices: Array) -> "Source":
-        """The chosen samples alone; without the splits, whose indices would no longer hold."""
+        """A source with some of the samples.
+
+        It has no test and validation indices, because those would refer to the old order.
+
+        Args:
+          indices: `(taken sample,)` of the samples to keep.
+        """
         indices = np.asarray(indices)
         attributes = {
-            name: Grouping(found.ids[indices], found.names)
-            for name, found in self.attributes.items()
+            name: Grouping(grouping.ids[indices], grouping.names)
+            for name, grouping in self.attributes.items()
         }
         digests = None if self.digests is None else self.digests[indices]
         return self._replace(

@@ -1,7 +1,7 @@
 """Training, validation and test splits: made once, checked, never mixed.
 
-Weights learn from `train`, iterates are chosen on `validation`, and `test` is read once, at the
-end, to judge.
+Weights learn from `train`, the iterate is selected on `validation`, and `test` is evaluated once,
+at the end.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from bap_jax.data.checks import check_dataset, check_groups_present
 from bap_jax.data.records import Records
-from bap_jax.types import Dataset, UserError
+from bap_jax.types import Array, Dataset, UserError
 
 SPLITS = ("train", "validation", "test")
 
@@ -23,7 +23,7 @@ class Splits(NamedTuple):
     Attributes:
       train, validation, test: disjoint splits.
       num_classes: labels lie in `[0, num_classes)`.
-      group_names: one name a group.
+      group_names: one name for each group.
     """
 
     train: Dataset
@@ -34,7 +34,15 @@ class Splits(NamedTuple):
 
 
 def random_test_indices(num_samples: int, fraction: float, random_state: int) -> np.ndarray:
-    """The test split that scikit-learn's `train_test_split` draws, as sorted indices.
+    """The test split that scikit-learn's `train_test_split` draws.
+
+    Args:
+      num_samples: number of all samples.
+      fraction: share of test samples.
+      random_state: seed of the draw.
+
+    Returns:
+      `(test sample,)` ascending indices.
 
     Raises:
       UserError: `fraction` is not in (0, 1).
@@ -61,44 +69,53 @@ def make_splits(
     Args:
       data: all samples.
       num_classes: number of classes.
-      group_names: one name a group.
-      test_indices: which samples are the test split; nothing else ever is.
-      validation_fraction: share of the remaining samples, drawn at random from every group (from
-        every combination of groups where samples belong to several).
+      group_names: one name for each group.
+      test_indices: `(test sample,)` which samples make up the test split.
+      validation_fraction: share of the other samples that is drawn at random for validation, from
+        each group (from each combination of groups if samples belong to several).
       seed: of that draw.
-      validation_indices: the validation split, in place of such a draw.
+      validation_indices: `(validation sample,)` the validation split, in place of a draw.
 
     Raises:
-      UserError: anything that `data.check_dataset` finds, indices out of range or given twice, a
-        fraction outside (0, 1), or a group without a sample in some split.
+      UserError: `data.check_dataset` finds a mistake, indices are out of range or given twice, a
+        fraction lies outside (0, 1), or a group has no sample in some split.
+
+    Example:
+      >>> samples = Dataset(np.arange(8.0), np.arange(8) % 2, np.zeros((8, 1), int))
+      >>> splits = make_splits(samples, 2, ["all"], test_indices=np.array([0, 1]))
+      >>> splits.train.size, splits.validation.size, splits.test.size
+      (5, 1, 2)
     """
     check_dataset(data, num_classes, group_names)
-    chosen = split_indices(
+    indices = split_indices(
         data.group_ids,
         test_indices=test_indices,
         validation_fraction=validation_fraction,
         seed=seed,
         validation_indices=validation_indices,
     )
-    splits = {name: _take(data, indices) for name, indices in chosen.items()}
+    splits = {name: _take(data, samples) for name, samples in indices.items()}
     for name, split in splits.items():
         check_groups_present(name, split, group_names)
     return Splits(**splits, num_classes=num_classes, group_names=tuple(group_names))
 
 
 def split_indices(
-    group_ids: np.ndarray,
+    group_ids: Array,
     *,
     test_indices: np.ndarray,
     validation_fraction: float = 0.15,
     seed: int = 0,
     validation_indices: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Which samples each split of `make_splits` holds, by name of the split; ascending.
+    """Which samples each split of `make_splits` holds.
 
     Args:
       group_ids: `(sample, attribute)` of all samples.
       test_indices, validation_fraction, seed, validation_indices: see `make_splits`.
+
+    Returns:
+      `(sample,)` ascending indices by name of the split.
 
     Raises:
       UserError: indices out of range, given twice or to both splits, or a fraction outside (0, 1).
@@ -108,20 +125,21 @@ def split_indices(
     rest = np.setdiff1d(np.arange(len(group_ids)), test)
     if validation_indices is None:
         _check_fraction("validation", validation_fraction)
-        drawn = _draw_by_group(group_ids[rest], validation_fraction, seed)
+        in_validation = _draw_by_group(group_ids[rest], validation_fraction, seed)
     else:
-        chosen = _check_indices(validation_indices, len(group_ids), "validation")
-        both = np.intersect1d(chosen, test)
+        validation = _check_indices(validation_indices, len(group_ids), "validation")
+        both = np.intersect1d(validation, test)
         if both.size:
             raise UserError(
-                f"sample {both[0]} is in the validation and in the test split; splits never mix."
+                f"sample {both[0]} is in the validation and in the test split; splits must not "
+                "share samples."
             )
-        drawn = np.isin(rest, chosen)
-        if drawn.all():
+        in_validation = np.isin(rest, validation)
+        if in_validation.all():
             raise UserError(
-                "all samples are validation or test samples; none is left to learn from."
+                "all samples are validation or test samples; no training sample is left."
             )
-    return {"train": rest[~drawn], "validation": rest[drawn], "test": test}
+    return {"train": rest[~in_validation], "validation": rest[in_validation], "test": test}
 
 
 def _take(data, indices):
@@ -150,14 +168,14 @@ def _check_indices(indices, num_samples, split="test"):
     if indices.min() < 0 or indices.max() >= num_samples:
         raise UserError(f"{split} indices must lie in [0, {num_samples - 1}].")
     if indices.size == num_samples:
-        raise UserError(f"all samples are {split} samples; none is left to learn from.")
+        raise UserError(f"all samples are {split} samples; no training sample is left.")
     return indices
 
 
 def _draw_by_group(group_ids, fraction, seed):
-    """`(sample,)` bool, stratified over the rows of `group_ids`.
+    """`(sample,)` bool: which samples are drawn, stratified over the rows of `group_ids`.
 
-    Each stratum gives round(fraction · n), but at least one sample and never all of them.
+    Of a stratum of n samples, round(fraction · n) are drawn, but at least one and never all.
     """
     rng = np.random.default_rng(seed)
     _, stratum = np.unique(group_ids, axis=0, return_inverse=True)

@@ -1,14 +1,15 @@
-"""Batches read from disk by threads, while the step before is computed.
+"""Batches read from disk by threads while the previous step is computed.
 
     order ─► pieces of 16 samples ─► threads read and decode ─► batch on the host
 
-A streamed batch is a small data set of its own, and its indices count from 0: what `gather` makes
-of the two is what it would have made of the whole data set and the indices in `order`.
+A streamed batch is a small data set, and its indices count from 0. `gather` returns the same for
+them as for the whole data set and the indices in `order`.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -20,29 +21,37 @@ from bap_jax.types import Array, Dataset
 PIECE = 16
 
 
+class OnWait(Protocol):
+    """Is called once for every batch."""
+
+    def __call__(self, seconds: float, /) -> object:
+        """Receives the seconds for which the reader of the batch had to wait."""
+        ...
+
+
 def stream(
     data: Dataset,
     order: Array,
     *,
     threads: int | None = None,
     prefetch: int = 2,
-    on_wait: Callable[[float], None] | None = None,
-) -> Iterator[tuple[Dataset, np.ndarray]]:
+    on_wait: OnWait | None = None,
+) -> Generator[tuple[Dataset, np.ndarray]]:
     """Batches of `data` in the given order, read ahead by threads.
 
     Args:
       data: samples whose inputs are `Records`, or an array.
       order: `(step, batch)` int32; −1 − i is sample i with weight 0.
       threads: how many read at once; by default as many as there are cores, at least 4.
-      prefetch: batches read ahead.
+      prefetch: how many batches are read ahead.
       on_wait: called for every batch with the seconds for which its reader had to wait.
 
     Yields:
-      For every step the batch on the host, and `(batch,)` int32: arange, with −1 − i in place of i
-      where the sample has weight 0.
+      For every step the batch on the host, and its indices `(batch,)` int32: 0, 1, …, with −1 − i
+      in place of i where the sample has weight 0.
 
     Raises:
-      UserError: whatever is wrong with a sample, once it is needed.
+      UserError: a sample cannot be read; raised when its batch is needed.
     """
     order = np.asarray(order)
     rows = np.where(order < 0, -1 - order, order)
@@ -50,19 +59,20 @@ def stream(
     small = jax.tree.map(np.asarray, data._replace(inputs=None))
     inputs = _read_ahead(data.inputs, rows, threads or max(4, os.cpu_count() or 4), prefetch)
     try:
-        for step, chosen in enumerate(rows):
+        for step, samples in enumerate(rows):
             start = time.perf_counter()
-            read = next(inputs)
+            batch_inputs = next(inputs)
             if on_wait:
                 on_wait(time.perf_counter() - start)
-            batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], small)
-            yield batch._replace(inputs=read), np.where(order[step] < 0, -1 - local, local)
+            batch = jax.tree.map(lambda leaf, samples=samples: leaf[samples], small)
+            batch = batch._replace(inputs=batch_inputs)
+            yield batch, np.where(order[step] < 0, -1 - local, local)
     finally:
         inputs.close()
 
 
 def _read_ahead(inputs, rows, threads, prefetch):
-    """Yields for each row of `rows` `(step, batch)` the samples `(batch, ...)`."""
+    """Yields the inputs `(batch, ...)` for each row of `rows` `(step, batch)`."""
     import grain
 
     take = inputs.take if isinstance(inputs, Records) else np.asarray(inputs).__getitem__

@@ -1,12 +1,12 @@
-"""Images on their way into a network, on the device: cropped, flipped, normalised.
+"""Crops, flips and normalises images on the device, before they enter the network.
 
     x = (pixel / scale − mean) / std         after augmentation, which moves stored pixels
 
-Images are `(batch, height, width, channel)`, each with a draw of its own. An augmentation is a
-function `(key, images) -> images` that keeps shape and type.
+Images are `(batch, height, width, channel)`; every image is augmented by its own random draw.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,13 @@ import numpy as np
 
 from bap_jax.types import Array, Preprocess, UserError
 
-Augmentation = Callable[[Array, Array], Array]
+
+class Augmentation(Protocol):
+    """Changes images at random; keeps their shape and type."""
+
+    def __call__(self, key: Array, images: Array, /) -> Array:
+        """Returns the changed images `(batch, height, width, channel)`."""
+        ...
 
 
 def normalize(
@@ -23,17 +29,21 @@ def normalize(
     """`images -> (images / scale − mean) / std` in float32.
 
     Args:
-      mean: one number, or one a channel, of pixels divided by `scale`.
-      std: as `mean`.
-      scale: the largest value that is stored.
+      mean: of pixels divided by `scale`; one number, or one for each channel.
+      std: likewise.
+      scale: the largest stored value.
 
     Raises:
       UserError: a standard deviation or the scale is not positive.
+
+    Example:
+      >>> normalize(mean=0.5, std=0.5)(np.array([[0, 255]], np.uint8)).tolist()
+      [[-1.0, 1.0]]
     """
-    mean, std = (np.asarray(values, np.float32).ravel() for values in (mean, std))
-    if not ((std > 0).all() and scale > 0):
-        raise UserError(f"std and scale must be positive; got std {std.tolist()}, scale {scale}.")
-    factor, shift = 1 / (scale * std), mean / std
+    means, stds = (np.asarray(values, np.float32).ravel() for values in (mean, std))
+    if not ((stds > 0).all() and scale > 0):
+        raise UserError(f"std and scale must be positive; got std {stds.tolist()}, scale {scale}.")
+    factor, shift = 1 / (scale * stds), means / stds
 
     def apply(images):
         ones = (1,) * (images.ndim - 1)
@@ -50,7 +60,7 @@ def random_flip(key: Array, images: Array) -> Array:
 
 
 def random_crop(key: Array, images: Array, padding: int = 4) -> Array:
-    """Moves every image by up to `padding` pixels either way along both axes; zeros come in."""
+    """Shifts every image by up to `padding` pixels along both axes and fills up with zeros."""
     offsets = jax.random.randint(key, (images.shape[0], 2), 0, 2 * padding + 1)
     edges = (padding, padding)
     padded = jnp.pad(images, ((0, 0), edges, edges, (0, 0)))
@@ -62,7 +72,7 @@ def random_crop(key: Array, images: Array, padding: int = 4) -> Array:
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """One after the other, each with a key of its own."""
+    """Applies augmentations one after the other, each with a separate key."""
 
     def apply(key, images):
         for i, augment in enumerate(augmentations):
@@ -72,7 +82,7 @@ def compose(*augmentations: Augmentation) -> Augmentation:
     return apply
 
 
-AUGMENTATIONS = {
+AUGMENTATIONS: dict[str, Augmentation] = {
     "none": compose(),
     "flip": random_flip,
     "crop_flip": compose(random_crop, random_flip),
@@ -85,23 +95,26 @@ def image_preprocess(
     augmentation: str | Augmentation = "none",
     scale: float = 255.0,
 ) -> Preprocess:
-    """Augments in training, and normalises always.
+    """A function that augments images in training and always normalises them.
 
     Args:
       mean: see `normalize`.
       std: see `normalize`.
-      augmentation: a name in `AUGMENTATIONS`, or a function `(key, images) -> images`.
+      augmentation: a name in `AUGMENTATIONS`, or an `Augmentation`.
       scale: see `normalize`.
+
+    Returns:
+      `(images, key, train) -> inputs`, see `models.with_preprocessing`.
 
     Raises:
       UserError: the augmentation is unknown; the message lists the known ones.
     """
-    if not callable(augmentation) and augmentation not in AUGMENTATIONS:
+    if isinstance(augmentation, str) and augmentation not in AUGMENTATIONS:
         raise UserError(
             f"unknown augmentation {augmentation!r}; known augmentations: "
             f"{', '.join(AUGMENTATIONS)}."
         )
-    augment = augmentation if callable(augmentation) else AUGMENTATIONS[augmentation]
+    augment = AUGMENTATIONS[augmentation] if isinstance(augmentation, str) else augmentation
     to_inputs = normalize(mean, std, scale)
 
     def preprocess(inputs, key, train):

@@ -35,7 +35,7 @@ def test_good_data_pass(dtype):
     ],
 )
 def test_lengths_differ(changes, lengths):
-    with pytest.raises(UserError, match=f"must have one entry a sample; got {lengths}"):
+    with pytest.raises(UserError, match=f"must have one entry for each sample; got {lengths}"):
         check(good()._replace(**changes))
 
 
@@ -56,7 +56,7 @@ def test_group_ids_are_integers():
 
 
 def test_single_numbers_are_no_samples():
-    with pytest.raises(UserError, match="one entry a sample; got a single number"):
+    with pytest.raises(UserError, match="one entry for each sample; got a single number"):
         check(good()._replace(labels=np.int32(3)))
 
 
@@ -117,7 +117,7 @@ def test_groups_that_are_all_there_pass():
 @pytest.mark.parametrize(
     ("names", "missing"), [((*NAMES, "d"), "'d'"), ((*NAMES, "d", "e"), "'d', 'e'")]
 )
-def test_groups_missing_in_a_part_are_named(names, missing):
+def test_groups_missing_in_a_split_are_named(names, missing):
     with pytest.raises(
         UserError, match=rf"no sample of group {missing} in the test split \(6 samples\)"
     ):

@@ -109,7 +109,7 @@ def test_the_middle_square_is_cut_out():
 
 def cached(tmp_path, images):
     names = [f"{i}.png" for i in range(len(images))]
-    return image_cache.decoded(lambda i: images[i], names, 0, tmp_path / "cache")
+    return image_cache.decode_images(lambda i: images[i], names, 0, tmp_path / "cache")
 
 
 def test_a_damaged_cache_is_made_anew(tmp_path, caplog):
@@ -122,7 +122,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, caplog):
     path.write_bytes(bytes(content))
     with caplog.at_level(std_logging.WARNING, logger="absl"):
         second = cached(tmp_path, images)
-    assert "is damaged (its images are not those of its checksum); decoding anew" in caplog.text
+    assert "is damaged (its images do not match their checksum); decoding again" in caplog.text
     np.testing.assert_array_equal(second.records.take(range(9)), images)
 
 

@@ -1,6 +1,7 @@
-"""The real data sets' files, made up in small: found, prepared, decoded once; and what is wrong."""
+"""Small made-up versions of the real data sets: listed, prepared, decoded once; and mistakes."""
 
 import csv
+import importlib
 import tarfile
 import zipfile
 
@@ -18,7 +19,6 @@ ATTRIBUTES = {
     "fairface": {"gender": 2, "race": 7, "age": 9},
     "cifar100": {"fine": 100, "coarse": 20},
 }
-LISTS = {name: getattr(builders, f"list_{name}") for name in COUNTS}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -29,7 +29,7 @@ def test_every_set_is_found_prepared_and_decoded(name, folders, tmp_path):
     assert len(found.inputs) == COUNTS[name]
     assert found.inputs.shape[1:] == ((32, 32, 3) if name == "cifar100" else (16, 16, 3))
     assert found.inputs.dtype == np.uint8 and found.inputs.take([0]).std() > 0
-    known = ATTRIBUTES.get(name, dict.fromkeys(synthetic._CELEBA_COLUMNS, 2))
+    known = ATTRIBUTES.get(name, dict.fromkeys(synthetic.CELEBA_COLUMNS, 2))
     assert {k: len(v.names) for k, v in found.attributes.items()} == known
     assert 0 < len(found.test_indices) < COUNTS[name]
     assert (found.validation_indices is not None) == (name == "celeba")
@@ -43,10 +43,12 @@ def test_every_set_is_found_prepared_and_decoded(name, folders, tmp_path):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_builders_hold_what_the_listing_says(name, folders, tmp_path):
-    from bap_jax.data.builders.tfds import BUILDERS
-
-    listing = LISTS[name](str(folders[name]))
-    builder = BUILDERS[name](listing=listing, data_dir=str(tmp_path))
+    spec = data.DATASETS[name]
+    listing = spec.list_files(str(folders[name]))
+    module, _, builder_class = spec.builder.partition(":")
+    builder = getattr(importlib.import_module(module), builder_class)(
+        listing=listing, data_dir=str(tmp_path)
+    )
     builder.download_and_prepare()
     assert list(tmp_path.rglob("*.array_record*"))
     for split, rows in builder.rows().items():
@@ -74,7 +76,7 @@ def test_nothing_imports_tensorflow(folders, tmp_path):
     assert done.stdout.strip() == "set()"
 
 
-def test_long_parts_are_several_splits(folders, tmp_path, monkeypatch):
+def test_long_splits_are_cut_into_several(folders, tmp_path, monkeypatch):
     """tensorflow-datasets asks for TensorFlow once a split fills its memory."""
     import tensorflow_datasets as tfds
 
@@ -111,7 +113,7 @@ def test_made_up_faces_are_not_taken_for_real_ones(folders, tmp_path):
     face(tmp_path, "20_0_0_2017.jpg")
     face(tmp_path, "21_0_0_2017.jpg")
     request = data.Request(synthetic=100, cache=tmp_path / "runs" / "data_cache")
-    synthetic.folder("utkface", request)
+    synthetic.make_folder(data.DATASETS["utkface"], request)
     assert len(builders.list_utkface(str(tmp_path)).names) == 2
 
 
@@ -174,10 +176,10 @@ def test_utkface_by_its_names(tmp_path):
         "60+",
         "60+",
     ]
-    assert len(found.skipped) == 2 and "holiday.jpg: the name does not tell" in found.skipped[1]
+    assert len(found.skipped) == 2 and "holiday.jpg: the name does not give" in found.skipped[1]
 
 
-def test_the_papers_test_part_of_utkface():
+def test_the_papers_test_split_of_utkface():
     splits = utkface._paper_splits(23705)
     assert (splits == 2).sum() == 4741 and (splits == 0).sum() == 18964
     order = np.random.RandomState(1357).permutation(23705)
@@ -273,13 +275,13 @@ def test_the_fullest_place_of_celeba_counts(nested, copied):
             "line 3: expected a file name and 2 val",
         ),
         (celeba.ATTRIBUTES, "1\nMale\n000001.jpg yes\n", "line 3: values must be 1 and -1"),
-        (celeba.ATTRIBUTES, "2\nMale\n000001.jpg 1\n", "promises 2 images, the table has 1. Fetch"),
+        (celeba.ATTRIBUTES, "2\nMale\n000001.jpg 1\n", "promises 2 images, the table has 1. Down"),
         (
             celeba.PARTITION,
             "000001.jpg 7\n",
             "line 1: expected NAME and 0, 1 or 2; got '000001.jpg 7'",
         ),
-        (celeba.ARCHIVE, "no archive", "img_align_celeba.zip is not whole"),
+        (celeba.ARCHIVE, "no archive", "img_align_celeba.zip is not complete"),
     ],
 )
 def test_damaged_tables_of_celeba(file, text, message, copied):
@@ -334,7 +336,9 @@ def test_a_record_of_cifar100_by_hand(tmp_path):
     assert found.attributes["fine"].ids.ravel().tolist() == [38] * 3
     np.testing.assert_array_equal(found.read(0), pixels.transpose(1, 2, 0))
     (tmp_path / "test.bin").write_bytes(record[:-1])
-    with pytest.raises(UserError, match=r"test.bin has 3073 bytes, no multiple of 3074"):
+    with pytest.raises(
+        UserError, match=r"test.bin has 3073 bytes, which is not a multiple of 3074"
+    ):
         builders.list_cifar100(str(tmp_path))
 
 
@@ -352,7 +356,7 @@ def test_missing_files_say_what_goes_where(name, wanted, tmp_path):
         data.load(name)
     with pytest.raises(UserError, match=f"there is no such folder; expected .*{wanted}"):
         data.load(name, data.Request(str(tmp_path / "nowhere")))
-    message = f"holds no such data: {tmp_path} lacks .*; expected .*{wanted}"
+    message = f"does not hold this data set: {tmp_path} lacks .*; expected .*{wanted}"
     with pytest.raises(UserError, match=message):
         data.load(name, data.Request(str(tmp_path)))
 

@@ -1,4 +1,4 @@
-"""Records stand for an array, read what is asked for, and name the file that is wrong."""
+"""Records take the place of an array, read only what is needed, and name the file that is wrong."""
 
 import jax
 import numpy as np
@@ -102,9 +102,10 @@ def test_jpeg_files_come_back_nearly(tmp_path):
     assert np.abs(found.astype(int) - pixels).mean() < 15
 
 
-def test_grey_images_become_rgb():
+def test_grey_images_become_rgb(tmp_path):
     grey = picture(0)[:, :, 0]
-    found = Records.of_bytes([encoded(grey)], SHAPE).take([0])[0]
+    (tmp_path / "grey.png").write_bytes(encoded(grey))
+    found = Records.of_images([tmp_path / "grey.png"], SHAPE).take([0])[0]
     np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, 2))
 
 
@@ -121,14 +122,18 @@ def test_a_missing_file_and_one_that_is_no_image_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     records = Records.of_images([tmp_path / "text.jpg", tmp_path / "gone.jpg"], SHAPE)
     for row, name in enumerate(("text.jpg", "gone.jpg")):
-        with pytest.raises(UserError, match=f"image '.*{name}' cannot be read: .*Restore or leave"):
+        with pytest.raises(
+            UserError, match=f"image '.*{name}' cannot be read: .*Restore it or leave"
+        ):
             records.take([row])
 
 
-def test_an_image_of_another_shape_is_named():
-    records = Records.of_bytes([encoded(picture(0)), encoded(picture(1, (10, 13, 3)))], SHAPE)
+def test_an_image_of_another_shape_is_named(tmp_path):
+    paths, _ = write(tmp_path, 2)
+    paths[1].write_bytes(encoded(picture(1, (10, 13, 3))))
+    records = Records.of_images(paths, SHAPE)
     with pytest.raises(
-        UserError, match=r"image 1 has shape \(10, 13, 3\), expected \(10, 12, 3\); resize"
+        UserError, match=r"1.png' has shape \(10, 13, 3\), expected \(10, 12, 3\); resize"
     ):
         records.take([0, 1])
 
@@ -139,7 +144,7 @@ def test_images_are_rgb(shape):
         Records.of_images([], shape)
 
 
-def test_parts_of_records_are_parts_of_arrays():
+def test_splits_of_records_are_splits_of_arrays():
     streamed, arrays = both(60)
     names = ("even", "odd", "low", "high")
     found, expected = (

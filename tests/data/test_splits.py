@@ -30,7 +30,7 @@ def by_split(splits):
     return {name: getattr(splits, name).inputs for name in data.SPLITS}
 
 
-def test_test_part_of_the_digits_is_scikit_learns(digits_splits):
+def test_test_split_of_the_digits_is_scikit_learns(digits_splits):
     whole = data.load("digits")
     _, inputs, _, labels = train_test_split(
         whole.inputs, whole.labelled()[0], test_size=0.3, random_state=0
@@ -50,7 +50,7 @@ def test_digits_are_scaled_and_grouped_by_class():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_parts_are_disjoint_and_cover_everything(seed):
+def test_splits_are_disjoint_and_cover_everything(seed):
     dataset = samples((50, 9, 20))
     found = by_split(splits_of(dataset, first_of_each(dataset, 2), seed=seed))
     np.testing.assert_array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(79))
@@ -144,8 +144,8 @@ def test_wrong_test_indices(indices, message):
 
 
 @pytest.mark.parametrize(("in_test", "split"), [(0, "test"), (1, "validation"), (2, "train")])
-def test_a_group_absent_from_a_part_is_named(in_test, split):
-    """Of a group's two samples so many are test samples; one that is left is a training sample."""
+def test_a_group_absent_from_a_split_is_named(in_test, split):
+    """`in_test` of a group's two samples are test samples; a single other one is for training."""
     dataset = samples((20, 2))
     test = np.concatenate(
         [

@@ -11,7 +11,7 @@ import pytest
 from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.data import Records
 from bap_jax.types import Dataset, UserError
-from tests.data.images import SHAPE, both, encoded, picture
+from tests.data.images import both, encoded, picture, records_of
 
 
 def orders(size, batch):
@@ -143,8 +143,7 @@ def test_reading_to_the_end_leaves_no_thread():
 def test_a_sample_that_cannot_be_read_stops_the_stream():
     images = [encoded(picture(i)) for i in range(40)]
     images[27] = images[27][:50]
-    records = Records.of_bytes(images, SHAPE)
-    samples = Dataset(records, np.zeros(40, np.int32), np.zeros((40, 1), np.int32))
+    samples = Dataset(records_of(images), np.zeros(40, np.int32), np.zeros((40, 1), np.int32))
     before, seen = reading_threads(), 0
     with pytest.raises(UserError, match="image 27 cannot be read"):
         for _ in data.stream(samples, data.ordered_indices(40, 8), threads=2):

@@ -1,4 +1,4 @@
-"""What is told of the data before anything is trained."""
+"""The summary of the data before anything is trained."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_what_is_not_in_memory_is_not_searched():
     assert "not looked for" in data.format_summary(found)
 
 
-def test_labels_that_a_part_lacks_are_named():
+def test_labels_that_a_split_lacks_are_named():
     labels = [0, 0] + [0, 1] * 5
     found = data.summarize(splits_of(INPUTS, labels, IDS, **SPLIT), ("no", "yes"))
     text = data.format_summary(found)
@@ -85,7 +85,10 @@ def test_the_text_tells_all():
 @pytest.mark.parametrize(
     ("split", "text"),
     [
-        ({**SPLIT, "validation_indices": np.array([0, 3])}, "sample 0 is in the validation and in"),
+        (
+            {**SPLIT, "validation_indices": np.array([0, 3])},
+            "sample 0 is in the validation and in the test split; splits must not share",
+        ),
         ({**SPLIT, "validation_indices": np.array([3, 3])}, "validation indices must be distinct"),
         (
             {**SPLIT, "validation_indices": np.array([12])},
@@ -93,11 +96,11 @@ def test_the_text_tells_all():
         ),
         (
             {**SPLIT, "validation_indices": np.setdiff1d(np.arange(12), [0, 1, 8])},
-            "all samples are validation or test samples; none is left",
+            "all samples are validation or test samples; no training sample is left",
         ),
     ],
 )
-def test_parts_never_mix(split, text):
+def test_splits_share_no_sample(split, text):
     with pytest.raises(UserError, match=text):
         splits_of(INPUTS, LABELS, IDS, **split)
 

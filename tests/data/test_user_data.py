@@ -1,4 +1,6 @@
-"""A user's own data: an .npz file, images with a table, any Python object."""
+"""A user's data: an .npz file, images with a table, any Python object."""
+
+import logging as std_logging
 
 import numpy as np
 import pytest
@@ -89,7 +91,7 @@ def test_classes_that_no_sample_has_keep_their_places(tmp_path):
         ({"label": np.full(COUNT, 10**9)}, "class ids must be < 100000; got 1000000000"),
         (
             {"label": np.where(np.arange(COUNT) == 5, 255, np.arange(COUNT) % 3)},
-            r"class id 255 stands apart, the others end at 2; .* of no class \(such as 255",
+            r"class id 255 is far from the others, which end at 2; .* a class \(such as 255",
         ),
         ({"inputs": np.zeros((0, 3))}, "'inputs' hold no sample"),
         (
@@ -184,6 +186,41 @@ def test_a_column_of_truths_in_a_table_fixes_the_test_split(words, folder):
     np.testing.assert_array_equal(found.test_indices, [9, 10, 11])
 
 
+@pytest.mark.parametrize("name", ["split", "part"])
+def test_the_column_of_splits_may_have_its_former_name(name, folder, tmp_path, caplog):
+    words = ["train", "test", "validation"]
+    rows = [f"people/{i}.jpg,{i % 2},{words[i // 4]}" for i in range(12)]
+    (folder / "labels.csv").write_text(f"path,label,{name}\n" + "\n".join(rows) + "\n")
+    with caplog.at_level(std_logging.WARNING, logger="absl"):
+        table = data.load("images", data.Request(str(folder), 8))
+        arrays = load_npz(tmp_path, **{"split": None, name: columns()["split"]})
+    np.testing.assert_array_equal(table.test_indices, [4, 5, 6, 7])
+    np.testing.assert_array_equal(table.validation_indices, [8, 9, 10, 11])
+    np.testing.assert_array_equal(arrays.test_indices, [6, 7, 14, 15, 22, 23])
+    assert set(table.attributes) == {"label"} and set(arrays.attributes) == {"label", "race"}
+    warnings = [r for r in caplog.records if "is now called 'split'; rename it" in r.message]
+    assert len(warnings) == (2 if name == "part" else 0)
+
+
+def test_two_columns_of_splits_are_a_mistake(folder, tmp_path):
+    """Either could be meant: `part` may be the former name or an attribute."""
+    rows = [f"people/{i}.jpg,{i % 2},train,{'arm' if i % 2 else 'leg'}" for i in range(12)]
+    (folder / "labels.csv").write_text("path,label,split,part\n" + "\n".join(rows) + "\n")
+    text = "a column 'split' and a column 'part', .* Keep 'split', and drop 'part', or rename it"
+    with pytest.raises(UserError, match=f"labels.csv has {text}"):
+        data.load("images", data.Request(str(folder), 8))
+    with pytest.raises(UserError, match=f"mine.npz has {text}"):
+        load_npz(tmp_path, part=columns()["split"])
+    with pytest.raises(UserError, match=f"the object has {text}"):
+        data.source_from(Samples(lambda i, sample: sample | {"part": "test"}))
+
+
+def test_an_empty_cell_of_the_former_column_is_named(folder):
+    (folder / "labels.csv").write_text("path,label,part\npeople/0.jpg,a,train\npeople/1.jpg,b,\n")
+    with pytest.raises(UserError, match="line 3: the column 'part' is empty"):
+        data.load("images", data.Request(str(folder), 8))
+
+
 def test_blanks_around_cells_are_no_part_of_them(folder):
     rows = [f"people/{i}.jpg, {'ab'[i % 2]} ,{'val' if i > 8 else 'train'}" for i in range(12)]
     (folder / "labels.csv").write_text("path, label,split\n" + "\n".join(rows) + "\n")
@@ -225,7 +262,7 @@ def edit(folder, old, new):
         (
             "people",
             "folk",
-            "none of the paths of .*labels.csv is a file below .*; the first is 'folk",
+            "none of the paths of .*labels.csv is a file in .*; the first is 'folk",
         ),
     ],
 )
@@ -286,14 +323,17 @@ def make_samples():
 def test_a_function_of_the_users():
     found = data.load(f"{__name__}:make_samples")
     assert len(found.inputs) == COUNT
-    with pytest.raises(
-        UserError, match=r"Expected MODULE:FUNCTION, a function that Python can imp"
-    ):
+    with pytest.raises(UserError, match="Expected MODULE:FUNCTION, where Python can import MODULE"):
         data.load(f"{__name__}:make_sample")
     with pytest.raises(UserError, match="No module named 'nowhere'"):
         data.load("nowhere:make")
-    with pytest.raises(UserError, match=r"makes its own inputs; write data.size=0, synthetic=0"):
-        data.load(f"{__name__}:make_samples", data.Request(size=8))
+    for request, text in (
+        (data.Request(size=8), "make_samples' are not resized; write config.data.size=0"),
+        (data.Request(synthetic=100), "has no synthetic form; write config.data.synthetic=0"),
+        (data.Request("folder"), "make_samples' reads no files of yours; leave --data_dir out"),
+    ):
+        with pytest.raises(UserError, match=text):
+            data.load(f"{__name__}:make_samples", request)
     with pytest.raises(AttributeError, match="has no attribute 'samples'"):  # the user's own
         data.load(f"{__name__}:make_nothing")
 

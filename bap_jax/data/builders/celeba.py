@@ -1,15 +1,17 @@
 """CelebA: 202,599 faces of celebrities with forty yes-or-no attributes.
 
-    img_align_celeba.zip, or the folder img_align_celeba        178×218 JPEG files
-    list_attr_celeba.txt                                        a line an image: 1 or −1 forty times
-    list_eval_partition.txt                                     0 train, 1 validation, 2 test
+    img_align_celeba.zip, or the folder img_align_celeba     178×218 JPEG files
+    list_attr_celeba.txt                                     for each image 40 values, 1 or −1
+    list_eval_partition.txt                                  0 train, 1 validation, 2 test
 
-Each attribute groups the samples in two, such as `no_Male` and `Male`.
+Each attribute divides the samples into two groups, such as `no_Male` and `Male`.
 """
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,37 +21,37 @@ from bap_jax.types import UserError
 
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 ARCHIVE, FOLDER = "img_align_celeba.zip", "img_align_celeba"
-_WANTED = f"{ATTRIBUTES}, {PARTITION} and {ARCHIVE} (or its content as a folder {FOLDER})"
+_EXPECTED = f"{ATTRIBUTES}, {PARTITION} and {ARCHIVE} (or its content as a folder {FOLDER})"
 _ORIGIN = "the CelebA page, 'Align&Cropped Images', 'Anno' and 'Eval'"
 
 
 def list_celeba(root: str) -> Listing:
-    """Finds the faces; every column of the attribute table is an attribute.
+    """Lists the faces; every column of the attribute table is an attribute.
 
     Args:
-      root: the folder that holds the tables and the archive, which is not unpacked.
+      root: the folder that holds the tables and the archive. The archive is read without unpacking.
 
     Raises:
-      UserError: files are missing or do not agree.
+      UserError: files are missing or do not match.
     """
 
-    def lacks(place):
+    def missing_files(place):
         images = (place / ARCHIVE).is_file() or (place / FOLDER).is_dir()
         missing = [name for name in (ATTRIBUTES, PARTITION) if not (place / name).is_file()]
         return missing if images else [*missing, ARCHIVE]
 
-    folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks)
+    folder = find_folder(root, _EXPECTED, _ORIGIN, missing_files=missing_files)
     columns, names, values = _read_attributes(folder / ATTRIBUTES)
     splits = _read_partition(folder / PARTITION)
-    told, read = _open_images(folder, names)
-    kept = [i for i, name in enumerate(names) if name in told and name in splits]
+    images = _open_images(folder, names)
+    kept = [i for i, name in enumerate(names) if name in images.files and name in splits]
     skipped = [
-        f"{name}: {'not in ' + PARTITION if name in told else 'there is no such image'}"
+        f"{name}: {'not in ' + PARTITION if name in images.files else 'there is no such image'}"
         for name in names
-        if name not in told or name not in splits
+        if name not in images.files or name not in splits
     ]
     if not kept:
-        raise UserError(f"{folder} holds none of the images of {ATTRIBUTES}; expected {_WANTED}.")
+        raise UserError(f"{folder} holds none of the images of {ATTRIBUTES}; expected {_EXPECTED}.")
     names, values = [names[i] for i in kept], values[kept]
     attributes = {
         column: Grouping((values[:, j : j + 1] > 0).astype(np.int32), (f"no_{column}", column))
@@ -58,12 +60,32 @@ def list_celeba(root: str) -> Listing:
     return Listing(
         names,
         attributes,
-        lambda i: read(names[i]),
+        lambda sample: images.read(names[sample]),
         np.array([splits[name] for name in names], np.int8),
-        [told[name][0] for name in names],
-        [told[name][1] for name in names],
+        [images.files[name].size for name in names],
+        [images.files[name].stamp for name in names],
         skipped,
     )
+
+
+class _File(NamedTuple):
+    """Bytes of an image file, and a number that changes with its content."""
+
+    size: int
+    stamp: int
+
+
+class _ReadByName(Protocol):
+    def __call__(self, name: str, /) -> bytes | str:
+        """Returns the content of an image file, or its path."""
+        ...
+
+
+class _ImageFiles(NamedTuple):
+    """The image files in a folder or an archive, by name, and a function that reads one."""
+
+    files: Mapping[str, _File]
+    read: _ReadByName
 
 
 def _read_attributes(path: Path):
@@ -87,56 +109,57 @@ def _read_attributes(path: Path):
             values.extend(word == "1" for word in words[1:])
     if promised != str(len(names)):
         raise UserError(
-            f"{path}: line 1 promises {promised} images, the table has {len(names)}. Fetch it anew."
+            f"{path}: line 1 promises {promised} images, the table has {len(names)}. Download it "
+            "again."
         )
     return columns, names, np.frombuffer(values, np.int8).reshape(len(names), len(columns))
 
 
 def _read_partition(path: Path):
-    """Part by name of file."""
-    found = {}
+    """Index into `SPLITS` by name of file."""
+    splits = {}
     for number, line in enumerate(open_table(path).read().splitlines(), 1):
         words = line.split()
         if not words:
             continue
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise UserError(f"{path}, line {number}: expected NAME and 0, 1 or 2; got {line!r}.")
-        found[words[0]] = int(words[1])
-    return found
+        splits[words[0]] = int(words[1])
+    return splits
 
 
-def _open_images(folder: Path, names):
-    """Bytes and stamp of each file by name, and a function that reads one.
+def _open_images(folder: Path, names) -> _ImageFiles:
+    """Opens the folder or archive that holds most of the images.
 
-    Of the folder, a folder of that name within it (as some programs unpack) and the archive, the
-    one that holds most of `names`.
+    These are the folder, a folder of the same name inside it (as some programs unpack the archive),
+    and the archive.
     """
     places = [folder / FOLDER, folder / FOLDER / FOLDER]
-    found = [_open_folder(place) for place in places if place.is_dir()]
-    whole = any(all(name in told for name in names) for told, _ in found)
-    if (folder / ARCHIVE).is_file() and not whole:
-        found.append(_open_archive(folder))
-    return max(found, key=lambda one: sum(name in one[0] for name in names))
+    candidates = [_open_folder(place) for place in places if place.is_dir()]
+    complete = any(all(name in images.files for name in names) for images in candidates)
+    if (folder / ARCHIVE).is_file() and not complete:
+        candidates.append(_open_archive(folder / ARCHIVE))
+    return max(candidates, key=lambda images: sum(name in images.files for name in names))
 
 
-def _open_folder(below):
-    stats = {path.name: path.stat() for path in below.iterdir() if path.is_file()}
-    told = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-    return told, lambda name: str(below / name)
+def _open_folder(folder: Path) -> _ImageFiles:
+    stats = {path.name: path.stat() for path in folder.iterdir() if path.is_file()}
+    files = {name: _File(stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+    return _ImageFiles(files, lambda name: str(folder / name))
 
 
-def _open_archive(folder):
+def _open_archive(path: Path) -> _ImageFiles:
     try:
-        archive = zipfile.ZipFile(folder / ARCHIVE)
+        archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{folder / ARCHIVE} is not whole: {error}. Fetch it anew.") from error
-    files = (entry for entry in archive.infolist() if not entry.is_dir())
-    entries = {Path(entry.filename).name: entry for entry in files}
+        raise UserError(f"{path} is not complete: {error}. Download it again.") from error
+    entries = {Path(e.filename).name: e for e in archive.infolist() if not e.is_dir()}
 
     def read(name):
         try:
             return archive.read(entries[name])
         except (zipfile.BadZipFile, zlib.error, EOFError):
-            return b""  # no image, which is found on decoding, and listed
+            return b""  # cannot be decoded, so the image will be listed as skipped
 
-    return {name: (entry.file_size, entry.CRC) for name, entry in entries.items()}, read
+    files = {name: _File(entry.file_size, entry.CRC) for name, entry in entries.items()}
+    return _ImageFiles(files, read)

@@ -7,10 +7,11 @@ The official validation split is the test split here, as in the paper.
 """
 
 import csv
+from pathlib import Path
 
 import numpy as np
 
-from bap_jax.data.listing import Listing, files_told, find_folder, open_table
+from bap_jax.data.listing import Listing, find_folder, open_table
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -26,18 +27,18 @@ RACES = (
 GENDERS = ("Male", "Female")
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 TABLES = {"fairface_label_train.csv": 0, "fairface_label_val.csv": 2}
-# What spreadsheets make of two of the ages.
-_MANGLED = {"03-Sep": "3-9", "3-Sep": "3-9", "Oct-19": "10-19"}
+# Spreadsheets turn two of the ages into dates.
+_AGES_AS_DATES = {"03-Sep": "3-9", "3-Sep": "3-9", "Oct-19": "10-19"}
 _COLUMNS = {"gender": GENDERS, "race": RACES, "age": AGES}
-_WANTED = (
-    "fairface_label_train.csv and fairface_label_val.csv beside the folders train and val of the "
+_EXPECTED = (
+    "fairface_label_train.csv and fairface_label_val.csv next to the folders train and val of the "
     "0.25-margin images"
 )
 _ORIGIN = "the FairFace repository, 'Padding=0.25' and its labels"
 
 
 def list_fairface(root: str) -> Listing:
-    """Finds the faces; attributes `gender`, `race` and `age`.
+    """Lists the faces; attributes `gender`, `race` and `age`.
 
     Args:
       root: the folder that holds the label tables.
@@ -47,16 +48,15 @@ def list_fairface(root: str) -> Listing:
     """
     folder = find_folder(
         root,
-        _WANTED,
+        _EXPECTED,
         _ORIGIN,
-        lacks=lambda place: [name for name in TABLES if not (place / name).is_file()],
+        missing_files=lambda place: [name for name in TABLES if not (place / name).is_file()],
     )
     names, splits, skipped = [], [], []
     columns = {name: [] for name in _COLUMNS}
     for table, split in TABLES.items():
         for row in _rows(folder / table):
-            path = folder / row["file"]
-            if not path.is_file():
+            if not (folder / row["file"]).is_file():
                 skipped.append(f"{row['file']}: there is no such file")
                 continue
             names.append(row["file"])
@@ -64,38 +64,39 @@ def list_fairface(root: str) -> Listing:
             for column, known in _COLUMNS.items():
                 columns[column].append(_id_of(row[column], known, column, folder / table))
     if not names:
-        raise UserError(f"{folder} holds none of the images of its tables; expected {_WANTED}.")
-    return Listing(
-        names,
-        {
-            name: Grouping(np.array(columns[name], np.int32)[:, None], _COLUMNS[name])
-            for name in _COLUMNS
-        },
-        lambda i: str(folder / names[i]),
-        np.array(splits, np.int8),
-        *files_told([folder / name for name in names]),
-        skipped,
+        raise UserError(f"{folder} holds none of the images of its tables; expected {_EXPECTED}.")
+    attributes = {
+        name: Grouping(np.array(ids, np.int32)[:, None], _COLUMNS[name])
+        for name, ids in columns.items()
+    }
+    return Listing.from_paths(
+        [folder / name for name in names],
+        attributes,
+        names=names,
+        splits=np.array(splits, np.int8),
+        skipped=skipped,
     )
 
 
-def _rows(table):
+def _rows(table: Path):
+    """Yields the rows of a table as mappings from column to text."""
     with open_table(table) as file:
         reader = csv.DictReader(file)
-        there = reader.fieldnames or ()
-        missing = [name for name in ("file", *_COLUMNS) if name not in there]
+        present = reader.fieldnames or ()
+        missing = [name for name in ("file", *_COLUMNS) if name not in present]
         if missing:
             raise UserError(
-                f"{table} lacks the column {missing[0]!r}; it has {', '.join(there) or 'none'}."
+                f"{table} lacks the column {missing[0]!r}; it has {', '.join(present) or 'none'}."
             )
         for row in reader:
-            cut = [name for name in ("file", *_COLUMNS) if not row[name]]
-            if cut:
-                raise UserError(f"{table}, line {reader.line_num}: {cut[0]!r} is empty.")
+            empty = [name for name in ("file", *_COLUMNS) if not row[name]]
+            if empty:
+                raise UserError(f"{table}, line {reader.line_num}: {empty[0]!r} is empty.")
             yield row
 
 
 def _id_of(value, known, column, table):
-    value = _MANGLED.get(value.strip(), value.strip())
+    value = _AGES_AS_DATES.get(value.strip(), value.strip())
     if value not in known:
         raise UserError(f"{table}: unknown {column} {value!r}; known are {', '.join(known)}.")
     return known.index(value)

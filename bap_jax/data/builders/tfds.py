@@ -5,23 +5,23 @@
     builder.download_and_prepare()              # writes array_record; no TensorFlow, no network
     builder.as_data_source("train")[0]["race"]
 
-Samples keep the order of the listing, split after split. Images are kept as the user's files hold
-them, so that any size can be made of them later; one that is grey or in CMYK comes from
-`as_data_source` with as many channels as it has, and is made RGB by `bap_jax.data.load`.
+Samples keep the order of the listing, split after split. Images are stored as they are in the
+user's files, so that they can be resized to any size later. `as_data_source` returns an image in
+grey or CMYK with its own number of channels; `bap_jax.data.load` converts it to RGB.
 """
 
 import contextlib
 import io
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from bap_jax.data.listing import Listing
+from bap_jax.data.listing import Listing, ReadImage
 from bap_jax.data.splits import SPLITS
 
 PIECE_BYTES = 2**28
@@ -31,12 +31,15 @@ class ListedBuilder(tfds.core.GeneratorBasedBuilder):
     """Prepares the samples of a listing.
 
     Its features are `image`, the `name` of the sample and one class label for each attribute. Its
-    splits are the splits of the data set, or `all`; a split of more than a quarter of a gigabyte is
-    several, `train_0`, `train_1` …, as the library holds a split in memory while it writes it, and
-    beyond a gigabyte asks for TensorFlow.
+    splits are the splits of the data set, or `all`. A split of more than a quarter of a gigabyte is
+    cut into several, `train_0`, `train_1` …: the library holds a split in memory while it writes
+    it, and beyond a gigabyte it needs TensorFlow.
+
+    To write a builder for another data set, make a subclass; its name is the name of the data set
+    in tensorflow-datasets.
 
     Attributes:
-      pixels: shape of images that are no encoded files.
+      pixels: `(height, width, channel)` of images that are stored as pixels instead of files.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -71,40 +74,46 @@ class ListedBuilder(tfds.core.GeneratorBasedBuilder):
             image = listing.read(row)
             if isinstance(image, bytes):
                 image = io.BytesIO(image)
-            labels = {name: int(found.ids[row, 0]) for name, found in listing.attributes.items()}
+            labels = {
+                name: int(grouping.ids[row, 0]) for name, grouping in listing.attributes.items()
+            }
             yield number, {"image": image, "name": listing.names[row], **labels}
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Which samples of the listing each split holds, in order."""
-        found = {"all": np.arange(len(self._listing.names))}
+        """`(sample,)` indices into the listing, in order, by name of the split."""
+        whole = {"all": np.arange(len(self._listing.names))}
         if self._listing.splits is not None:
-            found = {name: self._listing.indices(name) for name in SPLITS}
-        cut = {}
-        for name, rows in found.items():
-            if rows is not None:
-                cut.update(self._pieces(name, rows))
-        return cut
+            indices = {name: self._listing.indices(name) for name in SPLITS}
+            whole = {name: rows for name, rows in indices.items() if rows is not None}
+        pieces = {}
+        for name, rows in whole.items():
+            pieces.update(self._cut(name, rows))
+        return pieces
 
-    def _pieces(self, name, rows):
-        sizes = np.full(len(rows), math.prod(self.pixels)) if self.pixels else None
-        sizes = np.asarray(self._listing.sizes)[rows] if sizes is None else sizes
+    def _cut(self, name, rows):
+        """A split in pieces of at most `PIECE_BYTES`, by name of the piece."""
+        if self.pixels:
+            sizes = np.full(len(rows), math.prod(self.pixels))
+        else:
+            sizes = np.asarray(self._listing.sizes)[rows]
         piece = np.cumsum(sizes) // PIECE_BYTES
         if piece[-1] == piece[0]:
             return {name: rows}
         return {f"{name}_{number}": rows[piece == number] for number in np.unique(piece)}
 
-    def reader(self) -> Callable[[int], bytes | np.ndarray]:
-        """Prepares what is not prepared; returns `sample index of the listing -> ` its image."""
-        with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloads; there are none
+    def reader(self) -> ReadImage:
+        """Prepares the samples if they are not prepared, and returns a function that reads one."""
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
             self.download_and_prepare()
-        rows = self.rows()
+        rows_by_split = self.rows()
         split = np.zeros(len(self._listing.names), np.int8)
-        place = np.zeros(len(split), np.int64)
-        for number, chosen in enumerate(rows.values()):
-            split[chosen], place[chosen] = number, np.arange(len(chosen))
+        position = np.zeros(len(split), np.int64)
+        for number, rows in enumerate(rows_by_split.values()):
+            split[rows], position[rows] = number, np.arange(len(rows))
         skip = None if self.pixels else {"image": tfds.decode.SkipDecoding()}
-        sources = [self.as_data_source(name, decoders=skip) for name in rows]
-        return lambda row: sources[split[row]][int(place[row])]["image"]
+        open_split: Any = self.as_data_source  # a decorator hides its signature
+        sources = [open_split(name, decoders=skip) for name in rows_by_split]
+        return lambda sample: sources[split[sample]][int(position[sample])]["image"]
 
 
 class Utkface(ListedBuilder):
@@ -125,18 +134,19 @@ class Cifar100Binary(ListedBuilder):
     pixels = (32, 32, 3)
 
 
-BUILDERS = {
-    "utkface": Utkface,
-    "fairface": Fairface,
-    "celeba": Celeba,
-    "cifar100": Cifar100Binary,
-}
+def prepare(builder: type[ListedBuilder], listing: Listing, folder: Path) -> ReadImage:
+    """Prepares a listing as array_record files in `folder`, unless they exist.
 
+    Args:
+      builder: class of the builder.
+      listing: the user's files.
+      folder: created if needed.
 
-def prepared(name: str, listing: Listing, folder: Path) -> Callable[[int], bytes | np.ndarray]:
-    """The images of a listing out of array_record files in `folder`, written where missing."""
+    Returns:
+      A function that reads an image of the listing from the prepared files.
+    """
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    logging.info("preparing %d images of %s in %s", len(listing.names), name, folder)
-    return BUILDERS[name](listing=listing, data_dir=str(folder)).reader()
+    logging.info("preparing %d images in %s", len(listing.names), folder)
+    return builder(listing=listing, data_dir=str(folder)).reader()

@@ -1,9 +1,9 @@
-"""UTKFace: 23,705 aligned faces whose file names tell age, gender and race.
+"""UTKFace: 23,705 aligned faces whose file names give age, gender and race.
 
     AGE_GENDER_RACE_DATE.jpg.chip.jpg       gender 0 male, 1 female; race 0 … 4
 
-The paper's test split: names sorted, those that do not tell all three left out, a fifth drawn with
-the seed 1357.
+The paper's test split: sort the names, leave out those that do not give all three, draw a fifth
+with the seed 1357.
 """
 
 import re
@@ -11,7 +11,7 @@ import re
 import numpy as np
 from absl import logging
 
-from bap_jax.data.listing import MADE_UP, Listing, files_below, files_told, find_folder
+from bap_jax.data.listing import MADE_UP, Listing, files_below, find_folder
 from bap_jax.groups import Grouping
 from bap_jax.types import UserError
 
@@ -20,14 +20,14 @@ RACES = ("White", "Black", "Asian", "Indian", "Others")
 AGE_EDGES = (10, 15, 20, 25, 30, 40, 50, 60)
 AGES = ("0-9", "10-14", "15-19", "20-24", "25-29", "30-39", "40-49", "50-59", "60+")
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_")
-_WANTED = "files named AGE_GENDER_RACE_DATE.jpg.chip.jpg in DIR, DIR/UTKFace or folders below it"
+_EXPECTED = "files named AGE_GENDER_RACE_DATE.jpg.chip.jpg in DIR, DIR/UTKFace or folders below it"
 _ENDINGS = (".jpg", ".jpeg", ".png")
-_WHOLE = 23_705
+_NUM_FACES = 23_705
 _ORIGIN = "the UTKFace page, under 'Aligned&Cropped Faces'"
 
 
 def list_utkface(root: str) -> Listing:
-    """Finds the faces; attributes `gender`, `race` and `age` (nine groups, the paper's edges).
+    """Lists the faces; attributes `gender`, `race` and `age` (nine groups, the paper's edges).
 
     Args:
       root: the folder UTKFace, or the one that holds it.
@@ -36,49 +36,58 @@ def list_utkface(root: str) -> Listing:
       UserError: there are no such files.
     """
 
-    def lacks(folder):
-        found = any(_NAME.match(path.name) for path in files_below(folder, _ENDINGS))
-        return [] if found else ["such names"]
+    def missing_files(folder):
+        has_faces = any(_NAME.match(path.name) for path in files_below(folder, _ENDINGS))
+        return [] if has_faces else ["such names"]
 
-    folder = find_folder(root, _WANTED, _ORIGIN, lacks=lacks, named="UTKFace")
-    every = list(files_below(folder, _ENDINGS))
-    files = list({path.name: path for path in reversed(every)}.values())[::-1]
-    skipped = [f"{p}: another file has this name" for p in sorted(set(every) - set(files))]
-    matches = [_NAME.match(path.name) for path in files]
+    folder = find_folder(root, _EXPECTED, _ORIGIN, missing_files=missing_files, named="UTKFace")
+    paths, skipped = _unique_names(list(files_below(folder, _ENDINGS)))
+    matches = [_NAME.match(path.name) for path in paths]
     skipped += [
-        f"{path.name}: the name does not tell age, gender (0, 1) and race (0 … 4)"
-        for path, match in zip(files, matches, strict=True)
+        f"{path.name}: the name does not give age, gender (0, 1) and race (0 … 4)"
+        for path, match in zip(paths, matches, strict=True)
         if not match
     ]
-    files = [path for path, match in zip(files, matches, strict=True) if match]
-    if len(files) < 2:
-        raise UserError(f"--data_dir={root} holds {len(files)} faces: expected {_WANTED}.")
-    if len(files) != _WHOLE and not (folder / MADE_UP).exists():
+    faces = [path for path, match in zip(paths, matches, strict=True) if match]
+    if len(faces) < 2:
+        raise UserError(f"--data_dir={root} holds {len(faces)} faces: expected {_EXPECTED}.")
+    if len(faces) != _NUM_FACES and not (folder / MADE_UP).exists():
         logging.warning(
-            "UTKFace has %s faces, %s holds %s: the test split is drawn as the paper does, and is "
-            "another one.",
-            f"{_WHOLE:,}",
+            "UTKFace has %s faces, %s holds %s: the test split is drawn as in the paper, but it "
+            "will differ from the paper's.",
+            f"{_NUM_FACES:,}",
             folder,
-            f"{len(files):,}",
+            f"{len(faces):,}",
         )
-    told = np.array([match.groups() for match in matches if match], np.int64)
-    age, gender, race = told[:, 0], told[:, 1], told[:, 2]
+    numbers = np.array([match.groups() for match in matches if match], np.int64)
+    return Listing.from_paths(
+        faces, _attributes(numbers), splits=_paper_splits(len(faces)), skipped=skipped
+    )
+
+
+def _unique_names(paths):
+    """The first file of each name, and which others are skipped."""
+    unique = list({path.name: path for path in reversed(paths)}.values())[::-1]
+    others = sorted(set(paths) - set(unique))
+    return unique, [f"{path}: another file has this name" for path in others]
+
+
+def _attributes(numbers):
+    """Groupings by name from `(sample, 3)` numbers in the names of the files."""
+    age, gender, race = numbers.T
     columns = {
         "gender": (gender, GENDERS),
         "race": (race, RACES),
         "age": (np.digitize(age, AGE_EDGES), AGES),
     }
-    return Listing(
-        [path.name for path in files],
-        {k: Grouping(ids.astype(np.int32)[:, None], names) for k, (ids, names) in columns.items()},
-        lambda i: str(files[i]),
-        _paper_splits(len(files)),
-        *files_told(files),
-        skipped,
-    )
+    return {
+        name: Grouping(ids.astype(np.int32)[:, None], group_names)
+        for name, (ids, group_names) in columns.items()
+    }
 
 
 def _paper_splits(count):
+    """`(sample,)` int8 index into `SPLITS`."""
     splits = np.zeros(count, np.int8)
     splits[np.random.RandomState(1357).permutation(count)[: int(0.2 * count)]] = 2
     return splits

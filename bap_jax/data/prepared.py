@@ -1,0 +1,124 @@
+"""From samples with labels and groups to checked splits and their summary.
+
+    Source ──samples_of──► Samples ──split_samples──► PreparedData
+    arrays ───────────────────┘
+
+Runs from a config and runs from Python both end here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bap_jax.data.source import Source
+from bap_jax.data.splits import Splits, make_splits, split_indices
+from bap_jax.data.summary import summarize
+from bap_jax.types import Array, Dataset, Preprocess, UserError
+
+
+class Samples(NamedTuple):
+    """All samples with the labels and groups that were chosen, before they are split.
+
+    Attributes:
+      data: the samples.
+      group_names: one for each group.
+      class_names: names of the first classes; the other classes are called by their ids.
+      preprocess: how stored inputs become inputs of the network; None if they stay.
+      digests, skipped, converted: see `Source`.
+    """
+
+    data: Dataset
+    group_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+    digests: Array | None = None
+    skipped: Sequence[str] = ()
+    converted: int = 0
+
+
+class PreparedData(NamedTuple):
+    """Samples and their splits.
+
+    Attributes:
+      samples: all of them.
+      splits: checked.
+      indices: `(sample,)` ascending indices into `samples`, by name of the split.
+    """
+
+    samples: Samples
+    splits: Splits
+    indices: dict[str, np.ndarray]
+
+    def summary(self) -> dict[str, Any]:
+        """What is in the splits, see `data.summarize`."""
+        num_classes = self.splits.num_classes
+        known = self.samples.class_names[:num_classes]
+        return summarize(
+            self.splits,
+            [*known, *map(str, range(len(known), num_classes))],
+            digests=self.samples.digests,
+            indices=self.indices,
+            skipped=self.samples.skipped,
+            converted=self.samples.converted,
+        )
+
+
+def samples_of(
+    source: Source, group_by: str, target: str = "", augmentation: str = "none"
+) -> Samples:
+    """Chooses labels, groups and augmentation of a source.
+
+    Args:
+      source: the data set.
+      group_by: an expression, see `groups.grouping`.
+      target: the attribute that is the label; by default the source's own.
+      augmentation: see `Source.preprocess`.
+
+    Raises:
+      UserError: an attribute or the augmentation is unknown, or the label has only one class.
+    """
+    preprocess = source.preprocess(augmentation)
+    samples, group_names = source.grouped_by(group_by, target)
+    return Samples(
+        samples,
+        group_names,
+        source.labelled(target)[1],
+        preprocess,
+        source.digests,
+        source.skipped,
+        source.converted,
+    )
+
+
+def split_samples(samples: Samples, num_classes: int, **split: Any) -> PreparedData:
+    """Divides samples into splits and checks each.
+
+    Args:
+      samples: all samples.
+      num_classes: number of classes.
+      **split: `test_indices` and the other arguments of `data.make_splits`.
+
+    Raises:
+      UserError: see `data.make_splits`.
+    """
+    splits = make_splits(samples.data, num_classes, samples.group_names, **split)
+    return PreparedData(samples, splits, split_indices(samples.data.group_ids, **split))
+
+
+def require_one_split(own: object, asked: object, *, if_both: str, if_neither: str) -> None:
+    """Checks that a split is defined exactly once.
+
+    Args:
+      own: the split that the data set brings; None if it has none.
+      asked: the split that the user asks for in its place; None for none.
+      if_both: text of the error if there are both.
+      if_neither: text of the error if there is neither.
+
+    Raises:
+      UserError: there are both or neither.
+    """
+    if own is not None and asked is not None:
+        raise UserError(if_both)
+    if own is None and asked is None:
+        raise UserError(if_neither)
