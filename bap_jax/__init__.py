@@ -7,6 +7,7 @@
 
 from bap_jax.api import Result as Result
 from bap_jax.api import prune_and_tune as prune_and_tune
+from bap_jax.data.registry import register_dataset as register_dataset
 from bap_jax.models import Model as Model
 from bap_jax.training.settings import Settings as Settings
 from bap_jax.types import UserError as UserError

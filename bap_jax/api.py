@@ -13,6 +13,8 @@ from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset, UserError
 
+__all__ = ["Result", "override", "prune_and_tune"]
+
 _DEFAULTS = Settings()
 _ALL_DEVICES = training.Execution(devices=0)
 

@@ -21,7 +21,7 @@ def default_config() -> ConfigDict:
     """Everything that may be set, at its default.
 
     Beside the fields of `Settings`:
-      data: `name`, see `data.SOURCES`, and `dir`, the folder or file of the user's; `target`, the
+      data: `name`, see `data.DATASETS`, and `dir`, the folder or file of the user's; `target`, the
         attribute that is learned (by default the data set's own), and `group_by`, attributes joined
         by `*` (every combination) or `+` (each on its own); `size` of images, 0 as stored;
         `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image folder; `synthetic`, how

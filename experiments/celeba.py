@@ -3,18 +3,19 @@
     python -m bap_jax.main --config=experiments/celeba.py --data_dir=DIR --workdir=runs/celeba
 
 DIR holds img_align_celeba.zip (or its content as a folder), list_attr_celeba.txt and
-list_eval_partition.txt; the official splits are used, the official validation split to choose the
-iterate. Any attribute is a label (--config.data.target=Smiling), any attributes are groups
-(--config.data.group_by="Male*Young"). Other settings:
+list_eval_partition.txt. The official splits are used; the iterate is selected on the official
+validation split. Any attribute can be the label (--config.data.target=Smiling), and any attributes
+can define groups (--config.data.group_by="Male*Young"). Other settings:
 
     --config=experiments/celeba.py:cpu    real faces at 32×32, a ResNet-8 of width 16; an estimated
                                           fifteen minutes a run on two cores
     --config=experiments/celeba.py:smoke  made-up faces, no DIR; under a minute
 
-The paper has no CelebA. Schedule and rates are ours: a quarter of the epochs of its UTKFace runs,
-as there are nine times as many images; ε = 2 points. The full setting is for an accelerator: one
-epoch is 1,272 steps of a ResNet-18. Neither it nor `cpu` was run on the real images, which were not
-at hand, so there is no expected number yet.
+The paper has no experiment on CelebA, so schedule and rates are this project's choice: a quarter of
+the epochs of the paper's UTKFace runs, as there are nine times as many images, and ε = 2 points.
+The full setting needs an accelerator: one epoch is 1,272 steps of a ResNet-18. Neither the full
+setting nor `cpu` has been run on the real images, which were not available, so there is no expected
+number yet.
 """
 
 from bap_jax.config import choose_setting, default_config

@@ -13,10 +13,10 @@ Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:
 --config.model.pretrained=cifar100_resnet56.pt --config.dense.epochs=0
 
 The full setting follows the paper (batch 128, SGD .01 with momentum .9, ×.1 at 60, 80 and 90 %,
-15 + 45 epochs, dual rate 1e-2, sparsity .925) and its code (ε = 10 points; `cpu` asks for 5). It is
-for an accelerator and was not run for lack of one. Without pretrained weights the dense network is
-trained for 200 epochs first, with crops and flips; the paper's code tunes a published network
-without them (--config.data.augmentation=none).
+15 + 45 epochs, dual rate 1e-2, sparsity .925) and its code (ε = 10 points; `cpu` uses 5). It needs
+an accelerator and has not been run, because none was available. Without pretrained weights the
+dense network is first trained for 200 epochs with crops and flips; the paper's code tunes a
+published network without them (--config.data.augmentation=none).
 """
 
 from bap_jax.config import choose_setting, default_config

@@ -2,19 +2,22 @@
 
     python -m bap_jax.main --config=experiments/digits.py --workdir=runs/digits
 
---config=experiments/digits.py:smoke runs in seconds; :cpu is the full setting, which is for CPUs.
+    --config=experiments/digits.py:cpu     the same: the full setting runs on a CPU
+    --config=experiments/digits.py:smoke   a small network and few epochs; seconds
 
-Methods: --config.method=nft | el | ceag | … (README.md). All three kernels are pruned, the last one
-too, as the reference does with its MLP. Expected: the table in README.md. Cost: about 15 seconds a
-run on two cores, the dense model included. The dual rate is high because there are only 405
-constrained steps.
+Choose a method by --config.method=nft | el | ceag | … (README.md). All three kernels are pruned,
+including the last one, as the reference implementation does with its MLP. The dual rate is high
+because there are only 405 constrained steps.
+
+Expected: the table in README.md. Cost: about 15 seconds a run on two cores, including the dense
+model.
 """
 
 from bap_jax.config import choose_setting, default_config
 
 
 def get_config(setting=""):
-    """The paper's schedule on 1,068 training images, or `smoke`."""
+    """The paper's schedule on 1,068 training images; `smoke` is shorter."""
     choose_setting(setting, ("cpu", "smoke"))
     config = default_config()
     config.data.name = "digits"

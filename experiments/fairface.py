@@ -3,7 +3,7 @@
     python -m bap_jax.main --config=experiments/fairface.py --data_dir=DIR --workdir=runs/fairface
 
 DIR holds fairface_label_train.csv, fairface_label_val.csv and the 0.25-margin images in train/ and
-val/; the official validation split is the test split. Other settings:
+val/. The official validation split is the test split. Other settings:
 
     --config=experiments/fairface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about
                                             eight minutes (estimated) a run on two cores
@@ -14,11 +14,13 @@ The paper starts from the network that FairFace publishes, whose 18 logits are r
     --config.model.pretrained=res34_fair_align_multi_7_20190809.pt
     --config.model.pretrained_head=0:7 --config.dense.epochs=0
 
-Label gender: --config.data.target=gender --config.model.pretrained_head=7:9. The full setting
-follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %, weight decay 1e-2,
-15 + 32 epochs, dual rate 1e-4, horizontal flips) and its code (ε = 1 point). For an accelerator:
-one epoch is about 288 steps of a ResNet-34 on 224×224 pixels. Neither it nor `cpu` was run on the
-real images, which were not at hand, so there is no expected number yet.
+With gender as the label: --config.data.target=gender --config.model.pretrained_head=7:9.
+
+The full setting follows the paper (batch 256, SGD .001 with Nesterov momentum .95, ×.1 at 90 %,
+weight decay 1e-2, 15 + 32 epochs, dual rate 1e-4, horizontal flips) and its code (ε = 1 point). It
+needs an accelerator: one epoch is about 288 steps of a ResNet-34 on 224×224 pixels. Neither the
+full setting nor `cpu` has been run on the real images, which were not available, so there is no
+expected number yet.
 """
 
 from bap_jax.config import choose_setting, default_config

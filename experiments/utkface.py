@@ -5,18 +5,19 @@
 DIR holds the aligned and cropped faces, AGE_GENDER_RACE_DATE.jpg.chip.jpg. Other settings:
 
     --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about three
-                                           minutes a run, two at once on two cores. Expected at
-                                           sparsity .95 with CEAG: train max ψ .6, test accuracy 88
-                                           (README.md, Real images).
+                                           minutes a run, with two runs at a time on two cores.
+                                           Expected at sparsity .95 with CEAG: train max ψ .6, test
+                                           accuracy 88 (README.md, Real images).
     --config=experiments/utkface.py:smoke  made-up faces, no DIR; under a minute
 
-Methods: --config.method=nft | el | ceag | …; sparsity: --config.pruning.sparsity=0.9;
-intersections: --config.data.group_by="race*gender"; another label: --config.data.target=race.
+Method: --config.method=nft | el | ceag | …. Sparsity: --config.pruning.sparsity=0.9.
+Intersections: --config.data.group_by="race*gender". Another label: --config.data.target=race.
 Pretrained weights: --config.model.pretrained=FILE.safetensors --config.model.pretrained_head=new
 
 The full setting follows the paper (batch 128, SGD .01, 15 + 45 epochs, dual rate 1e-4, the paper's
-test split) and its code (ε = 1 point); its network sees 64×64 pixels here. It is for an
-accelerator, one epoch being 126 steps of MobileNetV2, and was not run for lack of one.
+test split) and its code (ε = 1 point); here the network gets 64×64 pixels. The full setting needs
+an accelerator: one epoch is 126 steps of MobileNetV2. It has not been run, because no accelerator
+was available.
 """
 
 from bap_jax.config import choose_setting, default_config

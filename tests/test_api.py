@@ -236,9 +236,9 @@ def test_what_is_in_the_data():
     x, labels, side = arrays()
     x[1] = x[0]  # 0 is a test sample, 1 is not
     call = {"test_indices": TEST, "settings": QUICK}
-    told = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, side, **call).data
-    assert told["splits"]["test"] == len(TEST) and sum(told["splits"].values()) == 200
-    copies = told["duplicates"]
+    summary = bap_jax.prune_and_tune(Net(nnx.Rngs(0)), x, labels, side, **call).data
+    assert summary["splits"]["test"] == len(TEST) and sum(summary["splits"].values()) == 200
+    copies = summary["duplicates"]
     assert copies["test_in_train"] + copies["test_in_validation"] == 1
-    assert {row["name"] for row in told["groups"]} == {"north", "south"}
-    assert [row["name"] for row in told["labels"]] == ["0", "1", "2"]
+    assert {row["name"] for row in summary["groups"]} == {"north", "south"}
+    assert [row["name"] for row in summary["labels"]] == ["0", "1", "2"]

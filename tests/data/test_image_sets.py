@@ -163,11 +163,11 @@ def test_utkface_by_its_names(tmp_path):
     found = builders.list_utkface(str(tmp_path))
     assert list(found.names) == sorted(found.names) and len(found.names) == 9
     by_name = {name: found.attributes["age"].ids[i, 0] for i, name in enumerate(found.names)}
-    told = [
+    age_ids = [
         by_name[f"{age}_{i % 2}_{i % 5}_2017010915055733{i}.jpg.chip.jpg"]
         for i, age in enumerate(ages)
     ]
-    assert [utkface.AGES[i] for i in told] == [
+    assert [utkface.AGES[i] for i in age_ids] == [
         "0-9",
         "10-14",
         "10-14",
