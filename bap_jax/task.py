@@ -124,7 +124,7 @@ def load_splits(
     """
     if data_config["synthetic"] and data_config["dir"]:
         raise UserError(
-            f"config.data.synthetic={data_config['synthetic']} makes images up and would not read "
+            f"config.data.synthetic={data_config['synthetic']} makes images up, and would not read "
             f"those in {data_config['dir']}: leave --data_dir out, or write "
             "config.data.synthetic=0."
         )
