@@ -35,6 +35,7 @@ def register_dataset(spec: DatasetSpec) -> None:
       >>> data.register_dataset(data.DatasetSpec("coins", load=load_coins))
       >>> data.load("coins").labelled()
       (array([0, 1, 0], dtype=int32), ('heads', 'tails'))
+      >>> del data.DATASETS["coins"]  # forgets it again
     """
     if not isinstance(spec, DatasetSpec):
         raise UserError(f"expected a DatasetSpec; got {spec!r}. Write data.DatasetSpec(name, ...).")
