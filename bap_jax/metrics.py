@@ -1,7 +1,7 @@
 """From samples to groups: losses, correctness, and sums and counts for each group.
 
-Numbers leave a step as sums and counts and are divided once, at the end, so that ragged batches,
-several devices and several steps add up exactly. method.md, section 1: A_g and ℓ_g are
+A step returns sums and counts, which are divided once, at the end, so that ragged batches, several
+devices and several steps add up exactly. In equation 1 of docs/method.md, A_g and ℓ_g are
 `group_means` of `correctness` and `cross_entropy`.
 """
 
@@ -15,7 +15,7 @@ from bap_jax.types import Array
 
 
 class GroupSums(NamedTuple):
-    """Sums and counts, to be divided once.
+    """Sums and counts, which are divided once.
 
     Attributes:
       total: `(group,)` weighted sum of the values of each group.
@@ -79,6 +79,11 @@ def group_sums(values: Array, group_ids: Array, weight: Array, num_groups: int) 
       group_ids: `(batch, attribute)` int; ids outside `[0, num_groups)` are left out.
       weight: `(batch,)`, 0 for padding.
       num_groups: length of the result.
+
+    Example:
+      >>> values, ids = jnp.array([1.0, 0.0, 1.0]), jnp.array([[0], [0], [1]])
+      >>> group_means(group_sums(values, ids, jnp.ones(3), num_groups=3)).tolist()
+      [0.5, 1.0, 0.0]
     """
 
     def one_attribute(ids):

@@ -1,14 +1,14 @@
-"""One mesh axis for data; everything a step computes is global.
+"""Several devices: one mesh axis, along which the data are split.
 
-The dataset is laid out by sample over the devices and a batch by position; parameters, masks,
+Samples of a data set and positions of a batch are split over the devices; parameters, masks,
 multipliers, buffer and optimiser states are on every device. The compiler inserts the sums over
-devices, so that batch statistics, group sums and metrics are those of the whole batch. A length
-that the devices do not divide is padded: of a data set by copies that no index names, of a batch by
-the compiler.
+devices, so batch statistics, group sums and metrics are those of the whole batch. A length that is
+not a multiple of the number of devices is padded: a data set with copies that no index names, a
+batch by the compiler.
 
-Of several processes each runs the same program and calls everything here at the same points, since
-arrays over all devices, and whatever is told from one process to the others, need all of them.
-Files are the first one's.
+With several processes, all of them run the same program and call the functions of this module at
+the same points, because arrays over all devices and messages between processes need every process.
+Only the first process writes files.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,43 +23,44 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from bap_jax.types import Array, PyTree, UserError
 
 AXIS = "data"
-_LONGEST = 4096  # bytes of an error that the other processes are told
+_MESSAGE_BYTES = 4096  # of an error that is sent to the other processes
 
 
-def data_mesh(devices: int | Sequence[jax.Device] | None = None) -> Mesh | None:
-    """A mesh over devices; None for a single one, which needs none.
+def data_mesh(devices: int | Sequence[Any] | None = None) -> Mesh | None:
+    """A mesh over devices; None for a single device, which needs no mesh.
 
     Args:
-      devices: how many of `jax.devices()`, or which; by default all.
+      devices: how many of `jax.devices()`, or a list of them; by default all.
 
     Raises:
-      UserError: there are not so many, or some process would have none.
+      UserError: there are fewer devices, or some process would have none.
     """
-    there = jax.devices()
+    available = jax.devices()
     if devices is None:
-        devices = there
+        devices = available
     elif isinstance(devices, int):
-        if not 1 <= devices <= len(there):
+        if not 1 <= devices <= len(available):
             raise UserError(
-                f"devices must lie in [1, {len(there)}], those there are; got {devices}."
+                f"devices must lie in [1, {len(available)}], the number available; got {devices}."
             )
-        devices = there[:devices]
+        devices = available[:devices]
     if {device.process_index for device in devices} != set(range(jax.process_count())):
-        raise UserError("with several processes all devices take part; write devices=0.")
+        raise UserError("with several processes all devices are used; write devices=0.")
     return Mesh(np.array(devices), (AXIS,)) if len(devices) > 1 else None
 
 
 def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """The same arrays on every device; every process gives equal ones."""
+    """The same arrays on every device; every process must pass equal arrays."""
     if mesh is None:
         return tree
     return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
 def place_samples(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays `(sample, ...)`, laid out by sample; of several processes each sends its own rows.
+    """Arrays `(sample, ...)`, split over the devices; each process sends its own rows.
 
-    Rows are repeated until the devices divide their number; no index names those.
+    Rows are repeated until their number is a multiple of the number of devices; no index names the
+    repeated ones.
     """
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
@@ -67,17 +68,24 @@ def place_samples(tree: PyTree, mesh: Mesh | None) -> PyTree:
 
 
 def own_rows(length: int, mesh: Mesh) -> np.ndarray:
-    """`(row,)` which rows of a batch the devices of this process hold, for `join_rows`.
+    """`(row,)` indices of the batch rows that the devices of this process hold, for `join_rows`.
 
-    Where the devices do not divide `length`, the last ones hold some of the first rows again.
+    If `length` is not a multiple of the number of devices, the last devices hold some of the first
+    rows again.
     """
     padded = length + -length % mesh.size
-    held = _by_row(mesh).addressable_devices_indices_map((padded,)).values()
-    return np.sort(np.concatenate([np.arange(padded)[index] for index in held])) % length
+    slices = _by_row(mesh).addressable_devices_indices_map((padded,)).values()
+    return np.sort(np.concatenate([np.arange(padded)[index] for index in slices])) % length
 
 
 def join_rows(tree: PyTree, length: int, mesh: Mesh) -> PyTree:
-    """Host arrays `(row, ...)`, of each process the rows that `own_rows` names, laid out as one."""
+    """One array `(length, ...)` over all devices, from the rows of each process.
+
+    Args:
+      tree: host arrays `(row, ...)` of this process, the rows that `own_rows` names.
+      length: of the batch.
+      mesh: the devices.
+    """
     padded = length + -length % mesh.size
 
     def join(leaf):
@@ -89,7 +97,7 @@ def join_rows(tree: PyTree, length: int, mesh: Mesh) -> PyTree:
 
 
 def split_batch(indices: Array, mesh: Mesh | None) -> Array:
-    """Indices `(..., batch)`, each device with its share of the batch."""
+    """Indices `(..., batch)`, with the batch split over the devices."""
     if mesh is None:
         return indices
     spec = PartitionSpec(*(None,) * (indices.ndim - 1), AXIS)
@@ -97,11 +105,11 @@ def split_batch(indices: Array, mesh: Mesh | None) -> Array:
 
 
 def everywhere(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Within a compiled function: results that every device is to hold whole."""
+    """Within a compiled function: puts whole results on every device."""
     if mesh is None:
         return tree
-    whole = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, whole), tree)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, replicated), tree)
 
 
 def is_first_process() -> bool:
@@ -110,22 +118,22 @@ def is_first_process() -> bool:
 
 
 def from_first_process(tree: PyTree) -> PyTree:
-    """The first process's arrays, in every process; there are such of one shape in each."""
+    """The first process's arrays, in every process; all processes must pass equal shapes."""
     if jax.process_count() == 1:
         return tree
     plain = jax.tree.map(lambda leaf: _key_data(leaf) if _is_key(leaf) else leaf, tree)
-    found = multihost_utils.broadcast_one_to_all(plain)
+    received = multihost_utils.broadcast_one_to_all(plain)
     return jax.tree.map(
-        lambda leaf, like: _key_like(leaf, like) if _is_key(like) else leaf, found, tree
+        lambda leaf, like: _key_like(leaf, like) if _is_key(like) else leaf, received, tree
     )
 
 
 def by_first_process(work: Callable[[], object]) -> None:
-    """Calls `work` in the first process alone; all go on when it has ended, or none does.
+    """Calls `work` in the first process only; the others wait, and fail if it fails.
 
     Raises:
-      UserError: it raised one.
-      RuntimeError: it raised something else; in the first process, that itself.
+      UserError: `work` raised one.
+      RuntimeError: `work` raised another exception; the first process raises the original.
     """
     if jax.process_count() == 1:
         work()
@@ -134,19 +142,18 @@ def by_first_process(work: Callable[[], object]) -> None:
     if is_first_process():
         try:
             work()
-        except Exception as error:  # the others must hear of it, or they wait for ever
+        except Exception as error:  # the others must learn of it, or they wait for ever
             raised = error
-    text = _text(from_first_process(_bytes("" if raised is None else _described(raised))))
+    text = _text(from_first_process(_bytes("" if raised is None else _describe(raised))))
     if raised is not None:
         raise raised
     if text:
-        kind, said = text.split(": ", 1)
-        error = UserError(said) if kind == UserError.__name__ else RuntimeError(text)
-        raise error
+        kind, message = text.split(": ", 1)
+        raise UserError(message) if kind == UserError.__name__ else RuntimeError(text)
 
 
 def on_host(tree: PyTree) -> PyTree:
-    """Arrays that every device holds whole, as this process's own; typed keys stay such."""
+    """Arrays that every device holds whole, as host arrays; typed random keys stay typed."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(
@@ -154,29 +161,29 @@ def on_host(tree: PyTree) -> PyTree:
     )
 
 
-def _described(error):
+def _describe(error):
     return f"{type(error).__name__}: {error}"
 
 
 def _bytes(text):
-    found = text.encode()[:_LONGEST]
-    return np.frombuffer(found.ljust(_LONGEST, b"\0"), np.uint8)
+    encoded = text.encode()[:_MESSAGE_BYTES]
+    return np.frombuffer(encoded.ljust(_MESSAGE_BYTES, b"\0"), np.uint8)
 
 
-def _text(found):
-    return bytes(np.asarray(found)).rstrip(b"\0").decode(errors="ignore")
+def _text(array):
+    return bytes(np.asarray(array)).rstrip(b"\0").decode(errors="ignore")
 
 
 def _is_key(leaf):
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _key_data(key):
     return np.asarray(jax.random.key_data(key))
 
 
-def _key_like(found, like):
-    return jax.random.wrap_key_data(found, impl=jax.random.key_impl(like))
+def _key_like(data, like):
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
 
 
 def _by_row(mesh):
@@ -184,9 +191,9 @@ def _by_row(mesh):
 
 
 def _place_rows(leaf, mesh):
-    short = -len(leaf) % mesh.size
-    if short:
-        leaf = np.concatenate([leaf, leaf[np.arange(short) % len(leaf)]])
+    missing = -len(leaf) % mesh.size
+    if missing:
+        leaf = np.concatenate([leaf, leaf[np.arange(missing) % len(leaf)]])
     return _put(leaf, _by_row(mesh))
 
 

@@ -1,12 +1,12 @@
-"""Words shared by every room of the house: arrays, batches, data sets, and the user's error.
+"""Types that every package uses: arrays, batches, data sets, and the error for a user's mistake.
 
 Axis names used in shapes throughout: `batch` (samples of one step), `sample` (samples of a split),
 `attribute` (ways in which samples are grouped), `group` (all groups of all attributes, numbered
-consecutively), `class` (labels), `constraint` (one per group in this project's problems).
+consecutively), `class` (labels), `constraint` (for most methods one a group).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -16,9 +16,22 @@ PyTree = Any
 Params = PyTree
 ModelState = PyTree
 
-# `(inputs (batch, ...) as stored, key or None, train) -> inputs (batch, ...)` float32 of the
-# network. Augments only where `train` is True and there is a key.
-Preprocess = Callable[[Array, Array | None, bool], Array]
+
+class Preprocess(Protocol):
+    """From inputs as they are stored to inputs as the network takes them."""
+
+    def __call__(self, inputs: Array, key: Array | None, train: bool, /) -> Array:
+        """Normalises and augments; pure, part of the compiled step.
+
+        Args:
+          inputs: `(batch, ...)` as stored, for instance uint8.
+          key: random key for augmentation, or None.
+          train: a Python bool; augments only if it is True and there is a key.
+
+        Returns:
+          `(batch, ...)` float32.
+        """
+        ...
 
 
 class UserError(ValueError):
@@ -26,17 +39,22 @@ class UserError(ValueError):
 
 
 def first_of(names: Sequence[str], at_most: int) -> str:
-    """The first names, and how many more there are, as errors and tables list them."""
+    """The first names and how many more there are, for errors and tables.
+
+    Example:
+      >>> first_of(["a", "b", "c"], 2)
+      'a, b and 1 more'
+    """
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return (", ".join(names[:at_most]) or "nothing") + more
 
 
 class Variables(NamedTuple):
-    """Everything that a network carries.
+    """The arrays of a network.
 
     Attributes:
       params: trainable arrays, the only ones that are pruned and differentiated.
-      state: arrays that the forward pass itself moves (running statistics, dropout counters).
+      state: arrays that the forward pass itself updates (running statistics, dropout counters).
     """
 
     params: Params
@@ -47,12 +65,12 @@ class Dataset(NamedTuple):
     """Samples of one split, or one batch of them.
 
     Attributes:
-      inputs: `(sample, ...)` what the model takes; on the host also a `bap_jax.data.Records` in
-        place of an array.
+      inputs: `(sample, ...)` what the model takes; on the host it may be a `bap_jax.data.Records`
+        instead of an array.
       labels: `(sample,)` int32 class ids.
       group_ids: `(sample, attribute)` int32; one column for each attribute, ids unique over all
         attributes. An id outside `[0, group)` belongs to no group.
-      dense_logits: `(sample, class)` of the dense model, where a method needs them.
+      dense_logits: `(sample, class)` of the dense model, if a method needs them.
     """
 
     inputs: Array
@@ -67,22 +85,22 @@ class Dataset(NamedTuple):
 
 
 class ChannelGroup(NamedTuple):
-    """Channels of a network that live and die together.
+    """Channels of a network that can only be removed together.
 
-    A channel whose producers' columns and whose vectors are 0 is itself 0, and so are the products
-    that consumers make of it: it can be removed everywhere at once. What lies in between must lead
-    0 to 0, each channel by itself: ReLU, pooling and dropout do; sigmoid and layer normalisation do
-    not. Paths read `outer/inner/kernel`, as `bap_jax.pruning.leaf_paths` writes them.
+    A channel whose columns in the producers and whose entries in the vectors are 0 is itself 0, and
+    adds nothing to the results of the consumers: it can be removed from all of them. The layers in
+    between must map 0 to 0, each channel by itself: ReLU, pooling and dropout do; sigmoid and layer
+    normalisation do not. Paths are written as `outer/inner/kernel`.
 
     Attributes:
-      name: by which a smaller network is told the group's width.
+      name: key of the group in the `widths` that `with_channels` takes.
       producers: kernels `(..., channel)` that write these channels.
-      vectors: parameters `(channel,)` of these channels: biases, scales and biases of norms.
+      vectors: parameters `(channel,)` of these channels: biases, and scales and biases of norms.
       states: arrays `(channel,)` of the model state: running means and variances.
       consumers: kernels `(..., position · channel, out)` that read these channels, channels
-        fastest; there are several positions where images are flattened.
+        varying fastest; there are several positions where images are flattened.
       silent: whether a channel whose producers are 0 is 0 whatever its vectors and states hold, as
-        behind `bap_jax.models.batch_norm.BatchNorm`. Only where the producers have no bias.
+        after `bap_jax.models.batch_norm.BatchNorm`. Possible only if the producers have no bias.
     """
 
     name: str
@@ -98,15 +116,15 @@ def group_sizes(
     params: Mapping[str, Array],
     states: Mapping[str, Array] | None = None,
 ) -> tuple[int, ...]:
-    """How many channels each group has.
+    """Number of channels in each group.
 
     Args:
-      groups: which channels go together.
+      groups: which channels belong together.
       params: parameters by path; only shapes are read.
       states: arrays of the model state by path; by default the groups' states are not checked.
 
     Raises:
-      UserError: a path is unknown or has one role in two places, or shapes do not agree.
+      UserError: a path is unknown or named twice in the same role, or shapes do not agree.
     """
     seen = set()
     for group in groups:
@@ -116,7 +134,7 @@ def group_sizes(
             if role in seen:
                 raise UserError(
                     f"the channels of {role[1]!r} are {role[0]} twice, the second time by group "
-                    f"{group.name!r}; name each array once, and join groups that share one."
+                    f"{group.name!r}; name each array once, and merge groups that share one."
                 )
             seen.add(role)
     return tuple(_group_size(group, params, states) for group in groups)
@@ -142,18 +160,18 @@ def _group_size(group, params, states):
     return size
 
 
-def _check(fits, group, path, shape, wanted):
+def _check(fits, group, path, shape, expected):
     if not fits:
         raise UserError(
-            f"group {group.name!r} expects {path!r} to have shape {wanted}, by its first producer "
-            f"{group.producers[0]!r}; got {shape}."
+            f"group {group.name!r} expects {path!r} to have shape {expected}, to match its first "
+            f"producer {group.producers[0]!r}; got {shape}."
         )
 
 
 def _shape(group, path, leaves):
     if path not in leaves:
         raise UserError(
-            f"group {group.name!r} names {path!r}, which is not there; known paths: "
+            f"group {group.name!r} names {path!r}, which does not exist; known paths: "
             f"{', '.join(leaves)}."
         )
     return tuple(leaves[path].shape)

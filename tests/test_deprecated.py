@@ -13,17 +13,25 @@ from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
 
 ROOT = Path(bap_jax.__file__).parent
-MODULES = ("data", "constraints", "pipeline", "training", "experiment", "task", "checkpoint")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in ROOT.rglob("*.py")
+    if "= former_names(" in path.read_text() and path.name != "sweeping.py"
+)
 
 
 def former_names(module):
-    """The dict that a module hands to `former_names`, read off its text."""
-    path = ROOT / module
+    """The dict that a module passes to `former_names`, read from its text."""
+    path = ROOT.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "former_names":
             return ast.literal_eval(node.args[1])
     raise AssertionError(f"{path} has no former names")
+
+
+def test_modules_with_former_names_are_found():
+    assert {"constraints", "data", "lagrangian", "models", "task"} <= set(MODULES)
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ({"data.test_fraction": 0.0}, "'digits' has no test split of its own"),
         (
             {"dense.epochs": 0, "model.pretrained": "none.pt"},
-            "weights of PyTorch can be read for ResNet, .* got MLP",
+            "PyTorch weights can be read for ResNet, .* got MLP",
         ),
         (
             {"dense.epochs": 0, "model.pretrained": "x.pt", "model.pretrained_head": "new"},

@@ -1,10 +1,11 @@
-"""Constraints on accuracy gaps, in the words of `gaps`.
+"""Constraints on accuracy gaps; the quantities are those of `gaps`.
 
-    constrained excess accuracy gaps (CEAG; the paper's equation 3)    ψ_g ≤ ε
+    constrained excess accuracy gaps (CEAG, the paper's method)        ψ_g ≤ ε
     pairwise disparity                                                 −ε ≤ ψ_g ≤ ε
     worst-group floor                                                  A_g(θ_s) ≥ A_g(θ_d) − ε
 
-Each gives violations Δ̂ − ε from correctness and proxies from losses (equations 6 and 7).
+Each computes violations, gap − ε, from correctness, and proxies from losses (equations 5 to 7 of
+docs/method.md).
 """
 
 import jax.numpy as jnp
@@ -35,11 +36,11 @@ def pairwise_disparity(
 ) -> Constraint:
     """|ψ_g| ≤ ε, hence max_g ψ_g − min_g ψ_g ≤ 2ε; arguments as in `excess_accuracy_gap`.
 
-    The lower side drives the loss of groups that fare well up, which has no end: bound its
-    multipliers by the groups' frequencies.
+    The lower side raises the loss of groups that lose least, without end: bound its multipliers by
+    the groups' frequencies.
 
     Returns:
-      Two inequalities a group, all upper ones before all lower ones.
+      Two inequalities a group: first the upper ones of all groups, then the lower ones.
     """
     constraint = _gap_constraint(reference, tolerance, options, relative=True, signs=(1, -1))
     return constraint._replace(

@@ -1,13 +1,14 @@
-"""What a constraint is: a value that two players look at with different eyes.
+"""What a constraint is: a violation for the multipliers, and a proxy for the weights.
 
-The multipliers see the *violation*, the true value, which need not have a gradient. The weights
-see the *proxy*, which does (paper section 4.1; Cotter et al. 2019, arXiv 1807.00028). Each player
-has a mask of the constraints that it observed. `ConstraintValues` is all that `bap_jax.lagrangian`
-knows of a constraint; `Constraint` makes such values from a network's forward pass.
+The multipliers see the *violation*, the true value, which needs no gradient. The weights see the
+*proxy*, which has one (paper section 4.1; Cotter et al. 2019, arXiv 1807.00028; docs/method.md,
+equations 6 and 7). Violations and proxies each have a mask of the constraints that were observed.
+`ConstraintValues` is all that `bap_jax.lagrangian` knows of a constraint; a `Constraint` computes
+such values from a network's forward pass.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
@@ -15,16 +16,16 @@ from bap_jax.types import Array, PyTree, UserError
 
 
 class Observations(NamedTuple):
-    """What one forward pass tells about its batch.
+    """What one forward pass says about its batch.
 
     Attributes:
       loss: `(batch,)`, differentiable.
       correct: `(batch,)` 0 or 1.
       group_ids: `(batch, attribute)`; an id outside the groups marks a sample of no group.
-      weight: `(batch,)`, 0 for samples that are not to be seen (padding, or constraints still off).
+      weight: `(batch,)`, 0 for samples to ignore (padding, or all while constraints are off).
       labels: `(batch,)` class ids.
       logits: `(batch, class)`, differentiable.
-      dense_logits: `(batch, class)` of the dense model on the same samples, where they are needed.
+      dense_logits: `(batch, class)` of the dense model on the same samples, where needed.
     """
 
     loss: Array
@@ -40,18 +41,46 @@ def dense_logits_of(observations: Observations) -> Array:
     """`(batch, class)` logits of the dense model.
 
     Raises:
-      UserError: the observations have none.
+      UserError: the observations do not hold them.
     """
     if observations.dense_logits is None:
         raise UserError(
-            "this constraint or objective needs the dense model's logits, and the data have "
-            "none; write data._replace(dense_logits=training.predict(model, variables, data))."
+            "this constraint or objective needs the dense model's logits, and the data have none; "
+            "write data._replace(dense_logits=training.predict(model, variables, data))."
         )
     return observations.dense_logits
 
 
+def logits_of(observations: Observations) -> Array:
+    """`(batch, class)` logits of the model.
+
+    Raises:
+      UserError: the observations do not hold them.
+    """
+    return _required(observations, "logits")
+
+
+def labels_of(observations: Observations) -> Array:
+    """`(batch,)` class ids.
+
+    Raises:
+      UserError: the observations do not hold them.
+    """
+    return _required(observations, "labels")
+
+
+def _required(observations, name):
+    values = getattr(observations, name)
+    if values is None:
+        raise UserError(
+            f"this constraint or objective needs {name}, and the observations have none; write "
+            f"observations._replace({name}=...)."
+        )
+    return values
+
+
 class ConstraintValues(NamedTuple):
-    """Values of a set of constraints at one point. Made by `constraint_values`.
+    """Values of a set of constraints at one point; `constraint_values` makes them.
 
     Attributes:
       violation: `(constraint,)` seen by the multipliers; its gradient is never taken.
@@ -59,11 +88,11 @@ class ConstraintValues(NamedTuple):
       violation_mask: `(constraint,)` bool, constraints whose multiplier may move.
       proxy_mask: `(constraint,)` bool, constraints that enter the weights' gradient.
       overall: `(constraint,)` or `()`, the part of `-proxy` that all constraints share (the overall
-        loss), or zeros: `lagrangian.gradient_ascent` may detach or clip its gradient.
-      tolerance: `(constraint,)` or `()`, what the proxy may reach: the constraint reads
-        `proxy ≤ tolerance`. A plain Lagrangian's gradient does not depend on it.
+        loss), or 0; `overall_term` says whether its gradient is detached or clipped.
+      tolerance: `(constraint,)` or `()`, the largest proxy allowed: `proxy ≤ tolerance`. The
+        gradient of a plain Lagrangian does not depend on it.
       equality: `(constraint,)` or `()` bool, whether violations must be 0 rather than at most 0;
-        multipliers then take either sign.
+        multipliers may then have either sign.
       deviation: `(constraint,)` or `()`, standard deviation of `violation` as an estimate.
     """
 
@@ -90,18 +119,24 @@ def constraint_values(
     Args:
       violation: `(constraint,)`, or `()` for a single constraint.
       proxy: differentiable stand-in of the same shape; by default the violation itself.
-      violation_mask, proxy_mask: bool, which were observed; by default all.
+      violation_mask, proxy_mask: bool, which constraints were observed; by default all.
       **others: `equality` and the other fields of `ConstraintValues`.
 
     Raises:
-      UserError: shapes differ.
+      UserError: the shapes differ.
+
+    Example:
+      >>> values = constraint_values(jnp.array(0.03))
+      >>> values.violation.shape, bool(values.proxy_mask.all())
+      ((1,), True)
     """
     violation = jnp.atleast_1d(violation)
     proxy = violation if proxy is None else jnp.atleast_1d(proxy)
-    seen = jnp.ones(violation.shape, bool)
-    masks = (
-        seen if mask is None else jnp.atleast_1d(mask) for mask in (violation_mask, proxy_mask)
-    )
+    everything = jnp.ones(violation.shape, bool)
+    masks = [
+        everything if mask is None else jnp.atleast_1d(mask)
+        for mask in (violation_mask, proxy_mask)
+    ]
     values = ConstraintValues(violation, proxy, *masks, **others)
     for name in ("proxy", "violation_mask", "proxy_mask"):
         shape = getattr(values, name).shape
@@ -114,32 +149,73 @@ def constraint_values(
 
 
 def activate_when(values: ConstraintValues, active: Array) -> ConstraintValues:
-    """The same values, seen by neither player unless `active`: a schedule for constraints.
+    """The same values, hidden from weights and multipliers unless `active`.
+
+    Use it to schedule constraints, or to switch some of them off.
 
     Args:
       values: of any constraints.
       active: `()` or `(constraint,)` bool, for instance `step >= warmup_steps`.
+
+    Example:
+      >>> values = activate_when(constraint_values(jnp.ones(2)), jnp.array([True, False]))
+      >>> values.violation_mask.tolist()
+      [True, False]
     """
     return values._replace(
         violation_mask=values.violation_mask & active, proxy_mask=values.proxy_mask & active
     )
 
 
+class StateInit(Protocol):
+    """Signature of `Constraint.init` and of the estimators' `init`."""
+
+    def __call__(self) -> PyTree:
+        """The state before the first batch: a tree of arrays, or `()`."""
+        ...
+
+
+class ConstraintEvaluate(Protocol):
+    """Signature of `Constraint.evaluate`."""
+
+    def __call__(
+        self, state: PyTree, observations: Observations, /
+    ) -> tuple[ConstraintValues, PyTree]:
+        """Evaluates the constraints on one batch; pure.
+
+        Args:
+          state: of `init` or of the last call.
+          observations: of the batch. Samples of weight 0 must leave the state as it is.
+
+        Returns:
+          Values `(constraint,)`, and the new state.
+        """
+        ...
+
+
+class ConstraintNames(Protocol):
+    """Signature of `Constraint.names`."""
+
+    def __call__(self, group_names: Sequence[str], /) -> list[str] | dict[str, list[str]]:
+        """One name a constraint, in order; for several sets, a dict of such lists."""
+        ...
+
+
 class Constraint(NamedTuple):
-    """Constraints on a network's groups as pure functions.
+    """Constraints on the groups of a network, as pure functions.
 
     Attributes:
-      size: number of constraints; of several sets (`combine`), a dict by name.
+      size: number of constraints; for several sets (`combine`), a dict by name.
       init: `() -> state`.
-      evaluate: `(state, Observations) -> (ConstraintValues, state)`. Samples of weight 0 leave the
-        state as it is.
-      names: `group names -> ` one name a constraint.
+      evaluate: `(state, Observations) -> (ConstraintValues, state)`; for several sets, the values
+        are a dict by name.
+      names: `group names -> ` one name a constraint; by default that of its group.
     """
 
     size: int | dict[str, int]
-    init: Callable[[], PyTree]
-    evaluate: Callable[[PyTree, Observations], tuple[ConstraintValues, PyTree]]
-    names: Callable[[Sequence[str]], list[str] | dict[str, list[str]]] = list
+    init: StateInit
+    evaluate: ConstraintEvaluate
+    names: ConstraintNames = list
 
 
 class DenseReference(NamedTuple):
@@ -151,7 +227,7 @@ class DenseReference(NamedTuple):
       group_loss: `(group,)` ℓ_g(θ_d).
       loss: `()` ℓ(θ_d).
       frequency: `(group,)` w_g = n_g / n.
-      count: `(group,)` n_g; 0 where it is not known and not needed.
+      count: `(group,)` n_g; 0 where it is unknown and not needed.
     """
 
     group_accuracy: Array
@@ -163,7 +239,7 @@ class DenseReference(NamedTuple):
 
 
 def unconstrained() -> Constraint:
-    """No constraint at all: naive fine-tuning (NFT)."""
+    """No constraint, as in naive fine-tuning (NFT)."""
     values = constraint_values(jnp.zeros((0,)))
     return Constraint(0, lambda: (), lambda state, observations: (values, state))
 
@@ -171,23 +247,24 @@ def unconstrained() -> Constraint:
 def combine(constraints: Mapping[str, Constraint]) -> Constraint:
     """Several constraints at once: sizes, states, values and names become dicts by name."""
 
-    def evaluate(state, observations):
+    def evaluate(state, observations) -> Any:
         pairs = {name: c.evaluate(state[name], observations) for name, c in constraints.items()}
         values = {name: value for name, (value, _) in pairs.items()}
         return values, {name: state for name, (_, state) in pairs.items()}
 
+    def names(group_names) -> Any:
+        return {name: c.names(group_names) for name, c in constraints.items()}
+
+    sizes: Any = {name: c.size for name, c in constraints.items()}
     return Constraint(
-        {name: c.size for name, c in constraints.items()},
-        lambda: {name: c.init() for name, c in constraints.items()},
-        evaluate,
-        lambda group_names: {name: c.names(group_names) for name, c in constraints.items()},
+        sizes, lambda: {name: c.init() for name, c in constraints.items()}, evaluate, names
     )
 
 
 def restrict(constraint: Constraint, mask: Array) -> Constraint:
-    """The same constraint, watched only where `mask` `(constraint,)` is True.
+    """The same constraint, active only where `mask` `(constraint,)` is True.
 
-    For groups too small to constrain: their multipliers stay where they start.
+    For groups that are too small to constrain: their multipliers keep their initial value.
     """
 
     def evaluate(state, observations):

@@ -1,9 +1,9 @@
-"""Per-group distillation: no group's predictions move far from the dense model's.
+"""Distillation by group: no group's predictions move far from the dense model's.
 
     KL_g = mean over g of KL(p_dense ‖ p_sparse) ≤ δ
 
-Pruning that leaves predictions alone leaves accuracies alone, and a divergence has a gradient, so
-it is its own proxy; the multipliers see its buffered mean.
+If pruning does not change the predictions, it does not change the accuracies either. A divergence
+has a gradient, so it is its own proxy; the multipliers see its mean over the buffer.
 """
 
 from bap_jax import metrics
@@ -13,6 +13,7 @@ from bap_jax.constraints.base import (
     DenseReference,
     Observations,
     dense_logits_of,
+    logits_of,
 )
 from bap_jax.constraints.estimators import mean_estimator
 from bap_jax.types import Array
@@ -26,7 +27,8 @@ def group_distillation(
     Args:
       reference: gives the number of groups.
       limit: δ ≥ 0, nats.
-      buffer_size: k, samples of each group over which the multipliers see the mean; 0: the batch.
+      buffer_size: k; the multipliers see the mean over each group's last k samples. With 0 they see
+        the mean over the batch.
 
     Returns:
       One inequality a group.
@@ -34,7 +36,7 @@ def group_distillation(
     num_groups = reference.frequency.shape[0]
 
     def divergence(observations: Observations):
-        return metrics.kl_divergence(dense_logits_of(observations), observations.logits)
+        return metrics.kl_divergence(dense_logits_of(observations), logits_of(observations))
 
     estimator = mean_estimator(num_groups, buffer_size, divergence)
 

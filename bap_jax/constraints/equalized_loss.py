@@ -1,9 +1,10 @@
 """Equalized loss (EL), the paper's baseline: ℓ_g − ℓ = 0 for every group g (paper section 5.1).
 
-The reference's released setting takes |ℓ_g − ℓ| instead, whose multiplier can only grow: bound it.
-Equal losses are reached from both sides, so EL also drives up the loss of groups that fare well;
-that is its definition, and `overall_term` leaves it alone. `detach_overall` is the reference's
+The reference's released setting constrains |ℓ_g − ℓ| instead, whose multiplier can only grow: bound
+it. Equal losses are reached from both sides, so EL also raises the loss of groups that do well;
+that is its definition, and `overall_term` does not change it. `detach_overall` is the reference's
 switch that gives no gradient through ℓ: each constraint then moves the loss of its own group alone.
+See docs/method.md, equation (33).
 """
 
 import jax
@@ -27,18 +28,20 @@ def equalized_loss(
     overall_loss: str = "population",
     detach_overall: bool = False,
 ) -> Constraint:
-    """The constraint ℓ_g = ℓ for every group.
+    """Constrains ℓ_g = ℓ for every group.
 
     Args:
       reference: only its group frequencies are used.
-      absolute: constrain |ℓ_g − ℓ| as the released code does, else ℓ_g − ℓ as the paper defines.
-      buffer_size: 0, or how many of a group's last losses the multipliers see.
-      overall_loss: `population` or `group_mean`, how the buffer's overall loss is formed.
-      detach_overall: give the weights no gradient through ℓ, only through ℓ_g. Values stay as they
-        are.
+      absolute: constrain |ℓ_g − ℓ| as the released code does, instead of ℓ_g − ℓ as the paper does.
+      buffer_size: k; the multipliers see the mean of each group's last k losses. With 0 they see
+        the mean over the batch.
+      overall_loss: how the buffer's overall loss is formed, `population` or `group_mean`; see
+        `estimators.overall_shares`.
+      detach_overall: give the weights no gradient through ℓ, only through ℓ_g. This changes no
+        value.
 
     Returns:
-      One equality a group.
+      One equality per group.
 
     Raises:
       UserError: `overall_loss` is unknown.
@@ -53,14 +56,14 @@ def equalized_loss(
         sums = metrics.group_sums(
             observations.loss, observations.group_ids, observations.weight, num_groups
         )
-        loss = metrics.weighted_mean(observations.loss, observations.weight)
-        seen = loss
+        batch_loss = metrics.weighted_mean(observations.loss, observations.weight)
+        overall = batch_loss
         if buffer_size:
             shares = overall_shares(estimate.observed, reference.frequency, overall_loss)
-            seen = overall_mean(estimate.mean, shares)
-        target = jax.lax.stop_gradient(loss) if detach_overall else loss
+            overall = overall_mean(estimate.mean, shares)
+        target = jax.lax.stop_gradient(batch_loss) if detach_overall else batch_loss
         values = ConstraintValues(
-            violation=magnitude(estimate.mean - seen),
+            violation=magnitude(estimate.mean - overall),
             proxy=magnitude(metrics.group_means(sums) - target),
             violation_mask=estimate.observed,
             proxy_mask=sums.count > 0,

@@ -1,31 +1,54 @@
-"""Estimates of group means from a stream of batches, and the overall mean that belongs to them.
+"""Estimates of group means from a stream of batches, and of the overall mean.
 
-With s, d ∈ {0, 1} whether the sparse and the dense model are right on a sample, and bars for means
-over the k buffered samples of a group, A_g(θ_s) is estimated by one of
+Let s, d ∈ {0, 1} say whether the sparse and the dense model are right on a sample, and let bars be
+means over the k buffered samples of a group. A_g(θ_s) is estimated by one of
 
     plain             s̄
     paired            s̄ − (d̄ − A_g(θ_d))
     control_variate   s̄ − c (d̄ − A_g(θ_d)),   c = Cov(s, d) / Var(d)
 
-The dense model's accuracy is known exactly, so the error of d̄ is, too, and what of s̄'s error is
-correlated with it can be removed: the last estimator has variance A(1 − A)(1 − ρ²)/k against
-A(1 − A)/k where groups are alike. c is pooled over the groups, each of which alone has too few
-samples for it: Cov and Var are sums over groups, and it is the sum of the variances that c lowers.
+The dense model's accuracy is known exactly, so the error of d̄ is known too, and the part of s̄'s
+error that is correlated with it can be removed. Where groups are alike, the last estimator has
+variance A(1 − A)(1 − ρ²)/k instead of A(1 − A)/k. One group alone has too few samples to estimate
+c, so Cov and Var are sums over groups, and c minimises the sum of the groups' variances.
+Equations 13 to 16 of docs/method.md.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints import replay_buffer
-from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
+from bap_jax.constraints.base import (
+    DenseReference,
+    Observations,
+    StateInit,
+    dense_logits_of,
+    labels_of,
+)
 from bap_jax.constraints.replay_buffer import Estimate
 from bap_jax.types import Array, PyTree, UserError
 
 OVERALL = ("population", "group_mean")
 ESTIMATORS = ("plain", "paired", "control_variate")
+
+
+class EstimatorUpdate(Protocol):
+    """Signature of `Estimator.update`."""
+
+    def __call__(self, state: PyTree, observations: Observations, /) -> tuple[Estimate, PyTree]:
+        """Takes one batch into account; pure.
+
+        Args:
+          state: of `init` or of the last call.
+          observations: of the batch; samples of weight 0 leave the state as it is.
+
+        Returns:
+          Means `(group,)`, and the new state.
+        """
+        ...
 
 
 class Estimator(NamedTuple):
@@ -36,8 +59,8 @@ class Estimator(NamedTuple):
       update: `(state, Observations) -> (Estimate, state)`.
     """
 
-    init: Callable[[], PyTree]
-    update: Callable[[PyTree, Observations], tuple[Estimate, PyTree]]
+    init: StateInit
+    update: EstimatorUpdate
 
 
 def mean_estimator(
@@ -45,12 +68,18 @@ def mean_estimator(
     buffer_size: int,
     values: Callable[[Observations], Array] = lambda observations: observations.loss,
 ) -> Estimator:
-    """Means of per-sample `values` over each group's last `buffer_size` samples; 0: the batch."""
+    """Means of groups over their last samples.
+
+    Args:
+      num_groups: all groups of all attributes.
+      buffer_size: k, samples of each group; with 0, those of the batch.
+      values: `Observations -> (batch,)`, what is averaged; by default the loss.
+    """
     if buffer_size == 0:
         return Estimator(lambda: (), lambda s, o: (_batch_estimate(values(o), o, num_groups), s))
 
     def update(buffer, observations):
-        ids = _seen_ids(observations, num_groups)
+        ids = _weighted_ids(observations, num_groups)
         buffer = replay_buffer.push(buffer, values(observations), ids)
         return replay_buffer.query(buffer), buffer
 
@@ -60,13 +89,13 @@ def mean_estimator(
 def accuracy_estimator(
     reference: DenseReference, buffer_size: int, estimator: str = "plain"
 ) -> Estimator:
-    """Accuracies of groups over their last `buffer_size` samples; 0: over the batch, plainly.
+    """Accuracies of groups over their last samples.
 
     Args:
       reference: the dense model's exact group accuracies.
-      buffer_size: k.
-      estimator: `plain`, `paired` or `control_variate`; all but the first need the dense model's
-        logits in `Observations`.
+      buffer_size: k, samples of each group; with 0, those of the batch, with the `plain` estimator.
+      estimator: `plain`, `paired` or `control_variate`; the last two need the dense model's logits
+        in `Observations`.
 
     Raises:
       UserError: `estimator` is unknown, or needs a buffer and has none.
@@ -83,14 +112,14 @@ def accuracy_estimator(
         num_groups,
         buffer_size,
         jnp.uint8,
-        lambda o: o.correct + 2 * metrics.correctness(dense_logits_of(o), o.labels),
+        lambda o: o.correct + 2 * metrics.correctness(dense_logits_of(o), labels_of(o)),
         lambda estimate, memory: combine(estimate, memory, dense),
         decode=lambda rows: jnp.stack([rows & 1, rows >> 1, rows & (rows >> 1)], axis=-1),
     )
 
 
 def check_estimator(estimator: str, buffer_size: int) -> None:
-    """Finds an estimator that cannot be.
+    """Checks the name of an estimator, and that it has a buffer where it needs one.
 
     Raises:
       UserError: `estimator` is unknown, or needs a buffer and has none.
@@ -102,12 +131,12 @@ def check_estimator(estimator: str, buffer_size: int) -> None:
 
 
 def _buffered(num_groups, buffer_size, dtype, encode, combine, decode=None):
-    """An estimator that keeps `encode(observations)` and makes `combine` of the buffer's means."""
+    """An estimator that buffers `encode(observations)` and applies `combine` to the means."""
     statistics = () if decode is None else (3,)
     options = {} if decode is None else {"decode": decode}
 
     def update(buffer, observations):
-        ids = _seen_ids(observations, num_groups)
+        ids = _weighted_ids(observations, num_groups)
         buffer = replay_buffer.push(buffer, encode(observations), ids, **options)
         return combine(replay_buffer.query(buffer), buffer_size), buffer
 
@@ -133,14 +162,15 @@ def _paired(estimate, memory, dense):
 
 def _control_variate(estimate, memory, dense):
     s, d, var_s, var_d, covariance = _moments(estimate)
-    total = var_d.sum()  # of observed groups: the moments of the others are 0
+    total = var_d.sum()  # over observed groups: the moments of the others are 0
     c = covariance.sum() / jnp.where(total > 0, total, 1)
     mean = jnp.where(estimate.observed, s - c * (d - dense), 0)
     variance = (var_s + c**2 * var_d - 2 * c * covariance) / memory
     return Estimate(mean, estimate.observed, variance)
 
 
-def _seen_ids(observations, num_groups):
+def _weighted_ids(observations, num_groups):
+    """Group ids `(batch, attribute)`, with samples of weight 0 in no group."""
     return jnp.where(observations.weight[:, None] > 0, observations.group_ids, num_groups)
 
 
@@ -150,7 +180,7 @@ def _batch_estimate(values, observations, num_groups):
 
 
 def check_overall(kind: str) -> None:
-    """Finds an unknown kind of overall mean.
+    """Checks the name of a kind of overall mean.
 
     Raises:
       UserError: `kind` is unknown.
@@ -165,8 +195,8 @@ def overall_shares(observed: Array, frequency: Array, kind: str) -> Array:
     Args:
       observed: `(group,)` bool.
       frequency: `(group,)` w_g, used by `population`.
-      kind: `population`, w_g / Σ w_g over the observed groups, or `group_mean`, the plain mean over
-        them, which is what the reference takes.
+      kind: `population`, w_g / Σ w_g over the observed groups (docs/method.md, equation 14), or
+        `group_mean`, the plain mean over them, as in the reference.
 
     Raises:
       UserError: `kind` is unknown.
@@ -179,5 +209,5 @@ def overall_shares(observed: Array, frequency: Array, kind: str) -> Array:
 
 
 def overall_mean(group_values: Array, shares: Array) -> Array:
-    """`()` Σ share_g x_g; where a share is 0 the value may be NaN."""
+    """`()` Σ share_g x_g; where a share is 0, `group_values` may be NaN."""
     return jnp.sum(shares * jnp.where(shares > 0, group_values, 0))

@@ -1,22 +1,29 @@
-"""Accuracy gaps of groups as both players see them; the constraints on accuracy share this.
+"""Accuracy gaps of groups, for the multipliers and for the weights.
 
     Δ_g = A_g(θ_d) − A_g(θ_s)      group gap
     Δ   = A(θ_d) − A(θ_s)          overall gap
     ψ_g = Δ_g − Δ                  excess gap
 
-The multipliers see 0/1 correctness, estimated by the replay buffer. The weights see a proxy on the
-batch, where r is a sample's loss, or its divergence KL(p_dense ‖ p) from the dense model:
+The multipliers see estimates of these from the replay buffer. The weights see a proxy on the batch,
+where r is the mean loss, or the mean divergence KL(p_dense ‖ p) from the dense model:
 
     Δ̃_g = r_g(θ_s) − r_g(θ_d),   ψ̃_g = Δ̃_g − (r(θ_s) − r(θ_d))
+
+Equations 2, 3, 7, 14 and 17 of docs/method.md. All constraints on accuracy share this module.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
+from bap_jax.constraints.base import (
+    DenseReference,
+    Observations,
+    StateInit,
+    dense_logits_of,
+    logits_of,
+)
 from bap_jax.constraints.estimators import (
     Estimate,
     accuracy_estimator,
@@ -30,22 +37,22 @@ PROXIES = ("loss", "kl")
 
 
 class GapEstimates(NamedTuple):
-    """GapEstimates of all groups.
+    """Gaps of all groups; fractions, and nats for the proxies.
 
     Attributes:
       group: `(group,)` estimate of Δ_g.
       excess: `(group,)` estimate of ψ_g.
-      group_variance, excess_variance: `(group,)` of these as estimates.
+      group_variance, excess_variance: `(group,)` variances of these two estimates.
       observed: `(group,)` bool, groups for which there is an estimate.
       group_proxy: `(group,)` Δ̃_g.
       excess_proxy: `(group,)` ψ̃_g.
-      present: `(group,)` bool, groups of the batch.
+      present: `(group,)` bool, groups that occur in the batch.
       overall: `()` r(θ_s) − r(θ_d).
     """
 
     group: Array
     excess: Array
-    group_variance: Array
+    group_variance: Array | float
     excess_variance: Array
     observed: Array
     group_proxy: Array
@@ -54,16 +61,32 @@ class GapEstimates(NamedTuple):
     overall: Array
 
 
+class GapUpdate(Protocol):
+    """Signature of `GapEstimator.update`."""
+
+    def __call__(self, state: PyTree, observations: Observations, /) -> tuple[GapEstimates, PyTree]:
+        """Takes one batch into account; pure.
+
+        Args:
+          state: of `init` or of the last call.
+          observations: of the batch; samples of weight 0 leave the state as it is.
+
+        Returns:
+          Gaps of all groups, and the new state.
+        """
+        ...
+
+
 class GapEstimator(NamedTuple):
-    """GapEstimates from a stream of batches.
+    """Estimates gaps from a stream of batches.
 
     Attributes:
       init: `() -> state`.
       update: `(state, Observations) -> (GapEstimates, state)`.
     """
 
-    init: Callable[[], PyTree]
-    update: Callable[[PyTree, Observations], tuple[GapEstimates, PyTree]]
+    init: StateInit
+    update: GapUpdate
 
 
 def gap_estimator(
@@ -78,11 +101,12 @@ def gap_estimator(
 
     Args:
       reference: the dense model on the training split; its arrays give the number of groups.
-      buffer_size: k, samples of each group that its accuracy is estimated from; 0 takes the batch.
+      buffer_size: k, samples of each group from which its accuracy is estimated; with 0, the batch.
       estimator: see `estimators.accuracy_estimator`.
-      overall_accuracy: how the buffer's overall accuracy is formed. `population` weighs groups by
+      overall_accuracy: how the buffer's overall accuracy is formed. `population` weights groups by
         their training frequencies and compares with the dense accuracy of the same groups;
-        `group_mean` is the reference's plain mean over groups against the mean over samples.
+        `group_mean` is the reference's plain mean over groups, which it compares with the dense
+        model's mean over samples.
       proxy: `loss`, or `kl`, which needs the dense model's logits.
 
     Raises:
@@ -122,7 +146,7 @@ def gap_estimator(
 
 
 def _excess_variance(estimate, shares):
-    """Var(Â_g − Σ_h s_h Â_h) = (1 − 2 s_g) Var(Â_g) + Σ_h s_h² Var(Â_h), groups independent."""
+    """Var(Â_g − Σ_h u_h Â_h) = (1 − 2 u_g) Var(Â_g) + Σ_h u_h² Var(Â_h), groups independent."""
     total = jnp.sum(shares**2 * estimate.variance)
     return jnp.maximum((1 - 2 * shares) * estimate.variance + total, 0)
 
@@ -130,7 +154,7 @@ def _excess_variance(estimate, shares):
 def _proxies(reference, observations, proxy):
     values, group_dense, dense = observations.loss, reference.group_loss, reference.loss
     if proxy == "kl":
-        values = metrics.kl_divergence(dense_logits_of(observations), observations.logits)
+        values = metrics.kl_divergence(dense_logits_of(observations), logits_of(observations))
         group_dense, dense = jnp.zeros_like(group_dense), 0.0
     num_groups = group_dense.shape[0]
     sums = metrics.group_sums(values, observations.group_ids, observations.weight, num_groups)

@@ -1,10 +1,11 @@
-"""Losses of groups as group DRO sees them (Sagawa et al. 2020, arXiv 1911.08731).
+"""Group losses for group DRO (Sagawa et al. 2020, arXiv 1911.08731).
 
     v_g = ℓ_g + C / √n_g              plain
     v_g = ℓ_g − ℓ_g(θ_d)              on excess loss
 
-No constraint in itself: together with `lagrangian.exponentiated_gradient`, whose multipliers lie
-on the simplex, it makes the objective ℓ + Σ q_g (ℓ_g − ℓ) = Σ q_g ℓ_g.
+This is not a constraint by itself: together with `lagrangian.exponentiated_gradient`, whose
+multipliers lie on the simplex, it gives the objective ℓ + Σ q_g (ℓ_g − ℓ) = Σ q_g ℓ_g
+(docs/method.md, equation 26).
 """
 
 import jax.numpy as jnp
@@ -17,15 +18,15 @@ from bap_jax.types import Array
 def group_risk(
     reference: DenseReference, *, adjustment: Array | float = 0.0, excess: bool = False
 ) -> Constraint:
-    """The batch's group losses for the adversary, ℓ_g − ℓ for the weights.
+    """The batch's group losses for the multipliers, ℓ_g − ℓ for the weights.
 
     Args:
       reference: the dense model's group losses, and group sizes.
-      adjustment: C, raises the risk of small groups by C / √n_g.
-      excess: subtract the dense model's loss of the group.
+      adjustment: C, which raises the risk of each group by C / √n_g, of small ones most.
+      excess: subtract the dense model's loss on the group.
 
     Returns:
-      One value a group.
+      One value a group; it is never meant to end at or below 0.
     """
     num_groups = reference.frequency.shape[0]
     raised = adjustment / jnp.sqrt(jnp.maximum(reference.count, 1))

@@ -1,4 +1,4 @@
-"""Objectives: how a batch's losses become the one number that the weights minimise.
+"""Objectives: the number that the weights minimise, as a function of a batch's losses.
 
     mean          Σ ℓ_i / n
     reweighted    Σ u_{g(i)} ℓ_i / n,   u_g ∝ 1/n_g, 1/√n_g or (1 − β)/(1 − β^{n_g})
@@ -8,18 +8,24 @@ The third form of u_g is the class-balanced loss (Cui et al. 2019, arXiv 1901.05
 the performance-weighted loss (arXiv 2211.10285).
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of
+from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of, labels_of
 from bap_jax.types import Array, UserError
 
-Objective = Callable[[Observations], Array]
-
 REWEIGHTINGS = ("inverse", "inverse_sqrt", "class_balanced")
+
+
+class Objective(Protocol):
+    """What the weights minimise, beside the constraints."""
+
+    def __call__(self, observations: Observations, /) -> Array:
+        """`()` objective on one batch; pure and differentiable. Ignores samples of weight 0."""
+        ...
 
 
 def mean_loss(observations: Observations) -> Array:
@@ -28,10 +34,10 @@ def mean_loss(observations: Observations) -> Array:
 
 
 def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -> Objective:
-    """The mean loss with every sample weighted by its group's size.
+    """The mean loss with every sample weighted by the size of its group.
 
-    Weights have mean 1 over the training split; a sample of several groups takes their mean
-    weight, one of no group has weight 1.
+    Weights have mean 1 over the training split. A sample of several groups gets their mean weight;
+    a sample of no group gets weight 1.
 
     Args:
       reference: sizes and frequencies of the groups.
@@ -53,9 +59,8 @@ def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -
 
     def objective(observations):
         ids = observations.group_ids
-        ids = jnp.where(
-            ids < 0, group_weight.size, ids
-        )  # a negative index would count from the end
+        # A negative index would count from the end.
+        ids = jnp.where(ids < 0, group_weight.size, ids)
         weights = group_weight.at[ids].get(mode="fill", fill_value=1.0)
         return metrics.weighted_mean(observations.loss * weights.mean(1), observations.weight)
 
@@ -63,17 +68,17 @@ def reweighted_loss(reference: DenseReference, form: str, beta: float = 0.999) -
 
 
 def performance_weighted_loss(floor: Array | float = 0.1, gamma: Array | float = 2.0) -> Objective:
-    """The mean loss with most weight on samples the dense model is unsure of.
+    """The mean loss with most weight on samples of which the dense model is unsure.
 
     Args:
-      floor: θ in [0, 1], weight of a sample that the dense model is sure of.
+      floor: θ in [0, 1], weight of a sample of which the dense model is sure.
       gamma: γ ≥ 0.
     """
 
     def objective(observations):
         log_p = jax.nn.log_softmax(dense_logits_of(observations))
-        of_label = jnp.take_along_axis(log_p, observations.labels[:, None], axis=1)[:, 0]
-        weights = floor + (1 - floor) * (1 - jnp.exp(of_label)) ** gamma
+        label_log_p = jnp.take_along_axis(log_p, labels_of(observations)[:, None], axis=1)[:, 0]
+        weights = floor + (1 - floor) * (1 - jnp.exp(label_log_p)) ** gamma
         return metrics.weighted_mean(observations.loss, observations.weight * weights)
 
     return objective

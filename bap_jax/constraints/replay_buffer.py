@@ -1,14 +1,15 @@
-"""The last k values of every group, in arrays of fixed shape (paper section 4; method.md 3).
+"""The last k values of every group, in arrays of fixed shape.
 
-A batch gives few samples of each group, so a group's accuracy is estimated over its last k = 40
-samples instead, and only once k of them were seen. One `push` costs a sort of the batch and a
-gather of `batch × k` values: nothing grows with the number of groups, and nothing with
-groups × batch.
+A batch holds few samples of each group, so the accuracy of a group is estimated from its last
+k = 40 samples instead, and only once it has had k of them (paper section 4; docs/method.md,
+equation 13). A `push` sorts the batch and gathers `batch × k` values: its cost does not grow with
+the number of groups.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from bap_jax.types import Array, UserError
@@ -21,24 +22,24 @@ class ReplayBuffer(NamedTuple):
       values: `(group, memory)` ring of the newest values of each group.
       total: `(group, ...)` float32 sum of each row, or of each statistic of its values.
       seen: `(group,)` int32 number of values ever pushed.
-      updated: `(group,)` int32 the push that last brought a value.
-      pushes: `()` int32 number of pushes that brought any value.
+      updated: `(group,)` int32 number of the last push that held a value of the group.
+      pushes: `()` int32 number of pushes that held any value.
     """
 
-    values: Array
-    total: Array
-    seen: Array
-    updated: Array
-    pushes: Array
+    values: jax.Array
+    total: jax.Array
+    seen: jax.Array
+    updated: jax.Array
+    pushes: jax.Array
 
 
 class Estimate(NamedTuple):
-    """Means of groups, as far as they are known.
+    """Estimated means of groups.
 
     Attributes:
       mean: `(group, ...)` estimated mean of each group; 0 where not observed.
       observed: `(group,)` bool, the groups for which there is an estimate.
-      variance: `(group,)` of `mean` as an estimate; 0 where nothing is known about it.
+      variance: `(group,)` variance of the estimate `mean`; 0 where it is unknown.
     """
 
     mean: Array
@@ -55,10 +56,16 @@ def init(
       num_groups: rows.
       memory: k, values of each group.
       dtype: of the values.
-      statistics: trailing shape of what `push` makes of a value by `decode`.
+      statistics: trailing shape of what `decode` in `push` makes of a value.
 
     Raises:
       UserError: `memory` is less than 1.
+
+    Example:
+      >>> buffer = init(num_groups=2, memory=2)
+      >>> buffer = push(buffer, jnp.array([1.0, 0.0, 1.0]), jnp.array([[0], [0], [1]]))
+      >>> query(buffer).mean.tolist(), query(buffer).observed.tolist()
+      ([0.5, 0.0], [True, False])
     """
     if memory < 1:
         raise UserError(f"the replay buffer's memory must be at least 1 sample, got {memory}.")
@@ -77,17 +84,17 @@ def push(
     group_ids: Array,
     decode: Callable[[Array], Array] = lambda rows: rows,
 ) -> ReplayBuffer:
-    """Adds a batch, oldest values overwritten first.
+    """Adds a batch; the oldest values are overwritten first.
 
-    Where a batch holds more than `memory` samples of a group, the newest of them stay; the last
-    sample of the batch is the newest.
+    If a batch holds more than `memory` samples of a group, the newest of them stay; the last sample
+    of the batch is the newest.
 
     Args:
-      buffer: over `num_groups` groups.
+      buffer: of `num_groups` groups.
       values: `(batch,)`.
       group_ids: `(batch, attribute)`; a sample is pushed once for each attribute, and not at all
         where the id lies outside `[0, num_groups)`.
-      decode: `(entry, memory) -> (entry, memory, ...)`, what is summed of each value.
+      decode: `(entry, memory) -> (entry, memory, ...)`, the statistics of each value to sum.
     """
     num_groups, memory = buffer.values.shape
     num_attributes = group_ids.shape[1]
@@ -99,32 +106,32 @@ def push(
     groups, entries = groups[order], entries[order]
     position = jnp.arange(groups.size)
     rank = position - jnp.searchsorted(groups, groups, side="left")
-    behind = jnp.searchsorted(groups, groups, side="right") - 1 - position
+    newer = jnp.searchsorted(groups, groups, side="right") - 1 - position
 
     before = buffer.seen.at[groups].get(mode="fill", fill_value=0)
     slot = (before + rank) % memory
-    target = jnp.where(behind < memory, groups, num_groups)
+    target = jnp.where(newer < memory, groups, num_groups)
     ring = buffer.values.at[target, slot].set(entries, mode="drop")
-    # Rows that changed are summed anew: a running sum would drift for real-valued entries.
+    # Rows that changed are summed again: a running sum of real numbers would drift.
     rows = ring.at[groups].get(mode="fill", fill_value=0)
     return ReplayBuffer(
         ring,
         buffer.total.at[groups].set(decode(rows).astype(jnp.float32).sum(1), mode="drop"),
         # Set, not add: what is written depends on what was read, so XLA updates in place.
-        buffer.seen.at[groups].set(before + rank + behind + 1, mode="drop"),
+        buffer.seen.at[groups].set(before + rank + newer + 1, mode="drop"),
         buffer.updated.at[groups].set(buffer.pushes, mode="drop"),
         buffer.pushes + (groups < num_groups).any(),
     )
 
 
 def query(buffer: ReplayBuffer) -> Estimate:
-    """The mean of every group whose buffer is full."""
+    """Means `(group, ...)` of the groups whose buffers are full."""
     memory = buffer.values.shape[1]
     observed = buffer.seen >= memory
-    known = observed.reshape(-1, *(1,) * (buffer.total.ndim - 1))
-    return Estimate(jnp.where(known, buffer.total / memory, 0), observed)
+    full = observed.reshape(-1, *(1,) * (buffer.total.ndim - 1))
+    return Estimate(jnp.where(full, buffer.total / memory, 0), observed)
 
 
 def staleness(buffer: ReplayBuffer) -> Array:
-    """`(group,)` pushes since the newest value of each group: 0 if the last one brought one."""
+    """`(group,)` pushes since the newest value of each group; 0 if the last push held one."""
     return buffer.pushes - 1 - buffer.updated

@@ -1,12 +1,12 @@
 """The augmented Lagrangian of Powell, Hestenes and Rockafellar (PHR), with a growing penalty.
 
-With h_c the proxy less its tolerance, the weights see
+With h_c the proxy minus its tolerance, the weights see
 
     inequality   ([λ_c + κ_c h_c]_+² − λ_c²) / 2κ_c      gradient weight [λ_c + κ_c h_c]_+
     equality     λ_c h_c + κ_c h_c² / 2                  gradient weight λ_c + κ_c h_c
 
-and the multipliers move by λ_c ← [λ_c + κ_c v_c]_+. A constraint's penalty κ_c grows while it is
-violated.
+and the multipliers move by λ_c ← [λ_c + κ_c v_c]_+. The penalty κ_c of a constraint grows while
+the constraint is violated. Equations 23 and 24 of docs/method.md.
 """
 
 import math
@@ -41,18 +41,18 @@ def augmented(
     bound: Array | float = math.inf,
     overall_term: str = "full",
 ) -> Formulation:
-    """The augmented Lagrangian; proxies are read with their tolerance.
+    """The augmented Lagrangian, which reads each constraint as proxy ≤ tolerance.
 
     Args:
       penalty: κ > 0 at the start; also the step size of the multipliers.
-      growth: factor ≥ 1 by which a violated constraint's penalty grows each step.
-      largest_penalty: where that growth ends.
+      growth: factor ≥ 1 by which the penalty of a violated constraint grows in each step.
+      largest_penalty: the penalty at which growth ends.
       start: initial λ.
       bound: largest |λ|.
       overall_term: see the module `overall_term`.
 
     Raises:
-      UserError: a penalty or growth that is out of range, or an unknown `overall_term`.
+      UserError: `penalty` or `growth` is out of range, or `overall_term` is unknown.
     """
     check_overall_term(overall_term)
     if isinstance(penalty, numbers.Real) and not penalty > 0:
@@ -78,8 +78,8 @@ def augmented(
         multipliers, kappa = jax.lax.stop_gradient((dual.multipliers, dual.memory.penalty))
 
         def shifted(proxy):
-            sum_ = multipliers + kappa * (proxy - values.tolerance)
-            return jnp.where(values.equality, sum_, jnp.maximum(sum_, 0))
+            shift = multipliers + kappa * (proxy - values.tolerance)
+            return jnp.where(values.equality, shift, jnp.maximum(shift, 0))
 
         weight = jnp.where(values.proxy_mask, shifted(values.proxy), 0)
         total = jax.lax.stop_gradient(weight.sum())

@@ -8,11 +8,12 @@
 
 A user writes a *problem*, a function of the parameters (and a batch) that returns an `Evaluation`.
 A `Formulation` says how constraints enter the weights' objective and how multipliers move. A
-`Scheme` says in which order the two players move, and may evaluate the problem where it likes.
+`Scheme` says in which order weights and multipliers move, and evaluates the problem where it needs
+to. Equations 5 to 10 of docs/method.md.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import optax
 
@@ -26,8 +27,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
       loss: `()` objective, differentiable.
-      constraints: values of all constraints; several sets as a dict by name.
-      aux: anything the caller wants back from the forward pass.
+      constraints: values of all constraints; with several sets, a dict by name.
+      aux: anything else that the caller wants back from the forward pass.
     """
 
     loss: Array
@@ -35,12 +36,23 @@ class Evaluation(NamedTuple):
     aux: PyTree = ()
 
 
-# `(params, *inputs) -> Evaluation`; inputs are whatever `Scheme.update` was given beyond its state.
-Problem = Callable[..., Evaluation]
+class Problem(Protocol):
+    """What a user writes: objective and constraints as a function of the parameters."""
+
+    def __call__(self, params: Params, /, *inputs: Any, **options: Any) -> Evaluation:
+        """Evaluates the problem; pure, and differentiable with respect to `params`.
+
+        Args:
+          params: where.
+          *inputs: whatever `Scheme.update` received after its state, such as a batch.
+          **options: only `after=`, an `Evaluation`, and only if the scheme is
+            `primal_dual(chained=True)`.
+        """
+        ...
 
 
 class DualState(NamedTuple):
-    """Multipliers and what their update remembers.
+    """Multipliers, and what their update rule remembers.
 
     Attributes:
       multipliers: `(constraint,)` λ.
@@ -52,44 +64,73 @@ class DualState(NamedTuple):
 
 
 def multipliers_of(dual: DualState | Mapping[str, DualState]) -> Array | dict[str, Array]:
-    """λ `(constraint,)`; of several sets, a dict by name."""
+    """λ `(constraint,)`; with several sets, a dict by name."""
     if isinstance(dual, DualState):
         return dual.multipliers
-    return {name: one.multipliers for name, one in dual.items()}
+    return {name: state.multipliers for name, state in dual.items()}
+
+
+class FormulationInit(Protocol):
+    """Signature of `Formulation.init`."""
+
+    def __call__(self, size: int, /) -> DualState:
+        """Multipliers before the first step, for `size` constraints."""
+        ...
+
+
+class MultiplierUpdate(Protocol):
+    """Signature of `Formulation.update_multipliers`."""
+
+    def __call__(self, values: ConstraintValues, dual: DualState, /) -> DualState:
+        """One step of the multipliers; reads `values.violation` where `values.violation_mask`."""
+        ...
+
+
+class PenaltyTerm(Protocol):
+    """Signature of `Formulation.penalty_term`."""
+
+    def __call__(self, values: ConstraintValues, dual: DualState, /) -> Array:
+        """`()` what is added to the objective; reads `values.proxy` where `values.proxy_mask`.
+
+        Differentiable with respect to the proxies.
+        """
+        ...
 
 
 class Formulation(NamedTuple):
-    """How one set of constraints enters the objective, and how its multipliers move.
+    """How a set of constraints enters the objective, and how its multipliers move.
+
+    A formulation for several named sets (`formulations.named`) takes and returns dicts by name in
+    place of sizes, values and states.
 
     Attributes:
       init: `number of constraints -> DualState`.
       update_multipliers: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
-      penalty_term: `(ConstraintValues, DualState) -> ()`, what is added to the objective;
-        differentiable with respect to the proxies.
+      penalty_term: `(ConstraintValues, DualState) -> ()`, what is added to the objective.
     """
 
-    init: Callable[[int], DualState]
-    update_multipliers: Callable[[ConstraintValues, DualState], DualState]
-    penalty_term: Callable[[ConstraintValues, DualState], Array]
+    init: FormulationInit
+    update_multipliers: MultiplierUpdate
+    penalty_term: PenaltyTerm
 
     @property
-    def ascend(self):
+    def ascend(self) -> MultiplierUpdate:
         """The former name of `update_multipliers`."""
         warn("Formulation.ascend", "Formulation.update_multipliers")
         return self.update_multipliers
 
     @property
-    def term(self):
+    def term(self) -> PenaltyTerm:
         """The former name of `penalty_term`."""
         warn("Formulation.term", "Formulation.penalty_term")
         return self.penalty_term
 
 
 class LagrangianState(NamedTuple):
-    """Both players between two updates.
+    """Multipliers and optimiser states between two updates.
 
     Attributes:
-      dual: state of the formulation; several sets as a dict by name.
+      dual: state of the formulation; with several sets, a dict by name.
       primal_state: optax state of the weights' optimiser.
       memory: what the scheme itself remembers.
     """
@@ -100,7 +141,7 @@ class LagrangianState(NamedTuple):
 
     @property
     def multipliers(self) -> Array | dict[str, Array]:
-        """λ `(constraint,)`; of several sets, a dict by name."""
+        """λ `(constraint,)`; with several sets, a dict by name."""
         return multipliers_of(self.dual)
 
 
@@ -109,8 +150,8 @@ class SchemeInfo(NamedTuple):
 
     Attributes:
       evaluation: the problem at the last point where it was evaluated.
-      lagrangian: `()` value of the Lagrangian there, with `multipliers`.
-      multipliers: `(constraint,)` λ that the weights saw last; of several sets, a dict by name.
+      lagrangian: `()` value of the Lagrangian at that point, with `multipliers`.
+      multipliers: `(constraint,)` λ that the weights saw last; with several sets, a dict by name.
     """
 
     evaluation: Evaluation
@@ -118,15 +159,52 @@ class SchemeInfo(NamedTuple):
     multipliers: Array | dict[str, Array]
 
 
+class SchemeInit(Protocol):
+    """Signature of `Scheme.init`."""
+
+    def __call__(self, params: Params, num_constraints: int | Mapping[str, int]) -> LagrangianState:
+        """The state before the first update.
+
+        Args:
+          params: the weights.
+          num_constraints: ≥ 0; with several sets, a dict by name.
+
+        Raises:
+          UserError: `num_constraints` is neither.
+        """
+        ...
+
+
+class SchemeUpdate(Protocol):
+    """Signature of `Scheme.update`."""
+
+    def __call__(
+        self, problem: Problem, params: Params, state: LagrangianState, /, *inputs: Any
+    ) -> tuple[Params, LagrangianState, SchemeInfo]:
+        """Moves weights and multipliers once; pure.
+
+        Args:
+          problem: called as `problem(params, *inputs)`.
+          params: the weights.
+          state: of `init` or of the last update.
+          *inputs: passed on to the problem.
+
+        Returns:
+          New weights, new state, and what was seen on the way.
+
+        Raises:
+          UserError: the problem returns another number of constraints than `init` was given.
+        """
+        ...
+
+
 class Scheme(NamedTuple):
-    """How weights and multipliers take turns, as two pure functions.
+    """In which order weights and multipliers move, as two pure functions.
 
     Attributes:
-      init: `(params, num_constraints) -> LagrangianState`; of several sets, `num_constraints` is a
-        dict by name.
-      update: `(problem, params, state, *inputs) -> (params, state, SchemeInfo)`; the problem is
-        called as `problem(params, *inputs)`.
+      init: `(params, num_constraints) -> LagrangianState`.
+      update: `(problem, params, state, *inputs) -> (params, state, SchemeInfo)`.
     """
 
-    init: Callable[[Params, int | Mapping[str, int]], LagrangianState]
-    update: Callable[..., tuple[Params, LagrangianState, SchemeInfo]]
+    init: SchemeInit
+    update: SchemeUpdate

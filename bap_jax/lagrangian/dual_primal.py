@@ -1,9 +1,9 @@
-"""Alternating ascent-descent, multipliers first (method.md 2; the paper's algorithm 1).
+"""Alternating ascent-descent, multipliers first: the paper's algorithm 1.
 
     λ_{t+1} = [λ_t + η_λ v(θ_t)]_+ ,   θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_{t+1})
 
-The violation of θ_t is known after the forward pass and the backward pass already uses the new λ:
-one forward, one backward.
+The violation at θ_t is known after the forward pass, and the backward pass already uses the new λ.
+Costs one forward and one backward pass. Section 5 of docs/method.md.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
@@ -16,7 +16,10 @@ def dual_primal(primal_optimizer, formulation, *, weight_limit=float("inf")) -> 
 
     def update(problem, params, state, *inputs):
         step = steps.gradient(
-            problem, params, lambda e: steps.update_multipliers(e, state.dual), inputs
+            problem,
+            params,
+            lambda evaluation: steps.update_multipliers(evaluation, state.dual),
+            inputs,
         )
         params, primal_state = steps.descend(step.primal, params, state.primal_state)
         return params, LagrangianState(step.dual, primal_state), step.info

@@ -1,8 +1,8 @@
-"""Multipliers on the simplex: q_c ∝ q_c exp(η v_c), Σ q = 1.
+"""Multipliers on the simplex: q_c ∝ q_c exp(η v_c), Σ q = 1 (docs/method.md, equation 26).
 
-The adversary of group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1). With proxies
+This is the adversary of group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1). With proxies
 h_g = ℓ_g − ℓ the objective ℓ + Σ q_g h_g is Σ q_g ℓ_g. In a batch that lacks some groups, q is
-renormalised over those present, so that the weights always add up to 1.
+rescaled over the groups present, so that the weights always add up to 1.
 """
 
 import jax
@@ -13,7 +13,7 @@ from bap_jax.types import Array
 
 
 def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
-    """q ← softmax(log q + η v) over all constraints, the unobserved with v = 0.
+    """q ← softmax(log q + η v) over all constraints, with v = 0 where one was not observed.
 
     Args:
       learning_rate: η.
@@ -29,7 +29,7 @@ def exponentiated_gradient(learning_rate: Array | float) -> Formulation:
         return DualState(jnp.exp(logits), logits)
 
     def penalty_term(values, dual):
-        # From the logits: q of the groups present may have underflown beside an absent one's.
+        # From the logits: next to an absent group's q, those of the groups present may underflow.
         logits = jnp.where(values.proxy_mask, dual.memory, -jnp.inf)
         weight = jnp.where(values.proxy_mask.any(), jax.nn.softmax(logits), 0)
         weight = jax.lax.stop_gradient(jnp.where(values.proxy_mask, weight, 0))

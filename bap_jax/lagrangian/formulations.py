@@ -1,6 +1,7 @@
-"""Several formulations as one, and what counts as a formulation."""
+"""What counts as a formulation, and one formulation made of several."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import optax
 
@@ -15,7 +16,7 @@ def as_formulation(given: FormulationLike) -> Formulation:
     """A formulation as it is, an optax optimiser as `gradient_ascent`, a dict as `named`.
 
     Raises:
-      UserError: it is none of these.
+      UserError: `given` is none of these.
     """
     if isinstance(given, Formulation):
         return given
@@ -32,17 +33,17 @@ def as_formulation(given: FormulationLike) -> Formulation:
 def named(formulations: Mapping[str, Formulation]) -> Formulation:
     """One formulation for each named set of constraints; sizes, values and states are dicts."""
 
-    def init(sizes):
+    def init(sizes) -> Any:
         match_names(sizes, formulations, "numbers of constraints")
         return {name: f.init(sizes[name]) for name, f in formulations.items()}
 
-    def update_multipliers(values, dual):
+    def update_multipliers(values, dual) -> Any:
         match_names(values, formulations, "constraint values")
         return {
             name: f.update_multipliers(values[name], dual[name]) for name, f in formulations.items()
         }
 
-    def penalty_term(values, dual):
+    def penalty_term(values, dual) -> Any:
         match_names(values, formulations, "constraint values")
         return sum(f.penalty_term(values[name], dual[name]) for name, f in formulations.items())
 
@@ -50,11 +51,11 @@ def named(formulations: Mapping[str, Formulation]) -> Formulation:
 
 
 def match_names(given: Mapping, expected: Mapping, what: str) -> None:
-    """Compares the names of two dicts.
+    """Checks that two dicts have the same names.
 
     Raises:
-      UserError: they differ, or `given` is no dict.
+      UserError: the names differ, or `given` is not a dict.
     """
     if not isinstance(given, Mapping) or set(given) != set(expected):
-        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
-        raise UserError(f"expected {what} by the names {', '.join(expected)}; got {found}.")
+        names = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
+        raise UserError(f"expected {what} by the names {', '.join(expected)}; got {names}.")

@@ -1,6 +1,10 @@
-"""The Lagrangian f + Σ λ_c h_c, with multipliers that ascend by any optax transform."""
+"""The Lagrangian f + Σ λ_c h_c, with multipliers that ascend by any optax transform.
+
+Equations 8, 9 and 27 of docs/method.md.
+"""
 
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +27,32 @@ def gradient_ascent(
 ) -> Formulation:
     """λ ← [λ + η v]_+ by an optax optimiser; the weights see Σ λ_c h_c.
 
-    Constraints that were not observed enter with a zero gradient, so that plain gradient ascent
-    leaves them alone and an optimiser with momentum lets them coast, as in the reference. An
-    optimiser that takes `observed=` (`nu_pi`) is given the mask.
+    A constraint that was not observed enters with gradient 0: plain gradient ascent then leaves its
+    multiplier alone, and an optimiser with momentum moves it on, as in the reference. An optimiser
+    that takes `observed=` (`nu_pi`) receives the mask.
 
     Args:
-      optimizer: an optax optimiser; it is handed −v, since optax descends.
+      optimizer: an optax optimiser; it receives −v, since optax descends.
       start: initial λ.
-      bound: largest |λ|. Σ λ scales the weights' gradient, and so their step; the bound keeps both
-        finite where a constraint cannot be met. Analyses of proxy constraints assume one (Cotter
-        et al. 2019).
+      bound: largest |λ|. The weights' gradient, and so their step, grows with Σ λ; the bound keeps
+        both finite where a constraint cannot be met. Analyses of proxy constraints assume one
+        (Cotter et al. 2019).
       overall_term: see the module `overall_term`.
       restart: set λ_c ← 0 wherever an inequality is observed to hold.
-      restart_confidence: z; with a restart, it must hold by z standard deviations of its estimate,
-        v + z · deviation ≤ 0.
+      restart_confidence: z; a restart also asks for a margin of z standard deviations of the
+        estimate, v + z · deviation ≤ 0.
 
     Raises:
       UserError: `overall_term` is unknown.
+
+    Example:
+      >>> import optax
+      >>> from bap_jax.constraints import constraint_values
+      >>> formulation = gradient_ascent(optax.sgd(0.5))
+      >>> values = constraint_values(jnp.array([0.2, -0.2]))
+      >>> dual = formulation.update_multipliers(values, formulation.init(2))
+      >>> [round(float(x), 3) for x in dual.multipliers]
+      [0.1, 0.0]
     """
     check_overall_term(overall_term)
     optimizer = optax.with_extra_args_support(optimizer)
@@ -54,7 +67,8 @@ def gradient_ascent(
         updates, memory = optimizer.update(
             descent, dual.memory, dual.multipliers, observed=values.violation_mask
         )
-        multipliers = project(optax.apply_updates(dual.multipliers, updates), values, bound)
+        ascended = cast(Array, optax.apply_updates(dual.multipliers, updates))
+        multipliers = project(ascended, values, bound)
         if restart:
             holds = violation + restart_confidence * jax.lax.stop_gradient(values.deviation) <= 0
             inequality = jnp.logical_not(values.equality)

@@ -3,8 +3,9 @@ arXiv 1711.00141): every step is corrected by the last change of the gradient.
 
     θ_{t+1} = θ_t − (2 u_t − u_{t−1}) ,   λ_{t+1} = [λ_t + η_λ (2 v_t − v_{t−1})]_+
 
-u_t is the update of the weights' optimiser at (θ_t, λ_t). One forward, one backward, and it
-converges on bilinear games as extragradient does.
+where u_t is the update that the weights' optimiser makes at (θ_t, λ_t). Equation 31 of
+docs/method.md. Costs one forward and one backward pass, and converges on bilinear games as
+extragradient does.
 """
 
 from typing import NamedTuple
@@ -19,11 +20,11 @@ from bap_jax.types import Array
 
 
 class Past(NamedTuple):
-    """What was last observed of each constraint.
+    """The last observation of each constraint.
 
     Attributes:
       violation: `(constraint,)` v_{t−1}.
-      observed: `(constraint,)` bool, whether there is one.
+      observed: `(constraint,)` bool, whether the constraint has been observed at all.
     """
 
     violation: Array
@@ -31,7 +32,7 @@ class Past(NamedTuple):
 
 
 def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
-    """Both players at once, each with a correction; arguments as in `primal_dual_steps`."""
+    """Weights and multipliers at once, both corrected; arguments as in `primal_dual_steps`."""
     corrected = optax.chain(primal_optimizer, optax.scale_by_optimistic_gradient())
     steps = primal_dual_steps(corrected, formulation, weight_limit)
 
@@ -44,20 +45,21 @@ def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> S
 
     def update(problem, params, state, *inputs):
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        foreseen = each_set(_foresee, step.evaluation.constraints, state.memory)
-        dual = steps.update_multipliers(step.evaluation._replace(constraints=foreseen), state.dual)
-        past = each_set(_remember, step.evaluation.constraints, state.memory)
+        constraints = step.evaluation.constraints
+        ahead = each_set(_extrapolate, constraints, state.memory)
+        dual = steps.update_multipliers(step.evaluation._replace(constraints=ahead), state.dual)
+        past = each_set(_remember, constraints, state.memory)
         params, primal_state = steps.descend(step.primal, params, state.primal_state)
         return params, LagrangianState(dual, primal_state, past), step.info
 
     return Scheme(init, update)
 
 
-def _foresee(values, past):
+def _extrapolate(values, past):
     change = jnp.where(past.observed, values.violation - past.violation, 0)
     return values._replace(violation=values.violation + change)
 
 
 def _remember(values, past):
-    seen = values.violation_mask
-    return Past(jnp.where(seen, values.violation, past.violation), past.observed | seen)
+    observed = values.violation_mask
+    return Past(jnp.where(observed, values.violation, past.violation), past.observed | observed)

@@ -1,10 +1,10 @@
-"""Which weight each group's loss ends up with (method.md 5, row 3).
+"""The weight of each group's loss in the gradient (docs/method.md, equations 18 and 19).
 
 Where every proxy subtracts the overall loss, h_g = ℓ_g − ℓ, the weights minimise Σ_g ω_g ℓ_g with
 ω_g = w_g (1 − Λ) + λ_g and Λ = Σ λ: once Λ > 1, groups with a small λ_g are driven to a higher
-loss, which has no bound. `overall_term` sets what becomes of that part:
+loss, which has no bound. `overall_term` says what happens to the overall loss ℓ inside the proxies:
 
-    full        the gradient as it stands (the paper)          ω_g = w_g (1 − Λ) + λ_g
+    full        the exact gradient, as in the paper            ω_g = w_g (1 − Λ) + λ_g
     detached    no gradient through the overall part           ω_g = w_g + λ_g
     clipped     the overall part with weight min(Λ, 1)         ω_g = w_g (1 − min(Λ, 1)) + λ_g
 
@@ -21,7 +21,7 @@ OVERALL_TERMS = ("full", "detached", "clipped")
 
 
 def check_overall_term(overall_term: str) -> None:
-    """Finds an unknown name.
+    """Checks the name of an overall term.
 
     Raises:
       UserError: `overall_term` is unknown; the message lists the known ones.
@@ -39,7 +39,7 @@ def linear_term(values: ConstraintValues, multipliers: Array, overall_term: str 
 
 
 def cut_overall(values: ConstraintValues, multiplier_sum: Array, overall_term: str) -> Array:
-    """`(constraint,)` the proxies, with as much gradient through the overall part as is kept.
+    """`(constraint,)` the proxies; their overall part lets through as much gradient as is kept.
 
     Args:
       values: of the constraints.
@@ -53,7 +53,7 @@ def cut_overall(values: ConstraintValues, multiplier_sum: Array, overall_term: s
 
 
 def detached_share(multiplier_sum: Array, overall_term: str) -> Array:
-    """Which share of the overall part, in [0, 1], gives no gradient at Λ = `multiplier_sum`."""
+    """The share of the overall part, in [0, 1], that gives no gradient at Λ = `multiplier_sum`."""
     clipped = 1 - 1 / multiplier_sum.clip(1)
     return {"full": 0.0, "detached": 1.0, "clipped": clipped}[overall_term]
 
@@ -61,7 +61,16 @@ def detached_share(multiplier_sum: Array, overall_term: str) -> Array:
 def group_weights(frequency: Array, multipliers: Array, overall_term: str) -> Array:
     """`(group,)` ω_g, the weight of each group's loss in the gradient.
 
-    A negative entry means that this group's loss is being driven up. Numpy arrays stay on the host.
+    A negative entry means that this group's loss is being driven up. Given NumPy arrays, the result
+    is computed on the host.
+
+    Example:
+      >>> import numpy as np
+      >>> frequency, multipliers = np.array([0.5, 0.5]), np.array([1.5, 0.0])
+      >>> group_weights(frequency, multipliers, "full").tolist()
+      [1.25, -0.25]
+      >>> group_weights(frequency, multipliers, "detached").tolist()
+      [2.0, 0.5]
     """
     total = multipliers.sum()
     kept = total * (1 - detached_share(total, overall_term))

@@ -2,7 +2,8 @@
 
     θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_{t+1})]_+
 
-The violation is taken anew after the weights moved: two forward passes, one backward.
+Equation 29 of docs/method.md. The violation is measured again after the weights have moved. Costs
+two forward passes and one backward pass.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme, SchemeInfo, multipliers_of
@@ -16,7 +17,7 @@ def primal_dual(
 
     Args:
       primal_optimizer, formulation, weight_limit: as in `primal_dual_steps`.
-      chained: call the problem the second time with `after=` its first evaluation, so that one
+      chained: pass the first evaluation to the problem's second call as `after=`, so that a problem
         with a replay buffer can push both of its forward passes, as the reference does. By default
         each sample counts once.
     """
@@ -26,10 +27,10 @@ def primal_dual(
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
         params, primal_state = steps.descend(step.primal, params, state.primal_state)
         options = {"after": step.evaluation} if chained else {}
-        moved = problem(params, *inputs, **options)
-        dual = steps.update_multipliers(moved, state.dual)
-        value = steps.value(moved, state.dual)
-        info = SchemeInfo(moved, value, multipliers_of(state.dual))
+        after_step = problem(params, *inputs, **options)
+        dual = steps.update_multipliers(after_step, state.dual)
+        value = steps.value(after_step, state.dual)
+        info = SchemeInfo(after_step, value, multipliers_of(state.dual))
         return params, LagrangianState(dual, primal_state), info
 
     return Scheme(steps.init, update)

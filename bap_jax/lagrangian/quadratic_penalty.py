@@ -1,7 +1,7 @@
 """A quadratic penalty in place of multipliers: ½ κ Σ_c [h_c]_+² with a fixed κ.
 
-h_c is the proxy less its tolerance; equalities enter with h_c². The least-effort baseline: its
-optimum violates the constraints by λ*_c / κ.
+h_c is the proxy minus its tolerance; equalities enter with h_c². This is the simplest baseline: its
+optimum violates the constraints by about λ*_c / κ. Equation 25 of docs/method.md.
 """
 
 import jax
@@ -13,7 +13,7 @@ from bap_jax.types import Array
 
 
 def quadratic_penalty(coefficient: Array | float, *, overall_term: str = "full") -> Formulation:
-    """½ κ Σ [h]_+²; the multipliers reported are the gradient weights κ [h]_+ last seen.
+    """½ κ Σ [h]_+²; what it reports as multipliers are the last gradient weights κ [h]_+.
 
     Args:
       coefficient: κ ≥ 0.

@@ -38,7 +38,12 @@ def build_scheme(
     weight_limit: Array | float = math.inf,
     **options,
 ) -> Scheme:
-    """The scheme called `name`; other arguments as in `steps.primal_dual_steps`, options its own.
+    """The scheme called `name`.
+
+    Args:
+      name: a key of `SCHEMES`.
+      primal_optimizer, formulation, weight_limit: as in `steps.primal_dual_steps`.
+      **options: of that scheme alone, such as `keep_ahead` of `extragradient`.
 
     Raises:
       UserError: the name is unknown.

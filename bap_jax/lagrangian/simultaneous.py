@@ -1,8 +1,9 @@
-"""Simultaneous ascent-descent: both players move from the same point.
+"""Simultaneous ascent-descent: weights and multipliers move from the same point.
 
     θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_t)]_+
 
-One forward, one backward. Diverges on a bilinear game, where alternating cycles.
+Equation 28 of docs/method.md. Costs one forward and one backward pass. Diverges on a bilinear game,
+where alternating steps cycle.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
@@ -10,7 +11,7 @@ from bap_jax.lagrangian.steps import primal_dual_steps
 
 
 def simultaneous(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
-    """Both players at once; arguments as in `primal_dual_steps`."""
+    """Weights and multipliers at once; arguments as in `primal_dual_steps`."""
     steps = primal_dual_steps(primal_optimizer, formulation, weight_limit)
 
     def update(problem, params, state, *inputs):

@@ -1,9 +1,9 @@
-"""What all schemes share: the weights' gradient, their step, and the multipliers' step."""
+"""What all schemes share: how the weights and the multipliers each make a step."""
 
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,12 @@ from bap_jax.types import Array, Params, PyTree, UserError
 
 
 class Gradient(NamedTuple):
-    """What one forward and backward pass gives.
+    """The result of one forward and backward pass.
 
     Attributes:
       primal: gradient with respect to the weights.
-      evaluation: the problem there.
-      lagrangian: `()` its value.
+      evaluation: the problem at these weights.
+      lagrangian: `()` value of the Lagrangian.
       dual: the dual state that the weights saw.
     """
 
@@ -40,12 +40,12 @@ class Gradient(NamedTuple):
 
     @property
     def info(self) -> SchemeInfo:
-        """The same without the gradient."""
+        """Everything but the gradient."""
         return SchemeInfo(self.evaluation, self.lagrangian, multipliers_of(self.dual))
 
 
 class PrimalDualSteps(NamedTuple):
-    """Both players, and the largest weight of what the weights minimise.
+    """How weights (primal) and multipliers (dual) make a step.
 
     Attributes:
       primal_optimizer: moves the weights.
@@ -61,7 +61,7 @@ class PrimalDualSteps(NamedTuple):
         """The state before the first update.
 
         Raises:
-          UserError: `num_constraints` is no number ≥ 0, or no dict of such.
+          UserError: `num_constraints` is neither a whole number ≥ 0 nor a dict of them.
         """
         check_num_constraints(num_constraints)
         dual = self.formulation.init(num_constraints)
@@ -71,15 +71,25 @@ class PrimalDualSteps(NamedTuple):
         """A step of the multipliers on the violations of `evaluation`.
 
         Raises:
-          UserError: there are not as many constraints as multipliers.
+          UserError: the numbers of constraints and multipliers differ.
         """
         check_sizes(evaluation.constraints, dual)
-        return self.formulation.update_multipliers(evaluation.constraints, dual)
+        return self.formulation.update_multipliers(cast(Any, evaluation.constraints), dual)
 
     def gradient(
         self, problem: Problem, params: Params, dual_at: Callable[[Evaluation], Any], inputs
     ) -> Gradient:
-        """One forward and backward pass; `dual_at` says which dual state the weights see."""
+        """One forward and backward pass.
+
+        Args:
+          problem: called as `problem(params, *inputs)`.
+          params: the weights.
+          dual_at: the dual state that the weights see, as a function of the evaluation.
+          inputs: of the problem.
+
+        Raises:
+          UserError: the numbers of constraints and multipliers differ.
+        """
 
         def objective(params):
             evaluation = problem(params, *inputs)
@@ -92,8 +102,9 @@ class PrimalDualSteps(NamedTuple):
         return Gradient(primal, evaluation, value, dual)
 
     def value(self, evaluation: Evaluation, dual) -> Array:
-        """`()` the Lagrangian."""
-        return evaluation.loss + self.formulation.penalty_term(evaluation.constraints, dual)
+        """`()` value of the Lagrangian."""
+        values = cast(Any, evaluation.constraints)
+        return evaluation.loss + self.formulation.penalty_term(values, dual)
 
     def descend(self, gradient: Params, params: Params, primal_state) -> tuple[Params, PyTree]:
         """A step of the weights."""
@@ -101,7 +112,7 @@ class PrimalDualSteps(NamedTuple):
         return optax.apply_updates(params, updates), primal_state
 
     def _scale(self, dual):
-        total = 1 + sum(jnp.abs(one.multipliers).sum() for one in _sets(dual))
+        total = 1 + sum(jnp.abs(state.multipliers).sum() for state in _dual_states(dual))
         return jax.lax.stop_gradient(jnp.minimum(1, self.weight_limit / total))
 
 
@@ -110,31 +121,32 @@ def primal_dual_steps(
     formulation: FormulationLike,
     weight_limit: Array | float = math.inf,
 ) -> PrimalDualSteps:
-    """The two players of a scheme.
+    """The steps of a scheme.
 
     Args:
       primal_optimizer: any optax optimiser for the weights.
       formulation: a `Formulation`, an optax optimiser for plain gradient ascent, or a dict of
         either by the name of the constraint set.
-      weight_limit: largest total weight 1 + Σ|λ| of loss and constraints in the weights' gradient;
-        beyond it that gradient is scaled down to it. The saddle points stay, and large multipliers
-        no longer lengthen the step without end. 1 gives every step the length it has without
-        constraints, as the proxy-Lagrangian of Cotter et al. (2019) does.
+      weight_limit: largest total weight 1 + Σ|λ| of loss and constraints in the weights' gradient.
+        Where the total is larger, the gradient is scaled down (docs/method.md, equation 20): the
+        saddle points stay where they are, and large multipliers no longer lengthen the step without
+        end. 1 gives every step the length that it has without constraints, as the proxy-Lagrangian
+        of Cotter et al. (2019) does.
 
     Raises:
-      UserError: `formulation` is none.
+      UserError: `formulation` is none of these.
     """
     return PrimalDualSteps(primal_optimizer, as_formulation(formulation), weight_limit)
 
 
 def check_num_constraints(given) -> None:
-    """Finds what is no number of constraints.
+    """Checks what a user gives as the number of constraints.
 
     Raises:
-      UserError: it is no whole number ≥ 0, and no dict of such by the names of the sets.
+      UserError: `given` is neither a whole number ≥ 0 nor a dict of them by the names of the sets.
     """
     for size in given.values() if isinstance(given, Mapping) else [given]:
-        if not (isinstance(size, numbers.Integral) and size >= 0):
+        if not (isinstance(size, numbers.Integral) and int(size) >= 0):
             raise UserError(
                 "num_constraints must be a whole number, or a dict of them by the names of the "
                 f"sets; got {given!r}. Write num_constraints=1."
@@ -142,21 +154,30 @@ def check_num_constraints(given) -> None:
 
 
 def each_set(function: Callable, values, *others) -> PyTree:
-    """`function` of the values of every set of constraints, and of `others` beside them."""
+    """Calls `function` for every set of constraints.
+
+    Args:
+      function: `(ConstraintValues, *others) -> ` anything.
+      values: `ConstraintValues`, or a dict of them by name.
+      *others: with one entry for each set, as `values` has.
+
+    Returns:
+      One result, or a dict by name.
+    """
     return jax.tree.map(
         function, values, *others, is_leaf=lambda node: isinstance(node, ConstraintValues)
     )
 
 
-def _sets(dual) -> list[DualState]:
+def _dual_states(dual) -> list[DualState]:
     return [dual] if isinstance(dual, DualState) else list(dual.values())
 
 
 def check_sizes(values, dual) -> None:
-    """Compares constraint values with multipliers.
+    """Checks that there are as many constraints as multipliers.
 
     Raises:
-      UserError: there are not as many constraints as multipliers.
+      UserError: their numbers differ, or one of the two is a dict and the other is not.
     """
     if isinstance(values, ConstraintValues) != isinstance(dual, DualState):
         raise UserError(
@@ -169,11 +190,11 @@ def check_sizes(values, dual) -> None:
     if not isinstance(dual, DualState):
         match_names(values, dual, "constraint values")
         pairs = {name: (values[name], dual[name]) for name in values}
-    for name, (one, state) in pairs.items():
-        found, expected = one.violation.shape, state.multipliers.shape
-        if found != expected:
-            where = f" of {name!r}" if name else ""
+    for name, (one_set, state) in pairs.items():
+        shape, expected = one_set.violation.shape, state.multipliers.shape
+        if shape != expected:
+            of_set = f" of {name!r}" if name else ""
             raise UserError(
-                f"the scheme was initialised for constraints{where} of shape {expected}; the "
-                f"problem returns violations of shape {found}. Give init their number."
+                f"the scheme was initialised for constraints{of_set} of shape {expected}; the "
+                f"problem returns violations of shape {shape}. Pass their number to init."
             )

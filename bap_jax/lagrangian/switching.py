@@ -3,9 +3,9 @@
     θ ← θ − η ∇ f(θ)       while every observed violation is ≤ δ
     θ ← θ − η ∇ h_c(θ)     otherwise, c the constraint violated most
 
-Wants a step size that falls, and the average of the iterates that meet the constraints. How often
-each constraint was chosen, over how often the objective was, estimates its multiplier; that ratio
-is what the state shows as λ.
+Equation 32 of docs/method.md. It converges with a decreasing step size, in the average of those
+iterates that meet the constraints. How often a constraint was chosen, divided by how often the
+objective was, estimates its multiplier; that ratio is what the state shows as λ.
 """
 
 import functools
@@ -26,11 +26,11 @@ def switching(
     tolerance: Array | float = 0.0,
     overall_term: str = "full",
 ) -> Scheme:
-    """Steps on the objective, or on the constraint violated most.
+    """Each step lowers the objective, or the constraint that is violated most.
 
     Args:
       primal_optimizer: any optax optimiser for the weights.
-      tolerance: δ ≥ 0, violations up to which the objective is stepped on.
+      tolerance: δ ≥ 0, the largest violation at which a step still lowers the objective.
       overall_term: see the module `overall_term`; with `detached` a step on h_g = ℓ_g − ℓ lowers
         ℓ_g and leaves ℓ alone.
 
@@ -39,9 +39,9 @@ def switching(
     """
     check_overall_term(overall_term)
 
-    def chosen_proxy(values, chosen):
-        proxy = cut_overall(values, jnp.abs(chosen).sum(), overall_term)
-        return jnp.sum(chosen * jnp.where(chosen != 0, proxy, 0))
+    def chosen_proxy(values, signs):
+        proxy = cut_overall(values, jnp.abs(signs).sum(), overall_term)
+        return jnp.sum(signs * jnp.where(signs != 0, proxy, 0))
 
     def init(params, num_constraints):
         check_num_constraints(num_constraints)
@@ -54,20 +54,20 @@ def switching(
         def objective(params):
             evaluation = problem(params, *inputs)
             check_sizes(evaluation.constraints, state.dual)
-            chosen, violated = _choose(evaluation.constraints, tolerance)
-            terms = each_set(chosen_proxy, evaluation.constraints, chosen)
+            signs, violated = _choose(evaluation.constraints, tolerance)
+            terms = each_set(chosen_proxy, evaluation.constraints, signs)
             value = jnp.where(violated, sum(jax.tree.leaves(terms), 0.0), evaluation.loss)
-            return value, (evaluation, value, chosen, violated)
+            return value, (evaluation, value, signs, violated)
 
         gradient, aux = jax.grad(objective, has_aux=True)(params)
-        evaluation, value, chosen, violated = aux
+        evaluation, value, signs, violated = aux
         updates, primal_state = primal_optimizer.update(gradient, state.primal_state, params)
         params = optax.apply_updates(params, updates)
         objective_steps = state.memory + jnp.where(violated, 0, 1)
         dual = jax.tree.map(
-            lambda one, choice: _count(one, choice, objective_steps),
+            lambda counted, sign: _count(counted, sign, objective_steps),
             state.dual,
-            chosen,
+            signs,
             is_leaf=lambda node: isinstance(node, DualState),
         )
         new_state = LagrangianState(dual, primal_state, objective_steps)
@@ -77,20 +77,23 @@ def switching(
 
 
 def _choose(constraints, tolerance):
-    """For every set the signs of the chosen constraint (one entry is not 0), and whether any is."""
-    sizes = each_set(_magnitude, constraints)
+    """Picks the constraint to step on.
+
+    Returns:
+      For every set `(constraint,)`, the sign of the gradient of the chosen constraint and 0 for all
+      others; and `()` bool, whether any is chosen.
+    """
+    magnitudes, structure = jax.tree.flatten(each_set(_magnitude, constraints))
     worst = functools.reduce(
-        jnp.maximum, [jnp.max(m, initial=-jnp.inf) for m in jax.tree.leaves(sizes)], -jnp.inf
+        jnp.maximum, [jnp.max(m, initial=-jnp.inf) for m in magnitudes], -jnp.inf
     )
     violated = worst > tolerance
-    left = violated
+    undecided = violated
     chosen = []
-    leaves, structure = jax.tree.flatten(sizes)
-    for magnitude in leaves:  # the first of equally bad ones
-        hit = magnitude == worst
-        first = hit & (jnp.cumsum(hit) == 1) & left
-        left = left & ~hit.any()
-        chosen.append(first)
+    for magnitude in magnitudes:  # of several equally bad constraints, the first
+        is_worst = magnitude == worst
+        chosen.append(is_worst & (jnp.cumsum(is_worst) == 1) & undecided)
+        undecided = undecided & ~is_worst.any()
     signs = each_set(lambda v: jnp.where(v.equality & (v.violation < 0), -1.0, 1.0), constraints)
     chosen = jax.tree.unflatten(structure, chosen)
     return jax.tree.map(lambda pick, sign: jnp.where(pick, sign, 0), chosen, signs), violated
@@ -98,10 +101,10 @@ def _choose(constraints, tolerance):
 
 def _magnitude(values):
     magnitude = jnp.where(values.equality, jnp.abs(values.violation), values.violation)
-    seen = values.violation_mask & values.proxy_mask
-    return jax.lax.stop_gradient(jnp.where(seen, magnitude, -jnp.inf))
+    observed = values.violation_mask & values.proxy_mask
+    return jax.lax.stop_gradient(jnp.where(observed, magnitude, -jnp.inf))
 
 
-def _count(dual, chosen, objective_steps):
-    counts = dual.memory + chosen
+def _count(dual, signs, objective_steps):
+    counts = dual.memory + signs
     return DualState(counts / jnp.maximum(objective_steps, 1), counts)

@@ -1,4 +1,4 @@
-"""Optax transforms made for multipliers. They take −v, since optax descends."""
+"""Optax transforms made for multipliers; they receive −v, since optax descends."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class DampenedMomentumState(NamedTuple):
 
     Attributes:
       trace: m_{t−1}.
-      started: `()` bool, whether there was a step before.
+      started: `()` bool, whether a step has been made.
     """
 
     trace: optax.Updates
@@ -24,8 +24,8 @@ class DampenedMomentumState(NamedTuple):
 def dampened_momentum(momentum: float, dampening: float) -> optax.GradientTransformation:
     """m_t = momentum · m_{t−1} + (1 − dampening) · g_t, with m_0 = g_0 undamped.
 
-    The reference's dual momentum; `dampening = momentum` makes it a moving average. For use in
-    `optax.chain` before `optax.scale_by_learning_rate`.
+    The reference's momentum for multipliers (docs/method.md, equation 21); `dampening = momentum`
+    makes it a moving average. Put it before `optax.scale_by_learning_rate` in an `optax.chain`.
     """
 
     def init(params):
@@ -59,9 +59,10 @@ def scale_by_nu_pi(
 
         ξ_t = ν ξ_{t−1} + (1 − ν) e_t,   direction  κ_i e_t + κ_p (ξ_t − ξ_{t−1})
 
-    ν = 0, κ_p = 0 is gradient ascent; ν = 0, κ_p = κ_i is optimistic ascent. A constraint starts
-    with ξ_{−1} = e_0 at its own first observation, and stands still while it is not observed, so
-    that one observed late is not hit by a derivative that never was.
+    κ_p = 0 is gradient ascent; ν = 0, κ_p = κ_i is optimistic ascent. A constraint starts with
+    ξ_{−1} = e_0 at its own first observation and does not move while it is not observed, so that a
+    constraint first observed late gets no jump from a derivative that never happened. Equation 22
+    of docs/method.md.
 
     Args:
       nu: ν, in (−1, 1).
@@ -82,20 +83,20 @@ def scale_by_nu_pi(
             optax.tree.zeros_like(params), optax.tree.zeros_like(params, dtype=jnp.bool_)
         )
 
-    def one(error, average, started, seen):
+    def control(error, average, started, observed):
         before = jnp.where(started, average, error)
-        after = jnp.where(seen, nu * before + (1 - nu) * error, average)
+        after = jnp.where(observed, nu * before + (1 - nu) * error, average)
         direction = integral * error + proportional * (after - before)
-        return jnp.where(seen, direction, 0), after, started | seen
+        return jnp.where(observed, direction, 0), after, started | observed
 
     def update(updates, state, params=None, *, observed=None, **extra):
         del params, extra
         if observed is None:
             observed = optax.tree.ones_like(updates, dtype=jnp.bool_)
-        moved = jax.tree.map(one, updates, state.average, state.started, observed)
+        triples = jax.tree.map(control, updates, state.average, state.started, observed)
 
         def pick(i):
-            return jax.tree.map(lambda _, triple: triple[i], updates, moved)
+            return jax.tree.map(lambda _, triple: triple[i], updates, triples)
 
         return pick(0), NuPIState(pick(1), pick(2))
 

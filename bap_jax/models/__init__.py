@@ -1,25 +1,52 @@
-"""Networks as pairs of pure functions. The only folder that imports Flax."""
+"""Networks as pairs of pure functions. The only package that imports Flax."""
 
-from bap_jax.models.adapt import adapt as adapt
-from bap_jax.models.base import Model as Model
-from bap_jax.models.channels import channel_groups as channel_groups
-from bap_jax.models.compact import compact as compact
-from bap_jax.models.convolution import conv_general_dilated as conv_general_dilated
-from bap_jax.models.convolution import convolution as convolution
-from bap_jax.models.cost import Cost as Cost
-from bap_jax.models.cost import cost as cost
-from bap_jax.models.imagenet_resnet import ImageNetResNet as ImageNetResNet
-from bap_jax.models.kernel_order import kernel_order as kernel_order
-from bap_jax.models.linen import from_linen as from_linen
-from bap_jax.models.loops import Convolutions as Convolutions
-from bap_jax.models.loops import convolutions as convolutions
-from bap_jax.models.mlp import MLP as MLP
-from bap_jax.models.mobilenet import MobileNetV2 as MobileNetV2
-from bap_jax.models.nnx import from_nnx as from_nnx
-from bap_jax.models.precision import in_precision as in_precision
-from bap_jax.models.preprocessed import with_preprocessing as with_preprocessing
-from bap_jax.models.registry import build as build
-from bap_jax.models.registry import options as options
-from bap_jax.models.resnet import ResNet as ResNet
-from bap_jax.models.torch_weights import TorchWeights as TorchWeights
-from bap_jax.models.torch_weights import load_torch as load_torch
+from bap_jax._deprecated import former_names
+from bap_jax.models.adapt import adapt
+from bap_jax.models.base import Model
+from bap_jax.models.channels import channel_groups
+from bap_jax.models.compact import compact
+from bap_jax.models.convolution import conv_general_dilated, convolution
+from bap_jax.models.cost import Cost, cost
+from bap_jax.models.imagenet_resnet import ImageNetResNet
+from bap_jax.models.kernel_order import kernel_order
+from bap_jax.models.linen import from_linen
+from bap_jax.models.mlp import MLP
+from bap_jax.models.mobilenet import MobileNetV2
+from bap_jax.models.nnx import from_nnx
+from bap_jax.models.precision import in_precision
+from bap_jax.models.preprocessed import with_preprocessing
+from bap_jax.models.registry import build, options
+from bap_jax.models.resnet import ResNet
+from bap_jax.models.torch_weights import TorchWeights, load_torch
+
+__all__ = [
+    "MLP",
+    "Cost",
+    "ImageNetResNet",
+    "MobileNetV2",
+    "Model",
+    "ResNet",
+    "TorchWeights",
+    "adapt",
+    "build",
+    "channel_groups",
+    "compact",
+    "conv_general_dilated",
+    "convolution",
+    "cost",
+    "from_linen",
+    "from_nnx",
+    "in_precision",
+    "kernel_order",
+    "load_torch",
+    "options",
+    "with_preprocessing",
+]
+
+__getattr__ = former_names(
+    "bap_jax.models",
+    {
+        "Convolutions": "bap_jax.models.loops.Convolutions",
+        "convolutions": "bap_jax.models.loops.convolutions",
+    },
+)

@@ -1,4 +1,4 @@
-"""Whatever network a user brings, as a `Model` and its `Variables`."""
+"""Makes a `Model` and its `Variables` from any network that a user brings."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from bap_jax.types import UserError, Variables
 
 
 def adapt(network: Any, variables: Any = None) -> tuple[Model, Variables]:
-    """Wraps what a user brings.
+    """Wraps a network that a user brings.
 
     Args:
       network: a trained `nnx.Module`, a `linen.Module`, or a `Model`.
@@ -19,7 +19,7 @@ def adapt(network: Any, variables: Any = None) -> tuple[Model, Variables]:
         `Variables`; an NNX module holds its own.
 
     Raises:
-      UserError: the network is of none of these kinds, or `variables` does not go with it.
+      UserError: the network is none of these, or `variables` does not fit it.
     """
     if isinstance(network, nnx.Module):
         if variables is not None:

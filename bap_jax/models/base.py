@@ -1,9 +1,49 @@
-"""A network, to the rest of the house: two pure functions."""
+"""A network, as the rest of the package sees it: two pure functions."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from bap_jax.types import Array, Preprocess, Variables
+from bap_jax.types import Array, ModelState, Preprocess, Variables
+
+
+class ModelInit(Protocol):
+    """Signature of `Model.init`."""
+
+    def __call__(self, key: Array, inputs: Array, /) -> Variables:
+        """Untrained arrays of the network.
+
+        Args:
+          key: random key.
+          inputs: `(batch, ...)`; only the shape and the type matter.
+        """
+        ...
+
+
+class ModelApply(Protocol):
+    """Signature of `Model.apply`."""
+
+    def __call__(
+        self, variables: Variables, inputs: Array, /, *, train: bool, key: Array | None
+    ) -> tuple[Array, ModelState]:
+        """Runs the network; pure.
+
+        Args:
+          variables: its arrays.
+          inputs: `(batch, ...)`.
+          train: a Python bool; switches dropout, augmentation and batch statistics on.
+          key: random key for dropout and the like; may be None when `train` is False.
+
+        Returns:
+          Logits `(batch, class)`, and the new `Variables.state`.
+        """
+        ...
+
+
+class ModelExport(Protocol):
+    """Signature of `Model.export`."""
+
+    def __call__(self, variables: Variables, /) -> Any:
+        """The network in the form in which its user gave it: a module, or a dict of arrays."""
+        ...
 
 
 class Model(NamedTuple):
@@ -11,19 +51,17 @@ class Model(NamedTuple):
 
     Attributes:
       init: `(key, inputs) -> Variables`.
-      apply: `(Variables, inputs (batch, ...), train, key) -> (logits (batch, class), state)`.
-          `train` is a Python bool; `key` seeds dropout and the like and may be None when `train` is
-          False; `state` is the new `Variables.state`.
-      export: `Variables -> ` the network in the form that its user knows (a module, a dict).
-      module: the Linen module that `apply` calls, where there is one.
+      apply: `(Variables, inputs (batch, ...), train=, key=) -> (logits (batch, class), state)`.
+      export: `Variables -> ` the network in the form in which its user gave it.
+      module: the Linen module that `apply` calls, if there is one.
       preprocess: what `apply` does to stored inputs before the network sees them.
-      network: the model without it; None where there is no `preprocess`.
+      network: the model without `preprocess`; None if there is no `preprocess`.
       precision: in which `apply` computes, see `in_precision`.
     """
 
-    init: Callable[[Array, Array], Variables]
-    apply: Callable[..., tuple[Array, Any]]
-    export: Callable[[Variables], Any] = lambda variables: variables
+    init: ModelInit
+    apply: ModelApply
+    export: ModelExport = lambda variables: variables
     module: Any = None
     preprocess: Preprocess | None = None
     network: "Model | None" = None

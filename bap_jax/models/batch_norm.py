@@ -1,4 +1,4 @@
-"""Batch normalisation that leaves channels without weights alone.
+"""Batch normalisation that skips channels without weights.
 
 A channel c of an image is normalised over batch and positions, n values in all:
 
@@ -6,13 +6,13 @@ A channel c of an image is normalised over batch and positions, n values in all:
     running mean  ← m · running mean + (1 − m) · μ_c
     running var   ← m · running var  + (1 − m) · v_c n / (n − 1)
 
-In evaluation the running mean and variance stand for μ and v. As in PyTorch, the running variance
-takes the unbiased estimate, which Flax's own module does not.
+In evaluation the running mean and variance take the place of μ and v. As in PyTorch, the running
+variance is updated with the unbiased estimate, which Flax's own module does not use.
 
-A channel whose incoming weights are all pruned holds nothing but zeros. To normalise it would turn
-them into β_c, a bias that no mask counts and that later layers would learn to lean on, and its
-running variance would decay towards 0. So it passes through unchanged: an inactive channel is one
-with μ = 0, √(v + ϵ) = 1, γ = 1, β = 0, whose parameters get no gradient. Where no channel at all is
+A channel whose incoming weights are all pruned holds only zeros. Normalising it would turn them
+into β_c, a bias that no mask counts and on which later layers would come to depend, and its running
+variance would decay towards 0. Such an inactive channel therefore passes through unchanged: it has
+μ = 0, √(v + ϵ) = 1, γ = 1, β = 0, and its parameters get no gradient. If no channel at all is
 active, the output is 0.
 """
 
@@ -30,7 +30,7 @@ class BatchNorm(nn.Module):
     `batch_stats`, all `(channel,)` float32.
 
     Attributes:
-      momentum: m, the share of the running statistics that one batch leaves.
+      momentum: m, the share of the running statistics that is kept in one step.
       epsilon: ϵ.
     """
 
@@ -44,13 +44,13 @@ class BatchNorm(nn.Module):
         Args:
           inputs: `(batch, ..., channel)`.
           active: `(channel,)` bool, False for channels that pass through; by default all True.
-          train: whether to use, and keep a share of, the batch's own statistics.
+          train: whether to use the batch's statistics and to update the running ones.
 
         Returns:
           Shape and dtype of `inputs`.
 
         Raises:
-          UserError: in training, a channel has a single value: no variance can be had from it.
+          UserError: in training, a channel has a single value, which has no variance.
         """
         size = inputs.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, size)
@@ -64,23 +64,26 @@ class BatchNorm(nn.Module):
             mean, var, unbiased = _moments(x)
             if not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_var, unbiased)):
-                    moved = self.momentum * running.value + (1 - self.momentum) * batch
-                    running.value = jnp.where(active, moved, running.value)
+                    updated = self.momentum * running.value + (1 - self.momentum) * batch
+                    running.value = jnp.where(active, updated, running.value)
         factor = jnp.where(active, scale * jax.lax.rsqrt(var + self.epsilon), 1)
-        factor = jnp.where(
-            active.any(), factor, 0
-        )  # the reference: a layer without weights gives 0
+        # As in the reference: a layer without weights gives 0.
+        factor = jnp.where(active.any(), factor, 0)
         x = (x - _wide(jnp.where(active, mean, 0), x)) * _wide(factor, x)
         return (x + _wide(jnp.where(active, bias, 0), x)).astype(inputs.dtype)
 
 
 def active_channels(kernel: Array) -> Array:
-    """`(channel,)` bool: output channels into which any weight leads that is not exactly 0.
+    """`(channel,)` bool: output channels with any incoming weight that is not exactly 0.
 
-    Networks see θ ⊙ m, whose pruned weights are exactly 0, so that the kernel itself tells.
+    Networks see θ ⊙ m, in which pruned weights are exactly 0, so the kernel itself shows them.
 
     Args:
       kernel: `(..., channel)`.
+
+    Example:
+      >>> active_channels(jnp.array([[0.0, 0.5], [0.0, 0.0]])).tolist()
+      [False, True]
     """
     return jnp.any(kernel != 0, axis=tuple(range(kernel.ndim - 1)))
 
@@ -100,5 +103,5 @@ def _moments(x):
 
 
 def _wide(vector, like):
-    """`(channel,)` as an array of as many axes as `like`."""
+    """`(channel,)` with as many axes as `like`."""
     return vector.reshape((1,) * (like.ndim - 1) + (-1,))

@@ -1,11 +1,11 @@
-"""Which channels of a network live and die together.
+"""Which channels of a network can only be removed together.
 
-A module tells by two methods, which a user's own module may have as well:
+A module says so with two methods, which a user's own module may have as well:
 
     channel_groups() -> tuple[ChannelGroup, ...]
     with_channels(widths: Mapping[str, int]) -> the same module with other widths, by group name
 
-`bap_jax.models.compact` needs the second one, of Linen modules only.
+`bap_jax.models.compact` needs the second one, for Linen modules only.
 """
 
 from collections.abc import Mapping
@@ -31,16 +31,17 @@ def channel_groups(module: Any) -> tuple[ChannelGroup, ...]:
     method = getattr(module, "channel_groups", None)
     if not callable(method):
         raise UserError(
-            f"{type(module).__name__} does not tell which of its channels belong together. Write a "
+            f"{type(module).__name__} does not say which of its channels belong together. Write a "
             "method channel_groups(self) on the module that returns a tuple of bap_jax.types."
-            "ChannelGroup(name, producers, vectors, states, consumers), or give groups=(...,) "
-            "where a function takes them."
+            "ChannelGroup(name, producers, vectors, states, consumers), or pass groups=(...,) "
+            "to functions that take it."
         )
-    return tuple(method())
+    groups: Any = method()
+    return tuple(groups)
 
 
 def check_names(module: Any, widths: Mapping[str, int]) -> None:
-    """Refuses widths of groups that the module does not have.
+    """Checks that widths are given only for groups that the module has.
 
     Args:
       module: with a method `channel_groups()`.

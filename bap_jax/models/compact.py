@@ -1,18 +1,19 @@
-"""Masks made real: a smaller network without the channels that are gone.
+"""A smaller network, without the channels that masks have removed.
 
 A channel c of a group is dead where
 
     every producer k of the group has  k[..., c] ⊙ m[..., c] = 0                     and
-    v_c = 0 for every vector v of the group that is no scale                          and
+    v_c = 0 for every vector v of the group that is not a scale                       and
     μ_c = 0 or γ_c = 0 for every running mean μ of the group and its norm's scale γ,
 
-where the last two lines do not matter for groups that are `silent`. Dead channels are cut out of
-producers, vectors and states, and their rows out of the consumers. What remains computes the same.
+where groups that are `silent` need only the first line. Dead channels are cut out of producers,
+vectors and states, and their rows out of the consumers. The rest computes the same results.
 
-Two traps. A group of which every channel is dead keeps one, for shapes to stay valid. And the
-masked `BatchNorm` takes a column of weights for active even where all that it reads is dead: its
-output is then a constant, which would vanish with the last of these weights. So where there are
-silent groups, enough dead channels stay that no active column of a consumer becomes empty.
+There are two traps. A group in which every channel is dead keeps one channel, so that shapes stay
+valid. And the masked `BatchNorm` counts a channel as active if it has a weight left, even if all
+that this weight reads is dead: the output is then a constant, which would vanish with the last such
+weight. Where there are silent groups, enough dead channels are therefore kept that no active column
+of a consumer becomes empty.
 """
 
 from collections.abc import Sequence
@@ -38,33 +39,44 @@ def compact(
     variables: Any = None,
     groups: Sequence[ChannelGroup] | None = None,
 ) -> Any:
-    """A smaller network that computes what the masked one does. Not to be used under `jit`.
+    """A smaller network that computes the same as the masked one. Do not use it under `jit`.
 
-    Weights that masks remove from channels that stay are 0. Where no channel is dead, the network
-    comes back as it is.
+    In channels that stay, weights that the masks remove are 0. If no channel is dead, the network
+    itself is returned.
 
     Args:
       network: a Linen module with the methods that `bap_jax.models.channels` names, a `Model` of
-        one, or an `nnx.Module`, which is left alone itself.
+        one, or an `nnx.Module`, which is not changed.
       masks: a tree like the parameters, whose leaves are masks of the parameters' shapes or None;
-        for NNX like the parameters of `from_nnx`. None for parameters that are masked already.
+        for NNX like the parameters of `from_nnx`. None if the parameters are already masked.
       variables: for a Linen module the dict that `module.init` returns, for a `Model` its
         `Variables`; an NNX module holds its own.
-      groups: which channels go together; by default what `network.channel_groups()` says. In NNX,
-        states are named as in `nnx.to_pure_dict`, such as `norm/mean`.
+      groups: which channels belong together; by default `network.channel_groups()`. In NNX, states
+        are named as in `nnx.to_pure_dict`, such as `norm/mean`.
 
     Returns:
-      For NNX the smaller module. Else the smaller network, of the kind given, and its variables.
+      For NNX the smaller module, otherwise a pair: the smaller network, a module or `Model` as it
+      was given, and its variables.
 
     Raises:
-      UserError: the network does not tell its groups or cannot be built smaller, masks or groups
-        do not fit the parameters, or `variables` does not go with the network.
+      UserError: the network does not say which channels belong together or cannot be built smaller,
+        masks or groups do not fit the parameters, or `variables` does not fit the network.
+
+    Example:
+      >>> from bap_jax.models import MLP
+      >>> network, inputs = MLP((3, 2)), jnp.ones((1, 4))
+      >>> variables = network.init(jax.random.key(0), inputs)
+      >>> masks = jax.tree.map(jnp.ones_like, variables["params"])
+      >>> masks["dense_0"]["kernel"] = masks["dense_0"]["kernel"].at[:, 0].set(0)
+      >>> small, small_variables = compact(network, masks, variables)
+      >>> small.features
+      (2, 2)
     """
     _, variables = adapt(network, variables)
     if isinstance(network, Model) and network.module is None:
         raise UserError(
-            "this Model wraps no Linen module that could be built smaller; give the Linen module "
-            "and its variables, or the nnx.Module itself, in its place."
+            "this Model has no Linen module that could be built smaller; pass the Linen module and "
+            "its variables, or the nnx.Module itself, instead."
         )
     groups = channel_groups(network) if groups is None else tuple(groups)
     if isinstance(network, nnx.Module):
@@ -76,7 +88,7 @@ def compact(
             "with_channels(self, widths) on the Linen module that returns the module with "
             "widths[name] channels in the group of that name."
         )
-    before, after, variables = remove_channels(variables, masks, groups)
+    before, after, variables = _remove_channels(variables, masks, groups)
     if after != before:
         module = module.with_channels(after)
         network = _like_model(network, module) if isinstance(network, Model) else module
@@ -88,7 +100,7 @@ def _like_model(model, module):
     return with_preprocessing(small, model.preprocess) if model.preprocess else small
 
 
-def remove_channels(
+def _remove_channels(
     variables: Variables, masks: PyTree, groups: Sequence[ChannelGroup]
 ) -> tuple[dict[str, int], dict[str, int], Variables]:
     """Cuts dead channels out of arrays.
@@ -96,10 +108,10 @@ def remove_channels(
     Args:
       variables: parameters and state.
       masks: a tree like the parameters with None where nothing is masked, or None.
-      groups: which channels go together.
+      groups: which channels belong together.
 
     Returns:
-      Widths by name of group before and after, and the smaller variables.
+      Widths before and after, by name of group, and the smaller variables.
 
     Raises:
       UserError: masks or groups do not fit the parameters.
@@ -109,9 +121,9 @@ def remove_channels(
     sizes = group_sizes(groups, params, state)
     silent = any(group.silent for group in groups)
     kept = [_kept(group, params, state, silent) for group in groups]
-    for group, size, stay in zip(groups, sizes, kept, strict=True):
-        if len(stay) < size:
-            _cut(group, size, stay, params, state)
+    for group, size, channels in zip(groups, sizes, kept, strict=True):
+        if len(channels) < size:
+            _cut(group, size, channels, params, state)
     names = [group.name for group in groups]
     return (
         dict(zip(names, sizes, strict=True)),
@@ -124,23 +136,24 @@ def _masked(params, masks):
     if masks is None:
         return params
     leaves, structure = jax.tree.flatten(params)
-    given, other = jax.tree.flatten(masks, is_leaf=lambda leaf: leaf is None)
-    pairs = list(zip(given, leaves, strict=False))
-    if structure != other or any(m is not None and np.shape(m) != np.shape(w) for m, w in pairs):
+    mask_leaves, mask_structure = jax.tree.flatten(masks, is_leaf=lambda leaf: leaf is None)
+    pairs = list(zip(mask_leaves, leaves, strict=False))
+    fits = all(m is None or np.shape(m) == np.shape(w) for m, w in pairs)
+    if structure != mask_structure or not fits:
         raise UserError(
             "masks must be a tree like the parameters, each leaf None or a mask of the parameter's "
             f"shape; got masks {jax.tree.map(np.shape, masks)} of parameters "
             f"{jax.tree.map(np.shape, params)}."
         )
-    kept = [w if m is None else np.where(m, w, 0).astype(w.dtype) for m, w in pairs]
-    return jax.tree.unflatten(structure, kept)
+    masked = [w if m is None else np.where(m, w, 0).astype(w.dtype) for m, w in pairs]
+    return jax.tree.unflatten(structure, masked)
 
 
 def _kept(group, params, state, silent) -> Array:
     """Indices of the channels that stay."""
     keep = ~_dead(group, params, state)
     if silent:
-        # Which inputs lead to which columns, (channel, column), positions taken together.
+        # (channel, column): whether a consumer's column reads a channel, at any position.
         feeds = [np.asarray(params[path]) != 0 for path in group.consumers]
         feeds = [kernel.reshape(-1, keep.size, kernel.shape[-1]).any(0) for kernel in feeds]
         feeds = np.concatenate([np.zeros((keep.size, 0), bool), *feeds], axis=1)
@@ -165,24 +178,24 @@ def _dead(group, params, state):
     for path in group.states:
         norm, _, kind = path.rpartition("/")
         if kind == "mean":
-            of_norm = [s for s in scales if f"/{norm}/scale".endswith(f"/{s}")]
-            quiet = [np.asarray(array) == 0 for array in (state[path], *map(params.get, of_norm))]
-            dead &= np.any(quiet, axis=0)
+            norm_scales = [params[s] for s in scales if f"/{norm}/scale".endswith(f"/{s}")]
+            is_zero = [np.asarray(array) == 0 for array in (state[path], *norm_scales)]
+            dead &= np.any(is_zero, axis=0)
     return dead
 
 
-def _cut(group, size, stay, params, state):
-    """Leaves the channels `stay` of one group in the dicts `params` and `state`."""
+def _cut(group, size, channels, params, state):
+    """Keeps only these `channels` of one group in the dicts `params` and `state`."""
     for leaves, paths in ((params, (*group.producers, *group.vectors)), (state, group.states)):
         for path in paths:
-            leaves[path] = np.asarray(leaves[path])[..., stay]
+            leaves[path] = np.asarray(leaves[path])[..., channels]
     for path in group.consumers:
-        rows = np.arange(params[path].shape[-2]).reshape(-1, size)[:, stay].ravel()
+        rows = np.arange(params[path].shape[-2]).reshape(-1, size)[:, channels].ravel()
         params[path] = np.asarray(params[path])[..., rows, :]
 
 
 def _like(tree, leaves):
-    # Cut by NumPy, which compiles nothing for each new shape.
+    # Cut by NumPy, because JAX would compile a program for each new shape.
     arrays = [jnp.asarray(x) if isinstance(x, np.ndarray) else x for x in leaves.values()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
 
@@ -190,17 +203,17 @@ def _like(tree, leaves):
 def _compact_nnx(module, masks, variables, groups):
     _check_layers(module, groups)
     graph, _, state = nnx.split(module, nnx.Param, ...)
-    state = jax.tree.map(lambda leaf: leaf, state)  # its containers are the module's own
+    state = jax.tree.map(lambda leaf: leaf, state)  # a copy: the containers belong to the module
     pure = Variables(variables.params, nnx.to_pure_dict(state))
-    _, _, pure = remove_channels(pure, masks, groups)
+    _, _, pure = _remove_channels(pure, masks, groups)
     nnx.replace_by_pure_dict(state, pure.state)
     small = nnx.merge(graph, nnx.State(pure.params), state, copy=True)
-    _tell_shapes(small, groups, leaves_by_path(pure.params))
+    _set_shapes(small, groups, leaves_by_path(pure.params))
     return small
 
 
 def _check_layers(module, groups):
-    """Refuses layers of which single channels cannot be removed."""
+    """Checks that single channels of the layers can be removed."""
     layers = _layers_of(module)
     for group in groups:
         for path in (*group.producers, *group.vectors, *group.consumers):
@@ -208,23 +221,23 @@ def _check_layers(module, groups):
             mixes = isinstance(layer, nnx.LayerNorm | nnx.RMSNorm | nnx.GroupNorm)
             if mixes or getattr(layer, "feature_group_count", 1) != 1:
                 raise UserError(
-                    f"group {group.name!r} names {path!r} of a {type(layer).__name__} that takes "
-                    "several channels together, so that none can be removed by itself; "
-                    "leave the group out of groups=."
+                    f"group {group.name!r} names {path!r} of a {type(layer).__name__}, which "
+                    "combines several channels, so that none can be removed by itself; leave the "
+                    "group out of groups=."
                 )
 
 
-def _tell_shapes(module, groups, params):
-    """Brings what NNX layers say of their own shapes in line with their arrays."""
+def _set_shapes(module, groups, params):
+    """Sets the attributes in which NNX layers keep their shapes to those of their arrays."""
     layers = _layers_of(module)
     for group in groups:
         for path in (*group.producers, *group.vectors, *group.consumers):
             layer, shape = layers.get(path.rpartition("/")[0]), tuple(params[path].shape)
-            told = {"num_features": shape[-1]}
+            sizes = {"num_features": shape[-1]}
             if len(shape) > 1:
-                told = {"kernel_shape": shape, "in_features": shape[-2], "out_features": shape[-1]}
-            for name in filter(lambda name: hasattr(layer, name), told):
-                setattr(layer, name, told[name])
+                sizes = {"kernel_shape": shape, "in_features": shape[-2], "out_features": shape[-1]}
+            for name in filter(lambda name: hasattr(layer, name), sizes):
+                setattr(layer, name, sizes[name])
 
 
 def _layers_of(module):

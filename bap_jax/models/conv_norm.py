@@ -1,4 +1,6 @@
-"""A convolution and the normalisation behind it, as all built-in networks have them."""
+"""A convolution followed by its normalisation, as all built-in networks use them."""
+
+from typing import Any
 
 from flax import linen as nn
 
@@ -6,12 +8,12 @@ from bap_jax.models.batch_norm import BatchNorm, active_channels
 from bap_jax.models.convolution import convolution
 from bap_jax.types import Array
 
-# By outgoing connections, so that gradients keep their size on the way back.
+# Scaled by the number of outgoing connections, so that gradients keep their size backwards.
 HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def conv_norm(
-    module: nn.Module,
+    module: Any,
     x: Array,
     width: int,
     size: int,
@@ -23,14 +25,14 @@ def conv_norm(
     """A `size`×`size` convolution and its normalisation, as submodules of the calling `module`.
 
     Args:
-      module: with the attributes `convolution` and `masked_norm`, see `ResNet`.
+      module: has the attributes `convolution` and `masked_norm`, see `ResNet`.
       x: `(batch, height, width, channel)`.
       width: output channels.
-      size: odd; half of it is padded with zeros on every side, as PyTorch's networks do.
+      size: odd; every side is padded with size // 2 zeros, as in PyTorch's networks.
       stride: of both axes.
       names: of the two submodules.
-      train: whether to normalise by the batch.
-      feature_groups: of channels that are convolved each on its own.
+      train: whether to normalise by the batch's statistics.
+      feature_groups: number of groups of channels that are convolved separately.
     """
     conv = nn.Conv(
         width,

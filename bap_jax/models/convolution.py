@@ -8,14 +8,15 @@ the spatial axes, with stride s, dilation d and padding l in front:
     ∂w[q, i, o] = Σ_{n, p} x[n, s p + d q − l, i] · ∂y[n, p, o]
     ∂x[n, r, i] = Σ_{p, q, o : s p + d q − l = r} ∂y[n, p, o] · w[q, i, o]
 
-Both gradients are convolutions themselves. ∂w is one of stride d over x, whose channels act as
-batch and whose batch as channels; its kernel is ∂y, dilated by s. ∂x is one over ∂y spread out by
-s; its kernel is w turned round, its channels exchanged.
+Both gradients are convolutions themselves. ∂w is a convolution of stride d over x, with batch and
+channels exchanged; its kernel is ∂y, dilated by s. ∂x is a convolution over ∂y, dilated by s; its
+kernel is w, flipped and with its channels exchanged.
 
-XLA:CPU has a fast convolution for channels last, spatial axes first in the kernel. `lax` states
-the gradients by exchanged axes. Outside of loops XLA writes the transposes itself; inside
-`lax.scan`, `fori_loop`, `while_loop` and `lax.map` it does not (jax-ml/jax#12868): there ∂w takes
-7 to 53 times as long as outside, ∂x up to 26 times. So the transposes are written here.
+XLA:CPU has a fast convolution for channels last in the image and spatial axes first in the kernel.
+`lax` expresses the gradients as convolutions with exchanged axes. Outside of loops XLA inserts the
+transposes that lead back to the fast one; inside `lax.scan`, `fori_loop`, `while_loop` and
+`lax.map` it does not (jax-ml/jax#12868): there ∂w takes 7 to 53 times as long as outside, ∂x up to
+26 times. This module therefore writes the transposes itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +27,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bap_jax.types import Array, UserError
+from bap_jax.types import UserError
 
 
 def conv_general_dilated(
-    lhs: Array,
-    rhs: Array,
+    lhs: jax.Array,
+    rhs: jax.Array,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -42,37 +43,40 @@ def conv_general_dilated(
     precision: Any = None,
     preferred_element_type: Any = None,
     out_sharding: Any = None,
-) -> Array:
+) -> jax.Array:
     """`jax.lax.conv_general_dilated` with gradients that are fast in loops on CPU.
 
-    A Linen module takes it as `nn.Conv(..., conv_general_dilated=conv_general_dilated)`.
+    Use it in a Linen module as `nn.Conv(..., conv_general_dilated=conv_general_dilated)`.
 
-    What is not a plain convolution with channels last goes to `lax` as it is, gradients included:
-    a dilated `lhs`, groups, other dimension numbers (`None` means channels first), operands of two
-    dtypes or not floating, a result of another dtype or a given sharding, arrays without elements.
+    Anything but a plain convolution with channels last is passed on to `lax`, gradients included: a
+    dilated `lhs`, groups, other dimension numbers (`None` means channels first), operands of
+    different or of integer types, a given type or sharding of the result, arrays without elements.
 
-    Gradients of gradients are `lax`'s. There is no forward mode: `jax.jvp` and `jax.linearize`
-    raise a TypeError; `jax.jvp` of `jax.grad` works.
+    Gradients of gradients are those of `lax`. There is no forward mode: `jax.jvp` and
+    `jax.linearize` raise a TypeError; `jax.jvp` of `jax.grad` works.
 
     Args:
       lhs: `(batch, *spatial, in)`.
       rhs: `(*offset, in, out)`.
       window_strides: one for each spatial axis.
       padding: `SAME`, `SAME_LOWER`, `VALID`, or a pair of integers, of any sign, for each axis.
-      lhs_dilation: see above.
       rhs_dilation: spacing of the kernel's offsets along each axis.
       dimension_numbers: those of channels last, such as `("NHWC", "HWIO", "NHWC")`.
-      feature_group_count: see above.
-      batch_group_count: see above.
       precision: of the products, in the gradients too.
-      preferred_element_type: see above.
-      out_sharding: see above.
+      lhs_dilation, feature_group_count, batch_group_count, preferred_element_type, out_sharding: as
+        in `lax`, to which other values than the default are passed on.
 
     Returns:
       `(batch, *spatial, out)`.
 
     Raises:
-      TypeError, ValueError, RuntimeError: what `lax.conv_general_dilated` raises.
+      TypeError, ValueError, RuntimeError: whatever `lax.conv_general_dilated` raises.
+
+    Example:
+      >>> image, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
+      >>> numbers = ("NHWC", "HWIO", "NHWC")
+      >>> conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=numbers).shape
+      (1, 4, 4, 5)
     """
     options = {
         "window_strides": window_strides,
@@ -89,25 +93,25 @@ def conv_general_dilated(
     if not _is_plain(lhs, rhs, options):
         return lax.conv_general_dilated(lhs, rhs, **options)
     steps = (1,) * (lhs.ndim - 2) if rhs_dilation is None else tuple(rhs_dilation)
-    pairs = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    pairs = padding if isinstance(padding, str) else tuple((low, high) for low, high in padding)
     return _convolve(lhs, rhs, _Geometry(tuple(window_strides), pairs, steps, precision))
 
 
-def _auto(lhs: Array, rhs: Array, *args, **options) -> Array:
+def _auto(lhs: jax.Array, rhs: jax.Array, *args, **options) -> jax.Array:
     on_cpu = jax.default_backend() == "cpu"
-    chosen = conv_general_dilated if on_cpu else lax.conv_general_dilated
-    return chosen(lhs, rhs, *args, **options)
+    convolve = conv_general_dilated if on_cpu else lax.conv_general_dilated
+    return convolve(lhs, rhs, *args, **options)
 
 
 CONVOLUTIONS = {"auto": _auto, "loop": conv_general_dilated, "lax": lax.conv_general_dilated}
 
 
-def convolution(name: str = "auto") -> Callable[..., Array]:
-    """The convolution called `name`; the forward pass is the same in all of them.
+def convolution(name: str = "auto") -> Callable[..., jax.Array]:
+    """The convolution called `name`; all of them have the same forward pass.
 
     Args:
-      name: `loop` (`conv_general_dilated` of this file), `lax` (JAX's own), or `auto`: `loop` where
-        `jax.default_backend()` is the CPU as the network is traced, `lax` elsewhere.
+      name: `loop` (`conv_general_dilated` of this module), `lax` (JAX's own), or `auto`, which is
+        `loop` if `jax.default_backend()` is the CPU when the network is traced, `lax` otherwise.
 
     Raises:
       UserError: the name is unknown.
@@ -118,7 +122,7 @@ def convolution(name: str = "auto") -> Callable[..., Array]:
 
 
 def _is_plain(lhs, rhs, options):
-    """Whether the gradients of this file hold; mistakes are left for `lax` to find."""
+    """Whether the gradients of this module apply; mistakes are left for `lax` to find."""
     axes, padding = lhs.ndim - 2, options["padding"]
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, options["dimension_numbers"])
     return (
@@ -142,7 +146,7 @@ def _channels_last(axes):
 
 
 class _Geometry(NamedTuple):
-    """How a plain convolution moves; what is one for each axis, as tuples."""
+    """Strides s, padding and dilations d (`steps`) of a plain convolution, by axis; hashable."""
 
     strides: tuple[int, ...]
     padding: str | tuple[tuple[int, int], ...]
@@ -151,7 +155,7 @@ class _Geometry(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """A spatial axis: of x its length and padding in front, and what w and spread ∂y span."""
+    """A spatial axis: length of x and padding in front of it, and lengths of dilated w and ∂y."""
 
     size: int
     start: int
@@ -168,7 +172,7 @@ _convolve = jax.custom_vjp(_value, nondiff_argnums=(2,))
 
 
 def _forward(lhs, rhs, geometry):
-    # Not `_convolve`: that could not be differentiated forward, as in Hessian-vector products.
+    # Not `_convolve`, which has no forward mode: Hessian-vector products need one.
     return _value(lhs, rhs, geometry), (lhs, rhs)
 
 
@@ -188,13 +192,13 @@ _convolve.defvjp(_forward, _backward)
 
 def _lhs_gradient(rhs, cotangent, axes, geometry):
     strides, _, steps, precision = geometry
-    # The end follows from the start, as the result must be as large as x. It may be negative.
+    # Padding at the end makes the result as large as x. It may be negative.
     padding = [
         (axis.kernel - 1 - axis.start, axis.size + axis.start - axis.spread) for axis in axes
     ]
-    turned = jnp.flip(rhs, tuple(range(len(axes)))).swapaxes(-1, -2)
+    flipped = jnp.flip(rhs, tuple(range(len(axes)))).swapaxes(-1, -2)
     ones = (1,) * len(axes)
-    return _channels_last_product(cotangent, turned, ones, padding, strides, steps, precision)
+    return _channels_last_product(cotangent, flipped, ones, padding, strides, steps, precision)
 
 
 def _rhs_gradient(lhs, cotangent, axes, geometry):

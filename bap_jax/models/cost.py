@@ -1,8 +1,8 @@
-"""What a network costs: its parameters, and the products of one forward pass.
+"""What a network costs: its parameters, and the multiply-adds of one forward pass.
 
-Counted on the traced program. A matrix product or a convolution of o results, each the sum of t
-products, has o · t multiply-adds; additions of a bias, norms and activations are not counted.
-Products with the zeros that pad an image are.
+They are counted on the traced program. A matrix product or a convolution with o results, each the
+sum of t products, has o · t multiply-adds. Additions of a bias, norms and activations do not count;
+products with the zeros that pad an image do.
 """
 
 import math
@@ -19,7 +19,7 @@ class Cost(NamedTuple):
     """What a network costs.
 
     Attributes:
-      params: how many numbers its parameters hold, zeros included.
+      params: numbers in its parameters, zeros included.
       multiply_adds: of the forward pass of one sample, in evaluation.
     """
 
@@ -32,13 +32,20 @@ def cost(model: Any, variables: Any, inputs: Array) -> Cost:
 
     Args:
       model: a `Model`, a Linen module or an `nnx.Module`.
-      variables: what goes with it: `Variables`, the dict that `module.init` returns, or None for
-        NNX. Shapes are enough, as `jax.eval_shape` gives them.
+      variables: of the model: `Variables`, the dict that `module.init` returns, or None for NNX.
+        Shapes are enough, as `jax.eval_shape` gives them.
       inputs: `(batch, ...)`; only the shape and the type of one sample matter.
 
     Raises:
-      UserError: a loop whose length the program does not tell holds products, or `variables` does
-        not go with `model`.
+      UserError: there are products in a loop of unknown length, or `variables` does not fit
+        `model`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from bap_jax.models import MLP
+      >>> network, inputs = MLP((3, 2)), jnp.zeros((1, 4))
+      >>> cost(network, network.init(jax.random.key(0), inputs), inputs)
+      Cost(params=23, multiply_adds=18)
     """
     model, variables = adapt(model, variables)
 
@@ -62,14 +69,14 @@ def _of_equation(equation) -> int:
         shape = equation.invars[0].aval.shape
         return equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        # A kernel's input axis is as long as one of the feature groups.
+        # A kernel's input axis has the length of one feature group.
         kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
         return equation.outvars[0].aval.size * (math.prod(kernel) // max(kernel[axes[0]], 1))
     inner = [_multiply_adds(jaxpr) for jaxpr in _jaxprs(params)]
     if name == "while" and any(inner):
         raise UserError(
-            "the network multiplies in a loop of unknown length; write the loop as jax.lax.scan, "
-            "or as a fori_loop of constant bounds."
+            "the network has products in a loop of unknown length; write the loop as jax.lax.scan, "
+            "or as a fori_loop with constant bounds."
         )
     if name == "cond":
         return max(inner)

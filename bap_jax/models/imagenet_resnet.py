@@ -5,10 +5,13 @@
     basic block (18, 34):   relu( norm(conv 3×3(relu(norm(conv 3×3(x))))) + shortcut(x) )
     bottleneck (50):        1×1, 3×3 and 1×1 to four times the width; the 3×3 has the stride
 
-The first block of every stage that changes width or resolution has a 1×1 convolution with
-normalisation for a shortcut. With 1000 classes depths 18, 34 and 50 have 11,689,512, 21,797,672 and
-25,557,032 parameters. Layout and names follow `resnet`, so that weights of torchvision fit by name.
+In the first block of every stage that changes width or resolution, the shortcut is a 1×1
+convolution with normalisation. With 1000 classes depths 18, 34 and 50 have 11,689,512, 21,797,672
+and 25,557,032 parameters. Layout and names follow `resnet`, so that weights of torchvision fit by
+name.
 """
+
+from typing import Any
 
 from flax import linen as nn
 
@@ -16,15 +19,15 @@ from bap_jax.models.conv_norm import conv_norm
 from bap_jax.models.convolution import convolution
 from bap_jax.types import Array, UserError
 
-# Blocks of each stage.
+# Number of blocks in each stage.
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class ImageNetResNet(nn.Module):
-    """Residual network for photographs, of 64 pixels or more.
+    """Residual network for photographs of 64 pixels or more.
 
     Parameters are named `conv_0`, `norm_0`, then `stage_<1–4>_block_<0…>/` with `conv_<1–3>`,
-    `norm_<1–3>` and, where it has them, `shortcut_conv`, `shortcut_norm`, and last `head`.
+    `norm_<1–3>` and, if it has them, `shortcut_conv`, `shortcut_norm`, and last `head`.
 
     Attributes:
       num_classes: length of the logits.
@@ -32,7 +35,7 @@ class ImageNetResNet(nn.Module):
       convolution, masked_norm: see `ResNet`.
 
     Raises:
-      UserError: there is no such depth or convolution.
+      UserError: `depth` or `convolution` is unknown.
     """
 
     num_classes: int
@@ -44,7 +47,7 @@ class ImageNetResNet(nn.Module):
         if self.depth not in DEPTHS:
             raise UserError(
                 f"depth of an imagenet_resnet must be one of {', '.join(map(str, DEPTHS))}; got "
-                f"{self.depth}. For small images there is 'resnet'."
+                f"{self.depth}. For small images use 'resnet'."
             )
         convolution(self.convolution)
         super().__post_init__()
@@ -55,14 +58,15 @@ class ImageNetResNet(nn.Module):
 
         Args:
           inputs: `(batch, height, width, channel)`.
-          train: whether to normalise by the batch, and to move the running statistics.
+          train: whether to normalise by the batch's statistics and to update the running ones.
 
         Raises:
-          UserError: the inputs are no images.
+          UserError: the inputs are not images.
         """
         check_images(inputs, "an imagenet_resnet")
         x = nn.relu(conv_norm(self, inputs, 64, 7, 2, ("conv_0", "norm_0"), train))
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        padding: Any = ((1, 1), (1, 1))  # Flax declares a str, and takes pairs
+        x = nn.max_pool(x, (3, 3), (2, 2), padding)
         for stage, count in enumerate(DEPTHS[self.depth]):
             for block in range(count):
                 x = Block(
@@ -77,12 +81,12 @@ class ImageNetResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two or three convolutions around which the input is led.
+    """Two or three convolutions and a shortcut around them.
 
     Attributes:
-      width: channels inside; outside they are four times as many in a bottleneck.
+      width: channels inside the block; a bottleneck has four times as many outside.
       stride: of the (first) 3×3 convolution.
-      bottleneck: whether it is one.
+      bottleneck: whether the block is a bottleneck.
       convolution, masked_norm: see `ResNet`.
     """
 
@@ -110,10 +114,10 @@ class Block(nn.Module):
 
 
 def check_images(inputs: Array, what: str) -> None:
-    """Refuses inputs that are no images.
+    """Checks that inputs are images.
 
     Raises:
-      UserError: they have not four axes.
+      UserError: they do not have four axes.
     """
     if inputs.ndim != 4:
         raise UserError(

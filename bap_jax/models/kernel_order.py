@@ -1,8 +1,9 @@
-"""In which order a network uses its kernels, read off its traced program.
+"""The order in which a network uses its kernels, read from its traced program.
 
-Names do not tell: a layer called `head` sorts before one called `hidden`. The program does. Every
-value in it either derives from parameters alone (kernels that were reshaped, cast, masked, joined
-or normalised), and then stands for them, or depends on the inputs, and then stands for none.
+Names do not show the order: a layer called `head` sorts before one called `hidden`. The program
+does. Every value in it either derives from parameters alone (kernels that were reshaped, cast,
+masked, joined or normalised) and then represents them, or depends on the inputs and then represents
+none.
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class KernelUse(NamedTuple):
 
     Attributes:
       leaf: index into `jax.tree.leaves(params)`.
-      convolution: whether a convolution uses it, else a matrix product.
+      convolution: whether a convolution uses it; otherwise a matrix product does.
     """
 
     leaf: int
@@ -51,77 +52,84 @@ def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[Kern
 
 
 class _Walk:
-    """Collects uses while it follows `origin`: variable → set of leaves, `_MIXED`, or absent where
-    the value is constant."""
+    """Follows values through a program, and collects the uses of parameters.
+
+    `origin` maps a variable to the set of leaves that it derives from, or to `_MIXED`; a variable
+    that is not in it is constant. A list of sources holds the same for a list of values, with None
+    for constants.
+    """
 
     def __init__(self):
         self.uses = {}
 
     def follow(self, jaxpr, origin):
+        """Sources of the results of `jaxpr`; adds to `origin` and `uses` on the way."""
         for equation in jaxpr.eqns:
-            known = [
-                None if isinstance(v, core.Literal) else origin.get(v) for v in equation.invars
-            ]
-            if equation.primitive.name in _PRODUCTS:
-                found = self._product(equation.primitive.name, known)
-            elif equation.primitive.name in ("scan", "while"):
-                found = self._loop(equation, known)
-            else:
-                inner = [self._call(sub, known) for sub in _jaxprs(equation)]
-                found = inner[0] if inner else [self._join(known)]
-            found = [found[0]] * len(equation.outvars) if len(found) == 1 else found
-            outside = equation.outvars[len(equation.outvars) - len(found) :]
-            for variable, source in zip(outside, found[-len(outside) :], strict=True):
+            outputs = self._outputs(equation, self._sources(equation.invars, origin))
+            outputs = [outputs[0]] * len(equation.outvars) if len(outputs) == 1 else outputs
+            variables = equation.outvars[len(equation.outvars) - len(outputs) :]
+            for variable, source in zip(variables, outputs[-len(variables) :], strict=True):
                 if source is not None:
                     origin[variable] = source
-        return [None if isinstance(v, core.Literal) else origin.get(v) for v in jaxpr.outvars]
+        return self._sources(jaxpr.outvars, origin)
 
-    def _product(self, primitive, known):
-        joined = self._join(known)
+    def _sources(self, variables, origin):
+        return [None if isinstance(v, core.Literal) else origin.get(v) for v in variables]
+
+    def _outputs(self, equation, inputs):
+        """Sources of an equation's results; a single one stands for all of them."""
+        name = equation.primitive.name
+        if name in _PRODUCTS:
+            return self._product(name, inputs)
+        if name in ("scan", "while"):
+            return self._loop(equation, inputs)
+        results = [self._call(inner, inputs) for inner in _jaxprs(equation)]
+        return results[0] if results else [self._join(inputs)]
+
+    def _product(self, primitive, inputs):
+        joined = self._join(inputs)
         if joined == _MIXED:
-            for source in known:
+            for source in inputs:
                 for leaf in sorted((source or frozenset()) - _MIXED):
                     self.uses.setdefault(leaf, KernelUse(leaf, primitive == _PRODUCTS[1]))
         return [joined]
 
-    def _loop(self, equation, known):
-        """Follows a loop until what its carry stands for no longer changes."""
+    def _loop(self, equation, inputs):
+        """Follows a loop until the sources of its carry no longer change."""
         params = equation.params
         if equation.primitive.name == "scan":
             body, start, size = params["jaxpr"].jaxpr, params["num_consts"], params["num_carry"]
         else:
             body, size = params["body_jaxpr"].jaxpr, len(equation.outvars)
-            start = len(known) - size
+            start = len(inputs) - size
         while True:
-            found = self._call(body, known)
-            carry = [
-                self._join(pair)
-                for pair in zip(known[start : start + size], found[:size], strict=True)
-            ]
-            if carry == known[start : start + size]:
-                return found
-            known = [*known[:start], *carry, *known[start + size :]]
+            outputs = self._call(body, inputs)
+            carry = inputs[start : start + size]
+            joined = [self._join(pair) for pair in zip(carry, outputs[:size], strict=True)]
+            if joined == carry:
+                return outputs
+            inputs = [*inputs[:start], *joined, *inputs[start + size :]]
 
-    def _call(self, jaxpr, known):
+    def _call(self, jaxpr, inputs):
         # Operands align at the end: `cond` has an index before them, `while` its test's constants.
-        names = jaxpr.invars[-len(known) :] if known else []
-        pairs = zip(names, known[len(known) - len(names) :], strict=True)
+        variables = jaxpr.invars[-len(inputs) :] if inputs else []
+        pairs = zip(variables, inputs[len(inputs) - len(variables) :], strict=True)
         return self.follow(jaxpr, {name: source for name, source in pairs if source is not None})
 
-    def _join(self, known):
-        sources = [source for source in known if source is not None]
-        if _MIXED in sources:
+    def _join(self, sources):
+        known = [source for source in sources if source is not None]
+        if _MIXED in known:
             return _MIXED
-        return frozenset().union(*sources) if sources else None
+        return frozenset().union(*known) if known else None
 
 
 def _jaxprs(equation):
     """Every jaxpr among the parameters of an equation, those with the most results first."""
-    found = []
+    jaxprs = []
     for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else [value]:
             if isinstance(item, core.ClosedJaxpr):
-                found.append(item.jaxpr)
+                jaxprs.append(item.jaxpr)
             elif isinstance(item, core.Jaxpr):
-                found.append(item)
-    return sorted(found, key=lambda jaxpr: -len(jaxpr.outvars))
+                jaxprs.append(item)
+    return sorted(jaxprs, key=lambda jaxpr: -len(jaxpr.outvars))

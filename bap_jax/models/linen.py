@@ -1,13 +1,14 @@
 """Flax Linen modules as `Model`s."""
 
 import inspect
+from typing import Any
 
 from flax import linen as nn
 
 from bap_jax.models.base import Model
 from bap_jax.types import UserError, Variables
 
-# The keyword by which a module is told that it trains, and whether it is to be negated.
+# Keywords that switch a module to training, and whether their meaning is reversed.
 _TRAIN_KEYWORDS = {
     "train": False,
     "training": False,
@@ -23,10 +24,10 @@ def from_linen(module: nn.Module) -> Model:
     The module's `__call__` takes the inputs and, if it behaves differently in training, one of the
     keywords `train`, `training`, `is_training`, `deterministic` or `use_running_average`.
     """
-    known = inspect.signature(module.__call__).parameters
-    keywords = [name for name in _TRAIN_KEYWORDS if name in known]
+    parameters = inspect.signature(module.__call__).parameters
+    keywords = [name for name in _TRAIN_KEYWORDS if name in parameters]
 
-    def mode(train):
+    def mode(train) -> Any:
         return {name: train != _TRAIN_KEYWORDS[name] for name in keywords}
 
     def init(key, inputs):
@@ -36,14 +37,14 @@ def from_linen(module: nn.Module) -> Model:
         rngs = {"dropout": key} if key is not None else None
         collections = {"params": variables.params, **variables.state}
         mutable = list(variables.state) if train else False
-        out = module.apply(collections, inputs, rngs=rngs, mutable=mutable, **mode(train))
+        out: Any = module.apply(collections, inputs, rngs=rngs, mutable=mutable, **mode(train))
         return out if train else (out, variables.state)
 
     return Model(init, apply, join, module)
 
 
 def split(collections) -> Variables:
-    """Linen's variable dict as `Variables`.
+    """The variable dict of a Linen module as `Variables`.
 
     Raises:
       UserError: there is no `params` collection.
@@ -58,7 +59,7 @@ def split(collections) -> Variables:
 
 
 def join(variables: Variables):
-    """Linen's variable dict."""
+    """The variable dict of a Linen module."""
     return {"params": variables.params, **variables.state}
 
 

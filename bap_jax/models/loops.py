@@ -1,4 +1,4 @@
-"""Whether a network's training step may be put into a loop, read off its traced program.
+"""Whether a network's training step is slow inside a loop, read from its traced program.
 
 On XLA:CPU the plain gradient of a convolution's kernel is slow inside loops (jax-ml/jax#12868).
 """
@@ -13,12 +13,12 @@ from bap_jax.types import Array, Variables
 
 
 class Convolutions(NamedTuple):
-    """What a network has of convolutions.
+    """Which convolutions a network has.
 
     Attributes:
-      any: whether there are any.
-      slow_in_loops: whether the gradient of one is left to `jax.lax`, and not its own, as that of
-        `models.convolution` is.
+      any: whether it has any.
+      slow_in_loops: whether it has one with the gradient of `jax.lax`, not with a gradient of its
+        own as in `models.convolution`.
     """
 
     any: bool
@@ -26,7 +26,7 @@ class Convolutions(NamedTuple):
 
 
 def convolutions(model: Model, variables: Variables, inputs: Array) -> Convolutions:
-    """Looks for convolutions.
+    """Looks for convolutions in a network.
 
     Args:
       model: the network.
@@ -37,12 +37,12 @@ def convolutions(model: Model, variables: Variables, inputs: Array) -> Convoluti
     def forward(variables, inputs):
         return model.apply(variables, inputs, train=False, key=None)[0]
 
-    found = set(_own_gradients(jax.make_jaxpr(forward)(variables, inputs).jaxpr, False))
-    return Convolutions(bool(found), False in found)
+    own_gradients = set(_own_gradients(jax.make_jaxpr(forward)(variables, inputs).jaxpr, False))
+    return Convolutions(bool(own_gradients), False in own_gradients)
 
 
 def _own_gradients(jaxpr, has_own):
-    """For each convolution whether it lies in a function with a gradient of its own."""
+    """For each convolution, whether it is inside a function with its own gradient."""
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name == "conv_general_dilated":

@@ -26,7 +26,7 @@ class MLP(nn.Module):
         return x
 
     def channel_groups(self) -> tuple[ChannelGroup, ...]:
-        """One group for each hidden layer, named like it."""
+        """One group for each hidden layer, with the name of the layer."""
         names = [f"dense_{i}" for i in range(len(self.features))]
         return tuple(
             ChannelGroup(
@@ -39,7 +39,7 @@ class MLP(nn.Module):
         )
 
     def with_channels(self, widths: Mapping[str, int]) -> "MLP":
-        """The same network with other widths, by names of groups.
+        """The same network with other widths, by name of group.
 
         Raises:
           UserError: a name is unknown.

@@ -4,8 +4,8 @@
 
     block:  1×1 to t times the width ─► relu6 ─► 3×3, each channel by itself ─► relu6 ─► 1×1 (+ x)
 
-The input is added where stride is 1 and widths agree; t = 1 leaves the first convolution out. With
-1000 classes it has 3,504,872 parameters.
+The input is added where the stride is 1 and the widths agree; a block with t = 1 has no first
+convolution. With 1000 classes the network has 3,504,872 parameters.
 """
 
 import jax
@@ -29,7 +29,7 @@ _ROWS = (
 
 
 class MobileNetV2(nn.Module):
-    """Network of inverted residuals.
+    """A network of inverted residual blocks.
 
     Parameters are named `stem_conv`, `stem_norm`, then `block_<1–17>/` with `expand_conv`,
     `expand_norm`, `depthwise_conv`, `depthwise_norm`, `project_conv`, `project_norm`, then
@@ -37,11 +37,11 @@ class MobileNetV2(nn.Module):
 
     Attributes:
       num_classes: length of the logits.
-      dropout: share of the 1280 features that are dropped in training.
+      dropout: share of the 1280 features that is dropped in training.
       convolution, masked_norm: see `ResNet`.
 
     Raises:
-      UserError: there is no such convolution.
+      UserError: `convolution` is unknown.
     """
 
     num_classes: int
@@ -57,23 +57,22 @@ class MobileNetV2(nn.Module):
     def __call__(self, inputs: Array, train: bool = False) -> Array:
         """Logits `(batch, class)`; see `ImageNetResNet.__call__`."""
         check_images(inputs, "a mobilenet_v2")
-        kinds = (self.convolution, self.masked_norm)
+        layer_options = (self.convolution, self.masked_norm)
         x = jax.nn.relu6(conv_norm(self, inputs, 32, 3, 2, ("stem_conv", "stem_norm"), train))
         number = 0
         for expansion, width, count, first_stride in _ROWS:
             for block in range(count):
                 number += 1
                 stride = 1 if block else first_stride
-                x = InvertedResidual(expansion, width, stride, *kinds, name=f"block_{number}")(
-                    x, train
-                )
+                name = f"block_{number}"
+                x = InvertedResidual(expansion, width, stride, *layer_options, name=name)(x, train)
         x = jax.nn.relu6(conv_norm(self, x, 1280, 1, 1, ("last_conv", "last_norm"), train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x.mean((1, 2)))
         return nn.Dense(self.num_classes, name="head")(x)
 
 
 class InvertedResidual(nn.Module):
-    """A block.
+    """One inverted residual block.
 
     Attributes:
       expansion: t.

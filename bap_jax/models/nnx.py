@@ -1,6 +1,7 @@
 """Flax NNX modules as `Model`s."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from bap_jax.models.base import Model
@@ -8,10 +9,18 @@ from bap_jax.types import Variables
 
 
 def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
-    """Wraps a trained NNX module, which is called as `module(inputs)`.
+    """Wraps a trained NNX module, which is called as `module(inputs)`, inputs `(batch, ...)`.
 
-    The module itself is left alone. `module.train()` and `module.eval()` switch dropout and batch
-    normalisation. In training every random stream of the module is seeded from the step's key.
+    The module itself does not change. Dropout and batch normalisation are switched as
+    `module.train()` and `module.eval()` do. In training every random stream of the module is seeded
+    from the key of the step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> model, variables = from_nnx(nnx.Linear(4, 2, rngs=nnx.Rngs(0)))
+      >>> logits, _ = model.apply(variables, jnp.ones((3, 4)), train=False, key=None)
+      >>> logits.shape
+      (3, 2)
     """
     train_graph, params, state = _split(module, train=True)
     eval_graph = _split(module, train=False)[0]
@@ -37,10 +46,10 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
 
 
 def _reseed(state, key):
-    """The state with every random key in it replaced, each by another one."""
+    """The state with a new value, made from `key`, for every random key in it."""
     leaves, structure = jax.tree.flatten(state)
     for i, leaf in enumerate(leaves):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaves[i] = jax.random.split(jax.random.fold_in(key, i), leaf.shape)
     return jax.tree.unflatten(structure, leaves)
 

@@ -1,4 +1,4 @@
-"""A network that computes in bfloat16, on parameters that stay float32."""
+"""Networks that compute in bfloat16 while their parameters stay float32."""
 
 import jax
 import jax.numpy as jnp
@@ -13,25 +13,27 @@ PRECISIONS = ("float32", "bfloat16")
 def in_precision(model: Model, precision: str) -> Model:
     """The same network, whose layers see parameters and inputs in `precision`.
 
-    Gradients reach the parameters in the parameters' own type. The model state (running statistics,
-    random keys) keeps its types, as do integer inputs, and logits are float32. Preprocessing stays
-    outside: its inputs and its arithmetic are what they were.
+    Gradients arrive in the type of the parameters. The model state (running statistics, random
+    keys) keeps its types, and so do integer inputs; logits are float32. Preprocessing is not
+    affected.
 
-    A layer that mixes its state into its inputs and is not told a type gives float32, and so do
-    those after it. In `flax.nnx` that is `BatchNorm`: write `nnx.BatchNorm(..., dtype=bfloat16)`.
+    A layer that combines its state with its inputs and has no `dtype` returns float32, and so do
+    the layers after it. In `flax.nnx` this is `BatchNorm`: write
+    `nnx.BatchNorm(..., dtype=bfloat16)`.
 
     Args:
       model: the network.
       precision: `float32` leaves everything as it is.
 
     Raises:
-      UserError: an unknown precision.
+      UserError: `precision` is unknown.
     """
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}.")
     if precision == "float32":
         return model
     if model.preprocess is not None:
+        assert model.network is not None  # both are set by with_preprocessing
         return with_preprocessing(in_precision(model.network, precision), model.preprocess)
 
     def apply(variables, inputs, *, train=False, key=None):
@@ -51,7 +53,7 @@ def _cast(tree):
 
 
 def _as_before(state, like):
-    """The arrays of a state in the types that they had."""
+    """The arrays of a state, in the types of `like`."""
 
     def cast(new, old):
         return new.astype(old.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new

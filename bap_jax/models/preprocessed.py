@@ -1,9 +1,9 @@
-"""Networks that take inputs as they are stored.
+"""Networks that take inputs in the form in which they are stored.
 
     logits = network(preprocess(inputs))
 
-Inputs stay small, uint8 for instance, until a step has them on the device; normalisation and
-augmentation are part of the compiled step.
+Inputs stay small, for instance uint8, until they are on the device; normalisation and augmentation
+are part of the compiled step.
 """
 
 import jax
@@ -13,10 +13,10 @@ from bap_jax.types import Preprocess
 
 
 def with_preprocessing(model: Model, preprocess: Preprocess) -> Model:
-    """The model behind `preprocess`.
+    """The model with `preprocess` before it.
 
-    Where there is a key, augmentation and network get keys of their own, split off it. What
-    `export` returns is the network alone.
+    If there is a key, it is split into one key for augmentation and one for the network. `export`
+    returns the network alone.
 
     Args:
       model: takes inputs `(batch, ...)` as `preprocess` returns them.
@@ -27,7 +27,8 @@ def with_preprocessing(model: Model, preprocess: Preprocess) -> Model:
         return model.init(key, preprocess(inputs, None, False))
 
     def apply(variables, inputs, *, train=False, key=None):
-        draw, key = (None, None) if key is None else jax.random.split(key)
-        return model.apply(variables, preprocess(inputs, draw, train), train=train, key=key)
+        augment_key, key = (None, None) if key is None else jax.random.split(key)
+        inputs = preprocess(inputs, augment_key, train)
+        return model.apply(variables, inputs, train=train, key=key)
 
     return model._replace(init=init, apply=apply, preprocess=preprocess, network=model)

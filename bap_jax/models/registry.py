@@ -18,8 +18,14 @@ def _mlp(num_classes, hidden=(256, 256)):
 
 
 def _resnet(num_classes, depth=20, width=16, stem_stride=1, convolution="auto", masked_norm=True):
-    kinds = {"convolution": convolution, "masked_norm": masked_norm}
-    return ResNet(num_classes, depth, width, stem_stride=stem_stride, **kinds)
+    return ResNet(
+        num_classes,
+        depth,
+        width,
+        convolution=convolution,
+        masked_norm=masked_norm,
+        stem_stride=stem_stride,
+    )
 
 
 def _imagenet_resnet(num_classes, depth=18, convolution="auto", masked_norm=True):
@@ -44,19 +50,26 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: what that network takes: `hidden` (`mlp`); `depth` (both kinds of residual
-        networks), `width` and `stem_stride` (`resnet`); `convolution` and `masked_norm` (all but
-        `mlp`).
+      **options: of that network: `hidden` (`mlp`); `depth` (both residual networks), `width` and
+        `stem_stride` (`resnet`); `convolution` and `masked_norm` (all but `mlp`).
 
     Raises:
-      UserError: the name or an option is unknown, or an option's value is of no use.
+      UserError: the name or an option is unknown, or an option has a value that is not allowed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> model = build("mlp", num_classes=10, hidden=(32,))
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 64)))
+      >>> logits, _ = model.apply(variables, jnp.zeros((5, 64)), train=False, key=None)
+      >>> logits.shape
+      (5, 10)
     """
     network = _find(name)
     try:
         model = from_linen(network(num_classes, **options))
     except TypeError as error:
         raise UserError(f"model {name!r} cannot be built with {options}: {error}.") from error
-    # Operation by operation, Linen takes half a minute to initialise MobileNetV2.
+    # Without jit, Linen takes half a minute to initialise MobileNetV2.
     return model if name == "mlp" else model._replace(init=jax.jit(model.init))
 
 
@@ -65,6 +78,10 @@ def options(name: str) -> tuple[str, ...]:
 
     Raises:
       UserError: the name is unknown.
+
+    Example:
+      >>> options("mlp")
+      ('hidden',)
     """
     return tuple(inspect.signature(_find(name)).parameters)[1:]
 

@@ -4,15 +4,15 @@
 
     block:  relu( norm(conv 3×3(relu(norm(conv 3×3(x))))) + shortcut(x) )
 
-Where a block has stride 2, the shortcut is a 1×1 convolution with normalisation.
-With w = 16 and 10 classes, depth 56 has 855 770 parameters. Paddings are PyTorch's: one pixel on
-every side of a 3×3 convolution, where Flax's "SAME" would pad on one side only at stride 2.
+Where a block has stride 2, the shortcut is a 1×1 convolution with normalisation. With w = 16 and 10
+classes, depth 56 has 855 770 parameters. Padding is that of PyTorch: one pixel on every side of a
+3×3 convolution, where Flax's "SAME" would pad one side only at stride 2.
 
-Every convolution is followed by the masked `BatchNorm`, told by the kernel which channels are left
-(unless `masked_norm` is off).
+Every convolution is followed by the masked `BatchNorm`, which reads from the kernel which channels
+are left (unless `masked_norm` is off).
 
-Channels can be removed in groups: those between the two convolutions of a block, of each block by
-itself, and those that the shortcuts of a stage carry through all of its blocks.
+There are two kinds of groups of channels that can be removed: the channels between the two
+convolutions of one block, and those that the shortcuts of a stage carry through all of its blocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class ResNet(nn.Module):
     """Residual network for small images.
 
     Parameters are named `conv_0`, `norm_0`, then `stage_<1–3>_block_<0…>/` with `conv_1`, `norm_1`,
-    `conv_2`, `norm_2` and, where it has them, `shortcut_conv`, `shortcut_norm`, and last `head`.
+    `conv_2`, `norm_2` and, if it has them, `shortcut_conv`, `shortcut_norm`, and last `head`.
 
     Attributes:
       num_classes: length of the logits.
@@ -38,14 +38,14 @@ class ResNet(nn.Module):
       stream_widths: channels that the shortcuts of each stage carry; by default w, 2w, 4w.
       block_widths: channels between the two convolutions of each of the 3n blocks, in order; by
         default w, 2w or 4w, by the block's stage.
-      convolution: `auto`, `loop` or `lax`, see `bap_jax.models.convolution`; results agree but for
-        rounding in the gradients.
-      masked_norm: whether normalisation leaves channels without weights alone, see `batch_norm`.
+      convolution: `auto`, `loop` or `lax`, see `bap_jax.models.convolution`; their results agree
+        except for rounding in the gradients.
+      masked_norm: whether normalisation skips channels without weights, see `batch_norm`.
       stem_stride: of the first convolution; 2 takes a quarter of the time.
 
     Raises:
-      UserError: `depth` is not 6n + 2, there are not as many widths as that takes, or there is no
-        such convolution.
+      UserError: `depth` is not 6n + 2, there are too many or too few widths for it, or
+        `convolution` is unknown.
     """
 
     num_classes: int
@@ -74,10 +74,10 @@ class ResNet(nn.Module):
 
         Args:
           inputs: `(batch, height, width, channel)`, or `(batch, height, width)` for one channel.
-          train: whether to normalise by the batch, and to move the running statistics.
+          train: whether to normalise by the batch's statistics and to update the running ones.
 
         Raises:
-          UserError: the inputs are no images.
+          UserError: the inputs are not images.
         """
         if inputs.ndim not in (3, 4):
             raise UserError(
@@ -91,12 +91,15 @@ class ResNet(nn.Module):
         for stage, names in _stages(self).items():
             for name in names:
                 stride = 2 if stage != "stage_1" and name == names[0] else 1
-                kinds = (self.convolution, self.masked_norm)
-                x = Block(streams[stage], stride, inner[name], *kinds, name=name)(x, train)
+                options = (self.convolution, self.masked_norm)
+                x = Block(streams[stage], stride, inner[name], *options, name=name)(x, train)
         return nn.Dense(self.num_classes, name="head")(x.mean((1, 2)))
 
     def channel_groups(self) -> tuple[ChannelGroup, ...]:
-        """`stage_<1–3>`, what its shortcuts carry, each followed by its blocks' inner channels."""
+        """For each stage, the channels that its shortcuts carry, then the inner ones of its blocks.
+
+        The groups are named `stage_<1–3>` and like the blocks.
+        """
         stages, groups = list(_stages(self).items()), []
         for i, (stage, names) in enumerate(stages):
             entry = (f"{names[0]}/shortcut_conv", f"{names[0]}/shortcut_norm")
@@ -104,10 +107,10 @@ class ResNet(nn.Module):
             if i == 0:
                 entry = ("conv_0", "norm_0")
             else:
-                del readers[0]  # it reads the stage before
+                del readers[0]  # the first block reads the previous stage
             if i < 2:
-                follower = stages[i + 1][1][0]
-                readers += [f"{follower}/conv_1", f"{follower}/shortcut_conv"]
+                next_block = stages[i + 1][1][0]
+                readers += [f"{next_block}/conv_1", f"{next_block}/shortcut_conv"]
             else:
                 readers += ["head"]
             layers = [entry, *((f"{name}/conv_2", f"{name}/norm_2") for name in names)]
@@ -118,26 +121,26 @@ class ResNet(nn.Module):
         return tuple(groups)
 
     def with_channels(self, widths: Mapping[str, int]) -> "ResNet":
-        """The same network with other widths, by names of groups.
+        """The same network with other widths, by name of group.
 
         Raises:
           UserError: a name is unknown.
         """
         check_names(self, widths)
         streams, inner = (
-            tuple(widths.get(name, old) for name, old in present.items())
-            for present in _widths(self)
+            tuple(widths.get(name, old) for name, old in current.items())
+            for current in _widths(self)
         )
         return self.clone(stream_widths=streams, block_widths=inner)
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions around which the input is led.
+    """Two 3×3 convolutions and a shortcut around them.
 
     Attributes:
       width: output channels.
-      stride: of the first convolution; above 1 the shortcut is a convolution too. By widths alone
-        it could not be told: removed channels may make them equal.
+      stride: of the first convolution; if it is above 1, the shortcut is a convolution too. (Widths
+        do not decide this: removing channels may make them equal.)
       inner_width: channels between the convolutions; by default `width`.
       convolution, masked_norm: see `ResNet`.
     """
@@ -161,7 +164,7 @@ class Block(nn.Module):
 
 
 def _stages(net):
-    """Names of the blocks by name of their stage."""
+    """Names of the blocks of each stage, by name of the stage."""
     blocks = range((net.depth - 2) // 6)
     return {
         f"stage_{stage}": [f"stage_{stage}_block_{block}" for block in blocks]
@@ -170,14 +173,14 @@ def _stages(net):
 
 
 def _widths(net):
-    """Widths of streams by stage and of inner channels by block."""
+    """Widths of the shortcuts by stage, and of the inner channels by block."""
     stages = _stages(net)
     default = {stage: net.width * 2**i for i, stage in enumerate(stages)}
     inner = {name: default[stage] for stage, names in stages.items() for name in names}
-    found = []
-    for widths, chosen in ((default, net.stream_widths), (inner, net.block_widths)):
-        found.append(widths if chosen is None else dict(zip(widths, chosen, strict=True)))
-    return found
+    return [
+        widths if given is None else dict(zip(widths, given, strict=True))
+        for widths, given in ((default, net.stream_widths), (inner, net.block_widths))
+    ]
 
 
 def _check_widths(name, widths, count):
@@ -189,7 +192,7 @@ def _check_widths(name, widths, count):
 
 
 def _group(name, layers, readers, silent):
-    """Channels that `layers`, pairs of convolution and norm, write and `readers` read."""
+    """The channels that `layers`, pairs of convolution and norm, write and `readers` read."""
     norms = [norm for _, norm in layers]
     return ChannelGroup(
         name,

@@ -1,11 +1,11 @@
-"""Weights that PyTorch trained, in built-in networks.
+"""Reads weights trained with PyTorch into built-in networks.
 
     stage_2_block_0/conv_1/kernel  (h, w, in, out)  ◄─  layer2.0.conv1.weight  (out, in, h, w)
     stage_2_block_0/norm_1/scale, bias, mean, var   ◄─  layer2.0.bn1.weight, bias, running_…
     head/kernel                    (in, class)      ◄─  fc.weight              (class, in)
 
-Names are those of torchvision; the residual networks for CIFAR that are commonly published have the
-same.
+The names are those of torchvision; commonly published residual networks for CIFAR have the same
+names.
 """
 
 import pickle
@@ -56,21 +56,21 @@ _MOBILENET = (
     (r"head", "classifier.1"),
 )
 _RULES = {ResNet: _RESNET, ImageNetResNet: _RESNET, MobileNetV2: _MOBILENET}
-# Keys of layers; one of these that no array takes is of a deeper network.
-_OF_LAYERS = re.compile(r"(conv|bn|layer)\d|features\.")
-_SHOWN = 3
-_OUTER = ("state_dict", "model_state_dict", "model", "net")
-_EXPECTED = "expected a mapping of names to tensors. Write it by torch.save(model.state_dict(), …)"
+# Keys of layers. If no array uses one of them, it belongs to a deeper network.
+_LAYER_KEYS = re.compile(r"(conv|bn|layer)\d|features\.")
+_MAX_SHOWN = 3
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_EXPECTED = "expected a mapping of names to tensors. Save it with torch.save(model.state_dict(), …)"
 
 
 class TorchWeights(NamedTuple):
-    """What was found in a file.
+    """Weights read from a file.
 
     Attributes:
       variables: of the network.
-      names: path of each of our arrays -> key in the file.
-      unused: keys of the file that no array took.
-      fresh: paths of our arrays that the file did not fill: the head, where a new one was wanted.
+      names: key in the file of each array, by path of the array.
+      unused: keys in the file that no array uses.
+      fresh: paths of arrays that do not come from the file: the head, if a new one was asked for.
     """
 
     variables: Variables
@@ -85,69 +85,67 @@ def load_torch(
     """Reads weights of a torchvision ResNet or MobileNetV2, or of a ResNet for CIFAR.
 
     Args:
-      path: a `.safetensors` file, or a `.pt` or `.pth` file, for which torch must be installed; of
-        those weights alone are read, nothing is executed.
-      model: `resnet`, `imagenet_resnet` or `mobilenet_v2`, as `models.build` makes them.
-      head: `load`; `new` for a head drawn by `key`; or `START:STOP`, the logits to keep of a longer
-        head, such as `0:7` (races) and `7:9` (genders) of FairFace's published ResNet-34.
-      key: of the new head; by default `jax.random.key(0)`.
+      path: a `.safetensors` file, or a `.pt` or `.pth` file, which needs torch to be installed.
+        Only weights are read; no code in the file is executed.
+      model: a `resnet`, `imagenet_resnet` or `mobilenet_v2` of `models.build`.
+      head: `load`; `new` for a random head; or `START:STOP` to keep these logits of a longer head,
+        such as `0:7` (races) and `7:9` (genders) of FairFace's published ResNet-34.
+      key: random key of the new head; by default `jax.random.key(0)`.
       channels: of the images.
 
     Raises:
-      UserError: the file cannot be read, or is of another network; the first differing keys are
-        shown.
+      UserError: the file cannot be read, or does not match the network; the message shows the first
+        keys that differ.
     """
     rules = _rules(model)
     key = jax.random.key(0) if key is None else key
     example = jnp.zeros((1, 64, 64, channels))
     untrained = jax.eval_shape(lambda key: split(model.module.init(key, example)), key)
-    held = read_torch(path)
+    tensors = _read_torch(path)
     params, stats = (leaves_by_path(tree) for tree in untrained)
-    wanted = {ours: _torch_key(ours, rules) for ours in (*params, *stats)}
-    drawn = _new_head(params["head/kernel"].shape, key) if head == "new" else {}
-    rows = _head_rows(head, path, held, wanted["head/bias"])
-    found = {
-        ours: _converted(held[theirs], ours, rows)
-        for ours, theirs in wanted.items()
-        if theirs in held and ours not in drawn
+    keys = {ours: _torch_key(ours, rules) for ours in (*params, *stats)}
+    new_head = _new_head(params["head/kernel"].shape, key) if head == "new" else {}
+    rows = _head_rows(head, path, tensors, keys["head/bias"])
+    loaded = {
+        ours: _converted(tensors[theirs], ours, rows)
+        for ours, theirs in keys.items()
+        if theirs in tensors and ours not in new_head
     }
-    _check_same(path, model, wanted, held, found, {**params, **stats}, drawn)
-    whole = {**found, **drawn}
+    _check_same(path, model, keys, tensors, loaded, {**params, **stats}, new_head)
+    arrays = {**loaded, **new_head}
 
     def fill(tree, leaves):
-        values = [jnp.asarray(whole[ours]) for ours in leaves]
+        values = [jnp.asarray(arrays[ours]) for ours in leaves]
         return jax.tree.unflatten(jax.tree.structure(tree), values)
 
     variables = Variables(fill(untrained.params, params), fill(untrained.state, stats))
-    names = {ours: wanted[ours] for ours in found}
-    unused = tuple(sorted(set(held) - set(names.values())))
-    return TorchWeights(variables, names, unused, tuple(drawn))
+    names = {ours: keys[ours] for ours in loaded}
+    unused = tuple(sorted(set(tensors) - set(names.values())))
+    return TorchWeights(variables, names, unused, tuple(new_head))
 
 
-def read_torch(path: str) -> dict[str, np.ndarray]:
-    """Arrays by key, float32; counters that are no weights are left out.
+def _read_torch(path: str) -> dict[str, np.ndarray]:
+    """Arrays by key, float32; counters, which are not weights, are left out.
 
     Raises:
-      UserError: the file is not there, of another kind, damaged, or torch would be needed.
+      UserError: the file does not exist, has another format or is damaged, or torch is missing.
     """
     path = str(path)
-    kind = path.rpartition(".")[2]
+    suffix = path.rpartition(".")[2]
     readers = {"safetensors": _read_safetensors, "pt": _read_pickled, "pth": _read_pickled}
-    if kind not in readers:
+    if suffix not in readers:
         raise UserError(f"{path}: expected a file ending in .safetensors, .pt or .pth.")
     try:
-        arrays = readers[kind](path)
+        arrays = readers[suffix](path)
     except UserError:
         raise
-    except Exception as error:  # both libraries raise many kinds
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} cannot be read as weights: {told}") from error
+    except Exception as error:  # both libraries raise exceptions of many types
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be read as weights: {reason}") from error
     _check_finite(path, arrays)
     bare = {_bare(name): array for name, array in arrays.items()}
     if len(bare) < len(arrays):
-        raise UserError(
-            f"{path} has keys twice, with 'module.' or 'model.' before them and without."
-        )
+        raise UserError(f"{path} has keys twice, with and without 'module.' or 'model.' in front.")
     return {
         name: np.asarray(array, np.float32)
         for name, array in bare.items()
@@ -156,14 +154,14 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
 
 
 def _bare(name):
-    """Without what wrappers of networks put before the names, in any order."""
+    """The name without the prefixes that wrappers of networks add, in any order."""
     return re.sub(r"^((module|model)\.)+", "", name)
 
 
 def _check_finite(path, arrays):
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} holds NaN or infinity; its training diverged?")
+            raise UserError(f"{path}: {name} holds NaN or infinity; did its training diverge?")
 
 
 def _read_safetensors(path):
@@ -178,37 +176,35 @@ def _read_pickled(path):
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path}: reading .pt files takes torch, which is not installed. Install it, or "
-            "save the weights with safetensors.torch.save_file and load that file."
+            f"{path}: reading .pt files needs torch, which is not installed. Install it, or save "
+            "the weights with safetensors.torch.save_file and load that file."
         ) from error
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is damaged, or holds more than tensors; {_EXPECTED}.") from error
-    if not isinstance(held, Mapping):
-        raise UserError(f"{path} holds a {type(held).__name__}, {_EXPECTED}.")
-    for outer in _OUTER:
-        if isinstance(held.get(outer), Mapping):
-            held = held[outer]
-    tensors = {name: value for name, value in held.items() if isinstance(value, torch.Tensor)}
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}; {_EXPECTED}.")
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        told = first_of(list(map(str, held)), _SHOWN)
-        raise UserError(f"{path} holds {told} and no weights, {_EXPECTED}.")
+        names = first_of(list(map(str, content)), _MAX_SHOWN)
+        raise UserError(f"{path} holds {names} and no weights; {_EXPECTED}.")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
 
 
 def _rules(model):
     if not isinstance(model, Model):
         raise UserError(
-            f"expected a network of models.build or models.from_linen; got {type(model).__name__}."
+            f"expected a Model of models.build or models.from_linen; got {type(model).__name__}."
         )
-    for kind, rules in _RULES.items():
-        if isinstance(model.module, kind):
+    for network, rules in _RULES.items():
+        if isinstance(model.module, network):
             return rules
-    known = ", ".join(kind.__name__ for kind in _RULES)
-    raise UserError(
-        f"weights of PyTorch can be read for {known}; got {type(model.module).__name__}."
-    )
+    known = ", ".join(network.__name__ for network in _RULES)
+    raise UserError(f"PyTorch weights can be read for {known}; got {type(model.module).__name__}.")
 
 
 def _torch_key(ours, rules):
@@ -220,21 +216,22 @@ def _torch_key(ours, rules):
 
 
 def _new_head(shape, key):
-    drawn = nn.Dense(shape[1]).init(key, jnp.zeros((1, shape[0])))["params"]
-    return {f"head/{name}": drawn[name] for name in sorted(drawn)}
+    arrays = nn.Dense(shape[1]).init(key, jnp.zeros((1, shape[0])))["params"]
+    return {f"head/{name}": arrays[name] for name in sorted(arrays)}
 
 
-def _head_rows(head, path, held, bias):
+def _head_rows(head, path, tensors, bias):
+    """Which logits of the head in the file to take; None for all."""
     if head in ("load", "new"):
         return None
     bounds = re.fullmatch(r"(\d+):(\d+)", str(head))
     if not bounds or int(bounds[1]) >= int(bounds[2]):
         raise UserError(f"head must be 'load', 'new' or 'START:STOP', such as '0:7'; got {head!r}.")
     start, stop = int(bounds[1]), int(bounds[2])
-    if bias in held and stop > len(held[bias]):
+    if bias in tensors and stop > len(tensors[bias]):
         raise UserError(
-            f"head={head!r}: the head in {path} has {len(held[bias])} logits; write "
-            f"'START:STOP' with STOP ≤ {len(held[bias])}."
+            f"head={head!r}: the head in {path} has {len(tensors[bias])} logits; write "
+            f"'START:STOP' with STOP ≤ {len(tensors[bias])}."
         )
     return slice(start, stop)
 
@@ -247,22 +244,27 @@ def _converted(array, ours, rows):
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
-def _check_same(path, model, wanted, held, found, leaves, drawn):
-    other = f"{path} is not of this {type(model.module).__name__}:"
+def _check_same(path, model, keys, tensors, loaded, leaves, new_head):
+    """Checks that the file holds this network, and no deeper one."""
+    mismatch = f"{path} does not match this {type(model.module).__name__}:"
     missing = [
-        theirs for ours, theirs in wanted.items() if theirs not in held and ours not in drawn
+        theirs for ours, theirs in keys.items() if theirs not in tensors and ours not in new_head
     ]
-    unused = sorted(set(held) - set(wanted.values()))
+    unused = sorted(set(tensors) - set(keys.values()))
     if missing:
-        beside = first_of(unused, _SHOWN)
-        raise UserError(f"{other} it lacks {first_of(missing, _SHOWN)} and has {beside} beside.")
-    for ours, array in found.items():
+        extra = first_of(unused, _MAX_SHOWN)
+        raise UserError(
+            f"{mismatch} it lacks {first_of(missing, _MAX_SHOWN)} and also holds {extra}."
+        )
+    for ours, array in loaded.items():
         if array.shape != leaves[ours].shape:
-            hint = " Write head='new', or head='START:STOP' to keep some logits of it."
+            hint = " Write head='new', or head='START:STOP' to keep some of its logits."
             raise UserError(
-                f"{other} {wanted[ours]} makes {ours} of shape {array.shape}, expected "
+                f"{mismatch} {keys[ours]} gives {ours} the shape {array.shape}, expected "
                 f"{leaves[ours].shape}.{hint if ours.startswith('head/') else ''}"
             )
-    layers = [theirs for theirs in unused if _OF_LAYERS.match(theirs)]
+    layers = [theirs for theirs in unused if _LAYER_KEYS.match(theirs)]
     if layers:
-        raise UserError(f"{other} it has {first_of(layers, _SHOWN)} beside; a deeper one's?")
+        raise UserError(
+            f"{mismatch} it also holds {first_of(layers, _MAX_SHOWN)}; is it a deeper network?"
+        )

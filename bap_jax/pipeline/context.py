@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from bap_jax import data, models, sharding, training
+from bap_jax import data, sharding, training
 from bap_jax.constraints import DenseReference
-from bap_jax.models import Model
+from bap_jax.models import Model, loops
 from bap_jax.training import Execution, SplitMeans
 from bap_jax.types import Dataset, Variables
 
@@ -97,7 +97,7 @@ def resolve_execution(
     model: Model, variables: Variables, train: Dataset, execution: Execution
 ) -> Execution:
     """The choices of `execution`, made for this network and data."""
-    found = models.convolutions(model, variables, data.example(train))
+    found = loops.convolutions(model, variables, data.example(train))
     return training.resolve_execution(
         execution,
         streamed=data.is_streamed(train),

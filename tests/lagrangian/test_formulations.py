@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
 from bap_jax.lagrangian import OVERALL_TERMS
-from bap_jax.lagrangian.formulations import as_formulation
+from bap_jax.lagrangian.formulations import as_formulation, named
 
 START = np.array([0.5, 0.0, 1.2, 0.8])
 ROWS = np.array([[1.0, -2, 0.5], [0.3, 1, 1], [-1, 0.2, 2], [0.1, -0.4, -0.3]])
@@ -119,7 +119,7 @@ def test_named_sets_add_up():
         "a": lagrangian.gradient_ascent(optax.sgd(0.5)),
         "b": lagrangian.augmented(2.0, growth=1.0),
     }
-    both = lagrangian.named(formulations)
+    both = named(formulations)
     values = {
         "b": constraint_values(jnp.array([1.0, -1.0])),
         "a": constraint_values(jnp.array([3.0, 2.0, 1.0])),

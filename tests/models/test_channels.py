@@ -142,7 +142,7 @@ def test_a_users_own_module_tells():
     [
         (
             lambda: models.channel_groups(nn.Dense(3)),
-            r"Dense does not tell .* Write a method channel_groups\(self\) .*groups=\(\.\.\.,\)",
+            r"Dense does not say .* Write a method channel_groups\(self\) .*groups=\(\.\.\.,\)",
         ),
         (
             lambda: models.MLP((4, 3)).with_channels({"dense_1": 2}),
@@ -174,12 +174,12 @@ PARAMS = {"a": np.zeros((2, 4)), "b": np.zeros(4), "c": np.zeros((8, 3)), "d": n
     ("groups", "message"),
     [
         ([("g", ())], r"group 'g' has no producers; name the kernels that write it\."),
-        ([("g", ("x",))], r"group 'g' names 'x', which is not there; known paths: a, b, c, d\."),
+        ([("g", ("x",))], r"group 'g' names 'x', which does not exist; known paths: a, b, c, d\."),
         ([("g", ("b",))], r"group 'g' expects 'b' to have shape \(\.\.\., 1\).* got \(4,\)"),
         ([("g", ("a", "c"))], r"'c' to have shape \(\.\.\., 4\), .*producer 'a'; got \(8, 3\)"),
         ([("g", ("c",), ("b",))], r"'b' to have shape \(3,\), .*'c'; got \(4,\)"),
         ([("g", ("a",), (), ("s",))], r"'s' to have shape \(4,\), .*got \(5,\)"),
-        ([("g", ("a",), (), ("t",))], r"names 't', which is not there; known paths: s\."),
+        ([("g", ("a",), (), ("t",))], r"names 't', which does not exist; known paths: s\."),
         ([("g", ("a",), (), (), ("d",))], r"'d' .*\(\.\.\., a multiple of 4, out\).* \(6, 3\)"),
         ([("g", ("a",)), ("h", ("a",))], r"'a' are written twice, .*group 'h'; name each array"),
         ([("g", ("a",), (), (), ("c", "c"))], r"'c' are read twice, the second time by group 'g'"),

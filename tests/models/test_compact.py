@@ -232,23 +232,23 @@ NONE = jax.tree.map(lambda leaf: None, PARAMS)
             (MLP, {**NONE, "dense_1": {"bias": None, "kernel": jnp.ones(3)}}, {"params": PARAMS}),
             r"a mask of the parameter's shape; got masks .*\(3,\).* of parameters .*\(4, 3\)",
         ),
-        ((nn.Dense(3), None, {"params": {}}), r"Dense does not tell .*channel_groups\(self\)"),
+        ((nn.Dense(3), None, {"params": {}}), r"Dense does not say .*channel_groups\(self\)"),
         (
             (nn.Dense(3), None, {"params": {}}, []),
             r"Dense cannot be built with fewer .*with_channels\(self, widths\) on the Linen module",
         ),
         (
             (MLP, None, {"params": PARAMS}, [ChannelGroup("g", ("dense_9/kernel",))]),
-            r"group 'g' names 'dense_9/kernel', which is not there; known paths: dense_0/bias",
+            r"group 'g' names 'dense_9/kernel', which does not exist; known paths: dense_0/bias",
         ),
         (
             (models.Model(None, None), None, Variables(PARAMS, {})),
-            r"wraps no Linen module .*; give the Linen module and its variables, or the nnx",
+            r"has no Linen module .*; pass the Linen module and its variables, or the nnx",
         ),
-        ((Mixing(), None), r"Mixing does not tell .* or give groups=\(\.\.\.,\)"),
+        ((Mixing(), None), r"Mixing does not say .* or pass groups=\(\.\.\.,\)"),
         (
             (Mixing(), None, None, [ChannelGroup("g", ("conv/kernel",))]),
-            r"'conv/kernel' of a Conv that takes several channels together.*leave the group out",
+            r"'conv/kernel' of a Conv, which combines several channels.*leave the group out",
         ),
         (
             (
@@ -257,7 +257,7 @@ NONE = jax.tree.map(lambda leaf: None, PARAMS)
                 None,
                 [ChannelGroup("g", ("dense/kernel",), ("norm/bias",))],
             ),
-            r"'norm/bias' of a LayerNorm that takes several channels together",
+            r"'norm/bias' of a LayerNorm, which combines several channels",
         ),
     ],
 )

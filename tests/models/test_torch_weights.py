@@ -74,7 +74,7 @@ def test_some_logits_of_a_longer_head(tmp_path):
     np.testing.assert_array_equal(heads[0]["kernel"], held["fc.weight"][:7].T)
     np.testing.assert_array_equal(heads[1]["bias"], held["fc.bias"][7:9])
     with pytest.raises(
-        UserError, match=r"fc.bias makes head/bias of shape \(18,\), expected \(7,\)"
+        UserError, match=r"fc.bias gives head/bias the shape \(18,\), expected \(7,\)"
     ):
         load_torch(path, network("resnet_18", 7))
     with pytest.raises(UserError, match=r"Write head='new', or head='START:STOP'"):
@@ -96,23 +96,24 @@ def test_a_new_head(tmp_path):
 
 def test_another_architecture_shows_the_first_differing_keys(tmp_path):
     path = written(tmp_path, torch_arrays(network("resnet_18")))
-    message = "is not of this MobileNetV2: it lacks .*features.* and 2.. more and has bn1.bias, "
+    message = "does not match this MobileNetV2: it lacks .*features.*, .* and also holds bn1.bias, "
     with pytest.raises(UserError, match=message):
         load_torch(path, network("mobilenet_v2"))
     with pytest.raises(
-        UserError, match=r"conv1.weight makes conv_0/kernel of shape \(7, 7, 3, 64\)"
+        UserError, match=r"conv1.weight gives conv_0/kernel the shape \(7, 7, 3, 64\)"
     ):
         load_torch(path, network("resnet_8"))
 
 
 @pytest.mark.parametrize(
-    ("name", "deep", "shallow", "beside"),
+    ("name", "deep", "shallow", "extra"),
     [("imagenet_resnet", 34, 18, "layer1.2.bn1.bias"), ("resnet", 56, 8, "layer1.1.bn1.bias")],
 )
-def test_a_deeper_networks_file_is_not_of_a_shallower_one(name, deep, shallow, beside, tmp_path):
+def test_weights_of_a_deeper_network_do_not_match(name, deep, shallow, extra, tmp_path):
     path = written(tmp_path, torch_arrays(models.build(name, 5, depth=deep)))
     for head in ("load", "new"):
-        with pytest.raises(UserError, match=f"is not of this .*: it has {beside}, .* more beside"):
+        message = f"does not match this .*: it also holds {extra}, .* more; is it a deeper network"
+        with pytest.raises(UserError, match=message):
             load_torch(path, models.build(name, 5, depth=shallow), head=head)
 
 
@@ -146,9 +147,7 @@ def test_files_that_are_no_weights(tmp_path):
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
     with pytest.raises(UserError, match=re.escape("torn.safetensors cannot be read as weights")):
         load_torch(str(tmp_path / "torn.safetensors"), model)
-    with pytest.raises(
-        UserError, match="weights of PyTorch can be read for ResNet, ImageNetResNet, "
-    ):
+    with pytest.raises(UserError, match="PyTorch weights can be read for ResNet, ImageNetResNet, "):
         load_torch("x.safetensors", models.build("mlp", 3))
 
 
@@ -156,7 +155,7 @@ def test_without_torch_a_pt_file_says_so(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match="takes torch, which is not installed.*safetensors"):
+    with pytest.raises(UserError, match="needs torch, which is not installed.*safetensors"):
         load_torch(str(tmp_path / "x.pt"), network("resnet_8"))
 
 
@@ -195,13 +194,15 @@ def test_a_file_of_torch_itself(tmp_path):
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"conv1.weight": print}, tmp_path / "evil.pt")
-    with pytest.raises(UserError, match=r"or holds more than tensors; .* Write it by torch.save\("):
+    with pytest.raises(
+        UserError, match=r"or holds more than tensors; .* Save it with torch.save\("
+    ):
         load_torch(str(tmp_path / "evil.pt"), network("resnet_8"))
 
 
 @pytest.mark.parametrize(
     ("held", "text"),
-    [([1, 2], "holds a list, expected a mapping"), ({"epoch": 3}, "holds epoch and no weights")],
+    [([1, 2], "holds a list; expected a mapping"), ({"epoch": 3}, "holds epoch and no weights")],
 )
 def test_files_of_torch_that_hold_no_weights(held, text, tmp_path):
     torch = pytest.importorskip("torch")
