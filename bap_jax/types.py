@@ -2,7 +2,7 @@
 
 Axis names used in shapes throughout: `batch` (samples of one step), `sample` (samples of a split),
 `attribute` (ways in which samples are grouped), `group` (all groups of all attributes, numbered
-consecutively), `class` (labels), `constraint` (for most methods one a group).
+consecutively), `class` (labels), `constraint` (for most methods one per group).
 """
 
 from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ def excess_accuracy_gap(
       **options: `buffer_size`, `estimator`, `overall_accuracy`, `proxy` of `gaps.gap_estimator`.
 
     Returns:
-      One inequality a group.
+      One inequality per group.
     """
     return _gap_constraint(reference, tolerance, options, relative=True, signs=(1,))
 
@@ -40,7 +40,7 @@ def pairwise_disparity(
     the groups' frequencies.
 
     Returns:
-      Two inequalities a group: first the upper ones of all groups, then the lower ones.
+      Two inequalities per group: first the upper ones of all groups, then the lower ones.
     """
     constraint = _gap_constraint(reference, tolerance, options, relative=True, signs=(1, -1))
     return constraint._replace(
@@ -52,7 +52,7 @@ def worst_group_floor(reference: DenseReference, tolerance: Array | float, **opt
     """A_g(θ_s) ≥ A_g(θ_d) − ε: no group loses more than ε; arguments as in `excess_accuracy_gap`.
 
     Returns:
-      One inequality a group.
+      One inequality per group.
     """
     return _gap_constraint(reference, tolerance, options, relative=False, signs=(1,))
 

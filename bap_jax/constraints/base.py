@@ -142,8 +142,8 @@ def constraint_values(
         shape = getattr(values, name).shape
         if violation.ndim != 1 or shape != violation.shape:
             raise UserError(
-                f"violation and {name} must have one entry a constraint, shape (constraint,); got "
-                f"{violation.shape} and {shape}."
+                f"violation and {name} must have one entry per constraint, shape (constraint,); "
+                f"got {violation.shape} and {shape}."
             )
     return values
 
@@ -197,7 +197,7 @@ class ConstraintNames(Protocol):
     """Signature of `Constraint.names`."""
 
     def __call__(self, group_names: Sequence[str], /) -> list[str] | dict[str, list[str]]:
-        """One name a constraint, in order; for several sets, a dict of such lists."""
+        """One name per constraint, in order; for several sets, a dict of such lists."""
         ...
 
 
@@ -209,7 +209,7 @@ class Constraint(NamedTuple):
       init: `() -> state`.
       evaluate: `(state, Observations) -> (ConstraintValues, state)`; for several sets, the values
         are a dict by name.
-      names: `group names -> ` one name a constraint; by default that of its group.
+      names: `group names -> ` one name per constraint; by default that of its group.
     """
 
     size: int | dict[str, int]

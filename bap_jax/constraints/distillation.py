@@ -31,7 +31,7 @@ def group_distillation(
         the mean over the batch.
 
     Returns:
-      One inequality a group.
+      One inequality per group.
     """
     num_groups = reference.frequency.shape[0]
 

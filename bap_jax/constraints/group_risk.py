@@ -26,7 +26,7 @@ def group_risk(
       excess: subtract the dense model's loss on the group.
 
     Returns:
-      One value a group; it is never meant to end at or below 0.
+      One value per group; it is never meant to end at or below 0.
     """
     num_groups = reference.frequency.shape[0]
     raised = adjustment / jnp.sqrt(jnp.maximum(reference.count, 1))

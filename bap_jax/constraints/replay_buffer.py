@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
 def init(
     num_groups: int, memory: int, dtype=jnp.float32, statistics: tuple[int, ...] = ()
 ) -> ReplayBuffer:
-    """An empty buffer. Use `dtype=bool` for correctness: one byte a value.
+    """An empty buffer. Use `dtype=bool` for correctness: one byte per value.
 
     Args:
       num_groups: rows.

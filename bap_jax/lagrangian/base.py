@@ -4,7 +4,7 @@
     f        loss            the objective
     h_c      proxy           constraint c as the weights see it
     v_c      violation       constraint c as the multipliers see it
-    λ_c      multipliers     one number a constraint; ≥ 0 for inequalities
+    λ_c      multipliers     one number per constraint; ≥ 0 for inequalities
 
 A user writes a *problem*, a function of the parameters (and a batch) that returns an `Evaluation`.
 A `Formulation` says how constraints enter the weights' objective and how multipliers move. A

@@ -93,7 +93,7 @@ def _moments(x):
     count = x[..., 0].size
     if count < 2:
         raise UserError(
-            f"batch normalisation needs more than one value a channel to train; got inputs of "
+            f"batch normalisation needs more than one value per channel to train; got inputs of "
             f"shape {x.shape}. Use a larger batch or larger images."
         )
     axes = tuple(range(x.ndim - 1))

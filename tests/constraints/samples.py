@@ -1,4 +1,4 @@
-"""Dense models and batches small enough to be worked by hand."""
+"""Dense models and batches that are small enough for calculations by hand."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,13 +24,13 @@ def reference(accuracy=(0.9, 0.8, 0.5), loss=(0.2, 0.4, 1.0), count=(6, 3, 1)):
 
 
 def observe(ids=IDS, *, loss=LOSS, correct=CORRECT, weight=WEIGHT, **others):
-    """One forward pass; `ids` has one entry, or one tuple of entries, a sample."""
+    """One forward pass; `ids` has one entry, or one tuple of entries, per sample."""
     ids = jnp.asarray(np.reshape(ids, (len(ids), -1)), jnp.int32)
     return Observations(floats(loss), floats(correct), ids, floats(weight), **others)
 
 
 def observe_bits(sparse, dense, ids):
-    """Samples that sparse and dense model get right or wrong; class 0 is the label of all."""
+    """Samples that the sparse and the dense model get right or wrong; all have label 0."""
     zeros = np.zeros(len(ids))
     return observe(
         ids,

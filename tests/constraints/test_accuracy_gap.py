@@ -1,4 +1,4 @@
-"""Constraints on accuracy gaps, worked by hand from six samples (`samples`)."""
+"""Constraints on accuracy gaps, against numbers worked out by hand from `samples`."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def values_of(constraint, *batches):
 
 
 def check(values, violation, proxy, overall):
-    """Groups 0 and 1 as given, group 2 seen by nobody; sides one after another."""
+    """Groups 0 and 1 as given, group 2 never observed; one side after the other."""
     np.testing.assert_array_equal(values.violation_mask.reshape(-1, 3), [[1, 1, 0]] * len(overall))
     np.testing.assert_array_equal(values.proxy_mask, values.violation_mask)
     by_side = [getattr(values, name).reshape(-1, 3) for name in ("violation", "proxy", "overall")]
@@ -128,7 +128,7 @@ def test_the_multipliers_see_the_buffer_and_the_weights_the_batch():
     np.testing.assert_array_equal(state.seen, [2, 4, 0])
 
 
-def test_one_group_is_nobody_elses_match():
+def test_a_single_group_has_no_excess_gap():
     one = reference((0.9,), (0.2,), (5,))
     for make, gap, proxy in (
         (excess_accuracy_gap, 0.0, 0.0),
@@ -164,7 +164,7 @@ def test_a_sample_counts_for_every_attribute(buffer_size):
     ids=["no weight", "no group"],
 )
 @pytest.mark.parametrize("buffer_size", [0, 2])
-def test_samples_that_nobody_sees(unseen, buffer_size):
+def test_samples_that_do_not_count(unseen, buffer_size):
     constraint = pairwise_disparity(reference(), TOLERANCE, buffer_size=buffer_size)
     before, state = values_of(constraint, observe())
     after, last = constraint.evaluate(state, observe(**unseen))
@@ -176,7 +176,7 @@ def test_samples_that_nobody_sees(unseen, buffer_size):
     assert np.isfinite(after.violation).all() and np.isfinite(after.proxy).all()
 
 
-def test_a_group_without_training_samples_spoils_nothing():
+def test_a_group_without_training_samples_changes_nothing():
     empty = reference((0.9, jnp.nan, jnp.nan), (0.3, jnp.nan, jnp.nan), (5, 0, 0))
     empty = empty._replace(accuracy=jnp.float32(0.9), loss=jnp.float32(0.3))
     batch = observe((0,) * 6, weight=(1,) * 6)
@@ -220,6 +220,6 @@ def test_mistakes(make):
 
 
 @pytest.mark.parametrize("buffer_size", [0, 40])
-def test_an_unknown_overall_accuracy_is_found_at_once(buffer_size):
+def test_an_unknown_overall_accuracy_is_refused_at_construction(buffer_size):
     with pytest.raises(UserError, match="unknown kind of overall mean 'median'; known: population"):
         excess_accuracy_gap(reference(), 0.01, overall_accuracy="median", buffer_size=buffer_size)

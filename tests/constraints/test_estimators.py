@@ -53,8 +53,8 @@ def test_by_hand(kind, mean, variance):
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
-def test_a_group_is_known_once_its_buffer_is_full(kind):
-    """Group 0 has four samples, group 1 has three, which c must not see."""
+def test_a_group_is_observed_once_its_buffer_is_full(kind):
+    """Group 0 has four samples; group 1 has three, which must not enter c."""
     found = estimate(kind, SPARSE[:7], DENSE[:7], BOTH_IDS[:7])
     np.testing.assert_array_equal(found.observed, [True, False])
     assert found.mean[1] == found.variance[1] == 0
@@ -62,7 +62,7 @@ def test_a_group_is_known_once_its_buffer_is_full(kind):
     np.testing.assert_allclose(found.mean[0], 0.75 + 0.15 * c, atol=1e-6)
 
 
-def test_a_dense_model_that_is_always_right_controls_nothing():
+def test_a_dense_model_that_is_always_right_corrects_nothing():
     found = estimate("control_variate", dense=(1,) * 8)
     np.testing.assert_allclose(found.mean, [0.75, 0.25], atol=1e-6)
     np.testing.assert_allclose(found.variance, [0.1875 / 4] * 2, atol=1e-7)
@@ -76,7 +76,7 @@ def test_old_pairs_leave_the_buffer():
     np.testing.assert_allclose(found.mean, [1 - (0.5 - 0.5)], atol=1e-6)
 
 
-def test_the_batch_alone_where_there_is_no_buffer():
+def test_without_a_buffer_the_batch_alone_counts():
     accuracy = accuracy_estimator(reference(), 0)
     found, state = jax.jit(accuracy.update)(accuracy.init(), observe())
     assert state == ()
@@ -117,8 +117,8 @@ def test_overall_mean_of_the_observed(kind, expected):
 GROUPS, MEMORY, RUNS = 5, 40, 4000
 SPARSE_ACCURACY, DENSE_ACCURACY = 0.7, 0.8
 SPREADS = np.sqrt([0.7 * 0.3, 0.8 * 0.2])  # of one bit
-# Of 20,000 estimates a variance is known to 1 %; c from 200 pairs, and bits' own variance taken
-# from 40 of them, cost 1 and 2.5 %. Of one group's 4000 it is known to 2.2 %.
+# 20,000 estimates give a variance to within 1 %, and the 4000 of one group to within 2.2 %.
+# Estimating c from 200 pairs costs 1 %, and the variance of bits from 40 of them 2.5 %.
 MARGIN = 0.06
 
 
@@ -187,7 +187,7 @@ def test_control_variate_is_never_worse_and_pairing_only_where_models_agree():
     assert min(ratio["paired"][:2]) > 1.1 and ratio["paired"][2] < 0.6
 
 
-def test_pooling_may_cost_one_group_but_not_all_together():
+def test_pooling_may_cost_one_group_but_not_the_sum():
     """c is shared: a group whose models disagree gets the noise of the others' correction."""
     mixed = (0.75, 0.75, 0.75, 0.75, 0.0)
     plain, found = (simulation(kind)(*mixed) for kind in ("plain", "control_variate"))

@@ -48,7 +48,7 @@ def test_weights_have_mean_one_over_the_training_split(form, count):
     objective = reweighted_loss(reference((0.9, 0.8), (0.2, 0.4), count), form)
     assert objective(batch) == pytest.approx(1, rel=1e-4)
     found = weights(objective, batch)
-    if form == "inverse":  # every group that there is has the same share
+    if form == "inverse":  # every group that has samples has the same share
         share = np.bincount(ids, found, 2) / len(ids)
         np.testing.assert_allclose(
             share[np.array(count) > 0], 1 / np.count_nonzero(count), rtol=1e-4
@@ -66,7 +66,7 @@ def test_class_balanced_lies_between_no_and_full_reweighting():
     np.testing.assert_allclose(found[2], WEIGHTS["inverse"], rtol=1e-2)
 
 
-def test_a_sample_of_several_groups_takes_their_mean_weight():
+def test_a_sample_of_several_groups_gets_their_mean_weight():
     """Groups 0 and 1 are even, 2 and 3 are not."""
     dense = reference((0.5,) * 4, (0.0,) * 4, (4, 4, 6, 2))
     batch = observe(((0, 2), (1, 3)), loss=(1, 1), correct=(0, 0), weight=(1, 1))
@@ -114,7 +114,7 @@ def test_performance_weighted_loss(floor, gamma, expected):
     assert objective(batch) == pytest.approx(value, rel=1e-5)
 
 
-def test_a_dense_model_that_is_sure_of_everything_leaves_nothing():
+def test_a_dense_model_that_is_sure_of_everything_gives_zero():
     batch = observe(
         (0, 0),
         loss=(1, 2),

@@ -1,4 +1,4 @@
-"""Losses, divergences and risks of groups by hand, and what is made of constraints."""
+"""Losses, divergences and risks of groups by hand, and combinations of constraints."""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from bap_jax.constraints import (
     excess_accuracy_gap,
     group_distillation,
     group_risk,
+    performance_weighted_loss,
     restrict,
     unconstrained,
     worst_group_floor,
@@ -126,7 +127,7 @@ def test_group_risk(options, offset):
     np.testing.assert_array_equal([values.violation_mask, values.proxy_mask], [SEEN] * 2)
 
 
-def test_the_risk_of_a_group_without_samples_is_not_raised_without_end():
+def test_the_risk_of_a_group_without_samples_stays_finite():
     values, _ = values_of(group_risk(reference(count=(5, 5, 0)), adjustment=1.0), observe())
     assert np.isfinite(values.violation).all()
 
@@ -139,7 +140,7 @@ def test_the_risk_of_a_group_without_samples_is_not_raised_without_end():
         lambda: group_risk(reference()),
     ],
 )
-def test_padding_is_seen_by_nobody(make):
+def test_padding_does_not_count(make):
     constraint = make()
     batch = diverged([0, 3])
     _, state = values_of(constraint, batch)
@@ -174,7 +175,7 @@ def test_several_sets_have_names():
             np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_only_some_are_watched():
+def test_restrict_to_some_constraints():
     whole = worst_group_floor(reference(), 0.01, buffer_size=1)
     part = restrict(whole, jnp.array([False, True, True]))
     assert isinstance(part, Constraint) and part.size == 3 and part.names("abc") == list("abc")
@@ -186,7 +187,7 @@ def test_only_some_are_watched():
 
 
 @pytest.mark.parametrize("active", [True, False, (True, False)])
-def test_switch(active):
+def test_activate_when(active):
     values = constraint_values(jnp.ones(2), violation_mask=jnp.array([True, True]))
     found = activate_when(values, jnp.asarray(active))
     expected = np.broadcast_to(active, 2)
@@ -194,9 +195,28 @@ def test_switch(active):
     np.testing.assert_array_equal(found.violation, values.violation)
 
 
-def test_no_constraint_at_all():
+def test_unconstrained():
     values, state = values_of(unconstrained(), observe())
     assert unconstrained().size == 0 and values.violation.shape == (0,) and state == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "missing"),
+    [
+        (lambda: group_distillation(reference(), 0.05, buffer_size=0).evaluate, "logits"),
+        (lambda: group_distillation(reference(), 0.05, buffer_size=0).evaluate, "dense_logits"),
+        (lambda: lambda state, seen: performance_weighted_loss()(seen), "labels"),
+    ],
+)
+def test_what_the_observations_lack_is_named(make, missing):
+    observations = diverged([0])._replace(labels=jnp.zeros(6, int))._replace(**{missing: None})
+    message = {
+        "logits": r"needs logits, and the observations have none; write .*\(logits=\.\.\.\)",
+        "labels": r"needs labels, and the observations have none; write .*\(labels=\.\.\.\)",
+        "dense_logits": r"needs the dense model's logits, .*data\._replace\(dense_logits=",
+    }[missing]
+    with pytest.raises(UserError, match=message):
+        make()((), observations)
 
 
 def test_constraint_values_of_one_number():
@@ -207,7 +227,7 @@ def test_constraint_values_of_one_number():
     assert values.equality is True and values.tolerance == 0
 
 
-def test_constraint_values_keep_what_they_are_given():
+def test_constraint_values_keep_their_arguments():
     masks = jnp.array([True, False]), jnp.array([False, True])
     values = constraint_values(
         jnp.ones(2),
@@ -229,7 +249,7 @@ def test_constraint_values_keep_what_they_are_given():
         ({"proxy": np.zeros(3)}, r"violation and proxy .* got \(2,\) and \(3,\)"),
         ({"proxy_mask": np.ones(1, bool)}, r"violation and proxy_mask .* got \(2,\) and \(1,\)"),
         ({"violation_mask": np.ones((2, 1), bool)}, r"violation_mask .*\(2,\) and \(2, 1\)"),
-        ({"violation": np.zeros((2, 2))}, r"one entry a constraint, shape \(constraint,\); got"),
+        ({"violation": np.zeros((2, 2))}, r"one entry per constraint, shape \(constraint,\); got"),
     ],
 )
 def test_shapes_of_constraint_values(given, text):

@@ -76,7 +76,7 @@ def test_golden_overflow_of_one_batch(name):
     np.testing.assert_array_equal(oldest_first(buffer, 0), expected)
 
 
-def test_newest_stay_where_one_batch_overflows():
+def test_the_newest_values_stay_if_one_batch_overflows():
     values = jnp.arange(1.0, 7.0)
     buffer = replay_buffer.push(replay_buffer.init(1, 3), values, jnp.zeros((6, 1), jnp.int32))
     np.testing.assert_array_equal(oldest_first(buffer, 0), [4, 5, 6])
@@ -105,7 +105,7 @@ def test_memory_must_be_positive():
 
 
 def test_bytes_of_a_group():
-    """k bits, a sum and two counters; the multiplier is four more."""
+    """k bytes, a sum and two counters; the multiplier adds four bytes."""
     buffer = replay_buffer.init(1000, 40, bool)
     sizes = [leaf.nbytes for leaf in buffer]
     assert sizes == [40_000, 4000, 4000, 4000, 4]
@@ -125,7 +125,7 @@ def test_staleness_counts_pushes_since_the_newest_value():
     for ids, pushes, expected in (
         ([0, 1], 1, [0, 0, 0]),
         ([1, 1], 2, [1, 0, 1]),
-        ([3, -1], 2, [1, 0, 1]),  # nobody's values: no push at all
+        ([3, -1], 2, [1, 0, 1]),  # values of no group: this is not counted as a push
         ([2, 9], 3, [2, 1, 0]),
         ([0, 2], 4, [0, 2, 0]),
     ):

@@ -1,4 +1,4 @@
-"""Convex problems solved by other means: active-set enumeration and linear systems in numpy."""
+"""Convex problems with solutions from NumPy: active-set enumeration and linear systems."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ def starts(solved, number=4, scale=1.0):
 
 
 def solve(scheme, solved, points, steps):
-    """Last params and multipliers, with the starting points in front."""
+    """Last params and multipliers, with a leading axis of starting points."""
 
     @jax.jit
     @jax.vmap
@@ -145,7 +145,7 @@ def solve(scheme, solved, points, steps):
 
 
 def assert_found(found, expected, atol):
-    """Compares trees of arrays, the found ones with starting points in front."""
+    """Compares trees of arrays; `found` has a leading axis of starting points."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         one = np.asarray(one)

@@ -32,7 +32,7 @@ def linear_model():
 
 
 def reference_scheme(name, primal_optimizer, formulation):
-    """The scheme that the reference calls `name`, with what it does differently.
+    """The scheme that the reference calls `name`, with the options that restore its behaviour.
 
     Its multipliers that the weights saw are found in `state.memory`.
     """

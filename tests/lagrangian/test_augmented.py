@@ -1,4 +1,4 @@
-"""The augmented Lagrangian and the quadratic penalty, worked by hand."""
+"""The augmented Lagrangian and the quadratic penalty, against numbers worked out by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,14 @@ def dual_state(multipliers, penalty):
 
 
 def weights(formulation, values, dual):
-    """What the gradient of each proxy is multiplied by."""
+    """The factor of each proxy's gradient."""
     return jax.grad(lambda proxy: formulation.penalty_term(values._replace(proxy=proxy), dual))(
         values.proxy
     )
 
 
 def test_steps_by_hand():
-    """A violated constraint whose penalty grows up to its end, one that holds, one seen late."""
+    """A violated constraint whose penalty grows to its limit, one that holds, one observed late."""
     formulation = lagrangian.augmented(0.5, growth=2.0, largest_penalty=1.5, start=1.0)
     dual, late = formulation.init(3), jnp.array([True, True, False])
     steps = [
@@ -39,7 +39,7 @@ def test_steps_by_hand():
 
 
 def test_a_step_of_equalities_by_hand():
-    """Either sign grows the penalty."""
+    """Violations of both signs make the penalty grow."""
     formulation = lagrangian.augmented(0.5, growth=2.0, start=0.25, bound=0.4)
     values = constraint_values(jnp.array([-1.0, 1.0, 0.0]), equality=True)
     dual = formulation.update_multipliers(values, formulation.init(3))
@@ -49,14 +49,14 @@ def test_a_step_of_equalities_by_hand():
     np.testing.assert_allclose(dual.multipliers, [-0.4, 0.4, 0.25])
 
 
-def test_a_penalty_above_its_end_neither_grows_nor_shrinks():
+def test_a_penalty_above_its_limit_neither_grows_nor_shrinks():
     formulation = lagrangian.augmented(20.0, growth=2.0, largest_penalty=10.0)
     dual = formulation.update_multipliers(constraint_values(jnp.array([1.0])), formulation.init(1))
     np.testing.assert_array_equal(dual.memory.penalty, [20.0])
 
 
 def test_weights_and_value_by_hand():
-    """[λ + κ(h − ε)]_+ and its integral less λ²/2κ; the last entry is not in the batch."""
+    """[λ + κ(h − ε)]_+ and its integral minus λ²/2κ; the last entry is not in the batch."""
     formulation = lagrangian.augmented()
     values = constraint_values(
         jnp.zeros(4),
@@ -96,7 +96,7 @@ def test_a_step_of_dual_primal_by_hand():
 
 
 def test_quadratic_penalty_by_hand():
-    """Value and weights κ[h − ε]_+; what is not in the batch keeps the weight last seen."""
+    """Value and weights κ[h − ε]_+; a constraint that is not in the batch keeps its last weight."""
     formulation = lagrangian.quadratic_penalty(3.0)
     values = constraint_values(
         jnp.full(4, jnp.nan),
@@ -119,7 +119,7 @@ def test_start(start):
     np.testing.assert_array_equal(lagrangian.augmented(start=start).init(2).multipliers, [0.5, 0.5])
 
 
-def test_penalties_may_be_one_each():
+def test_each_constraint_may_have_its_own_penalty():
     formulation = lagrangian.augmented(jnp.array([0.5, 1.0]), growth=jnp.array([1.0, 2.0]))
     dual = formulation.update_multipliers(constraint_values(jnp.ones(2)), formulation.init(2))
     np.testing.assert_allclose(dual.multipliers, [0.5, 1.0])

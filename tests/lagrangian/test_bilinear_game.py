@@ -1,4 +1,4 @@
-"""min_x max_λ λx, the game that tells the schemes apart: its saddle point is 0."""
+"""min_x max_λ λx, a game on which the schemes behave differently; its saddle point is 0."""
 
 import jax
 import jax.numpy as jnp
@@ -44,45 +44,45 @@ def augmented(name):
     return distances(name, lagrangian.augmented(RATE, growth=1.0))
 
 
-def test_simultaneous_moves_away():
+def test_simultaneous_steps_diverge():
     expected = (1 + RATE**2) ** (np.arange(1, STEPS + 1) / 2)
     np.testing.assert_allclose(plain("simultaneous"), np.outer(expected, np.ones(8)), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["dual_primal", "primal_dual"])
-def test_alternating_goes_round(name):
+def test_alternating_steps_cycle(name):
     found = plain(name)
     assert found.min() > 0.9 and found.max() < 1.1
 
 
-def test_extragradient_closes_in():
+def test_extragradient_converges():
     found = plain("extragradient")
     expected = ((1 - RATE**2) ** 2 + RATE**2) ** (np.arange(1, STEPS + 1) / 2)
     np.testing.assert_allclose(found, np.outer(expected, np.ones(8)), rtol=1e-2)
     assert found[-1].max() < 1e-3
 
 
-def test_optimistic_closes_in():
+def test_optimistic_converges():
     found = plain("optimistic")
     assert found[-1].max() < 1e-3 and found[:100].min() > 0.3
 
 
 @pytest.mark.parametrize("name", ["dual_primal", "primal_dual"])
-def test_the_augmented_lagrangian_closes_in_by_turns(name):
+def test_the_augmented_lagrangian_converges_if_steps_alternate(name):
     """The product of its eigenvalues is 1 − ηκ."""
     found = augmented(name)
     assert found[-1].max() < 1e-3
     np.testing.assert_allclose(found[999] / found[499], (1 - RATE**2) ** 250, rtol=0.2)
 
 
-def test_the_augmented_lagrangian_does_not_if_simultaneous():
-    """Multipliers of step κ undo what the penalty κ damps: the eigenvalues' product is 1."""
+def test_the_augmented_lagrangian_does_not_converge_if_steps_are_simultaneous():
+    """Multiplier steps of size κ undo the damping of the penalty: the eigenvalues' product is 1."""
     found = augmented("simultaneous")
     assert found.min() > 0.9 and found.max() < 1.1
 
 
 @pytest.mark.parametrize("name", ["dual_primal", "primal_dual"])
-def test_one_optimistic_player_is_enough_by_turns(name):
+def test_optimistic_multipliers_alone_converge_if_steps_alternate(name):
     """νPI with ν = 0 and κ_p = κ_i."""
     found = distances(name, lagrangian.gradient_ascent(lagrangian.nu_pi(RATE)))
     assert found[-1].max() < 1e-3

@@ -1,4 +1,4 @@
-"""Mistakes are found before anything runs, in words that say what to write."""
+"""Mistakes are found before anything runs, and the message says what to write instead."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +61,7 @@ def test_unnamed_values_for_a_named_scheme(scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("found", [{"a": 1, "c": 1}, {"a": 1}, {"a": 1, "b": 1, "c": 1}])
-def test_values_by_other_names(scheme, found):
+def test_values_with_wrong_names(scheme, found):
     with pytest.raises(UserError, match="a, b.*got"):
         update(scheme, sets(**found), {"a": 1, "b": 1}, {"a": SGD, "b": SGD})
 
@@ -69,7 +69,7 @@ def test_values_by_other_names(scheme, found):
 @pytest.mark.parametrize(
     ("sizes", "got"), [({"a": 1}, "got a"), ({"a": 1, "c": 1}, "got a, c"), (3, "got int")]
 )
-def test_sizes_by_other_names(sizes, got):
+def test_sizes_with_wrong_names(sizes, got):
     scheme = lagrangian.dual_primal(SGD, {"a": SGD, "b": SGD})
     with pytest.raises(UserError, match=f"numbers of constraints by the names a, b; {got}"):
         scheme.init(PARAMS, sizes)
@@ -81,7 +81,7 @@ def test_unknown_scheme_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("given", [0.1, "sgd", None, [SGD], {"a": 0.1}])
-def test_what_is_no_formulation(given):
+def test_an_argument_that_is_not_a_formulation(given):
     kind = "float" if isinstance(given, dict) else type(given).__name__
     with pytest.raises(UserError, match=f"expected a Formulation.*got {kind}.*optax.sgd"):
         lagrangian.dual_primal(SGD, given)
@@ -127,7 +127,7 @@ def test_violations_must_be_one_dimensional():
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("sizes", [1.0, -1, "one", {"a": 0.5}])
-def test_what_is_no_number_of_constraints(scheme, sizes):
+def test_an_argument_that_is_not_a_number_of_constraints(scheme, sizes):
     built = lagrangian.build_scheme(scheme, SGD, {"a": SGD} if isinstance(sizes, dict) else SGD)
     with pytest.raises(UserError, match="num_constraints must be a whole number"):
         built.init(PARAMS, sizes)

@@ -20,8 +20,8 @@ def falling(rate):
     return optax.cosine_decay_schedule(rate, STEPS)
 
 
-# Heavy momentum turns saddle points unstable, so Adam has b1 = .5; its step is as long as its rate
-# says, which must fall. Multipliers are slower than weights.
+# Much momentum makes saddle points unstable, so Adam has b1 = .5. The length of its step is its
+# learning rate, which must decrease. Multipliers move more slowly than weights.
 PRIMAL = {
     "sgd": optax.sgd(0.05),
     "momentum": optax.sgd(0.02, 0.5),
@@ -37,7 +37,7 @@ TURNS = [name for name in lagrangian.SCHEMES if name != "switching"]
 
 
 def product():
-    """Each update with SGD, and each optimiser with plain ascent; the rest is slow."""
+    """Each update rule with SGD, each optimiser with plain ascent; other pairs are slow tests."""
     for names in itertools.product(TURNS, PRIMAL, UPDATES):
         slow = names[1] != "sgd" and names[2] != "ascent"
         yield pytest.param(*names, marks=[pytest.mark.slow] if slow else [])
@@ -55,7 +55,7 @@ def test_the_problems_have_active_inactive_and_negative_parts():
 @pytest.mark.parametrize("scheme", TURNS)
 @pytest.mark.parametrize("solved", [convex.side_by_side(), convex.two_sets()], ids=["one", "two"])
 def test_a_saddle_point_is_a_fixed_point(scheme, solved):
-    """Checks the answers themselves, too."""
+    """This checks the known answers themselves."""
     with jax.enable_x64(True):
         formulation = jax.tree.map(
             lambda start: lagrangian.gradient_ascent(optax.sgd(1.0), start=start),
@@ -78,7 +78,7 @@ def test_the_product(scheme, primal, update):
 
 
 @pytest.mark.parametrize("scheme", TURNS)
-def test_named_sets_each_with_a_formulation_of_its_own(scheme):
+def test_each_named_set_may_have_its_own_formulation(scheme):
     solved = convex.two_sets()
     formulations = {"equality": UPDATES["augmented"], "inequality": optax.sgd(0.1)}
     scheme = lagrangian.build_scheme(scheme, PRIMAL["sgd"], formulations)
@@ -99,7 +99,7 @@ def test_a_weight_limit_keeps_the_saddle_point(primal, weight_limit):
     ("scheme", "primal"),
     [*((scheme, "sgd") for scheme in TURNS), ("dual_primal", "momentum"), ("simultaneous", "adam")],
 )
-def test_the_penalty_stops_short_of_the_constraints_by_a_known_amount(scheme, primal):
+def test_the_penalty_violates_the_constraints_by_a_known_amount(scheme, primal):
     coefficient = 2.0
     solved, exact = convex.two_sets(softness=1 / coefficient), convex.two_sets()
     assert np.abs(solved.params - exact.params).max() > 0.1
@@ -154,8 +154,8 @@ def path(problem, restart, steps=1500):
     return jax.lax.scan(body, (params, scheme.init(params, 1)), length=steps)[1]
 
 
-def test_a_restart_forgets_a_constraint_that_has_come_to_hold():
-    """Where it is inactive at the optimum, without overshoot."""
+def test_a_restart_resets_the_multiplier_of_a_constraint_that_holds():
+    """If the constraint is inactive at the optimum, there is no overshoot."""
     x, multiplier = path(one_sided(2.0), restart=True)
     overshoot, slow = path(one_sided(2.0), restart=False)
     np.testing.assert_allclose(x[-1], 1, atol=TOLERANCE)
@@ -165,7 +165,7 @@ def test_a_restart_forgets_a_constraint_that_has_come_to_hold():
 
 
 def test_a_restart_keeps_the_multiplier_of_an_active_constraint_from_settling():
-    """λ* = 2, but each time that x reaches the limit λ starts anew."""
+    """λ* = 2, but each time that x reaches the limit, λ starts again from 0."""
     _, settled = path(one_sided(0.0), restart=False)
     np.testing.assert_allclose(settled[-100:], 2, atol=TOLERANCE)
     x, multiplier = path(one_sided(0.0), restart=True)

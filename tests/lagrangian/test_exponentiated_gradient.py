@@ -9,7 +9,7 @@ from bap_jax.constraints import constraint_values
 
 
 def test_steps_by_hand():
-    """q ∝ exp of the summed violations; what is not observed adds nothing."""
+    """q ∝ exp of the summed violations; violations that are not observed add nothing."""
     formulation = lagrangian.exponentiated_gradient(0.5)
     dual = formulation.init(3)
     np.testing.assert_allclose(dual.multipliers, np.full(3, 1 / 3), rtol=1e-6)
@@ -22,7 +22,7 @@ def test_steps_by_hand():
     np.testing.assert_allclose(dual.multipliers, expected / expected.sum(), rtol=1e-6)
 
 
-def test_sums_to_one_and_comes_back_after_ten_thousand_large_steps():
+def test_sums_to_one_and_recovers_after_ten_thousand_large_steps():
     formulation = lagrangian.exponentiated_gradient(10.0)
 
     def drive(dual, violation):
@@ -56,8 +56,8 @@ def test_weights_are_renormalised_over_the_groups_present():
     np.testing.assert_array_equal(weights([False] * 3), [0, 0, 0])
 
 
-def test_weights_add_up_to_one_where_all_that_are_present_have_almost_none():
-    """Two groups far behind a third that the batch lacks."""
+def test_weights_add_up_to_one_even_if_the_groups_present_have_almost_no_weight():
+    """Two groups with far less weight than a third, which the batch lacks."""
     formulation = lagrangian.exponentiated_gradient(1.0)
     dual = formulation.update_multipliers(
         constraint_values(jnp.array([0.0, 0.0, 300.0])), formulation.init(3)
@@ -69,7 +69,7 @@ def test_weights_add_up_to_one_where_all_that_are_present_have_almost_none():
     np.testing.assert_allclose(weights, [0.5, 0.5, 0], rtol=1e-6)
 
 
-def test_no_constraints_at_all():
+def test_without_constraints():
     formulation = lagrangian.exponentiated_gradient(1.0)
     none = constraint_values(jnp.zeros((0,)))
     dual = formulation.update_multipliers(none, formulation.init(0))

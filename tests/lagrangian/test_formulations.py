@@ -1,4 +1,4 @@
-"""Gradients of every formulation by finite differences, masks, named sets and what is one."""
+"""Gradients of every formulation by finite differences; masks; named sets; what is accepted."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def overall_part(params):
 
 
 def values_at(params, mask, equality):
-    """Four curved constraints less a shared curved part, with tolerances."""
+    """Four curved constraints minus a shared curved part, with tolerances."""
     return constraint_values(
         jnp.full(4, jnp.nan),
         own_part(params) - overall_part(params),
@@ -67,7 +67,7 @@ def test_full_gradient_by_finite_differences(name, equality, mask):
 
 
 def weights_by_hand(name, values):
-    """How much each proxy counts."""
+    """The weight of each proxy."""
     excess = values.proxy - values.tolerance
     shifted = {"ascent": START, "augmented": START + 0.7 * excess, "penalty": 0.7 * excess}[name]
     if name != "ascent":
@@ -79,8 +79,8 @@ def weights_by_hand(name, values):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("equality", EQUALITIES)
 @pytest.mark.parametrize("name", ["ascent", "augmented", "penalty"])
-def test_gradient_is_made_of_weights(name, equality, mask, term):
-    """Σ_c W_c ∇(own part) less the kept share of Σ W times ∇(overall part)."""
+def test_gradient_is_a_weighted_sum(name, equality, mask, term):
+    """Σ_c W_c ∇(own part) minus the kept share of Σ W times ∇(overall part)."""
     formulation = build(name, term)
     with jax.enable_x64(True):
         dual = formulation.init(4)
@@ -97,7 +97,7 @@ def test_gradient_is_made_of_weights(name, equality, mask, term):
 
 @pytest.mark.parametrize("term", OVERALL_TERMS)
 @pytest.mark.parametrize("name", ["ascent", "augmented", "penalty", "exponentiated"])
-def test_what_was_not_observed_may_be_nan(name, term):
+def test_values_that_were_not_observed_may_be_nan(name, term):
     formulation = build(name, term)
     mask = np.array([True, False, True, False])
     hole = np.where(mask, 0.0, np.nan)

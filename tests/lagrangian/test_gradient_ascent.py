@@ -40,7 +40,7 @@ def test_a_step_by_hand(equality, bound, expected):
     np.testing.assert_allclose(ascend(formulation, values), expected, atol=1e-6)
 
 
-def test_start_may_be_a_number_or_one_each():
+def test_start_may_be_one_number_or_one_per_constraint():
     start = jnp.array([1.0, 2, 3])
     one = lagrangian.gradient_ascent(optax.sgd(1.0), start=2.5).init(3)
     each = lagrangian.gradient_ascent(optax.sgd(1.0), start=start).init(3)
@@ -49,7 +49,7 @@ def test_start_may_be_a_number_or_one_each():
     assert lagrangian.gradient_ascent(optax.sgd(1.0)).init(0).multipliers.shape == (0,)
 
 
-def test_momentum_coasts_where_nothing_is_observed():
+def test_momentum_goes_on_where_nothing_is_observed():
     formulation = lagrangian.gradient_ascent(optax.sgd(0.1, momentum=0.5))
     dual = formulation.init(2)
     seen = constraint_values(jnp.array([1.0, 1.0]))
@@ -82,13 +82,13 @@ def test_restart_by_hand(confidence, expected):
     np.testing.assert_allclose(ascend(formulation, values), expected, rtol=1e-6)
 
 
-def test_an_adaptive_optimizer_is_handed_the_violation_downhill():
+def test_an_adaptive_optimizer_receives_the_negative_violation():
     values = constraint_values(jnp.array([1e-3, -1e3, 10.0]))
     formulation = lagrangian.gradient_ascent(optax.adam(0.1), start=1.0)
     np.testing.assert_allclose(ascend(formulation, values, 3), [1.3, 0.7, 1.3], atol=1e-3)
 
 
-def test_neither_multipliers_nor_their_step_pass_a_gradient_on():
+def test_no_gradient_flows_through_multipliers_or_their_step():
     formulation = lagrangian.gradient_ascent(optax.sgd(1.0))
 
     def value(params):

@@ -1,4 +1,4 @@
-"""What becomes of the overall part of proxies ℓ_g − ℓ, in every formulation that offers it."""
+"""The overall part of proxies ℓ_g − ℓ, in every formulation with an `overall_term`."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def weights_of(group_loss, multipliers, term, observed=(True, True, True)):
 
 @pytest.mark.parametrize("term", OVERALL_TERMS)
 @pytest.mark.parametrize("scale", [0.1, 0.3, 2.0])
-def test_weights_of_groups_are_what_group_weights_says(term, scale):
+def test_weights_of_groups_agree_with_group_weights(term, scale):
     multipliers = scale * np.array([0.0, 1.0, 2.0])
     total = multipliers.sum()
     kept = {"full": total, "detached": 0.0, "clipped": min(total, 1.0)}[term]
@@ -83,7 +83,7 @@ def curved(name, term):
 @pytest.mark.parametrize("term", OVERALL_TERMS)
 @pytest.mark.parametrize("name", ["augmented", "quadratic_penalty"])
 @pytest.mark.parametrize("observed", [(True, True, True), (True, False, True)])
-def test_curved_formulations_weigh_groups_the_same_way(name, term, observed):
+def test_nonlinear_formulations_weight_groups_the_same_way(name, term, observed):
     formulation, weights = curved(name, term)
 
     def value(group_loss, formulation=formulation):

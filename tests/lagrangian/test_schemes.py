@@ -1,4 +1,4 @@
-"""What every scheme must pass, with all formulations at once as named sets of constraints."""
+"""Tests that every scheme must pass, with all formulations at once as named sets of constraints."""
 
 import functools
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 def make_batches(seed=0):
-    """Twelve batches in front; every third lacks the last group."""
+    """Twelve batches, on the leading axis; every third lacks the last group."""
     rng = np.random.default_rng(seed)
     groups = rng.choice(GROUPS, size=(STEPS, BATCH), p=[0.6, 0.3, 0.1])
     groups[::3][groups[::3] == GROUPS - 1] = 0
@@ -53,7 +53,7 @@ def make_batches(seed=0):
 
 
 def problem(params, batch):
-    """Regression; no group may lie above the mean loss. Without samples there is no value."""
+    """Regression in which no group may have more than the mean loss; NaN for absent groups."""
     errors = (batch.inputs @ params["w"] + params["b"] - batch.targets) ** 2
     member = jax.nn.one_hot(batch.groups, GROUPS, axis=0, dtype=errors.dtype)
     count = member.sum(-1)
@@ -87,7 +87,7 @@ def at(tree, index):
 
 
 class Run(NamedTuple):
-    """A scheme, its update with and without jit, and how often that was traced so far."""
+    """A scheme, its update with and without jit, and how often the latter was traced so far."""
 
     scheme: lagrangian.Scheme
     plain: object
@@ -101,7 +101,7 @@ class Run(NamedTuple):
 
 @functools.cache
 def run(name):
-    """Kept over tests, so that it compiles once."""
+    """Kept between tests, so that it compiles once."""
     scheme = lagrangian.build_scheme(name, optax.adam(0.01), FORMULATIONS, weight_limit=8.0)
     traced = []
 
@@ -133,7 +133,7 @@ def test_jit_is_no_jit_and_is_traced_once(name):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_scans_of_eight_problems_are_loops_and_all_stays_finite(name):
+def test_vmapped_scans_of_eight_problems_equal_loops_and_stay_finite(name):
     scheme, update, *_ = run(name)
 
     @jax.jit
@@ -157,7 +157,7 @@ def test_scans_of_eight_problems_are_loops_and_all_stays_finite(name):
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_long_scan_evaluates_the_problem_as_often_as_a_short_one(name):
-    """Once, or once for each evaluation of a step, whatever the number of steps."""
+    """Once for each evaluation in a step, whatever the number of steps."""
     batch = at(make_batches(), 0)
 
     def calls(length):
@@ -179,7 +179,7 @@ def test_a_long_scan_evaluates_the_problem_as_often_as_a_short_one(name):
 
 @pytest.mark.parametrize("name", FORMULATIONS)
 def test_a_step_of_the_multipliers_keeps_every_type(name):
-    """Weak types too: a Python loop would compile twice."""
+    """Weak types too; otherwise a Python loop would compile twice."""
     formulation = FORMULATIONS[name]
     dual = formulation.init(2)
     after = jax.eval_shape(formulation.update_multipliers, constraint_values(jnp.ones(2)), dual)
@@ -214,7 +214,7 @@ def dtypes(tree):
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_types_are_kept(name):
-    """Multipliers of bfloat16 parameters are float32 all the same."""
+    """Multipliers are float32 even if the parameters are bfloat16."""
     batch = at(typed_batches(jnp.bfloat16), 0)
     carry = run(name).start(dtype=jnp.bfloat16)
     for _ in range(2):

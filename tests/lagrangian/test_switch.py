@@ -1,4 +1,4 @@
-"""Constraints that are off for a while, or for ever: `activate_when` and `restrict`."""
+"""Constraints that are off for a while, or always: `activate_when` and `restrict`."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_switch_by_hand():
 
 
 def path(name, first, steps=12):
-    """Params and dual states, the start in front, with constraints from step `first` on."""
+    """Params and dual states, initial ones first, with constraints from step `first` on."""
     formulations = {"none": optax.sgd(0.1)} if first is None else FORMULATIONS
     size = 0 if first is None else 2
     scheme = lagrangian.build_scheme(name, optax.sgd(0.1, 0.5), formulations)
@@ -61,7 +61,7 @@ def path(name, first, steps=12):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_nothing_but_the_objective_counts_before_it_is_on(name):
+def test_only_the_objective_counts_before_constraints_are_active(name):
     """Six steps as if there were no constraints; then they act."""
     params, dual = path(name, first=6)
     without, _ = path(name, first=None)

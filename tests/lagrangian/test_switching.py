@@ -14,7 +14,7 @@ LENGTH = 200_000
 
 
 def moves(values, **options):
-    """By how much each proxy is stepped on, and the state; the last entry is the objective."""
+    """The step along each proxy, and the state; the last entry is the objective."""
 
     def problem(params):
         own = {name: one._replace(proxy=params[name]) for name, one in values.items()}
@@ -36,7 +36,7 @@ def two(first, second, **fields):
     }
 
 
-def test_the_objective_while_all_hold():
+def test_steps_on_the_objective_while_all_constraints_hold():
     found, state = moves(two([-1.0, 0.0], [0.0]))
     assert found == {"a": [0, 0], "b": [0], "objective": 1}
     assert state.memory == 1
@@ -54,8 +54,8 @@ def test_the_objective_while_all_hold():
         (two([jnp.nan, 3.0], [0], violation_mask=jnp.array([False, True])), ([0, 1], [0])),
     ],
 )
-def test_else_the_one_violated_most(values, expected):
-    """Of equally bad ones the first; an equality is stepped on from the side where it is."""
+def test_steps_on_the_constraint_violated_most(values, expected):
+    """The first of equally violated ones; for an equality the sign is that of the violation."""
     found, state = moves(values)
     assert (found["a"], found["b"], found["objective"]) == (*expected, 0)
     assert state.memory == 0
@@ -69,7 +69,7 @@ def test_violations_up_to_the_tolerance_do_not_count():
 
 
 @pytest.mark.parametrize("values", [{"a": constraint_values(jnp.zeros((0,)))}, {}])
-def test_without_constraints_it_is_the_optimizer(values):
+def test_without_constraints_it_equals_the_optimizer(values):
     assert moves(values)[0]["objective"] == 1
 
 
@@ -119,7 +119,7 @@ def falling(step):
     return 6.0 / (step + 100)
 
 
-# Adam's own scaling of steps must hardly move, or counts of steps are no multipliers.
+# Adam's scaling of steps must hardly change, otherwise counts of steps do not give multipliers.
 PRIMAL = {
     "sgd": optax.sgd(falling),
     "momentum": optax.sgd(falling, 0.5),
@@ -128,7 +128,7 @@ PRIMAL = {
 
 
 def second_half(scheme, solved, points):
-    """Last params, mean of those the objective was stepped on from, and λ, of the second half."""
+    """Last params; mean iterate with a step on the objective, and λ, over the second half."""
 
     def run(params):
         def body(carry, _):
@@ -163,7 +163,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("momentum", "ada
 @pytest.mark.parametrize("primal", ["sgd", *SLOW])
 @pytest.mark.parametrize("solved", [convex.toy(), convex.inequalities()], ids=["toy", "linear"])
 def test_known_optima_of_inequalities(solved, primal):
-    """The ratio over the whole run still holds its first steps, which are longer."""
+    """The ratio over the whole run would include its first steps, which are longer."""
     scheme = lagrangian.switching(PRIMAL[primal])
     params, mean, multipliers, shown = second_half(scheme, solved, convex.starts(solved))
     convex.assert_found((params, mean), (solved.params, solved.params), 1e-3)

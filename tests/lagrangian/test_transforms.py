@@ -1,4 +1,4 @@
-"""Transforms of multipliers worked by hand; they are handed −v, and so are these."""
+"""Transforms of multipliers, against numbers worked out by hand; they receive −v."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +9,8 @@ from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
 
 ALL = (True, True)
-# Violations of two constraints and which were observed: the second is first seen in step 2, the
-# first is not seen in step 2. What was not observed holds a value that must not be used.
+# Violations of two constraints and which were observed: the second is first observed in step 2, the
+# first is not observed in step 2. Entries that were not observed hold values that must not be used.
 STEPS = [
     ([1.0, 9.0], (True, False)),
     ([3.0, 9.0], (True, False)),
@@ -23,7 +23,7 @@ NU_PI = [[1, 0], [3 + 2 * 1, 0], [0, 4], [2, 0 + 2 * -2], [2, -2 + 2 * -2]]
 
 
 def directions(transform, steps=STEPS):
-    """`(step, constraint)` which way the multipliers are pushed."""
+    """`(step, constraint)` direction of the multipliers."""
     state, found = transform.init(jnp.zeros(2)), []
     for violation, observed in steps:
         update, state = transform.update(-jnp.array(violation), state, observed=np.array(observed))
@@ -43,7 +43,7 @@ def test_negative_nu_by_hand():
     np.testing.assert_array_equal(found, [[2, 2], [9, 2]])
 
 
-def test_multipliers_move_by_nu_pi_and_a_gap_in_the_observations_changes_nothing():
+def test_multipliers_follow_nu_pi_and_a_gap_in_the_observations_changes_nothing():
     formulation = lagrangian.gradient_ascent(lagrangian.nu_pi(0.1, 0.5, 2.0, 1.0), start=1.0)
     dual, expected = formulation.init(2), np.ones(2)
     for (violation, observed), direction in zip(STEPS, NU_PI, strict=True):
@@ -53,7 +53,7 @@ def test_multipliers_move_by_nu_pi_and_a_gap_in_the_observations_changes_nothing
         np.testing.assert_allclose(dual.multipliers, expected, rtol=1e-6)
 
 
-def test_what_was_not_observed_may_be_nan():
+def test_values_that_were_not_observed_may_be_nan():
     steps = [([1.0, np.nan], (True, False)), ([np.nan, 2.0], (False, True)), ([3.0, 3.0], ALL)]
     formulation = lagrangian.gradient_ascent(lagrangian.nu_pi(1.0, 0.0, 1.0, 1.0))
     dual = formulation.init(2)
@@ -103,7 +103,7 @@ def test_nu_pi_takes_trees_and_no_mask():
 
 
 def test_nu_pi_follows_a_schedule():
-    """After the rate it is an update of the multipliers, no longer a gradient."""
+    """With the learning rate applied it is an update of the multipliers, not a gradient."""
     transform = lagrangian.nu_pi(lambda step: 1.0 / (step + 1), 0.0, 0.0, 1.0)
     found = directions(transform, [([6.0, 3], ALL)] * 3)
     np.testing.assert_allclose(-found, [[6, 3], [3, 1.5], [2, 1]])

@@ -1,4 +1,4 @@
-"""In which order the players move: every scheme against a loop in numpy, with any optimiser."""
+"""In which order weights and multipliers move: every scheme against a NumPy loop."""
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +65,8 @@ OPTIMIZERS = {
 }
 
 
-# Each loop yields params, multipliers after a step, and where the problem was evaluated last with
-# which multipliers the weights had seen.
+# Each loop yields params and multipliers after a step, the point where the problem was evaluated
+# last, and the multipliers that the weights saw.
 def simultaneous(optimizer, x, lam, memory=None):
     while True:
         at, seen = x, lam
@@ -146,7 +146,7 @@ def compare(loop, optimizer, steps=25, dual=None, **options):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loop", TURNS)
-def test_a_scheme_is_its_loop(loop, optimizer):
+def test_a_scheme_equals_its_loop(loop, optimizer):
     compare(loop, optimizer)
 
 
@@ -154,12 +154,12 @@ def test_a_scheme_is_its_loop(loop, optimizer):
     ("optimizer", "dual"),
     [("momentum", None), ("adam", None), ("sgd", "adam"), ("adam", "momentum")],
 )
-def test_a_look_ahead_that_is_remembered_is_another_run(optimizer, dual):
+def test_a_trial_step_that_is_remembered_changes_the_run(optimizer, dual):
     kept = compare(extragradient, optimizer, dual=dual, keep_ahead=True)
     assert np.abs(kept - compare(extragradient, optimizer, dual=dual)).max() > 1e-3
 
 
-def test_a_look_ahead_counts_no_step():
+def test_a_trial_step_is_not_counted():
     params, scheme = jnp.zeros(2), lagrangian.extragradient(optax.adam(0.1), optax.adam(0.1))
     state = scheme.init(params, 2)
     for _ in range(3):
@@ -167,7 +167,7 @@ def test_a_look_ahead_counts_no_step():
     assert state.primal_state[0].count == 3 and state.dual.memory[0].count == 3
 
 
-def test_a_look_ahead_that_is_remembered_counts_in_every_set_of_constraints():
+def test_a_remembered_trial_step_counts_in_every_set_of_constraints():
     def problem(params):
         return lagrangian.Evaluation(params**2, dict.fromkeys("ab", constraint_values(1 - params)))
 
@@ -182,8 +182,8 @@ def test_a_look_ahead_that_is_remembered_counts_in_every_set_of_constraints():
 
 
 @pytest.mark.parametrize("make", [lagrangian.primal_dual, lagrangian.extragradient])
-def test_chained_hands_the_first_evaluation_to_the_second(make):
-    """As a replay buffer needs it, that both forward passes push to."""
+def test_chained_passes_the_first_evaluation_to_the_second(make):
+    """A replay buffer to which both forward passes push needs it."""
     calls = []
 
     def problem(params, pushed: Array, after=None):

@@ -1,4 +1,4 @@
-"""Networks to make smaller, and the check that nothing else changes."""
+"""Networks to make smaller, and a check that their results stay the same."""
 
 import functools
 
@@ -23,7 +23,7 @@ def both_modes(model):
     key = jax.random.key(3)
     return jax.jit(
         lambda v, x: [model.apply(v, x, train=train, key=key) for train in (False, True)],
-        compiler_options={"xla_backend_optimization_level": 0},  # compiling is what takes time
+        compiler_options={"xla_backend_optimization_level": 0},  # compiling takes most of the time
     )
 
 
@@ -38,7 +38,7 @@ def drawn(model, inputs, seed=0):
 
 
 def dead_at_random(params, groups, kept, seed=0, share=0.3):
-    """Masks: channels chosen by the weights, and of what stays a share at random."""
+    """Masks that remove channels chosen by the weights, and a random share of the other weights."""
     draw = np.random.default_rng(seed).uniform
 
     def thin(mask, leaf):

@@ -54,7 +54,7 @@ def adapted(network):
 
 
 def assert_statistics_moved(before, after):
-    """Running statistics start at (0, 1) and keep 0.9 of what they were."""
+    """Running statistics start at (0, 1) and keep 0.9 of their value."""
     np.testing.assert_array_equal(before["mean"], np.zeros(6))
     np.testing.assert_allclose(after["mean"], 0.1 * INPUTS.mean(0), atol=1e-6)
     np.testing.assert_allclose(after["var"], 0.9 + 0.1 * INPUTS.var(0), atol=1e-6)
@@ -90,7 +90,7 @@ def test_linen_without_state_or_keyword():
     np.testing.assert_array_equal(train[0], evaluated[0])
 
 
-def test_linen_export_is_what_the_module_takes():
+def test_linen_export_is_the_modules_variable_dict():
     module = Train()
     collections = module.init(jax.random.key(0), INPUTS, train=False)
     model, variables = models.adapt(module, collections)
@@ -109,7 +109,7 @@ def test_nnx_trains_with_dropout_and_moves_its_state():
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_the_nnx_module_itself_is_left_alone(mode):
+def test_the_nnx_module_itself_does_not_change(mode):
     module = NnxNet(nnx.Rngs(0))
     getattr(module, mode)()
     before = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(module, nnx.Param)))

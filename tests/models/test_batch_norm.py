@@ -12,8 +12,8 @@ from bap_jax.types import UserError
 from tests import golden_files
 
 NORM = BatchNorm()
-# Of the largest entry, or of 1 if that is more. It is 2 to 15: to a gradient's sum of dozens of
-# such terms an absolute 2e-6 is the last bit.
+# Relative to the largest entry, or to 1 if that is more. The largest entry is 2 to 15: in a sum of
+# dozens of such terms an absolute error of 2e-6 is the last bit.
 TOLERANCE = 5e-7
 
 
@@ -92,7 +92,7 @@ class ConvNorm(nn.Module):
 
 
 @pytest.mark.parametrize("name", golden_files.cases("e/", "feature_mask"))
-def test_a_kernel_tells_which_channels_are_active(name):
+def test_a_kernel_shows_which_channels_are_active(name):
     golden = golden_files.case(f"e/{name}")
     mask = jnp.transpose(golden["mask"], (2, 3, 1, 0))
     kernel = jnp.transpose(golden["weight"], (2, 3, 1, 0))
@@ -156,7 +156,7 @@ def test_an_inactive_channel_passes_unchanged_and_gets_no_gradient():
     chex.assert_tree_all_finite((y, grads, grad_x, new))
 
 
-def test_without_any_active_channel_nothing_comes_out_or_moves():
+def test_without_any_active_channel_the_output_is_zero_and_nothing_moves():
     nothing = jnp.zeros(4, bool)
     statistics = {"mean": jnp.arange(4.0), "var": jnp.arange(4.0) + 1}
     y, new = train(PARAMS, statistics, X, nothing)
@@ -187,6 +187,7 @@ def test_statistics_of_half_precision_are_kept_in_single():
     np.testing.assert_allclose(new["mean"], 0.1 * x.astype(jnp.float32).mean((0, 1, 2)), rtol=1e-5)
 
 
-def test_one_value_a_channel_cannot_train():
-    with pytest.raises(UserError, match=r"more than one value a channel.*\(1, 1, 1, 4\)\. Use a l"):
+def test_one_value_per_channel_cannot_train():
+    message = r"more than one value per channel.*\(1, 1, 1, 4\)\. Use a larger batch"
+    with pytest.raises(UserError, match=message):
         train(PARAMS, fresh(4)[1], X[:1, :1, :1])

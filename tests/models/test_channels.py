@@ -37,7 +37,7 @@ def test_hidden_layers_of_an_mlp():
     assert models.channel_groups(models.MLP((3,))) == ()
 
 
-def test_a_model_tells_what_its_module_tells():
+def test_a_model_has_the_groups_of_its_module():
     model = models.build("mlp", 3, hidden=(5, 4))
     assert models.channel_groups(model) == models.channel_groups(models.MLP((5, 4, 3)))
 
@@ -75,7 +75,7 @@ def test_resnet_8_by_hand():
 
 @pytest.mark.parametrize("depth", [8, 14, 20])
 def test_resnet_groups_name_every_axis_once(depth):
-    """Of each kernel all but the images' channels and the classes; of each norm all."""
+    """Every axis but the images' channels and the classes."""
     variables = shapes(ResNet(10, depth, width=4))
     params, states = by_path(variables.params), by_path(variables.state)
     groups = models.channel_groups(ResNet(10, depth, width=4))
@@ -105,7 +105,7 @@ def test_a_smaller_resnet_keeps_its_layers():
     assert set(group_sizes(groups, by_path(after.params), by_path(after.state))) == {3}
 
 
-def test_widths_that_are_not_named_stay():
+def test_other_widths_stay():
     small = ResNet(10, depth=8, width=4).with_channels({"stage_2": 5, "stage_3_block_0": 7})
     assert (small.stream_widths, small.block_widths) == ((4, 5, 16), (4, 8, 7))
     smaller = small.with_channels({"stage_1": 1})
@@ -131,7 +131,7 @@ class Own(nn.Module):
         return [ChannelGroup("one", ("one/kernel",), ("one/bias",), (), ("two/kernel",))]
 
 
-def test_a_users_own_module_tells():
+def test_a_users_module_names_its_groups():
     (group,) = models.channel_groups(Own())
     params = shapes(Own(), jnp.zeros((2, 5))).params
     assert group_sizes([group], by_path(params)) == (4,)
@@ -162,7 +162,7 @@ def test_a_users_own_module_tells():
         ),
     ],
 )
-def test_what_has_no_such_channels(call, message):
+def test_unknown_channels_are_refused(call, message):
     with pytest.raises(UserError, match=message):
         call()
 

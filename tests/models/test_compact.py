@@ -44,7 +44,7 @@ def test_an_mlp_by_hand():
     assert set(variables) == {"params"}
 
 
-def test_a_masked_bias_lets_its_channel_go():
+def test_a_channel_with_a_masked_bias_is_removed():
     module, masks = models.MLP((3, 2)), {"kernel": None, "bias": None}
     variables = drawn(models.from_linen(module), ROWS)
     masks = {
@@ -64,7 +64,7 @@ def test_an_mlp_with_random_dead_channels(kept):
     assert small.module.features == (*np.maximum(kept, 1), 3)
 
 
-def test_what_is_zero_needs_no_mask():
+def test_weights_that_are_zero_need_no_mask():
     model = models.build("mlp", 3, hidden=(8, 7))
     variables = drawn(model, ROWS)
     masks = dead_at_random(variables.params, models.channel_groups(model), (3, 4))
@@ -127,7 +127,7 @@ def test_a_users_own_module_with_flattened_images():
         (("conv/kernel", "conv/bias", "norm/bias", "norm/scale"), 0.5, 3),
     ],
 )
-def test_behind_a_plain_norm_only_what_contributes_nothing_goes(masked, mean, width):
+def test_after_a_plain_norm_only_channels_without_effect_are_removed(masked, mean, width):
     model = models.from_linen(Images())
     variables = drawn(model, IMAGES)
     variables.state["batch_stats"]["norm"]["mean"] = jnp.array([1.0, 1.0, mean, 1.0])

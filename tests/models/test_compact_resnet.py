@@ -48,8 +48,8 @@ def test_a_resnet_with_random_dead_channels():
 
 
 @pytest.mark.parametrize("name", ["stage_1", "stage_2", "stage_2_block_0"])
-def test_a_resnet_of_which_one_group_is_dead(name):
-    """One channel of it stays, all zero: what follows must still count as active."""
+def test_a_resnet_with_one_dead_group(name):
+    """One channel of it stays, all zero; the layers after it must still count as active."""
     variables = drawn(RESNET, IMAGES)
     kept = [0 if group.name == name else k for group, k in zip(RESNET_GROUPS, FULL, strict=True)]
     masks = channel_masks(variables.params, RESNET_GROUPS, kept)
@@ -61,7 +61,7 @@ def test_a_resnet_of_which_one_group_is_dead(name):
     assert widths[name] == 1 and sorted(widths.values()) == sorted(max(k, 1) for k in kept)
 
 
-def test_a_resnet_of_which_all_is_dead():
+def test_a_resnet_in_which_every_channel_is_dead():
     """The logits are the bias of the head."""
     variables = drawn(RESNET, IMAGES)
     masks = channel_masks(variables.params, RESNET_GROUPS, [0] * 6)
@@ -71,7 +71,7 @@ def test_a_resnet_of_which_all_is_dead():
     np.testing.assert_allclose(found, np.tile(variables.params["head"]["bias"], (3, 1)), rtol=1e-6)
 
 
-def test_a_column_that_reads_dead_channels_only_stays_active():
+def test_a_column_that_reads_only_dead_channels_stays_active():
     """It is a constant, its norm's bias; without weights it would be 0."""
     variables = drawn(RESNET, IMAGES)
     masks = channel_masks(variables.params, RESNET_GROUPS, [4, 2, 8, 8, 16, 16])

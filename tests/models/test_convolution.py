@@ -163,7 +163,7 @@ def test_under_vmap(name, axes):
 
 
 def test_gradients_of_gradients():
-    """Reverse over reverse, and forward over reverse; forward alone there is not."""
+    """Reverse over reverse and forward over reverse work; forward mode alone does not."""
     case = CASES["stride"]
     arrays = case.arrays()
 
@@ -184,7 +184,7 @@ def test_gradients_of_gradients():
 
 
 def test_a_batch_on_eight_devices():
-    """The gradient of the kernel adds over devices; no device is sent the whole batch."""
+    """The gradient of the kernel is summed over devices; no device receives the whole batch."""
     case = CASES["stride"]
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     lhs, rhs = case.arrays(batch=16)
@@ -231,7 +231,7 @@ FALL_THROUGH = {
 
 
 @pytest.mark.parametrize("name", FALL_THROUGH)
-def test_what_it_leaves_to_lax(name):
+def test_cases_that_are_passed_on_to_lax(name):
     options = {"dimension_numbers": NUMBERS[2], **FALL_THROUGH[name]}
     dtype = options.pop("dtype", jnp.float32)
     shapes = options.pop("shapes", ((3, 5, 6, 2), (2, 3, 2, 4)))
@@ -262,7 +262,7 @@ MISTAKES += [{"strides": (1,)}, {"kernel": (3,)}]
 
 
 @pytest.mark.parametrize("change", MISTAKES, ids=str)
-def test_mistakes_read_as_those_of_lax(change):
+def test_mistakes_raise_the_errors_of_lax(change):
     case, texts = CASES["plain"]._replace(**change), []
     for conv in (conv_general_dilated, LAX):
         with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:

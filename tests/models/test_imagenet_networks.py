@@ -63,7 +63,7 @@ def test_a_network_that_does_not_exist():
         models.build("mobilenet_v2", 10, convolution="fast")
 
 
-def test_first_and_last_layer_are_told_apart():
+def test_first_and_last_layer_are_found():
     model = models.build("mobilenet_v2", 4)
     images = jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), images)

@@ -160,7 +160,7 @@ def test_an_nnx_network_with_nested_jits():
     ],
 )
 @pytest.mark.parametrize("nested", [False, True])
-def test_kernels_are_known_through_what_is_done_to_them_alone(reach, nested):
+def test_kernels_are_followed_through_operations_on_parameters(reach, nested):
     def function(p, x):
         return x @ reach(p["z"]) @ p["a"]
 
@@ -174,14 +174,14 @@ def test_einsum_is_a_use():
     assert order_of(function) == ["z", "a"]
 
 
-def test_biases_and_scales_are_no_kernels():
+def test_biases_and_scales_are_not_kernels():
     def function(p, x):
         return (x @ p["z"] + p["m"][None]) * p["m"][None] @ p["a"]
 
     assert order_of(function) == ["z", "a"]
 
 
-def test_an_embedding_added_to_the_inputs_is_no_kernel():
+def test_an_embedding_added_to_the_inputs_is_not_a_kernel():
     def function(p, x):
         return (x + p["m"][None]) @ p["z"] @ p["a"]
 
@@ -219,13 +219,13 @@ def test_recurrent_kernels_are_found(cell, count):
     assert len(found) == count + 1 and found[-1] == "a_head/kernel"
 
 
-def test_convolutions_are_told_from_products_by_their_use():
+def test_convolutions_and_products_are_distinguished_by_their_use():
     model, inputs = models.from_linen(ConvNet()), jnp.ones((2, 4, 4, 1))
     uses = models.kernel_order(model, zeros(model, inputs), inputs)
     assert [use.convolution for use in uses] == [True, True, False, False]
 
 
-def test_a_dense_kernel_of_three_dimensions_is_no_convolution():
+def test_a_dense_kernel_of_three_dimensions_is_not_a_convolution():
     module = nn.MultiHeadDotProductAttention(num_heads=2, qkv_features=4)
     model = models.Model(
         lambda key, x: Variables(module.init(key, x, x)["params"], ()),

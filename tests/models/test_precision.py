@@ -1,4 +1,4 @@
-"""bfloat16 inside of a network, and float32 all around it."""
+"""Networks that compute in bfloat16, and everything around them in float32."""
 
 import functools
 
@@ -114,7 +114,7 @@ def run(model, variables, inputs, train=False, key=None):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_products_are_low_and_all_around_is_not(name):
+def test_products_are_bfloat16_and_everything_around_is_float32(name):
     model, variables, inputs = build(name)
     low = models.in_precision(model, "bfloat16")
     gradient = jax.value_and_grad(loss_of(low, inputs), has_aux=True)
@@ -146,7 +146,7 @@ def test_close_to_float32(name):
         assert np.linalg.norm(one - other) <= 0.1 * np.linalg.norm(other) + 1e-3
 
 
-def test_layers_that_mix_in_their_state_must_be_told():
+def test_layers_that_use_their_state_need_a_dtype():
     model, variables = models.from_nnx(Nnx(nnx.Rngs(0), dtype=None))
     low = models.in_precision(model, "bfloat16")
     jaxpr = jax.make_jaxpr(low.apply)(variables, VECTORS).jaxpr
@@ -154,7 +154,7 @@ def test_layers_that_mix_in_their_state_must_be_told():
 
 
 @pytest.mark.parametrize("name", ["convolution", "linen", "nnx"])
-def test_running_statistics_move_in_float32(name):
+def test_running_statistics_are_updated_in_float32(name):
     """A small step towards the batch would be lost in eight bits."""
     model, variables, inputs = build(name)
     low = models.in_precision(model, "bfloat16")
@@ -165,7 +165,7 @@ def test_running_statistics_move_in_float32(name):
             assert (new != new.astype(jnp.bfloat16).astype(jnp.float32)).any()
 
 
-def test_what_is_masked_stays_zero():
+def test_masked_weights_stay_zero():
     """A network sees a removed weight as 0, and a kept one, however small, as kept."""
     kernel = jnp.array([[0.0, 1e-30, -1e-30, 0.0, 1.0]])
     seen = []

@@ -1,4 +1,4 @@
-"""Networks behind preprocessing: the same function, keys of their own, and all else still works."""
+"""Networks with preprocessing: the same function, separate keys, and all else still works."""
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ def build(name, **options):
     return bare, model, model.init(jax.random.key(0), IMAGES[:1])
 
 
-def test_evaluation_is_the_network_of_what_preprocessing_makes():
+def test_evaluation_is_the_network_on_preprocessed_inputs():
     bare, model, variables = build("mlp", hidden=(6,))
     inputs = PREPROCESS(IMAGES, None, False)
     jax.tree.map(np.testing.assert_array_equal, variables, bare.init(jax.random.key(0), inputs[:1]))
@@ -55,7 +55,7 @@ def test_augmentation_in_training_only_with_a_key():
     assert (one != plain).any() and (one != other).any()
 
 
-def test_dropout_has_a_key_of_its_own():
+def test_dropout_has_its_own_key():
     keys = []
 
     def preprocess(inputs, key, train):
@@ -97,7 +97,7 @@ def test_order_and_cost_are_the_networks(name):
     assert models.cost(model, variables, IMAGES) == models.cost(bare, variables, inputs)
 
 
-def test_channels_are_cut_behind_the_same_preprocessing():
+def test_channels_are_cut_with_the_same_preprocessing():
     _, model, variables = build("mlp", hidden=(6, 5))
     params = jax.tree.map(np.array, variables.params)
     for path in ("kernel", "bias"):
@@ -131,7 +131,7 @@ def test_nnx_and_its_export():
 
 @pytest.mark.parametrize("algorithm", ["snip", "synflow", "fairgrape"])
 def test_masks_made_in_advance(algorithm):
-    """From stored images as from what preprocessing makes of them."""
+    """The same from stored images as from preprocessed ones."""
     bare, model, variables = build("mlp", hidden=(6,))
     labels = np.arange(16, dtype=np.int32) % 4
     stored = data.on_device(Dataset(IMAGES, labels, labels[:, None] % 2))

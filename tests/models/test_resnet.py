@@ -1,4 +1,4 @@
-"""The residual network against the reference's, and on its own."""
+"""The residual network, compared with the reference's and by itself."""
 
 import functools
 import re
@@ -20,8 +20,8 @@ from bap_jax.types import UserError, Variables
 from tests import golden_files
 
 TOLERANCE = 2e-6
-# Of the largest entry, which is 0.01 to 0.2: an absolute 2e-6 would say little. Sums over up to
-# 6·32·32 positions in another order differ by 2e-6 of it.
+# Relative to the largest entry, which is 0.01 to 0.2; an absolute 2e-6 would say little. Sums over
+# up to 6·32·32 positions in another order differ by 2e-6 of it.
 GRADIENT_TOLERANCE = 5e-6
 
 RUNS = golden_files.cases("f/", "dense_eval_logits")
@@ -132,7 +132,7 @@ def assert_close(found, expected, name, tolerance=TOLERANCE):
 
 
 def prunable_paths(model, variables):
-    """Paths of the kernels that the preset chooses, of a network of which only shapes are known."""
+    """Paths of the kernels that the preset chooses; only shapes of the network are known."""
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables.state)
     variables = variables._replace(state=state)
     chosen = pipeline.find_prunable(model, variables, jnp.zeros((1, 32, 32, 3)), SETTINGS)
@@ -202,7 +202,7 @@ def test_counts_and_prunable_layers(name):
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name in STATS])
-def test_what_masks_leave(name):
+def test_parameters_left_by_masks(name):
     """Parameters of inactive channels' normalisation do not count as active."""
     run = get_run(name)
     total = sum(leaf.size for leaf in jax.tree.leaves(run.variables.params))
@@ -217,7 +217,7 @@ IMAGES = jax.random.normal(jax.random.key(1), (4, 7, 9, 2))
 
 
 def drawn(model):
-    """Variables from numpy's generator: to compile `init` takes longer than all that follows."""
+    """Variables from NumPy's generator: compiling `init` takes longer than the test itself."""
     variables = jax.eval_shape(model.init, jax.random.key(0), IMAGES)
     draw = np.random.default_rng(0).normal
     return Variables(
@@ -278,13 +278,13 @@ def test_first_weights_keep_the_size_of_gradients():
 
 
 @pytest.mark.parametrize("depth", [2, 18, 21])
-def test_depths_that_there_are_not(depth):
+def test_impossible_depths(depth):
     message = rf"must be 6n \+ 2 with n ≥ 1, for instance 20, 32 or 56; got {depth}\."
     with pytest.raises(UserError, match=message):
         models.build("resnet", 10, depth=depth)
 
 
-def test_inputs_that_are_no_images():
+def test_inputs_that_are_not_images():
     with pytest.raises(UserError, match=r"takes images .* got inputs of shape \(4, 64\)\."):
         MODEL.init(jax.random.key(0), jnp.zeros((4, 64)))
 

@@ -1,4 +1,4 @@
-"""Weights of PyTorch: by name and by the logits that PyTorch computes from them."""
+"""PyTorch weights: names, and the logits that PyTorch computes from them."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_a_new_head(tmp_path):
     assert found.variables.params["head"]["kernel"].shape == (1280, 2)
 
 
-def test_another_architecture_shows_the_first_differing_keys(tmp_path):
+def test_for_another_architecture_the_first_keys_that_differ_are_shown(tmp_path):
     path = written(tmp_path, torch_arrays(network("resnet_18")))
     message = "does not match this MobileNetV2: it lacks .*features.*, .* and also holds bn1.bias, "
     with pytest.raises(UserError, match=message):
@@ -117,7 +117,7 @@ def test_weights_of_a_deeper_network_do_not_match(name, deep, shallow, extra, tm
             load_torch(path, models.build(name, 5, depth=shallow), head=head)
 
 
-def test_names_behind_a_prefix_and_unused_keys(tmp_path):
+def test_names_with_a_prefix_and_unused_keys(tmp_path):
     model = network("resnet_8")
     held = {f"module.{name}": array for name, array in torch_arrays(model).items()}
     held["module.ema.decay"] = np.ones(1, np.float32)
@@ -133,12 +133,12 @@ def test_arrays_that_are_not_finite(tmp_path):
         load_torch(written(tmp_path, held), model)
 
 
-def test_a_module_is_no_network_yet(tmp_path):
+def test_a_module_is_not_a_model(tmp_path):
     with pytest.raises(UserError, match="models.from_linen; got MLP"):
         load_torch("x.safetensors", models.MLP(3))
 
 
-def test_files_that_are_no_weights(tmp_path):
+def test_files_that_do_not_hold_weights(tmp_path):
     model = network("resnet_8")
     with pytest.raises(UserError, match=r"expected a file ending in .safetensors, .pt or .pth"):
         load_torch("weights.bin", model)
@@ -181,7 +181,7 @@ def test_torch_computes_these_logits(case):
     np.testing.assert_allclose(torch_logits(case), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_a_file_of_torch_itself(tmp_path):
+def test_a_file_saved_by_torch(tmp_path):
     torch = pytest.importorskip("torch")
     model = network("resnet_8")
     held = torch_arrays(model)
@@ -204,14 +204,14 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     ("held", "text"),
     [([1, 2], "holds a list; expected a mapping"), ({"epoch": 3}, "holds epoch and no weights")],
 )
-def test_files_of_torch_that_hold_no_weights(held, text, tmp_path):
+def test_files_saved_by_torch_without_weights(held, text, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(held, tmp_path / "x.pt")
     with pytest.raises(UserError, match=text):
         load_torch(str(tmp_path / "x.pt"), network("resnet_8"))
 
 
-def test_what_is_beside_weights_in_a_file_of_torch(tmp_path):
+def test_other_entries_in_a_file_saved_by_torch(tmp_path):
     torch = pytest.importorskip("torch")
     model = network("resnet_8")
     held = {f"model.module.{k}": torch.from_numpy(v) for k, v in torch_arrays(model).items()}
@@ -220,7 +220,7 @@ def test_what_is_beside_weights_in_a_file_of_torch(tmp_path):
 
 
 def test_an_empty_pt_file(tmp_path, monkeypatch):
-    """As torch reads it: by an error without a word."""
+    """Torch raises an error without a message for it."""
 
     def read(path):
         raise EOFError

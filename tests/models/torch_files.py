@@ -1,4 +1,4 @@
-"""What files of PyTorch's weights hold, made up; and logits that PyTorch computed from them.
+"""Made-up contents of PyTorch weight files, and logits that PyTorch computed from them.
 
 python -m tests.models.torch_files          writes torch_logits.json anew; needs torch
 """
@@ -52,12 +52,12 @@ def torch_arrays(model: models.Model, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def images() -> np.ndarray:
-    """Two, of an odd size, which tells paddings apart."""
+    """Two images of an odd size, for which different paddings give different results."""
     return np.random.default_rng(0).normal(size=(2, 65, 65, 3)).astype(np.float32)
 
 
 def torch_logits(case: str) -> np.ndarray:
-    """By PyTorch."""
+    """Logits computed by PyTorch."""
     import torch
 
     from tests.models import torch_networks as twins

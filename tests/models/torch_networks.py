@@ -1,4 +1,4 @@
-"""Networks in PyTorch whose arrays are named as torchvision's, written from the papers."""
+"""PyTorch networks, written from the papers, with torchvision's names of arrays."""
 
 import torch
 from torch import nn
