@@ -1,7 +1,7 @@
 """From samples to groups: losses, correctness, and sums and counts for each group.
 
 A step returns sums and counts, which are divided once, at the end, so that ragged batches, several
-devices and several steps add up exactly. In equation 1 of docs/method.md, A_g and ℓ_g are
+devices and several steps add up exactly. A_g and ℓ_g of docs/method.md, equation (1), are
 `group_means` of `correctness` and `cross_entropy`.
 """
 

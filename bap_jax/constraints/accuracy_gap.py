@@ -4,8 +4,8 @@
     pairwise disparity                                                 −ε ≤ ψ_g ≤ ε
     worst-group floor                                                  A_g(θ_s) ≥ A_g(θ_d) − ε
 
-Each computes violations, gap − ε, from correctness, and proxies from losses (equations 5 to 7 of
-docs/method.md).
+Violations, gap − ε, come from correctness and proxies from losses (docs/method.md, equations (5)
+to (7)).
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from bap_jax.types import Array
 def excess_accuracy_gap(
     reference: DenseReference, tolerance: Array | float, **options
 ) -> Constraint:
-    """ψ_g ≤ ε: no group's accuracy drops by ε more than the overall accuracy.
+    """ψ_g ≤ ε: no group's accuracy drops by more than ε beyond the overall drop.
 
     Args:
       reference: the dense model on the training split; its arrays give the number of groups.

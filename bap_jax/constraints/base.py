@@ -2,7 +2,7 @@
 
 The multipliers see the *violation*, the true value, which needs no gradient. The weights see the
 *proxy*, which has one (paper section 4.1; Cotter et al. 2019, arXiv 1807.00028; docs/method.md,
-equations 6 and 7). Violations and proxies each have a mask of the constraints that were observed.
+equations (6) and (7)). Violations and proxies each have a mask of the observed constraints.
 `ConstraintValues` is all that `bap_jax.lagrangian` knows of a constraint; a `Constraint` computes
 such values from a network's forward pass.
 """

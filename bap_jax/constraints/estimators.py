@@ -11,7 +11,7 @@ The dense model's accuracy is known exactly, so the error of d̄ is known too, a
 error that is correlated with it can be removed. Where groups are alike, the last estimator has
 variance A(1 − A)(1 − ρ²)/k instead of A(1 − A)/k. One group alone has too few samples to estimate
 c, so Cov and Var are sums over groups, and c minimises the sum of the groups' variances.
-Equations 13 to 16 of docs/method.md.
+See docs/method.md, equations (13) to (16).
 """
 
 from collections.abc import Callable
@@ -195,7 +195,7 @@ def overall_shares(observed: Array, frequency: Array, kind: str) -> Array:
     Args:
       observed: `(group,)` bool.
       frequency: `(group,)` w_g, used by `population`.
-      kind: `population`, w_g / Σ w_g over the observed groups (docs/method.md, equation 14), or
+      kind: `population`, w_g / Σ w_g over the observed groups (docs/method.md, equation (14)), or
         `group_mean`, the plain mean over them, as in the reference.
 
     Raises:

@@ -9,7 +9,8 @@ where r is the mean loss, or the mean divergence KL(p_dense ‖ p) from the dens
 
     Δ̃_g = r_g(θ_s) − r_g(θ_d),   ψ̃_g = Δ̃_g − (r(θ_s) − r(θ_d))
 
-Equations 2, 3, 7, 14 and 17 of docs/method.md. All constraints on accuracy share this module.
+All constraints on accuracy share this module. See docs/method.md, equations (2), (3), (7), (14) and
+(17).
 """
 
 from typing import NamedTuple, Protocol

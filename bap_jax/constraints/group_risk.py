@@ -5,7 +5,7 @@
 
 This is not a constraint by itself: together with `lagrangian.exponentiated_gradient`, whose
 multipliers lie on the simplex, it gives the objective ℓ + Σ q_g (ℓ_g − ℓ) = Σ q_g ℓ_g
-(docs/method.md, equation 26).
+(docs/method.md, equation (26)).
 """
 
 import jax.numpy as jnp

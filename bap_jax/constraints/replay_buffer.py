@@ -2,7 +2,7 @@
 
 A batch holds few samples of each group, so the accuracy of a group is estimated from its last
 k = 40 samples instead, and only once it has had k of them (paper section 4; docs/method.md,
-equation 13). A `push` sorts the batch and gathers `batch × k` values: its cost does not grow with
+equation (13)). A `push` sorts the batch and gathers `batch × k` values: its cost does not grow with
 the number of groups.
 """
 

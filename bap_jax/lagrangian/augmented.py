@@ -6,7 +6,7 @@ With h_c the proxy minus its tolerance, the weights see
     equality     λ_c h_c + κ_c h_c² / 2                  gradient weight λ_c + κ_c h_c
 
 and the multipliers move by λ_c ← [λ_c + κ_c v_c]_+. The penalty κ_c of a constraint grows while
-the constraint is violated. Equations 23 and 24 of docs/method.md.
+the constraint is violated. See docs/method.md, equations (23) and (24).
 """
 
 import math

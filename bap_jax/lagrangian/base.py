@@ -9,7 +9,7 @@
 A user writes a *problem*, a function of the parameters (and a batch) that returns an `Evaluation`.
 A `Formulation` says how constraints enter the weights' objective and how multipliers move. A
 `Scheme` says in which order weights and multipliers move, and evaluates the problem where it needs
-to. Equations 5 to 10 of docs/method.md.
+to. See docs/method.md, equations (8) and (9).
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
     λ_{t+1} = [λ_t + η_λ v(θ_t)]_+ ,   θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_{t+1})
 
 The violation at θ_t is known after the forward pass, and the backward pass already uses the new λ.
-Costs one forward and one backward pass. Section 5 of docs/method.md.
+Costs one forward and one backward pass. See docs/method.md, section 5.
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme

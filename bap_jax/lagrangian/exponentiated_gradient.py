@@ -1,4 +1,4 @@
-"""Multipliers on the simplex: q_c ∝ q_c exp(η v_c), Σ q = 1 (docs/method.md, equation 26).
+"""Multipliers on the simplex: q_c ∝ q_c exp(η v_c), Σ q = 1 (docs/method.md, equation (26)).
 
 This is the adversary of group DRO (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1). With proxies
 h_g = ℓ_g − ℓ the objective ℓ + Σ q_g h_g is Σ q_g ℓ_g. In a batch that lacks some groups, q is

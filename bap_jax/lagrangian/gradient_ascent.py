@@ -1,6 +1,6 @@
 """The Lagrangian f + Σ λ_c h_c, with multipliers that ascend by any optax transform.
 
-Equations 8, 9 and 27 of docs/method.md.
+See docs/method.md, equations (8), (9) and (27).
 """
 
 import math

@@ -3,9 +3,9 @@ arXiv 1711.00141): every step is corrected by the last change of the gradient.
 
     θ_{t+1} = θ_t − (2 u_t − u_{t−1}) ,   λ_{t+1} = [λ_t + η_λ (2 v_t − v_{t−1})]_+
 
-where u_t is the update that the weights' optimiser makes at (θ_t, λ_t). Equation 31 of
-docs/method.md. Costs one forward and one backward pass, and converges on bilinear games as
-extragradient does.
+where u_t is the update that the weights' optimiser makes at (θ_t, λ_t). Costs one forward and one
+backward pass, and converges on bilinear games as extragradient does. See docs/method.md, equation
+(31).
 """
 
 from typing import NamedTuple

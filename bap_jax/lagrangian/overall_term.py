@@ -1,4 +1,4 @@
-"""The weight of each group's loss in the gradient (docs/method.md, equations 18 and 19).
+"""The weight of each group's loss in the gradient (docs/method.md, equations (18) and (19)).
 
 Where every proxy subtracts the overall loss, h_g = ℓ_g − ℓ, the weights minimise Σ_g ω_g ℓ_g with
 ω_g = w_g (1 − Λ) + λ_g and Λ = Σ λ: once Λ > 1, groups with a small λ_g are driven to a higher

@@ -2,8 +2,8 @@
 
     θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_{t+1})]_+
 
-Equation 29 of docs/method.md. The violation is measured again after the weights have moved. Costs
-two forward passes and one backward pass.
+The violation is measured again after the weights have moved. Costs two forward passes and one
+backward pass. See docs/method.md, equation (29).
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme, SchemeInfo, multipliers_of

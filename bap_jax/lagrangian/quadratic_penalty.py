@@ -1,7 +1,7 @@
 """A quadratic penalty in place of multipliers: ½ κ Σ_c [h_c]_+² with a fixed κ.
 
 h_c is the proxy minus its tolerance; equalities enter with h_c². This is the simplest baseline: its
-optimum violates the constraints by about λ*_c / κ. Equation 25 of docs/method.md.
+optimum violates the constraints by about λ*_c / κ. See docs/method.md, equation (25).
 """
 
 import jax

@@ -2,8 +2,8 @@
 
     θ_{t+1} = θ_t − η_θ ∇_θ L(θ_t, λ_t) ,   λ_{t+1} = [λ_t + η_λ v(θ_t)]_+
 
-Equation 28 of docs/method.md. Costs one forward and one backward pass. Diverges on a bilinear game,
-where alternating steps cycle.
+Costs one forward and one backward pass. Diverges on a bilinear game, where alternating steps cycle.
+See docs/method.md, equation (28).
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme

@@ -128,7 +128,7 @@ def primal_dual_steps(
       formulation: a `Formulation`, an optax optimiser for plain gradient ascent, or a dict of
         either by the name of the constraint set.
       weight_limit: largest total weight 1 + Σ|λ| of loss and constraints in the weights' gradient.
-        Where the total is larger, the gradient is scaled down (docs/method.md, equation 20): the
+        Where the total is larger, the gradient is scaled down (docs/method.md, equation (20)): the
         saddle points stay where they are, and large multipliers no longer lengthen the step without
         end. 1 gives every step the length that it has without constraints, as the proxy-Lagrangian
         of Cotter et al. (2019) does.

@@ -3,9 +3,9 @@
     θ ← θ − η ∇ f(θ)       while every observed violation is ≤ δ
     θ ← θ − η ∇ h_c(θ)     otherwise, c the constraint violated most
 
-Equation 32 of docs/method.md. It converges with a decreasing step size, in the average of those
-iterates that meet the constraints. How often a constraint was chosen, divided by how often the
-objective was, estimates its multiplier; that ratio is what the state shows as λ.
+It converges with a decreasing step size, in the average of the iterates that meet the constraints.
+How often a constraint was chosen, divided by how often the objective was, estimates its multiplier;
+that ratio is what the state shows as λ. See docs/method.md, equation (32).
 """
 
 import functools

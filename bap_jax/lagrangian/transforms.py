@@ -24,7 +24,7 @@ class DampenedMomentumState(NamedTuple):
 def dampened_momentum(momentum: float, dampening: float) -> optax.GradientTransformation:
     """m_t = momentum · m_{t−1} + (1 − dampening) · g_t, with m_0 = g_0 undamped.
 
-    The reference's momentum for multipliers (docs/method.md, equation 21); `dampening = momentum`
+    The reference's momentum for multipliers (docs/method.md, equation (21)); `dampening = momentum`
     makes it a moving average. Put it before `optax.scale_by_learning_rate` in an `optax.chain`.
     """
 
@@ -61,8 +61,8 @@ def scale_by_nu_pi(
 
     κ_p = 0 is gradient ascent; ν = 0, κ_p = κ_i is optimistic ascent. A constraint starts with
     ξ_{−1} = e_0 at its own first observation and does not move while it is not observed, so that a
-    constraint first observed late gets no jump from a derivative that never happened. Equation 22
-    of docs/method.md.
+    constraint first observed late gets no jump from a derivative that never happened. See
+    docs/method.md, equation (22).
 
     Args:
       nu: ν, in (−1, 1).
