@@ -45,8 +45,8 @@ class Problem(Protocol):
         Args:
           params: where.
           *inputs: whatever `Scheme.update` received after its state, such as a batch.
-          **options: only `after=`, an `Evaluation`, and only if the scheme is
-            `primal_dual(chained=True)`.
+          **options: only `after=`, the first `Evaluation` of the same update, and only from a
+            scheme with `chained=True`.
         """
         ...
 
