@@ -13,7 +13,16 @@ from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
 
 ROOT = Path(bap_jax.__file__).parent
-MODULES = ("data", "constraints", "pipeline", "training", "experiment", "task", "checkpoint")
+MODULES = (
+    "data",
+    "constraints",
+    "pipeline",
+    "pruning",
+    "training",
+    "experiment",
+    "task",
+    "checkpoint",
+)
 
 
 def former_names(module):
