@@ -4,6 +4,9 @@ settings.pruning.algorithm = any whose class declares `needs_data`: snip, synflo
 whatever a user registers, see `pruning.MasksFromData`.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -49,7 +52,7 @@ def make_masks(
       A tree like the parameters: 0 or 1 for each weight of a pruned leaf, None for other leaves.
 
     Raises:
-      UserError: the algorithm is not a `MasksFromData`, or the criterion raises it.
+      UserError: the algorithm has no `make_masks`, or the criterion raises it.
     """
     pruning, size = settings.pruning, train.size if num_samples is None else num_samples
     distribution = registry.find_distribution(pruning.distribution)
@@ -66,17 +69,17 @@ def make_masks(
         make_batches=lambda: _batches(train, settings, size, mesh),
         make_flow=lambda: _flow(model, train, settings),
     )
-    return _criterion(pruning.algorithm).make_masks(inputs)
+    return _criterion(pruning.algorithm)(inputs)
 
 
-def _criterion(name) -> type[MasksFromData]:
+def _criterion(name) -> Callable[[MaskInputs], PyTree]:
     updater = registry.updater_class(name)
-    if not issubclass(updater, MasksFromData):
+    if not hasattr(updater, "make_masks"):
         raise UserError(
             f"{name!r} declares needs_data, but has no make_masks; derive its class "
             f"{updater.__name__} from pruning.MasksFromData."
         )
-    return updater
+    return cast(type[MasksFromData], updater).make_masks
 
 
 def _flow(model, train, settings) -> Flow:

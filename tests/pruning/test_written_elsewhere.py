@@ -13,14 +13,15 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import pruning, training
+from bap_jax import pipeline, pruning, training
 from bap_jax.pruning import base_updater, registry
 from bap_jax.pruning.arrays import UpdaterArrays, updater_arrays, with_arrays
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.training import pruner_settings
-from bap_jax.training.settings import PruningSettings
+from bap_jax.training.settings import PruningSettings, Settings
 from bap_jax.types import ChannelGroup, UserError
 from tests.pruning import updaters
+from tests.training.tiny import tiny
 
 PARAMS = updaters.layers(updaters.leaves())
 PRUNABLE = {"a": {"bias": False, "kernel": True}, "b": {"bias": False, "kernel": True}}
@@ -124,6 +125,19 @@ def assert_masks_equal(ours, copy):
             for updater, state in zip((ours, copy), states, strict=True)
         ]
         jax.tree.map(np.testing.assert_array_equal, states[0].masks, states[1].masks)
+
+
+@pytest.mark.parametrize("both", ["fairgrape"], indirect=True)
+def test_masks_from_data(both):
+    problem, masks = tiny(), []
+    for name in both:
+        pruning_settings = PruningSettings(0.5, epochs=2, algorithm=name, prunable="first,last")
+        settings = Settings(pruning=pruning_settings, batch_size=15)
+        pruner = pipeline.pruner_from_settings(
+            problem.model, problem.variables, problem.train, settings, 3
+        )
+        masks.append(pruner.updater.masks)
+    jax.tree.map(np.testing.assert_array_equal, *masks)
 
 
 @every_algorithm
