@@ -31,6 +31,7 @@ from absl import app, flags
 
 from bap_jax import constraints, data, lagrangian, metrics, models, pruning, training
 from bap_jax.models import Model
+from bap_jax.pruning import filters
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import Dataset, Variables
 
@@ -117,10 +118,10 @@ def make_pruner(model: Model, variables: Variables, images: jax.Array) -> traini
     chosen = PruningSettings(schedule="one_shot")
     paths = pruning.leaf_paths(variables.params)
     kernels = [
-        pruning.Kernel(paths[use.leaf], use.convolution)
+        filters.Kernel(paths[use.leaf], use.convolution)
         for use in models.kernel_order(model, variables, images[:1])
     ]
-    prunable = pruning.prunable_leaves(chosen.prunable, variables.params, kernels)
+    prunable = filters.prunable_leaves(chosen.prunable, variables.params, kernels)
     return training.build_pruner(chosen, prunable)
 
 

@@ -11,10 +11,8 @@ A module says so with two methods, which a user's own module may have as well:
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from bap_jax.models.base import Model
-from bap_jax.types import Array, ChannelGroup, PyTree, UserError
+from bap_jax.types import ChannelGroup, UserError
 
 
 def channel_groups(module: Any) -> tuple[ChannelGroup, ...]:
@@ -54,11 +52,3 @@ def check_names(module: Any, widths: Mapping[str, int]) -> None:
     for name in widths:
         if name not in known:
             raise UserError(f"unknown channel group {name!r}; known groups: {', '.join(known)}.")
-
-
-def leaves_by_path(tree: PyTree) -> dict[str, Array]:
-    """Leaves by `outer/inner/kernel`, in the order of `jax.tree.leaves`."""
-    with_paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in with_paths
-    }

@@ -26,10 +26,11 @@ from flax import nnx
 
 from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
-from bap_jax.models.channels import channel_groups, leaves_by_path
+from bap_jax.models.channels import channel_groups
 from bap_jax.models.linen import from_linen, join
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import Array, ChannelGroup, PyTree, UserError, Variables, group_sizes
 
 

@@ -19,11 +19,11 @@ import numpy as np
 from flax import linen as nn
 
 from bap_jax.models.base import Model
-from bap_jax.models.channels import leaves_by_path
 from bap_jax.models.imagenet_resnet import ImageNetResNet
 from bap_jax.models.linen import split
 from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import UserError, Variables, first_of
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}

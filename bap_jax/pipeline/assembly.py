@@ -1,24 +1,34 @@
-"""From settings to what a run consists of: which weights may go, the pruner, the trainer."""
+"""From settings to the parts of a run: which weights may be pruned, the pruner, the trainer."""
 
 from jax.sharding import Mesh
 
-from bap_jax import lagrangian, pruning, training
+from bap_jax import lagrangian, training
 from bap_jax.models import Model, channel_groups, kernel_order
 from bap_jax.pipeline.masks_from_data import make_masks
+from bap_jax.pruning import registry
+from bap_jax.pruning.filters import Kernel, prunable_leaves
+from bap_jax.pruning.structured import prunable_groups
 from bap_jax.training.settings import Settings
-from bap_jax.types import Dataset, PyTree, Variables
+from bap_jax.trees import leaf_paths
+from bap_jax.types import Array, Dataset, PyTree, Variables
 
 
-def find_prunable(model: Model, variables: Variables, inputs, settings: Settings) -> PyTree:
+def find_prunable(model: Model, variables: Variables, inputs: Array, settings: Settings) -> PyTree:
     """A bool for each parameter leaf, as `settings.pruning.prunable` chooses.
+
+    Args:
+      model: the network.
+      variables: of the network.
+      inputs: `(sample, ...)` any inputs of the network; only their shape matters.
+      settings: of the run.
 
     Raises:
       UserError: a path is unknown, or nothing is left to prune.
     """
-    paths = pruning.leaf_paths(variables.params)
+    paths = leaf_paths(variables.params)
     uses = kernel_order(model, variables, inputs)
-    kernels = [pruning.Kernel(paths[use.leaf], use.convolution) for use in uses]
-    return pruning.prunable_leaves(settings.pruning.prunable, variables.params, kernels)
+    kernels = [Kernel(paths[use.leaf], use.convolution) for use in uses]
+    return prunable_leaves(settings.pruning.prunable, variables.params, kernels)
 
 
 def trainer_from_settings(
@@ -29,7 +39,7 @@ def trainer_from_settings(
     steps_per_epoch: int,
 ) -> training.Trainer:
     """The trainer of one run."""
-    # Switching has no formulation that could know of the overall term.
+    # Switching has no formulation that could treat the overall term.
     switching = settings.scheme == "switching"
     options = {"overall_term": settings.constraint.overall_term} if switching else {}
     scheme = lagrangian.build_scheme(
@@ -60,24 +70,24 @@ def pruner_from_settings(
     num_samples: int | None = None,
     mesh: Mesh | None = None,
 ) -> training.Pruner:
-    """The pruner of one run; some algorithms make their masks here, from the dense network.
+    """The pruner of one run. Some algorithms make their masks here, from the dense network.
 
     Args:
       model: the network.
       variables: of the dense network.
-      train: the training split, as the steps take it.
+      train: the training split, as the steps use it.
       settings: of the run, checked.
-      num_groups: all groups of all attributes.
-      num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
+      num_groups: number of all groups of all attributes.
+      num_samples: number of samples, where arrays hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.
 
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
     """
     prunable = find_prunable(model, variables, train.inputs[:1], settings)
-    chosen, made = settings.pruning, {}
-    if chosen.algorithm in training.FROM_DATA:
-        made["masks"] = make_masks(
+    updater, masks, groups = registry.updater_class(settings.pruning.algorithm), None, ()
+    if updater.needs_data:
+        masks = make_masks(
             model,
             variables,
             train,
@@ -87,7 +97,8 @@ def pruner_from_settings(
             num_samples=num_samples,
             mesh=mesh,
         )
-    if chosen.algorithm == "channels":
-        groups = channel_groups(model)
-        made["groups"] = training.prunable_groups(groups, variables.params, prunable)
-    return training.build_pruner(chosen, prunable, seed=settings.seed, **made)
+    if updater.needs_channel_groups:
+        groups = prunable_groups(channel_groups(model), variables.params, prunable)
+    return training.build_pruner(
+        settings.pruning, prunable, masks=masks, groups=groups, seed=settings.seed
+    )

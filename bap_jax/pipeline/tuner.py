@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax import data, metric_rows, pruning, sharding, training
+from bap_jax import data, metric_rows, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.models import Model
 from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
 from bap_jax.pipeline.context import RunContext, make_context
 from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
+from bap_jax.pruning.arrays import updater_arrays, with_arrays
 from bap_jax.training import methods
 from bap_jax.training.settings import Settings
 from bap_jax.types import Dataset, PyTree, UserError, Variables
@@ -123,7 +124,7 @@ def make_compiled_run(context: RunContext, settings: Settings) -> CompiledRun:
         found = []
         for member in members:
             updater = pruner_of(member.seed, member.pruning.sparsity).updater
-            arrays = pruning.updater_arrays(updater, context.variables.params)
+            arrays = updater_arrays(updater, context.variables.params)
             found.append(training.make_values(member, arrays))
         return sharding.replicate(_stack(found), context.mesh)
 
@@ -165,7 +166,7 @@ def _program(context, settings, first):
 
     def trainer(values, shared):
         here = training.with_values(settings, values)
-        pruner = first._replace(updater=pruning.with_arrays(first.updater, values.pruner))
+        pruner = first._replace(updater=with_arrays(first.updater, values.pruner))
         return trainer_from_settings(
             context.model, methods.build_method(shared.reference, here), pruner, here, steps
         )

@@ -1,70 +1,114 @@
-"""Which weights go: scores, distributions, masks, schedules, and updaters that join them.
+"""Which weights are removed: scores, distributions, masks, schedules, and updaters that join them.
 
-Complete in itself: it knows nothing of groups or constraints, except for one criterion that keeps
-every group's share (`fairgrape`). Names and calls are jaxpruner's; its users change the import:
+    scores ─► how many stay of each leaf ─► masks ─► when ─► updater ─► wrapped optimiser
+
+The package can be used alone. It knows nothing about groups or constraints, except that one
+criterion (`fairgrape`) keeps every group's share. Names and calls are jaxpruner's, whose users
+change the import:
 
     from bap_jax import pruning as jaxpruner
 
-Defaults that differ: updates count from a schedule's start and include its end
-(`aligned=False`), N:M goes along the input axis (`axis=-1`), blocks lie in the last two axes
-(`leading=True`), moments of weights that come back restart (`pruned_moments="keep"`); in brackets
-what restores jaxpruner's.
+Functions that only they need are in `jaxpruner_api`. These defaults differ; the value in brackets
+restores jaxpruner's: updates count from a schedule's start and include its end (`aligned=False`),
+N:M goes along the input axis (`axis=-1`), blocks lie in the last two axes (`leading=True`), moments
+of weights that come back restart (`pruned_moments="keep"`).
 
-scores ─► how many stay of each leaf ─► masks ─► when ─► updater ─► wrapped optimiser
+To add a criterion, see `BaseUpdater` and `MasksFromData`.
 """
 
+from bap_jax._deprecated import former_names
 from bap_jax.pruning import base_updater as base_updater
 from bap_jax.pruning import mask_calculator as mask_calculator
-from bap_jax.pruning import sparsity_distributions as sparsity_distributions
-from bap_jax.pruning import sparsity_schedules as sparsity_schedules
-from bap_jax.pruning import sparsity_types as sparsity_types
-from bap_jax.pruning.arrays import UpdaterArrays as UpdaterArrays
-from bap_jax.pruning.arrays import updater_arrays as updater_arrays
-from bap_jax.pruning.arrays import with_arrays as with_arrays
-from bap_jax.pruning.base_updater import BaseUpdater as BaseUpdater
-from bap_jax.pruning.base_updater import NoPruning as NoPruning
-from bap_jax.pruning.channel_pruning import ChannelPruning as ChannelPruning
-from bap_jax.pruning.fairgrape import fairgrape as fairgrape
-from bap_jax.pruning.filters import Kernel as Kernel
-from bap_jax.pruning.filters import leaf_paths as leaf_paths
-from bap_jax.pruning.filters import path_filter as path_filter
-from bap_jax.pruning.filters import prunable_leaves as prunable_leaves
-from bap_jax.pruning.filters import select_paths as select_paths
-from bap_jax.pruning.fixed_masks import FixedMasks as FixedMasks
-from bap_jax.pruning.foresight import snip as snip
-from bap_jax.pruning.foresight import synflow as synflow
-from bap_jax.pruning.from_jaxpruner import from_jaxpruner as from_jaxpruner
-from bap_jax.pruning.global_pruners import GlobalMagnitudePruning as GlobalMagnitudePruning
-from bap_jax.pruning.global_pruners import GlobalSaliencyPruning as GlobalSaliencyPruning
-from bap_jax.pruning.layerwise_pruners import MagnitudePruning as MagnitudePruning
-from bap_jax.pruning.layerwise_pruners import RandomPruning as RandomPruning
-from bap_jax.pruning.layerwise_pruners import SaliencyPruning as SaliencyPruning
-from bap_jax.pruning.masks import apply_mask as apply_mask
-from bap_jax.pruning.masks import apply_masks as apply_masks
-from bap_jax.pruning.masks import magnitude_mask as magnitude_mask
-from bap_jax.pruning.registry import ALGORITHM_REGISTRY as ALGORITHM_REGISTRY
-from bap_jax.pruning.registry import ALGORITHMS as ALGORITHMS
-from bap_jax.pruning.registry import all_algorithm_names as all_algorithm_names
-from bap_jax.pruning.registry import create_updater_from_config as create_updater_from_config
-from bap_jax.pruning.registry import register_algorithm as register_algorithm
-from bap_jax.pruning.sparse_state import SparseState as SparseState
-from bap_jax.pruning.sparse_trainers import SET as SET
-from bap_jax.pruning.sparse_trainers import RigL as RigL
-from bap_jax.pruning.sparse_trainers import StaticRandomSparse as StaticRandomSparse
-from bap_jax.pruning.sparsity_schedules import GradualSchedule as GradualSchedule
-from bap_jax.pruning.sparsity_schedules import InEpochs as InEpochs
-from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule as NoUpdateSchedule
-from bap_jax.pruning.sparsity_schedules import OneShotSchedule as OneShotSchedule
-from bap_jax.pruning.sparsity_schedules import PeriodicSchedule as PeriodicSchedule
-from bap_jax.pruning.sparsity_schedules import PolynomialSchedule as PolynomialSchedule
+from bap_jax.pruning import sparsity_distributions, sparsity_schedules, sparsity_types
+from bap_jax.pruning.base_updater import BaseUpdater, NoPruning
+from bap_jax.pruning.channel_pruning import ChannelPruning
+from bap_jax.pruning.data_criteria import MaskInputs, MasksFromData
+from bap_jax.pruning.declarations import UpdaterOptions
+from bap_jax.pruning.fairgrape import fairgrape
+from bap_jax.pruning.filters import path_filter
+from bap_jax.pruning.fixed_masks import FixedMasks
+from bap_jax.pruning.foresight import snip, synflow
+from bap_jax.pruning.from_jaxpruner import from_jaxpruner
+from bap_jax.pruning.global_pruners import GlobalMagnitudePruning, GlobalSaliencyPruning
+from bap_jax.pruning.jaxpruner_api import ALGORITHM_REGISTRY as ALGORITHM_REGISTRY
+from bap_jax.pruning.jaxpruner_api import ALGORITHMS as ALGORITHMS
+from bap_jax.pruning.jaxpruner_api import all_algorithm_names as all_algorithm_names
+from bap_jax.pruning.jaxpruner_api import apply_mask as apply_mask
+from bap_jax.pruning.jaxpruner_api import create_updater_from_config as create_updater_from_config
+from bap_jax.pruning.jaxpruner_api import summarize_intersection as summarize_intersection
+from bap_jax.pruning.jaxpruner_api import summarize_sparsity as summarize_sparsity
+from bap_jax.pruning.layerwise_pruners import MagnitudePruning, RandomPruning, SaliencyPruning
+from bap_jax.pruning.masks import apply_masks
+from bap_jax.pruning.registry import algorithm_names, register_algorithm
+from bap_jax.pruning.sparse_state import SparseState
+from bap_jax.pruning.sparse_trainers import SET, RigL, StaticRandomSparse
+from bap_jax.pruning.sparsity_schedules import (
+    GradualSchedule,
+    InEpochs,
+    NoUpdateSchedule,
+    OneShotSchedule,
+    PeriodicSchedule,
+    PolynomialSchedule,
+)
 from bap_jax.pruning.sparsity_types import SparsityType as SparsityType
-from bap_jax.pruning.ste import SteMagnitudePruning as SteMagnitudePruning
-from bap_jax.pruning.ste import SteRandomPruning as SteRandomPruning
-from bap_jax.pruning.structured import channel_masks as channel_masks
-from bap_jax.pruning.structured import channel_scores as channel_scores
-from bap_jax.pruning.summary import Sparsity as Sparsity
-from bap_jax.pruning.summary import leaf_sparsity as leaf_sparsity
-from bap_jax.pruning.summary import sparsity as sparsity
-from bap_jax.pruning.summary import summarize_intersection as summarize_intersection
-from bap_jax.pruning.summary import summarize_sparsity as summarize_sparsity
-from bap_jax.pruning.wrapping import check_applied as check_applied
+from bap_jax.pruning.ste import SteMagnitudePruning, SteRandomPruning
+from bap_jax.pruning.structured import channel_masks
+from bap_jax.pruning.summary import Sparsity, leaf_sparsity, sparsity
+from bap_jax.pruning.wrapping import check_applied
+from bap_jax.trees import leaf_paths
+
+__all__ = [
+    "SET",
+    "BaseUpdater",
+    "ChannelPruning",
+    "FixedMasks",
+    "GlobalMagnitudePruning",
+    "GlobalSaliencyPruning",
+    "GradualSchedule",
+    "InEpochs",
+    "MagnitudePruning",
+    "MaskInputs",
+    "MasksFromData",
+    "NoPruning",
+    "NoUpdateSchedule",
+    "OneShotSchedule",
+    "PeriodicSchedule",
+    "PolynomialSchedule",
+    "RandomPruning",
+    "RigL",
+    "SaliencyPruning",
+    "SparseState",
+    "Sparsity",
+    "StaticRandomSparse",
+    "SteMagnitudePruning",
+    "SteRandomPruning",
+    "UpdaterOptions",
+    "algorithm_names",
+    "apply_masks",
+    "channel_masks",
+    "check_applied",
+    "fairgrape",
+    "from_jaxpruner",
+    "leaf_paths",
+    "leaf_sparsity",
+    "path_filter",
+    "register_algorithm",
+    "snip",
+    "sparsity",
+    "sparsity_distributions",
+    "sparsity_schedules",
+    "sparsity_types",
+    "synflow",
+]
+
+__getattr__ = former_names(
+    "bap_jax.pruning",
+    {
+        "Kernel": "bap_jax.pruning.filters.Kernel",
+        "UpdaterArrays": "bap_jax.pruning.arrays.UpdaterArrays",
+        "prunable_leaves": "bap_jax.pruning.filters.prunable_leaves",
+        "select_paths": "bap_jax.pruning.filters.select_paths",
+        "updater_arrays": "bap_jax.pruning.arrays.updater_arrays",
+        "with_arrays": "bap_jax.pruning.arrays.with_arrays",
+    },
+)

@@ -1,10 +1,10 @@
-"""An updater as structure and arrays: runs of many sparsities and seeds in one program.
+"""An updater taken apart into structure and arrays, for runs that share a program.
 
     updater ─► updater_arrays ─► stack ─► vmap(arrays ─► with_arrays(updater, arrays))
 
-Runs that differ in nothing else share one updater; what they differ in is an argument of the
-program. Counts are made on the host, in double precision, for a program knows of a sparsity its
-float32 value only.
+Runs that differ only in sparsities, seeds and given masks share one updater, and what they differ
+in is an argument of the program. Counts are made on the host, in double precision, because within a
+program a sparsity is known by its float32 value only.
 
     arrays = [updater_arrays(updater, params) for updater in updaters]
     stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *arrays)
@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.pruning.base_updater import BaseUpdater
-from bap_jax.pruning.fixed_masks import FixedMasks
+from bap_jax.pruning.promises import promised
 from bap_jax.types import Array, Params, PyTree
 
-# Whoever overrides one of these may read numbers in ways that arrays do not stand in for.
+# A class that overrides one of these may read numbers in ways that arrays cannot replace.
 _METHODS = (
     "init_state",
     "get_initial_masks",
@@ -37,14 +37,14 @@ _METHODS = (
 class UpdaterArrays(NamedTuple):
     """What may differ between runs of one program; None: the updater has no such thing.
 
-    All None: the updater is not to be taken apart, and each has a program of its own.
+    All None: the updater cannot be taken apart, and each run needs a separate program.
 
     Attributes:
       targets: `()` float32 for each pruned leaf, None for the others; or one for all leaves.
       kept: `(leaf, update)` int32, how many weights (blocks, channels) of a pruned leaf (all
         leaves, a group of channels) stay at each update; None where they follow from `targets`.
-      key: of what is random, as the updater's `rng_seed`.
-      masks: of `FixedMasks`.
+      key: the updater's `rng_seed`.
+      masks: those that the updater was given, see `FixedMasks`.
     """
 
     targets: PyTree = None
@@ -54,19 +54,19 @@ class UpdaterArrays(NamedTuple):
 
 
 def updater_arrays(updater: Any, params: Params) -> UpdaterArrays:
-    """What an updater holds of sparsities, keys and masks.
+    """The sparsities, counts, key and given masks of an updater.
 
-    Updaters of one class and with equal fields otherwise have arrays of one structure.
+    Updaters of one class whose other fields are equal have arrays of one structure.
 
     Args:
-      updater: any. All is None of one that is not a `BaseUpdater`, has a `topk_fn`, targets that
-        are no Python numbers, or methods of its own other than `calculate_scores`.
+      updater: any. All fields are None for one that is not a `BaseUpdater`, that has a `topk_fn` or
+        targets that are not Python numbers, or whose class does not promise `supports_arrays`.
       params: only paths and shapes are read.
 
     Raises:
-      UserError: a shape does not go with the sparsity type, or what the distribution raises.
+      UserError: a shape does not go with the sparsity type, or the distribution raises it.
     """
-    if not _is_divisible(updater):
+    if not _supports_arrays(updater):
         return UpdaterArrays()
     targets = updater.find_targets(params)
     if not all(isinstance(target, numbers.Real) for target in jax.tree.leaves(targets)):
@@ -75,39 +75,38 @@ def updater_arrays(updater: Any, params: Params) -> UpdaterArrays:
         targets=jax.tree.map(lambda target: np.asarray(target, np.float32), targets),
         kept=updater.exact_counts(params),
         key=updater.rng_seed,
-        masks=updater.masks if isinstance(updater, FixedMasks) else None,
+        masks=updater.find_masks(),
     )
 
 
 def with_arrays(updater: Any, arrays: UpdaterArrays) -> Any:
-    """A copy of an updater that reads arrays in place of its own numbers.
+    """A copy of an updater that reads arrays instead of the updater's numbers.
 
     With its own arrays it makes the masks that the updater itself makes. Where there is no table
     of counts, `instant_sparsify` counts by the float32 targets.
 
     Args:
-      updater: whose fields hold for all runs: schedule, sparsity type, counting rule, filters,
+      updater: its other fields hold for all runs: schedule, sparsity type, counting rule, filters,
         custom sparsities, which leaves are pruned.
-      arrays: of `updater_arrays`; may be traced.
+      arrays: from `updater_arrays`; may be traced.
 
     Returns:
       The copy; `updater` itself where all arrays are None.
     """
     if all(field is None for field in arrays):
         return updater
-    found, arrays = copy.copy(updater), jax.tree.map(jnp.asarray, arrays)
+    replaced, arrays = copy.copy(updater), jax.tree.map(jnp.asarray, arrays)
     if arrays.targets is not None:
-        found.take_targets(arrays.targets)
+        replaced.take_targets(arrays.targets)
     if arrays.key is not None:
-        found.rng_seed = arrays.key
+        replaced.rng_seed = arrays.key
     if arrays.masks is not None:
-        found.masks = arrays.masks
-    found._given_counts = arrays.kept
-    return found
+        replaced.take_masks(arrays.masks)
+    replaced._given_counts = arrays.kept
+    return replaced
 
 
-def _is_divisible(updater):
+def _supports_arrays(updater):
     if not isinstance(updater, BaseUpdater) or updater.topk_fn is not None:
         return False
-    methods = [getattr(type(updater), name) for name in _METHODS]
-    return all(getattr(one, "__module__", "").startswith("bap_jax.") for one in methods)
+    return promised(type(updater), "supports_arrays", *_METHODS)

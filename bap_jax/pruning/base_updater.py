@@ -2,7 +2,7 @@
 
     score ─► how many stay, by distribution and schedule ─► masks ─► weights times masks
 
-An updater is a recipe; what changes lives in a `SparseState`. Use it in one of two ways:
+An updater is a recipe; everything that changes is in a `SparseState`. There are two ways to use it:
 
     params, masks = updater.instant_sparsify(params)                    # once
 
@@ -11,23 +11,25 @@ An updater is a recipe; what changes lives in a `SparseState`. Use it in one of 
     params = optax.apply_updates(params, updates)
     params = updater.post_gradient_update(params, opt_state)
 
-The updates that the wrapped optimiser returns already set removed weights to 0; the last line is
-needed where other transformations come after it, and by algorithms of one's own.
+The updates that the wrapped optimiser returns already set removed weights to 0. The last line is
+needed where other transformations follow the wrapped optimiser, and by algorithms that override
+`post_gradient_update`.
 """
 
 import dataclasses
 import functools
 import numbers
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from bap_jax.pruning import mask_calculator, moments, sparsity_distributions
-from bap_jax.pruning.counting import check_counting, count_table, counts_at
+from bap_jax.pruning.counting import check_counting
+from bap_jax.pruning.declarations import Declarations
+from bap_jax.pruning.exact_counts import ExactCounts
 from bap_jax.pruning.masks import (
     apply_masks,
     check_not_nan,
@@ -36,29 +38,46 @@ from bap_jax.pruning.masks import (
     pack_masks,
     unpack_masks,
 )
+from bap_jax.pruning.promises import promised
+from bap_jax.pruning.schedule_protocol import Schedule, never_falls
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
-from bap_jax.pruning.sparsity_schedules import NEVER_FALLING, NoUpdateSchedule
-from bap_jax.pruning.sparsity_types import NByM, SparsityType, Unstructured, check_type
+from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
+from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
 from bap_jax.pruning.wrapping import wrap
 from bap_jax.types import Array, Params, PyTree, UserError
 
 
 @dataclasses.dataclass(eq=False)
-class BaseUpdater:
-    """Base of all algorithms; one of your own overrides `calculate_scores`.
+class BaseUpdater(Declarations, ExactCounts):
+    """Base of all algorithms. A criterion of your own overrides `calculate_scores`:
+
+        class SquaredWeights(pruning.BaseUpdater):
+            needs_gradients = False
+
+            def calculate_scores(self, params, sparse_state=None, grads=None):
+                return self.removed_last(jax.tree.map(jnp.square, params), sparse_state)
+
+        pruning.register_algorithm("squares", SquaredWeights)
+
+    It then works with `wrap_optax` and `instant_sparsify` and, since it is registered, as
+    `pruning.algorithm="squares"` in settings and configs. `Declarations` lists the class attributes
+    that say how an algorithm differs from others. An algorithm that is more than a score overrides
+    `update_masks` or `get_initial_masks`; a class with more fields is a
+    `dataclasses.dataclass(eq=False)` and gives them defaults. A criterion that looks at data once,
+    before training, subclasses `pruning.MasksFromData`.
 
     Attributes:
-      scheduler: when masks are formed anew, and how sparse.
-      skip_gradients: whether the inner optimiser rests on steps that form masks anew.
-      is_sparse_gradients: whether the inner optimiser sees no gradients of removed weights.
+      scheduler: when masks change, and how sparse they are then.
+      skip_gradients: whether the inner optimiser rests on steps that change masks.
+      is_sparse_gradients: whether gradients of removed weights are hidden from the inner optimiser.
       sparsity_type: in which shapes weights are removed.
       sparsity_distribution_fn: `params -> ` target of each leaf, None where it is not pruned.
       rng_seed: a key, or an int, for what is random.
       use_packed_masks: whether the state holds masks as bits.
-      topk_fn: `(score, sparsity) -> mask`, in place of what `sparsity_type` says.
+      topk_fn: `(score, sparsity) -> mask`, used in place of `sparsity_type`.
       counting: how many weights stay: `round` (jaxpruner) or `ceil` (the paper), see
-        `pruning.counting`. With `ceil`, where the distribution's sparsities are Python numbers,
-        these count and not those of the state.
+        `pruning.counting`. `ceil` takes the distribution's sparsities where these are Python
+        numbers, not the float32 ones of the state.
       pruned_moments: see `pruning.moments`.
       is_packed: another name of `use_packed_masks`.
 
@@ -66,10 +85,11 @@ class BaseUpdater:
       UserError: an unknown sparsity type, counting rule or rule for moments.
     """
 
-    needs_gradients: ClassVar[bool] = True  # whether `update_state` reads them
-    _given_counts: ClassVar[Array | None] = None  # of a copy that `pruning.with_arrays` makes
+    never_regrows: ClassVar[bool] = True
+    keeps_inner_state: ClassVar[bool] = True
+    supports_arrays: ClassVar[bool] = True
 
-    scheduler: Any = NoUpdateSchedule()
+    scheduler: Schedule = NoUpdateSchedule()
     skip_gradients: bool = False
     is_sparse_gradients: bool = False
     sparsity_type: SparsityType = Unstructured()
@@ -92,16 +112,25 @@ class BaseUpdater:
         if is_packed is not None:
             self.use_packed_masks = is_packed
         if self.rng_seed is None or isinstance(self.rng_seed, numbers.Integral):
-            self.rng_seed = jax.random.key(8 if self.rng_seed is None else self.rng_seed)
+            self.rng_seed = jax.random.key(8 if self.rng_seed is None else int(self.rng_seed))
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
     ) -> PyTree:
-        """A score for each weight; the largest stay. For subclasses."""
+        """A score for each weight; the largest stay. Subclasses override this.
+
+        Args:
+          params: the weights.
+          sparse_state: the state before the update; None for `instant_sparsify`.
+          grads: a tree like `params`; None where there are no gradients.
+
+        Returns:
+          A tree like `params` of float arrays of the same shapes.
+        """
         raise NotImplementedError
 
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
-        """Masks to start with: everything stays."""
+        """The masks of the first step: everything stays."""
 
         def ones(_, leaves):
             return [jnp.ones(jnp.shape(leaf), mask_calculator.MASK_DTYPE) for leaf in leaves]
@@ -109,12 +138,12 @@ class BaseUpdater:
         return map_pruned(ones, target_sparsities, params)
 
     def create_masks(self, scores: PyTree, sparsities: PyTree, kept: Array | None = None) -> PyTree:
-        """Masks from scores; None where the sparsity is.
+        """Masks from scores; None where the sparsity is None.
 
         Args:
-          scores: what is largest stays.
+          scores: the largest stay.
           sparsities: a float for each pruned leaf.
-          kept: `(leaf,)` int32, of pruned leaves, in place of what `sparsities` say.
+          kept: `(leaf,)` int32 for the pruned leaves, used in place of `sparsities`.
 
         Raises:
           UserError: a score is NaN, or a shape does not go with the sparsity type.
@@ -139,14 +168,14 @@ class BaseUpdater:
         )
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
-        """New masks, not packed, for the step of `sparse_state.count`."""
+        """New masks, not packed, for the step `sparse_state.count`."""
         targets, count = sparse_state.target_sparsities, sparse_state.count
         sparsities = self.scheduler.get_sparsity_at_step(targets, count)
         scores = self.calculate_scores(params, sparse_state=sparse_state, grads=grads)
-        return self.create_masks(scores, sparsities, **self._exactly(params, count))
+        return self.create_masks(scores, sparsities, **self._kept_at(params, count))
 
     def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
-        """The state with masks formed anew from weights and gradients."""
+        """The state with new masks, made from weights and gradients."""
         masks = self.update_masks(sparse_state, params, grads)
         return sparse_state._replace(masks=self._pack(masks))
 
@@ -165,15 +194,13 @@ class BaseUpdater:
         Raises:
           UserError: there is no distribution, or a score is NaN.
         """
-        if self.sparsity_distribution_fn is None:
-            raise UserError("sparsity_distribution_fn needs to be provided for sparsification.")
-        sparsities = self.sparsity_distribution_fn(params)
+        sparsities = self._needed_targets(params)
         scores = self.calculate_scores(params, grads=grads)
-        masks = self.create_masks(scores, sparsities, **self._at_target())
+        masks = self.create_masks(scores, sparsities, **self._kept_at_target())
         return apply_masks(params, masks), self._pack(masks)
 
     def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
-        """The weights that the network is to be applied with."""
+        """The weights with which to apply the network."""
         del opt_state
         return params
 
@@ -189,7 +216,7 @@ class BaseUpdater:
         return params
 
     def apply_masks(self, params: Params, masks: PyTree, is_packed: bool | None = False) -> Params:
-        """Weights times masks; `is_packed` None: as the updater's are."""
+        """Weights times masks; `is_packed` None: as the updater packs its own."""
         return apply_masks(params, masks, self.use_packed_masks if is_packed is None else is_packed)
 
     def unpacked_masks(self, sparse_state: SparseState, params: Params) -> PyTree:
@@ -198,71 +225,34 @@ class BaseUpdater:
         return unpack_masks(masks, params) if self.use_packed_masks else masks
 
     def removed_last(self, scores: PyTree, sparse_state: SparseState | None) -> PyTree:
-        """Scores in which weights already removed rank below all others, so none comes back."""
+        """Scores in which removed weights rank below all others, so that none comes back."""
         if sparse_state is None:
             return scores
         masks = self.unpacked_masks(sparse_state, scores)
         return map_masks(lambda mask, s: jnp.where(mask, s, -jnp.inf), masks, scores)
 
     def may_regrow(self) -> bool:
-        """Whether a weight once removed may come back."""
-        schedule = getattr(self.scheduler, "schedule", self.scheduler)  # of InEpochs
-        rises = type(schedule) in NEVER_FALLING and not getattr(schedule, "initial", 0)
-        own_scores = type(self).calculate_scores.__module__.startswith("bap_jax.")
-        return not (rises and own_scores and self.topk_fn is None)
+        """Whether a removed weight may come back."""
+        methods = "calculate_scores", "create_masks", "update_masks"
+        ranks_last = self.topk_fn is None and promised(type(self), "never_regrows", *methods)
+        return not (ranks_last and never_falls(self.scheduler))
 
     def changes_masks_only(self) -> bool:
         """Whether `update_state` leaves the inner optimiser's state alone."""
-        return type(self).update_state in (BaseUpdater.update_state, NoPruning.update_state)
+        return promised(type(self), "keeps_inner_state", "update_state")
 
     def zeroes_removed(self) -> bool:
-        """Whether removed weights are to be 0 after every step."""
+        """Whether removed weights are 0 after every step."""
         return type(self).post_gradient_update is BaseUpdater.post_gradient_update
 
-    def find_targets(self, params: Params) -> PyTree:
-        """Target sparsities of a state to start with; None without a distribution."""
-        return self.sparsity_distribution_fn and self.sparsity_distribution_fn(params)
+    @property
+    def _key(self) -> Array:
+        return cast(Array, self.rng_seed)
 
-    def take_targets(self, targets: PyTree) -> None:
-        """Has these in place of its own, of the structure that `find_targets` returns."""
-        self.sparsity_distribution_fn = lambda params: targets
-
-    def exact_counts(self, params: Params) -> np.ndarray | None:
-        """How many units stay, where sparsities are known beforehand.
-
-        Args:
-          params: only paths and shapes are read.
-
-        Returns:
-          `(leaf, update)` int32, or None where counts follow from float32 sparsities.
-        """
-        is_counted = self.topk_fn is None and not isinstance(self.sparsity_type, NByM)
-        return self._count_table(params) if is_counted and self.counting == "ceil" else None
-
-    def _count_table(self, params):
-        return count_table(self.counting, self._counting_schedule(), *self._counted(params))
-
-    def _counted(self, params):
-        """Targets and sizes of what has a count of its own."""
-        targets = self.find_targets(params)
-
-        def sizes(_, leaves):
-            return [mask_calculator.units(leaf.shape, self.sparsity_type) for leaf in leaves]
-
-        return jax.tree.leaves(targets), jax.tree.leaves(map_pruned(sizes, targets, params))
-
-    def _counting_schedule(self):
-        return self.scheduler
-
-    def _exactly(self, params, count):
-        """`kept` of `create_masks` at a step, where it is known beforehand."""
-        table = self._given_counts
-        table = self.exact_counts(params) if table is None else table
-        return {} if table is None else {"kept": counts_at(table, self._counting_schedule(), count)}
-
-    def _at_target(self):
-        """As `_exactly`, at the target; of targets that are Python numbers counts are exact."""
-        return {} if self._given_counts is None else {"kept": self._given_counts[:, -1]}
+    def _needed_targets(self, params):
+        if self.sparsity_distribution_fn is None:
+            raise UserError("sparsity_distribution_fn needs to be provided for sparsification.")
+        return self.sparsity_distribution_fn(params)
 
     def _pack(self, masks):
         return pack_masks(masks) if self.use_packed_masks else masks
@@ -273,6 +263,10 @@ class NoPruning(BaseUpdater):
     """Keeps the weights dense."""
 
     needs_gradients: ClassVar[bool] = False
+    default_schedule: ClassVar[str] = "none"
+    has_sparsity: ClassVar[bool] = False
+    keeps_inner_state: ClassVar[bool] = True
+    supports_arrays: ClassVar[bool] = True
 
     sparsity_distribution_fn: Callable[[Params], PyTree] | None = None
 

@@ -3,8 +3,8 @@
     ceil    n − ⌈s n⌉ , the product in double precision (the paper's code): .07 · 100 removes 8
     round   max(1, round(n (1 − s))) in float32, halves to even (jaxpruner); s = 0 keeps all
 
-The rule `ceil` needs the sparsity as a Python number to be exact. Of a traced sparsity it knows the
-float32 value only, and works with that.
+The rule `ceil` is exact if the sparsity is a Python number. Of a traced sparsity only the float32
+value is known, and the rule uses that. See docs/method.md, equation (12).
 """
 
 import math
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.pruning.sparsity_schedules import exact_sparsities, update_index
+from bap_jax.pruning.schedule_protocol import exact_sparsities, update_index
 from bap_jax.types import Array, UserError
 
 
@@ -40,7 +40,7 @@ RULES = {"ceil": _keep_ceil, "round": _keep_round}
 
 
 def check_counting(rule: str) -> None:
-    """Finds a rule that does not exist.
+    """Refuses a rule that does not exist.
 
     Raises:
       UserError: the name is unknown; the message lists the known ones.
@@ -49,19 +49,23 @@ def check_counting(rule: str) -> None:
         raise UserError(f"unknown counting rule {rule!r}; known: {', '.join(RULES)}.")
 
 
-def kept_count(rule: str, sparsity: Array | float, size: int) -> Array | int:
+def kept_count(rule: str, sparsity: Array | float, size: Array | int) -> Array | int:
     """How many of `size` entries stay.
 
     Args:
       rule: a key of `RULES`.
-      sparsity: s in [0, 1]; a number, or a traced `()` float.
+      sparsity: s in [0, 1]; a number, or a traced float of shape `()` or that of `size`.
       size: n.
 
     Returns:
-      An int, or a `()` int32 where `sparsity` is an array.
+      An int, or an int32 array where `sparsity` is an array.
 
     Raises:
       UserError: the rule is unknown.
+
+    Example:
+      >>> kept_count("ceil", 0.07, 100), kept_count("round", 0.07, 100)
+      (92, 93)
     """
     check_counting(rule)
     if isinstance(sparsity, np.ndarray | np.generic):
@@ -81,20 +85,21 @@ def count_table(
       sizes: entries of each tensor.
 
     Returns:
-      `(leaf, update)` int32, for `counts_at`. None where there is no tensor, a target is no Python
-      number, or the schedule cannot tell its sparsities beforehand.
+      `(leaf, update)` int32, for `counts_at`. None where there is no tensor, a target is not a
+      Python number, or the schedule's sparsities are not known beforehand.
     """
     if not targets or not all(isinstance(target, numbers.Real) for target in targets):
         return None
-    rows = [exact_sparsities(schedule, target) for target in targets]
-    if any(row is None for row in rows):
-        return None
-    pairs = zip(rows, sizes, strict=True)
-    counts = [[kept_count(rule, float(one), size) for one in row] for row, size in pairs]
+    counts = []
+    for target, size in zip(targets, sizes, strict=True):
+        sparsities = exact_sparsities(schedule, target)
+        if sparsities is None:
+            return None
+        counts.append([kept_count(rule, float(sparsity), size) for sparsity in sparsities])
     return np.array(counts, np.int32)
 
 
 def counts_at(table: Array, schedule: Any, step: Array | int) -> Array:
-    """`(leaf,)` int32, the column of a `count_table` that holds at `step`."""
+    """`(leaf,)` int32, the column of a `count_table` for a step."""
     now = update_index(schedule, step)
     return jax.lax.dynamic_index_in_dim(jnp.asarray(table), now, 1, keepdims=False)

@@ -4,14 +4,15 @@
     T_g  = Σ_i I_ig / Σ_g Σ_i I_ig                            its share before pruning, the target
     P_g  = Σ_{i kept} I_ig / Σ_g Σ_{i kept} I_ig              its share of what is kept
 
-Weights are kept one after another: the next one is the most important, of those not yet kept, to
-the group with the largest T_g − P_g. (Lin, Kim & Joo, FairGRAPE, ECCV 2022, arXiv 2207.10888. That
-the lag is a difference and not a ratio, and that targets are taken anew in every round, is as in
-the authors' code.)
+I is the squared first-order change of a group's loss when a weight is removed. Weights are kept one
+after another: the next one is the most important, among those not yet kept, to the group with the
+largest T_g − P_g. (Lin, Kim & Joo, FairGRAPE, ECCV 2022, arXiv 2207.10888; importance: Molchanov
+et al. 2019, arXiv 1906.10771. That the lag is a difference and not a ratio, and that targets are
+computed again in every round, is as in the authors' code.)
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +20,29 @@ import numpy as np
 
 from bap_jax.pruning.rounds import (
     check_finite,
-    chosen,
-    held,
     kept_by_round,
     leaf_sparsities,
     masked,
     merge,
     merge_masks,
+    prunable_only,
+    to_list,
 )
 from bap_jax.types import Array, Params, PyTree, UserError
 
-GroupLoss = Callable[[Params, Any, Array], Array]
+
+class GroupLoss(Protocol):
+    """The mean loss of one group's samples in a batch."""
+
+    def __call__(self, params: Params, batch: Any, group: Array) -> Array:
+        """`()`; 0, with a gradient of 0, where the batch holds no sample of the group.
+
+        Args:
+          params: the parameters.
+          batch: one of the batches.
+          group: `()` int32, traced.
+        """
+        ...
 
 
 def fairgrape(
@@ -46,86 +59,63 @@ def fairgrape(
     """Prunes each leaf so that the groups keep their shares of its importance.
 
     Args:
-      loss: as in `group_importance`.
+      loss: see `GroupLoss`; it is jitted.
       params: the parameters of the trained network.
       prunable: a bool for each leaf.
       sparsity: fraction to remove from every prunable leaf, in [0, 1); or a tree of one fraction
         for each leaf, None where a leaf loses nothing.
-      batches: gone through once and held in memory.
+      batches: read once and held in memory.
       num_groups: number of groups.
-      rounds: how often importances and targets are taken anew, of the weights still there; nothing
-        is trained in between and nothing grows back.
+      rounds: how often importances and targets are computed, each time from the weights still
+        there; nothing is trained in between and nothing grows back.
       counting: rule of `kept_count`.
 
     Returns:
       Masks: uint8 of the leaf's shape for prunable leaves, None for the others.
 
     Raises:
-      UserError: no batch, group or prunable leaf, an argument out of range, or importances not
-        finite.
+      UserError: no batch, group or prunable leaf, an argument out of range, or importances that are
+        not finite.
 
     Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888.
     """
-    batches, leaves = held(batches), chosen(params, prunable)
+    batches, leaves = to_list(batches), prunable_only(params, prunable)
     each = leaf_sparsities(sparsity, params, prunable)
     kept = kept_by_round(each, [leaf.size for leaf in leaves], rounds, counting)
-    squares = _squared_terms(lambda w, fixed, *rest: loss(merge(fixed, prunable, w), *rest))
+    squares = squared_terms(lambda w, fixed, *rest: loss(merge(fixed, prunable, w), *rest))
     masks = [np.ones(leaf.shape, np.uint8) for leaf in leaves]
     for counts in kept:
-        importance = _sum_terms(squares, masked(leaves, masks), params, batches, num_groups)
+        importance = group_importance(squares, masked(leaves, masks), params, batches, num_groups)
         check_finite(importance, params, prunable)
         layers = zip(importance, masks, counts, strict=True)
         masks = [_select_among(*layer) for layer in layers]
     return merge_masks(params, prunable, [jnp.asarray(mask) for mask in masks])
 
 
-def group_importance(
-    loss: GroupLoss, params: Params, batches: Iterable[Any], num_groups: int
-) -> PyTree:
-    """I_ig, the squared first-order change of a group's loss when a weight is removed.
-
-    Groups are gone through one after another, so the device holds one gradient and one sum at a
-    time, twice the parameters; the result, `group` times the parameters, is gathered on the host.
-    There are group × batch gradients, also of batches without a sample of the group.
-
-    Args:
-      loss: `(params, batch, group) -> ()`, the mean loss of the batch's samples of a group, and 0,
-        with a gradient of 0, where the batch holds none. `group` is a traced `()` int32; jitted.
-      params: a tree of float arrays.
-      batches: gone through once and held in memory.
-      num_groups: number of groups.
-
-    Returns:
-      A tree like `params` of float32 NumPy arrays `(group, *shape)`, squared loss units.
-
-    Raises:
-      UserError: no batch, or no group.
-
-    Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888; Molchanov et al. 2019, arXiv 1906.10771.
-    """
-    squares = _squared_terms(lambda w, fixed, *rest: loss(w, *rest))
-    return _sum_terms(squares, params, None, held(batches), num_groups)
-
-
 def select_fair(importance: Array, kept: int) -> np.ndarray:
     """Keeps `kept` weights such that the groups' shares of importance stay near those of all.
 
-    A group that has no importance, or of whose importance nothing is left to keep, is passed over.
-    When that holds for all groups the rest is filled up by index. On the host, with one sorted
-    order for each group; time grows with group · weights for sorting and with group · `kept` after.
+    A group is passed over if it has no importance, or if all its important weights are kept
+    already; when that holds for all groups, the lowest indices fill up the rest. Runs on the host,
+    with one sorted order for each group: sorting takes time in group · weights, and selecting in
+    group · `kept`.
 
     Args:
       importance: `(group, n)`, not negative, finite.
       kept: how many weights stay, 0 to n.
 
     Returns:
-      `(n,)` uint8 with exactly `kept` ones. Of weights that are equally important to a group, that
-      of lower index comes first; of groups that lag equally, the first.
+      `(n,)` uint8 with exactly `kept` ones. Of weights that are equally important to a group, the
+      lower index comes first; of groups that lag equally, the first.
 
     Raises:
       UserError: another shape, a count out of range, or values negative or not finite.
 
     Source: Lin, Kim & Joo, ECCV 2022, arXiv 2207.10888, section 3.
+
+    Example:
+      >>> select_fair(np.array([[8.0, 7.0, 6.0, 0.0], [0.0, 0.0, 0.0, 1.0]]), 2).tolist()
+      [1, 0, 0, 1]
     """
     importance = np.asarray(importance)
     _check_selection(importance, kept)
@@ -160,7 +150,7 @@ def _keep_greedily(importance, kept, taken):
 
 def _most_important(row, kept):
     """Indices with importance, largest first, ties by index; enough of them to keep `kept`."""
-    # Of the first `kept` at most kept − 1 were kept for other groups, so the rest is never needed.
+    # At most kept − 1 of the first `kept` were kept for other groups, so no more are ever needed.
     least = np.partition(row, row.size - kept)[row.size - kept]
     places = np.flatnonzero((row >= least) & (row > 0))
     return places[np.argsort(-row[places], kind="stable")]
@@ -175,8 +165,18 @@ def _select_among(importance, mask, kept):
     return new.reshape(mask.shape)
 
 
-def _squared_terms(loss):
-    """A compiled `(sums, weights, fixed, batch, group) -> sums + (w ∂ℓ_g/∂w)²`, in float32."""
+class SquaredTerms(Protocol):
+    """Adds one batch's squared terms (w ∂ℓ_g/∂w)² to sums."""
+
+    def __call__(
+        self, sums: PyTree, weights: PyTree, fixed: Any, batch: Any, group: Array
+    ) -> PyTree:
+        """A tree like `sums`, which are like `weights`, float32, in squared loss units."""
+        ...
+
+
+def squared_terms(loss: Callable[..., Array]) -> SquaredTerms:
+    """Compiles the terms of a loss `(weights, fixed, batch, group) -> ()`."""
 
     def add(total, weight, gradient):
         return total + jnp.square(weight.astype(jnp.float32) * gradient.astype(jnp.float32))
@@ -188,8 +188,28 @@ def _squared_terms(loss):
     return squares
 
 
-def _sum_terms(squares, weights, fixed, batches, num_groups):
-    """Importances of all groups, a tree of `(group, *shape)` on the host."""
+def group_importance(
+    squares: SquaredTerms, weights: PyTree, fixed: Any, batches: list[Any], num_groups: int
+) -> PyTree:
+    """I_ig, the importance of each weight to each group.
+
+    One group follows another, so the device holds one gradient and one sum at a time, twice the
+    weights; the result, `group` times the weights, is gathered on the host. There are group × batch
+    gradients, also of batches without a sample of the group.
+
+    Args:
+      squares: from `squared_terms`.
+      weights: a tree of float arrays.
+      fixed: what else the loss depends on.
+      batches: at least one.
+      num_groups: number of groups.
+
+    Returns:
+      A tree like `weights` of float32 NumPy arrays `(group, *shape)`, squared loss units.
+
+    Raises:
+      UserError: there is no group.
+    """
     if num_groups < 1:
         raise UserError(f"num_groups must be at least 1; got {num_groups}.")
     rows = jax.tree.map(lambda w: np.zeros((num_groups, *w.shape), np.float32), weights)

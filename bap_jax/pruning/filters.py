@@ -1,26 +1,22 @@
 """Which leaves are pruned: presets over the kernels of a network, in the order it uses them."""
 
 import fnmatch
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 
-from bap_jax.types import Array, Params, PyTree, UserError
-
-
-def leaf_paths(params: PyTree) -> list[str]:
-    """One path a leaf, `outer/inner/kernel`, in the order of `jax.tree.leaves`."""
-    with_paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in with_paths]
+from bap_jax.pruning.sparsity_distributions import FilterFn
+from bap_jax.trees import leaf_paths
+from bap_jax.types import Params, PyTree, UserError
 
 
 class Kernel(NamedTuple):
     """A parameter that multiplies activations.
 
     Attributes:
-      path: of the leaf.
-      convolution: whether a convolution uses it, else a matrix product.
+      path: the leaf's path.
+      convolution: whether a convolution uses it; otherwise a matrix product does.
     """
 
     path: str
@@ -34,9 +30,9 @@ def all_kernels(kernels: Sequence[Kernel]) -> list[str]:
 
 def all_but_first_and_last(kernels: Sequence[Kernel]) -> list[str]:
     """Every kernel but the first convolution's and the last linear layer's (paper section 5)."""
-    spared = [kernel for kernel in kernels if kernel.convolution][:1]
-    spared += [kernel for kernel in kernels if not kernel.convolution][-1:]
-    return [kernel.path for kernel in kernels if kernel not in spared]
+    dense = [kernel for kernel in kernels if kernel.convolution][:1]
+    dense += [kernel for kernel in kernels if not kernel.convolution][-1:]
+    return [kernel.path for kernel in kernels if kernel not in dense]
 
 
 PRESETS = {"all_but_first_and_last": all_but_first_and_last, "kernels": all_kernels}
@@ -48,8 +44,8 @@ def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> P
     Args:
       choice: a key of `PRESETS`, or paths joined by commas.
       params: the parameters.
-      kernels: leaves that multiply activations, in the order in which the network uses them; those
-        of one dimension are never chosen.
+      kernels: leaves that multiply activations, in the order in which the network uses them; a
+        preset never chooses those of one dimension.
 
     Returns:
       A bool for each leaf.
@@ -62,14 +58,14 @@ def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> P
     paths = leaf_paths(params)
     ndim = dict(zip(paths, (leaf.ndim for leaf in jax.tree.leaves(params)), strict=True))
     kernels = [kernel for kernel in kernels if ndim[kernel.path] >= 2]
-    chosen = PRESETS[choice](kernels)
-    if not chosen:
+    selected = PRESETS[choice](kernels)
+    if not selected:
         raise UserError(
-            f"nothing to prune: {choice!r} leaves none of the network's kernels "
+            f"nothing to prune: {choice!r} selects none of the network's kernels "
             f"({', '.join(all_kernels(kernels)) or 'it has none'}). "
             f"Write another preset ({', '.join(PRESETS)}) or paths joined by commas."
         )
-    return select_paths(params, chosen)
+    return select_paths(params, selected)
 
 
 def path_filter(
@@ -78,14 +74,20 @@ def path_filter(
     *,
     min_ndim: int = 2,
     min_size: int = 1,
-) -> Callable[[tuple[Any, ...], Array], bool]:
+) -> FilterFn:
     """A `filter_fn` by path and shape.
 
     Args:
-      include: patterns of paths such as `*/kernel` or `stage_?/*`; one of them must match.
-      exclude: patterns none of which may match.
-      min_ndim: fewest dimensions.
-      min_size: fewest weights.
+      include: patterns of paths such as `*/kernel` or `stage_?/*`; at least one must match.
+      exclude: patterns; none may match.
+      min_ndim: smallest number of dimensions.
+      min_size: smallest number of weights.
+
+    Example:
+      >>> import numpy as np
+      >>> is_pruned, leaf = path_filter("*/kernel", exclude="stem/*"), np.ones((2, 2))
+      >>> is_pruned(("body", "kernel"), leaf), is_pruned(("stem", "kernel"), leaf)
+      (True, False)
     """
     include, exclude = (
         [patterns] if isinstance(patterns, str) else list(patterns)
@@ -106,7 +108,7 @@ def select_paths(params: Params, paths: Sequence[str]) -> PyTree:
     """True for the leaves named by `paths`.
 
     Raises:
-      UserError: one of `paths` names no leaf; the message lists the known paths.
+      UserError: one of `paths` is not the path of a leaf; the message lists the known paths.
     """
     known = leaf_paths(params)
     for path in paths:

@@ -1,16 +1,16 @@
-"""Criteria that look at a network once, before any fine-tuning: SNIP and SynFlow.
+"""Criteria that score a network once, before any fine-tuning: SNIP and SynFlow.
 
     SNIP:     score_i = | w_i · Σ_batches ∂ℓ(w ⊙ m)/∂w_i |     (Lee et al. 2019, arXiv 1810.02340)
     SynFlow:  score_i = |w_i| · ∂R/∂|w_i| ,  R = 1ᵀ f(1; |θ| ⊙ m)
                                                       (Tanaka et al. 2020, arXiv 2006.05467)
 
 Both prune in rounds: after round r of R a density of (1 − s)^(r/R) is left (de Jorge et al. 2021,
-arXiv 2006.09081; Tanaka et al., algorithm 1). Scores are taken anew in every round, with what is
-already pruned at 0, and nothing grows back. Everything but the scores happens on the host.
+arXiv 2006.09081; Tanaka et al., algorithm 1). Every round computes the scores again, with pruned
+weights at 0, and nothing grows back. Everything but the scores runs on the host.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,14 @@ import numpy as np
 
 from bap_jax.pruning.rounds import (
     check_finite,
-    chosen,
-    held,
     is_number,
     kept_by_round,
     leaf_sparsities,
     masked,
     merge,
     merge_masks,
+    prunable_only,
+    to_list,
 )
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
 from bap_jax.types import Array, Params, PyTree, UserError
@@ -33,8 +33,24 @@ from bap_jax.types import Array, Params, PyTree, UserError
 SCOPES = ("global", "layer")
 
 
+class BatchLoss(Protocol):
+    """The loss of a batch."""
+
+    def __call__(self, params: Params, batch: Any) -> Array:
+        """`()`, the mean over the samples of the batch."""
+        ...
+
+
+class Flow(Protocol):
+    """The sum of a network's outputs for an input of ones."""
+
+    def __call__(self, params: Params) -> Array:
+        """`()`, in evaluation mode; the parameters are absolute values in JAX's default float."""
+        ...
+
+
 def snip(
-    loss: Callable[[Params, Any], Array],
+    loss: BatchLoss,
     params: Params,
     prunable: PyTree,
     sparsity: float | PyTree,
@@ -47,16 +63,16 @@ def snip(
     """Keeps the weights whose removal would change the loss the most, to first order.
 
     Gradients are summed over the batches before the absolute product is taken, so the batches act
-    as one large one; they should be of equal size.
+    as one large batch; they should be of equal size.
 
     Args:
-      loss: `(params, batch) -> ()`, the mean loss of a batch; it is jitted.
+      loss: see `BatchLoss`; it is jitted.
       params: the parameters.
       prunable: a bool for each leaf.
       sparsity: fraction of the prunable weights to remove, in [0, 1). With `scope="layer"` also a
         tree of one fraction for each leaf, None where a leaf loses nothing.
-      batches: gone through once and held in memory.
-      rounds: how often scores are taken; 1 is the original SNIP.
+      batches: read once and held in memory.
+      rounds: how often scores are computed; 1 is the original SNIP.
       scope: `"global"` ranks all prunable weights together, `"layer"` those of each leaf.
       counting: rule of `kept_count`.
 
@@ -64,16 +80,17 @@ def snip(
       Masks: uint8 of the leaf's shape for prunable leaves, None for the others.
 
     Raises:
-      UserError: no batch, no prunable leaf, an argument out of range, or scores not finite.
+      UserError: no batch, no prunable leaf, an argument out of range, or scores that are not
+        finite.
 
     Source: Lee et al. 2019, arXiv 1810.02340; rounds: de Jorge et al. 2021, arXiv 2006.09081.
     """
-    scores = loss_scorer(loss, params, prunable, held(batches))
+    scores = loss_scorer(loss, params, prunable, to_list(batches))
     return _prune(scores, params, prunable, sparsity, rounds, scope, counting)
 
 
 def synflow(
-    forward: Callable[[Params], Array],
+    forward: Flow,
     params: Params,
     prunable: PyTree,
     sparsity: float | PyTree,
@@ -84,26 +101,24 @@ def synflow(
 ) -> PyTree:
     """Keeps the weights that carry the most of the flow from inputs to outputs; needs no data.
 
-    Scores of the layers of a chain sum to the same value, so a layer with few weights left has
-    large ones and is not emptied before the others.
+    In a chain of layers the scores of each layer have the same sum, so a layer with few weights
+    left has large scores and is not emptied before the others.
 
     R grows by a factor with every layer. Only where it leaves the middle of float32's range, all
-    prunable weights are multiplied by one number that brings it just back. In a chain of layers
-    without biases this multiplies all scores by one number and changes no mask. What is not
-    prunable stays as it is; so paths that pass fewer prunable weights, those from biases and
-    through skip connections, lose or gain share of the flow. For the paper's scores there, call
-    inside `jax.enable_x64(True)`: the flow is then computed in float64, as in the authors' code,
-    unless `forward` itself casts to float32.
+    prunable weights are multiplied by one number that just brings it back. In a chain of layers
+    without biases this multiplies all scores by one number and changes no mask. Other parameters
+    stay as they are, so paths through fewer prunable weights (from biases, or through skip
+    connections) lose or gain share of the flow. To get the paper's scores there, call inside
+    `jax.enable_x64(True)`: the flow is then computed in float64, as in the authors' code, unless
+    `forward` itself casts to float32.
 
     Args:
-      forward: `params -> ()`, the sum of the network's outputs in evaluation mode for an input of
-        ones. It is jitted, and gets the absolute values of all parameters, in JAX's default float.
-        Running statistics should be those of initialisation (mean 0, variance 1): a mean that is
-        subtracted takes from the flow.
+      forward: see `Flow`; it is jitted. Running statistics should be those of initialisation
+        (mean 0, variance 1), because a mean that is subtracted reduces the flow.
       params: the parameters.
       prunable: a bool for each leaf.
       sparsity: as in `snip`.
-      rounds: how often scores are taken; 1 may empty a layer, 100 is the paper's.
+      rounds: how often scores are computed; 1 may empty a layer, the paper uses 100.
       scope: as in `snip`.
       counting: rule of `kept_count`.
 
@@ -111,8 +126,8 @@ def synflow(
       Masks: uint8 of the leaf's shape for prunable leaves, None for the others.
 
     Raises:
-      UserError: no prunable leaf, an argument out of range, no flow reaches the outputs, or
-        parameters or scores not finite.
+      UserError: no prunable leaf, an argument out of range, no flow that reaches the outputs, or
+        parameters or scores that are not finite.
 
     Source: Tanaka et al. 2020, arXiv 2006.05467, algorithm 1.
     """
@@ -124,9 +139,9 @@ def synflow(
 
 
 def loss_scorer(
-    loss: Callable[[Params, Any], Array], params: Params, prunable: PyTree, batches: list
+    loss: BatchLoss, params: Params, prunable: PyTree, batches: list[Any]
 ) -> Callable[[list[Array]], list[Array]]:
-    """SNIP's scores: from the prunable leaves' weights to |w · Σ_batches ∂ℓ/∂w|, leaf by leaf."""
+    """SNIP's scores: maps the prunable leaves to |w · Σ_batches ∂ℓ/∂w|, leaf by leaf."""
 
     @jax.jit
     def gradient(weights, params, batch):
@@ -142,9 +157,9 @@ def loss_scorer(
 
 
 def flow_scorer(
-    forward: Callable[[Params], Array], params: Params, prunable: PyTree
+    forward: Flow, params: Params, prunable: PyTree
 ) -> Callable[[list[Array]], list[Array]]:
-    """SynFlow's scores: from the prunable leaves' weights to w · ∂R/∂w, leaf by leaf.
+    """SynFlow's scores: maps the prunable leaves to w · ∂R/∂w, leaf by leaf.
 
     Weights and `params` are absolute values. Scores are those of the rescaled weights.
     """
@@ -154,39 +169,39 @@ def flow_scorer(
         weights = [factor * w for w in weights]
         value_and_gradients = jax.value_and_grad(lambda w: forward(merge(params, prunable, w)))
         value, gradients = value_and_gradients(weights)
-        found = [w * g for w, g in zip(weights, gradients, strict=True)]
+        products = [w * g for w, g in zip(weights, gradients, strict=True)]
         # XLA's maximum of NaN and 0 is 0 on the CPU: a ReLU may hide an overflow from R, but the
         # gradient of the next weights is infinity times something.
-        sound = jnp.array([jnp.isfinite(score).all() for score in found]).all()
-        return jnp.where(sound, value, jnp.nan), found
+        sound = jnp.array([jnp.isfinite(score).all() for score in products]).all()
+        return jnp.where(sound, value, jnp.nan), products
 
     return lambda weights: _flow_in_range(lambda power: flow(weights, params, 2.0**power))
 
 
 def _prune(scores, params, prunable, sparsity, rounds, scope, counting):
-    """Masks after all rounds; `scores` takes the masked prunable leaves to their scores."""
+    """Masks after all rounds; `scores` maps the masked prunable leaves to their scores."""
     kept = _kept(sparsity, params, prunable, rounds, scope, counting)
-    keep = keep_largest_jointly if scope == "global" else keep_largest
-    leaves = chosen(params, prunable)
+    keep: Any = keep_largest_jointly if scope == "global" else keep_largest
+    leaves = prunable_only(params, prunable)
     masks = [jnp.ones(leaf.shape, jnp.uint8) for leaf in leaves]
     for counts in kept:
-        found = scores(masked(leaves, masks))
-        check_finite(found, params, prunable)
-        pairs = zip(found, masks, strict=True)
+        values = scores(masked(leaves, masks))
+        check_finite(values, params, prunable)
+        pairs = zip(values, masks, strict=True)
         ranked = [jnp.where(mask != 0, score, -jnp.inf) for score, mask in pairs]
         masks = keep(ranked, counts)
     return merge_masks(params, prunable, masks)
 
 
 def _kept(sparsity, params, prunable, rounds, scope, counting):
-    """What each round keeps: a number of weights in all, or one for each prunable leaf."""
+    """For each round the number of weights to keep, in total or for each prunable leaf."""
     if scope not in SCOPES:
         raise UserError(f"unknown scope {scope!r}; known: {', '.join(SCOPES)}.")
     if scope == "global" and not is_number(sparsity):
         raise UserError(
             "a global ranking takes one sparsity for all leaves; got a tree. Write scope='layer'."
         )
-    sizes = [leaf.size for leaf in chosen(params, prunable)]
+    sizes = [leaf.size for leaf in prunable_only(params, prunable)]
     each = leaf_sparsities(sparsity, params, prunable)
     if scope == "layer":
         return kept_by_round(each, sizes, rounds, counting)
@@ -196,13 +211,13 @@ def _kept(sparsity, params, prunable, rounds, scope, counting):
 def _flow_in_range(flow):
     """Scores at the weights as they are, or at a factor that brings R just into range.
 
-    `flow` takes log2 of the factor to R and the scores. No weight is negative, so R grows with it,
-    and bisection finds a factor that lands between the end of the range and a little inside.
+    `flow` maps log2 of the factor to R and the scores. No weight is negative, so R grows with the
+    factor, and bisection finds one that lands between the end of the range and a little inside.
     """
     value, scores = flow(0.0)
     as_given = value
     limit = float(jnp.finfo(value.dtype).maxexp)
-    # Of float32's range even where R is float64: what leads to R may have been cast.
+    # In float32's range even where R is float64: what R is made of may have been cast.
     inside = min(32.0, 0.25 * limit)
     lowest, highest, low, high, power = -0.5 * limit, 0.8 * limit, -limit, limit, 0.0
     if _exponent(value) > highest:
@@ -224,7 +239,7 @@ def _flow_in_range(flow):
 
 
 def _exponent(value):
-    """log2 of a flow; NaN, which comes of overflow, counts as infinity."""
+    """log2 of a flow; NaN, which follows from overflow, counts as infinity."""
     value = float(value)
     if value <= 0:
         return -np.inf

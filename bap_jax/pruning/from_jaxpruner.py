@@ -1,10 +1,10 @@
-"""An updater of jaxpruner, or of a user's own subclass of its `BaseUpdater`, with our protocol.
+"""An updater of the library jaxpruner, or of a user's subclass of its `BaseUpdater`, used here.
 
     updater = from_jaxpruner(MyUpdater(scheduler=jaxpruner.PolynomialSchedule(5, 0, 50)))
 
-jaxpruner calls functions that newer versions of jax do not have any more. While a function of an
-updater runs, the modules that it is written in see a stand-in for `jax` that has them; before and
-after, they and everybody else see `jax` itself.
+jaxpruner calls functions that newer versions of jax no longer have. While a function of an updater
+runs, the modules that contain its code see a stand-in for `jax` that has these functions; before
+and after, they and all other modules see `jax` itself.
 """
 
 import collections
@@ -35,12 +35,12 @@ def from_jaxpruner(updater: Any) -> "FromJaxpruner":
       updater: an instance of `jaxpruner.BaseUpdater` or of a subclass.
 
     Returns:
-      An updater that can stand wherever one of ours can. What it computes is jaxpruner's;
+      An updater that can be used wherever one of ours can. It computes what jaxpruner computes;
       `wrap_optax` is ours, so extra arguments reach the inner optimiser and removed weights are 0
       without `post_gradient_update`.
 
     Raises:
-      UserError: jaxpruner is not installed, or `updater` is none of its updaters.
+      UserError: jaxpruner is not installed, or `updater` is not one of its updaters.
     """
     library = _library()
     if not isinstance(updater, library.BaseUpdater):
@@ -56,22 +56,24 @@ def from_jaxpruner(updater: Any) -> "FromJaxpruner":
 
 
 class FromJaxpruner:
-    """Our protocol around an updater of jaxpruner; states are of its class, with our fields.
+    """Our protocol around an updater of jaxpruner; states have its class and our fields.
 
-    All that is not below (`calculate_scores`, `create_masks`, `apply_masks`, `instant_sparsify`,
-    `init_state`, `sparsity_distribution_fn`, …) is the updater's own.
+    Everything that is not defined below (`calculate_scores`, `create_masks`, `apply_masks`,
+    `instant_sparsify`, `init_state`, `sparsity_distribution_fn`, …) comes from the updater.
 
     Attributes:
       original: the updater.
       scheduler: its schedule, for any version of jax.
-      pruned_moments: `keep`; what is to become of moments, `update_state` itself does.
+      pruned_moments: `keep`, since jaxpruner's `update_state` treats moments itself.
+      is_straight_through: see `pruning.declarations`.
     """
 
     pruned_moments = "keep"
+    is_straight_through = False
 
     def __init__(self, original: Any):
         self.original = original
-        self.scheduler = Schedule(original.scheduler, functools.partial(_run, original))
+        self.scheduler = JaxprunerSchedule(original.scheduler, functools.partial(_run, original))
 
     def __repr__(self):
         return f"from_jaxpruner({self.original!r})"
@@ -79,20 +81,20 @@ class FromJaxpruner:
     def __getattr__(self, name: str) -> Any:
         if name == "original" or name.startswith("__"):  # `copy` asks before there is an original
             raise AttributeError(name)
-        found = getattr(self.original, name)
-        if not callable(found) or isinstance(found, type):
-            return found
-        return functools.partial(_run, self.original, found)
+        attribute = getattr(self.original, name)
+        if not callable(attribute) or isinstance(attribute, type):
+            return attribute
+        return functools.partial(_run, self.original, attribute)
 
     def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
-        """The state with masks formed anew from weights and gradients."""
+        """The state with new masks, made from weights and gradients."""
         new = _run(self.original, self.original.update_state, sparse_state, params, grads)
-        # `lax.cond` wants states of one class, even if the updater builds one of its own.
+        # `lax.cond` needs states of one class, also where the updater makes another one.
         fields = {field: getattr(new, field) for field in SparseState._fields}
         return sparse_state._replace(**fields) if type(new) is not type(sparse_state) else new
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
-        """New masks, not packed, for the step of `sparse_state.count`."""
+        """New masks, not packed, for the step `sparse_state.count`."""
         outer = sparse_state._replace(inner_state=optax.EmptyState())
         return self.unpacked_masks(self.update_state(outer, params, grads), params)
 
@@ -103,7 +105,7 @@ class FromJaxpruner:
         return wrap(self, inner)
 
     def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
-        """The weights that the network is to be applied with.
+        """The weights with which to apply the network.
 
         Args:
           params: the weights.
@@ -116,7 +118,7 @@ class FromJaxpruner:
         return params
 
     def post_gradient_update(self, params: Params, sparse_state: PyTree) -> Params:
-        """The weights to carry on with; arguments as of `pre_forward_update`."""
+        """The weights to carry on with; arguments as in `pre_forward_update`."""
         for state in sparse_states(sparse_state):
             params = _run(self.original, self.original.post_gradient_update, params, state)
         return params
@@ -135,7 +137,7 @@ class FromJaxpruner:
         return unpack_masks(masks, params) if self.original.use_packed_masks else masks
 
     def may_regrow(self) -> bool:
-        """Whether a weight once removed may come back: jaxpruner rules it out nowhere."""
+        """Whether a removed weight may come back; jaxpruner never rules it out."""
         return True
 
     def changes_masks_only(self) -> bool:
@@ -143,7 +145,7 @@ class FromJaxpruner:
         return self._has("update_state", _library().BaseUpdater) or self._keeps_masks()
 
     def zeroes_removed(self) -> bool:
-        """Whether removed weights are to be 0 after every step."""
+        """Whether removed weights are 0 after every step."""
         return self._has("post_gradient_update", _library().BaseUpdater)
 
     def _keeps_masks(self):
@@ -152,12 +154,14 @@ class FromJaxpruner:
         return self._has("update_state", library.NoPruning, mixin, static)
 
     def _has(self, method, *owners):
-        """Whether the method is one of these classes', not overridden."""
-        return getattr(type(self.original), method) in [getattr(one, method) for one in owners]
+        """Whether the method comes from one of these classes and is not overridden."""
+        return getattr(type(self.original), method) in [getattr(owner, method) for owner in owners]
 
 
 class StraightThroughFromJaxpruner(FromJaxpruner):
-    """As above, around a straight-through updater."""
+    """The same around a straight-through updater."""
+
+    is_straight_through = True
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
         """Masks of the dense weights `params` at the state's step."""
@@ -168,17 +172,17 @@ class StraightThroughFromJaxpruner(FromJaxpruner):
 
     def present_masks(self, params: Params, sparse_state: SparseState) -> PyTree:
         """Masks of the dense weights `params` at the state's step."""
-        # jaxpruner's state holds no masks here; where the caller's does, they must not count.
+        # jaxpruner's state holds no masks here; if the caller's state does, they must not count.
         masks = self.get_initial_masks(params, None)
         return self.update_masks(sparse_state._replace(masks=masks), params, None)
 
 
-class Schedule:
+class JaxprunerSchedule:
     """A schedule of jaxpruner, run with the stand-in.
 
     Attributes:
-      last_update_step: the last step that forms masks anew; −1: there is none, None: there is no
-        last, or the schedule is not jaxpruner's own.
+      last_update_step: the last step at which masks change; −1: they never do, None: there is no
+        last, or the schedule is not one of jaxpruner's.
     """
 
     def __init__(self, original: Any, run: Callable[..., Any]):
@@ -186,11 +190,11 @@ class Schedule:
         self.last_update_step = _last_update_step(original)
 
     def is_mask_update_iter(self, step: Array | int) -> Array | bool:
-        """Whether masks are formed anew at `step`."""
+        """Whether masks change at `step`."""
         return self._run(self.original.is_mask_update_iter, step)
 
     def get_sparsity_at_step(self, target_sparsities: PyTree, step: Array | int) -> PyTree:
-        """The sparsity of each tensor, given its target."""
+        """The sparsity of each tensor at `step`, given its target."""
         return self._run(self.original.get_sparsity_at_step, target_sparsities, step)
 
 
@@ -216,15 +220,15 @@ def _library():
             raise
         raise UserError(
             "from_jaxpruner runs updaters written with the library jaxpruner, which is not "
-            "installed. bap_jax.pruning has all of its algorithms, under the same names. For "
-            "updaters of your own that are written with it: git clone "
+            "installed. bap_jax.pruning has all of its algorithms, under the same names. If you "
+            "have written your own updaters with jaxpruner: git clone "
             "https://github.com/google-research/jaxpruner, and put the clone on PYTHONPATH."
         ) from None
     return jaxpruner
 
 
 class _StandIn(types.ModuleType):
-    """`jax` and what it once had."""
+    """`jax`, with functions that older versions had."""
 
     def __getattr__(self, name):
         is_of_trees = name.startswith("tree_") and hasattr(jax.tree_util, name)
@@ -232,7 +236,7 @@ class _StandIn(types.ModuleType):
 
     @staticmethod
     def tree_map(function, tree, *rest, is_leaf=None):
-        """As of old: None in the first tree stands for all that the others have there."""
+        """As in old versions: None in the first tree covers whatever the other trees have there."""
 
         def on_leaf(leaf, *others):
             is_absent = leaf is None and not (is_leaf and is_leaf(leaf))
@@ -256,7 +260,7 @@ def _run(updater, function, *args, **kwargs):
 
 @contextlib.contextmanager
 def _standing_in(modules: list[types.ModuleType]) -> Iterator[None]:
-    """In these modules the stand-in goes under the names of `jax`; nested and threaded at will."""
+    """In these modules the names of `jax` mean the stand-in; may be nested, in several threads."""
     with _LOCK:
         places = [
             (module, name)
@@ -279,12 +283,12 @@ def _standing_in(modules: list[types.ModuleType]) -> Iterator[None]:
 
 
 def _modules(updater):
-    """Where the updater's functions are written: jaxpruner, its classes, what it was given."""
-    names = {name for name in sys.modules if name.split(".")[0] == LIBRARY}
+    """Modules with the updater's code: jaxpruner, its classes, and what it was given."""
+    names: set[Any] = {name for name in sys.modules if name.split(".")[0] == LIBRARY}
     for value in (updater, *vars(updater).values()):
         while isinstance(value, functools.partial):
             value = value.func
         names |= {cls.__module__ for cls in type(value).__mro__}
         names.add(getattr(value, "__module__", None))
-    chosen = [name for name in names if name and name.split(".")[0] not in _NEEDS_NO_STAND_IN]
-    return [sys.modules[name] for name in sorted(chosen) if sys.modules.get(name)]
+    names = {name for name in names if name and name.split(".")[0] not in _NEEDS_NO_STAND_IN}
+    return [sys.modules[name] for name in sorted(names) if sys.modules.get(name)]

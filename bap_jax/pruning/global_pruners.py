@@ -5,11 +5,13 @@ Scores of a leaf are divided by their norm first, unless `use_normalization` is 
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from bap_jax.pruning import layerwise_pruners, sparsity_distributions
+from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.masks import apply_masks, check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
@@ -17,27 +19,33 @@ from bap_jax.pruning.sparsity_distributions import FilterFn, SparsityMap
 from bap_jax.pruning.sparsity_types import Unstructured
 from bap_jax.types import Array, Params, PyTree, UserError
 
+_Mixed = BaseUpdater if TYPE_CHECKING else object  # at run time its fields come from the pruner
+
 
 @dataclasses.dataclass(eq=False)
-class GlobalPruningMixin:
+class GlobalPruningMixin(_Mixed):
     """Makes a pruner rank all leaves together.
 
     Attributes:
-      custom_sparsity_map: leaves with a sparsity of their own, by path; not in the ranking.
+      custom_sparsity_map: sparsities of single leaves, by path; these leaves are not ranked.
       filter_fn: which leaves are ranked.
       normalization_eps: added to the norm of a leaf's scores.
       use_normalization: whether scores are divided by it.
-      sparsity: of all ranked leaves together, in [0, 1).
+      sparsity: fraction to remove of all ranked leaves together, in [0, 1).
 
     Raises:
       UserError: the sparsity type is not unstructured, or a sparsity is outside [0, 1).
     """
 
+    is_layerwise: ClassVar[bool] = False
+    never_regrows: ClassVar[bool] = True
+    supports_arrays: ClassVar[bool] = True
+
     custom_sparsity_map: SparsityMap | None = None
     filter_fn: FilterFn = sparsity_distributions.NOT_DIM_ONE_FILTER_FN
     normalization_eps: float = 1e-8
     use_normalization: bool = True
-    sparsity: float = 0.0
+    sparsity: Array | float = 0.0
 
     def __post_init__(self, is_packed):
         super().__post_init__(is_packed)
@@ -50,23 +58,23 @@ class GlobalPruningMixin:
             )
 
     def init_state(self, params: Params):
-        """The state before the first step; its target is one float, of all leaves."""
+        """The state before the first step; its target is one float for all leaves."""
         state = super().init_state(params)
         return state._replace(target_sparsities=self.sparsity)
 
     def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
         """Prunes once, to the target."""
         scores = self.calculate_scores(params, grads=grads)
-        masks = self.create_masks(scores, self.sparsity, **self._at_target())
+        masks = self.create_masks(scores, self.sparsity, **self._kept_at_target())
         return apply_masks(params, masks), self._pack(masks)
 
     def create_masks(self, scores: PyTree, target_sparsity: Array | float, kept=None) -> PyTree:
         """Masks by one ranking.
 
         Args:
-          scores: of all leaves.
-          target_sparsity: of the ranked leaves together.
-          kept: `(1,)` int32, of the ranked leaves together, in place of `target_sparsity`.
+          scores: a tree with the scores of all leaves.
+          target_sparsity: fraction to remove of the ranked leaves together.
+          kept: `(1,)` int32 weights of the ranked leaves to keep, in place of `target_sparsity`.
 
         Raises:
           UserError: a score is NaN.
@@ -95,14 +103,14 @@ class GlobalPruningMixin:
         return self.sparsity
 
     def take_targets(self, targets: Array | float) -> None:
-        """Has this target in place of its own."""
+        """Replaces the target of all ranked leaves together."""
         self.sparsity = targets
         self.sparsity_distribution_fn = self._distribution
 
     def _normalized(self, score):
         if not self.use_normalization:
             return score
-        # Weights already removed rank as −∞, which a norm must not see.
+        # Removed weights have the score −∞, which must not enter the norm.
         finite = jnp.where(jnp.isneginf(score), 0, score)
         return score / (jnp.linalg.norm(finite) + self.normalization_eps)
 
@@ -112,7 +120,7 @@ class GlobalPruningMixin:
         )
 
     def _custom(self, params):
-        """Whether a leaf has a sparsity of its own."""
+        """Whether `custom_sparsity_map` sets a leaf's sparsity."""
         nowhere = sparsity_distributions.uniform(
             params, 0.0, lambda key, param: False, self.custom_sparsity_map
         )

@@ -1,10 +1,10 @@
 """Dense to sparse, layer by layer: scores are magnitudes, saliencies or random numbers.
 
-A weight once removed ranks below all others, so it comes back only if sparsity falls.
+A removed weight ranks below all others, so it comes back only if the sparsity falls.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ class MagnitudePruning(BaseUpdater):
     """Scores |θ| (Zhu & Gupta 2017, arXiv 1710.01878; the paper's criterion)."""
 
     needs_gradients: ClassVar[bool] = False
+    never_regrows: ClassVar[bool] = True
+    supports_arrays: ClassVar[bool] = True
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
@@ -32,18 +34,18 @@ class MagnitudePruning(BaseUpdater):
         return self.removed_last(jax.tree.map(jnp.abs, params), sparse_state)
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
-        """New masks; where single weights are ranked by |θ|, of all leaves in one program."""
+        """New masks; where single weights are ranked by |θ|, one program ranks all leaves."""
         if not self._ranks_single_weights():
             return super().update_masks(sparse_state, params, grads)
         count, masks = sparse_state.count, self.unpacked_masks(sparse_state, params)
         targets = sparse_state.target_sparsities
-        kept = self._exactly(params, count).get("kept")
+        kept = self._kept_at(params, count).get("kept")
         check_not_nan(params, targets)
 
         def rank(targets, weights, masks):
             if not targets:
                 return []
-            counts = kept
+            counts: Any = kept
             if kept is None:
                 # As one array: a scalar for each leaf would be a program for each leaf.
                 amounts = jnp.stack([jnp.asarray(target, jnp.float32) for target in targets])
@@ -56,9 +58,9 @@ class MagnitudePruning(BaseUpdater):
         return map_pruned(rank, targets, params, masks)
 
     def _ranks_single_weights(self):
-        kind = type(self)
-        is_plain = kind.calculate_scores is MagnitudePruning.calculate_scores
-        is_plain &= kind.create_masks is BaseUpdater.create_masks
+        updater = type(self)
+        is_plain = updater.calculate_scores is MagnitudePruning.calculate_scores
+        is_plain &= updater.create_masks is BaseUpdater.create_masks
         return is_plain and self.topk_fn is None and self.sparsity_type == Unstructured()
 
 
@@ -69,6 +71,8 @@ def _magnitude_of_kept(weight, mask):
 @dataclasses.dataclass(eq=False)
 class SaliencyPruning(BaseUpdater):
     """Scores |θ ∇ℓ|, how much the loss changes to first order (arXiv 1611.06440)."""
+
+    never_regrows: ClassVar[bool] = True
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
@@ -87,7 +91,7 @@ class SaliencyPruning(BaseUpdater):
 
 
 def generate_random_scores(params: Params, rng_seed: Array) -> PyTree:
-    """Uniform numbers in [0, 1), another key for each leaf; in float32 at least: few are equal."""
+    """Uniform numbers in [0, 1) for each leaf, in float32 or wider so that few are equal."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(rng_seed, len(leaves))
     scores = [
@@ -99,9 +103,10 @@ def generate_random_scores(params: Params, rng_seed: Array) -> PyTree:
 
 @dataclasses.dataclass(eq=False)
 class RandomPruning(BaseUpdater):
-    """Random scores, drawn anew at each update: what any other criterion has to beat."""
+    """Random scores, drawn again at each update: a control for other criteria."""
 
     needs_gradients: ClassVar[bool] = False
+    never_regrows: ClassVar[bool] = True
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
@@ -109,6 +114,6 @@ class RandomPruning(BaseUpdater):
         """Random numbers from `rng_seed` and the step."""
         del grads
         if sparse_state is None:
-            return generate_random_scores(params, self.rng_seed)
-        key = jax.random.fold_in(self.rng_seed, sparse_state.count)
+            return generate_random_scores(params, self._key)
+        key = jax.random.fold_in(self._key, sparse_state.count)
         return self.removed_last(generate_random_scores(params, key), sparse_state)

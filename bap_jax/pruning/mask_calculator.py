@@ -2,7 +2,7 @@
 
     score ─► pooled score ─► its largest entries ─► mask of the tensor's shape
 
-Weights, blocks and channels differ in what is pooled only. N:M needs no count.
+Weights, blocks and channels differ only in what is pooled. N:M needs no count.
 """
 
 import math
@@ -33,11 +33,11 @@ def get_topk_fn(
     """`(scores, sparsity) -> mask` of one tensor.
 
     Args:
-      sparsity_type: an instance or, of one without numbers, the class.
+      sparsity_type: an instance; or the class `Unstructured`, which has no numbers.
       counting: a key of `counting.RULES`.
 
     Raises:
-      UserError: no such type or rule.
+      UserError: the type or the rule is unknown.
     """
     sparsity_type = sparsity_type() if sparsity_type is Unstructured else sparsity_type
     check_type(sparsity_type)
@@ -58,12 +58,11 @@ def masks_for(
     """Masks of several tensors at once.
 
     Args:
-      scores: what is largest stays.
+      scores: the largest stay.
       sparsities: one for each tensor; numbers or traced `()`.
-      sparsity_type: of all.
+      sparsity_type: the type of all tensors.
       counting: a key of `counting.RULES`.
-      kept: `(tensor,)` int32, how many units of each stay, in place of what `sparsities` and
-        `counting` say.
+      kept: `(tensor,)` int32, how many units of each stay, in place of `sparsities` and `counting`.
 
     Returns:
       uint8 tensors of the shapes of `scores`.
@@ -77,27 +76,26 @@ def masks_for(
     if not scores:
         return []
     pooled, expand = zip(*(_pool(score, sparsity_type) for score in scores), strict=True)
-    counts = kept
-    if kept is None:
-        counts = counts_of([score.size for score in pooled], sparsities, counting)
+    sizes = [score.size for score in pooled]
+    counts = counts_of(sizes, sparsities, counting) if kept is None else kept
     masks = keep_largest(pooled, counts)
     return [grow(mask) for grow, mask in zip(expand, masks, strict=True)]
 
 
 def counts_of(
     sizes: Sequence[int],
-    sparsities: Sequence[Array | float],
+    sparsities: Sequence[Array | float] | Array,
     counting: str,
 ) -> Sequence[Array | int] | Array:
-    """How many units of each tensor stay; as of `masks_for`; sparsities may be an array."""
+    """How many units of each tensor stay; arguments as in `masks_for`, sparsities also an array."""
     if isinstance(sparsities, jax.Array):
-        return kept_count(counting, sparsities, jnp.asarray(sizes, jnp.int32))
+        return jnp.asarray(kept_count(counting, sparsities, jnp.asarray(sizes, jnp.int32)))
     pairs = zip(sparsities, sizes, strict=True)
     return [kept_count(counting, sparsity, size) for sparsity, size in pairs]
 
 
 def units(shape: Sequence[int], sparsity_type: SparsityType) -> int:
-    """How many units a tensor has that live and die on their own, where these are counted.
+    """How many units of a tensor are kept or removed one by one, where units are counted.
 
     Raises:
       UserError: the shape does not go with the type.
@@ -112,7 +110,7 @@ def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:
     """The `n` largest of every `m` neighbours; of equal scores the higher index stays.
 
     Raises:
-      UserError: the tensor has no such axis, or `m` does not divide it.
+      UserError: the tensor has no such axis, or its length is not divisible by `m`.
     """
     n, m, axis = sparsity_type
     if not -score.ndim <= axis < score.ndim or score.shape[axis] % m:

@@ -1,7 +1,7 @@
-"""A condition that stays one for each member of a batch of runs.
+"""A condition that is decided separately for each member of a batch of runs.
 
-Under `vmap` a plain `lax.cond` with a batched predicate computes both branches for every member, on
-every step. Here a loop goes through the members that need the costly branch, and through no others.
+Under `vmap` a plain `lax.cond` with a batched predicate computes both branches for every member, at
+every step. Here a loop visits only those members that need the costly branch.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend import core
 
 from bap_jax.types import Array
@@ -21,12 +22,12 @@ def cond_per_member(
 
     Args:
       predicate: `()` bool.
-      update: a pure function; it may close over traced arrays, for instance a key of its member.
-      keep: a cheap function of equal result types that closes over none.
+      update: a pure function; it may close over traced arrays, for instance a member's key.
+      keep: a cheap function with the same result types that closes over no traced arrays.
       *operands: trees of arrays.
     """
     opened, consts = _with_consts_as_operands(update, operands)
-    if any(isinstance(const, jax.core.Tracer) for const in consts):
+    if any(isinstance(const, Tracer) for const in consts):
 
         def keep_opened(consts, *operands):
             del consts
@@ -37,7 +38,7 @@ def cond_per_member(
 
 
 def _with_consts_as_operands(function, operands):
-    """A function that takes what `function` closes over as its first operand, and that."""
+    """`function` with what it closes over as its first operand, and those values."""
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*operands)
     structure = jax.tree.structure(shapes)
 
@@ -60,21 +61,21 @@ def _choose(predicate, update, keep, *operands):
             (predicate, operands),
             tuple(in_batched),
         )
-        found = _go_through(choose, keep, *whole)
-        return found, jax.tree.map(lambda leaf: True, found)
+        results = _visit_members(choose, keep, *whole)
+        return results, jax.tree.map(lambda leaf: True, results)
 
     return choose(jnp.asarray(predicate), operands)
 
 
-def _go_through(choose, keep, predicate, operands):
-    """Members whose predicate holds, one after another; each costs what it costs alone."""
-    order = jnp.argsort(~predicate)  # those first
+def _visit_members(choose, keep, predicate, operands):
+    """Updates the members whose predicate holds, one after another, each at the cost of one run."""
+    order = jnp.argsort(~predicate)  # members whose predicate holds come first
 
-    def visit(i, found):
+    def visit(i, results):
         member = order[i]
-        # Asked again because this loop may itself be batched, and then goes on for the others.
+        # Tested again because this loop may itself be batched, and then goes on for the others.
         new = choose(predicate[member], jax.tree.map(lambda leaf: leaf[member], operands))
-        return jax.tree.map(lambda leaf, one: leaf.at[member].set(one), found, new)
+        return jax.tree.map(lambda leaf, row: leaf.at[member].set(row), results, new)
 
     kept = jax.vmap(lambda member: keep(*member))(operands)
     return jax.lax.fori_loop(0, jnp.sum(predicate), visit, kept)

@@ -1,11 +1,11 @@
-"""What becomes of an optimiser's moments where weights are removed or come back.
+"""What happens to an optimiser's moments where weights are removed or come back.
 
 Rules, by name (`BaseUpdater.pruned_moments`):
 
-    restart   a weight that comes back starts with fresh moments; those of removed weights are left
-              to themselves, and act on nothing (the default)
-    zero      removed weights have fresh moments at every step
-    keep      nothing is done, as in jaxpruner's pruners
+    restart   a weight that comes back starts with fresh moments; moments of removed weights are not
+              touched, and have no effect (the default)
+    zero      moments of removed weights are fresh at every step
+    keep      nothing happens, as in jaxpruner's pruners
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ RULES = ("restart", "zero", "keep")
 
 
 def check_moments_rule(rule: str) -> None:
-    """Finds a rule that does not exist.
+    """Refuses a rule that does not exist.
 
     Raises:
       UserError: the name is unknown; the message lists the known ones.
@@ -33,13 +33,13 @@ def check_moments_rule(rule: str) -> None:
 def refresh(
     init: Callable[[Params], PyTree], state: PyTree, where: PyTree, params: Params
 ) -> PyTree:
-    """Moments of some weights as `init` makes them.
+    """The state with the moments of some weights as `init` makes them.
 
     A part of the state counts as moments if it has the structure and the shapes of the parameters;
     parts of it may be masked out, as in `optax.multi_transform`.
 
     Args:
-      init: of the optimiser.
+      init: the optimiser's `init`.
       state: its state.
       where: bool for each weight of a pruned leaf, None for other leaves.
       params: the parameters.
@@ -48,8 +48,8 @@ def refresh(
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
 
     def is_moments(node):
-        leaves, found = jax.tree.flatten(node, is_leaf=_is_masked)
-        if found != structure:
+        leaves, own_structure = jax.tree.flatten(node, is_leaf=_is_masked)
+        if own_structure != structure:
             return False
         pairs = zip(leaves, shapes, strict=True)
         return all(_is_masked(leaf) or jnp.shape(leaf) == shape for leaf, shape in pairs)
@@ -58,7 +58,7 @@ def refresh(
         if not is_moments(old) or not jax.tree.leaves(old):
             return old
         return map_masks(
-            lambda chosen, old, fresh: old if _is_masked(old) else jnp.where(chosen, fresh, old),
+            lambda flags, old, fresh: old if _is_masked(old) else jnp.where(flags, fresh, old),
             where,
             old,
             fresh,

@@ -1,10 +1,10 @@
 """What pruning in rounds needs: leaves, counts and checks.
 
 After round r of R a density of (1 − s)^(r/R) is left, so each round removes the same share of what
-the one before it kept (Tanaka et al. 2020, arXiv 2006.05467, algorithm 1).
+the previous one kept (Tanaka et al. 2020, arXiv 2006.05467, algorithm 1).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -12,30 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.pruning.counting import kept_count
-from bap_jax.pruning.filters import leaf_paths
+from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, Params, PyTree, UserError
 
 
-def held(batches: Iterable[Any]) -> list:
-    """The batches in a list, to be gone through more than once.
+def to_list(batches: Iterable[Any]) -> list[Any]:
+    """The batches in a list, which can be read more than once.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no batch.
     """
     batches = list(batches)
     if not batches:
         raise UserError(
-            "at least one batch is needed to score weights; got none. An iterator that was gone "
-            "through before is empty: pass a list."
+            "at least one batch is needed to score weights; got none. An iterator that was read "
+            "before is empty: pass a list."
         )
     return batches
 
 
-def chosen(params: Params, prunable: PyTree) -> list[Array]:
+def prunable_only(params: Params, prunable: PyTree) -> list[Array]:
     """The prunable leaves, in the order of `jax.tree.leaves`.
 
     Raises:
-      UserError: there is none.
+      UserError: no leaf is prunable.
     """
     leaves = [leaf for leaf, flag in _zip_leaves(params, prunable) if flag]
     if not leaves:
@@ -43,14 +43,14 @@ def chosen(params: Params, prunable: PyTree) -> list[Array]:
     return leaves
 
 
-def merge(params: Params, prunable: PyTree, leaves: list) -> PyTree:
-    """`params` with `leaves` in place of its prunable leaves."""
+def merge(params: Params, prunable: PyTree, leaves: Sequence[Array]) -> PyTree:
+    """`params` with its prunable leaves replaced by `leaves`."""
     new = iter(leaves)
     merged = [next(new) if flag else leaf for leaf, flag in _zip_leaves(params, prunable)]
     return jax.tree.unflatten(jax.tree.structure(params), merged)
 
 
-def merge_masks(params: Params, prunable: PyTree, masks: list[Array]) -> PyTree:
+def merge_masks(params: Params, prunable: PyTree, masks: Sequence[Array]) -> PyTree:
     """A tree like `params`: the masks of its prunable leaves, None for the others."""
     new = iter(masks)
     leaves = [next(new) if flag else None for flag in jax.tree.leaves(prunable)]
@@ -61,7 +61,7 @@ def leaf_sparsities(sparsity: float | PyTree, params: Params, prunable: PyTree) 
     """One sparsity for each prunable leaf.
 
     Args:
-      sparsity: one for all, or a tree like `params` of numbers and None, which stands for 0.
+      sparsity: one for all, or a tree like `params` of numbers and None, which means 0.
       params: the parameters.
       prunable: a bool for each leaf.
 
@@ -72,14 +72,14 @@ def leaf_sparsities(sparsity: float | PyTree, params: Params, prunable: PyTree) 
     flags = jax.tree.leaves(prunable)
     if is_number(sparsity):
         return [_checked(sparsity, "sparsity")] * sum(map(bool, flags))
-    paths, found = leaf_paths(params), _flatten_like(params, sparsity)
-    for path, value, flag in zip(paths, found, flags, strict=True):
+    paths, values = leaf_paths(params), _flatten_like(params, sparsity)
+    for path, value, flag in zip(paths, values, flags, strict=True):
         if value is not None and not flag:
             raise UserError(
                 f"{path!r} has a sparsity, {value}, but is not prunable; write None for it, or "
                 "True in `prunable`."
             )
-    named = [(v, p) for v, p, flag in zip(found, paths, flags, strict=True) if flag]
+    named = [(v, p) for v, p, flag in zip(values, paths, flags, strict=True) if flag]
     return [0.0 if v is None else _checked(v, f"sparsity of {p!r}") for v, p in named]
 
 
@@ -100,10 +100,10 @@ def kept_by_round(
       counting: rule of `kept_count`.
 
     Returns:
-      One list for each round, never growing; the last holds the counts of s itself.
+      One list for each round; counts never grow, and the last list holds those of s itself.
 
     Raises:
-      UserError: less than one round, or an unknown rule.
+      UserError: fewer than one round, or an unknown rule.
     """
     if rounds < 1:
         raise UserError(f"rounds must be at least 1, which prunes in one go; got {rounds}.")
@@ -113,7 +113,7 @@ def kept_by_round(
 
     pairs = list(zip(sparsities, sizes, strict=True))
     return [
-        [kept_count(counting, after(sparsity, done), size) for sparsity, size in pairs]
+        [int(kept_count(counting, after(sparsity, done), size)) for sparsity, size in pairs]
         for done in range(1, rounds + 1)
     ]
 
@@ -123,7 +123,7 @@ def check_finite(
 ) -> None:
     """Raises `UserError` for a value of a prunable leaf that is not finite, naming the leaf."""
     paths = [path for path, flag in _zip_leaves(leaf_paths(params), prunable) if flag]
-    # What is on the host may be too large for the device, and stays there.
+    # Arrays on the host may be too large for the device, so they are checked on the host.
     finite = [np.isfinite(v).all() if isinstance(v, np.ndarray) else _all_finite(v) for v in values]
     for path, good in zip(paths, jax.device_get(finite), strict=True):
         if not good:
@@ -133,8 +133,8 @@ def check_finite(
             )
 
 
-def masked(leaves: list[Array], masks: list[Array]) -> list[Array]:
-    """Leaves with what is pruned at 0."""
+def masked(leaves: Sequence[Array], masks: Sequence[Array]) -> list[Array]:
+    """Leaves whose pruned weights are 0."""
     pairs = zip(leaves, masks, strict=True)
     return [jnp.where(mask != 0, leaf, 0).astype(leaf.dtype) for leaf, mask in pairs]
 

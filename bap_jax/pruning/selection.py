@@ -5,10 +5,10 @@ The bits of a float order as the float does, so a threshold is an integer t with
     #{key ≤ t} ≥ pruned > #{key < t}
 
 found by counting. All tensors are laid out in one block of rows, and each pass over it counts for
-every tensor at once, so the program hardly grows with the number of tensors. The next threshold is
-where a straight line through the bracket's counts puts it, or its middle where that stalls. Where
-too many entries equal the threshold, their places are searched in the same way. Of equal entries
-those of lower row-major index stay.
+every tensor at once, so the program hardly grows with the number of tensors. The next threshold to
+try comes from a straight line through the counts at the bracket's ends, or from the bracket's
+middle where that stalls. Where too many entries equal the threshold, their places are searched in
+the same way. Of equal entries those of lower row-major index stay.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,30 +23,34 @@ from bap_jax.types import Array
 _ROW, _LANES = 4096, 128  # 128 hits still fit a uint8, which vector units count fastest
 
 
-def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int]) -> list[Array]:
+def keep_largest(scores: Sequence[Array], kept: Sequence[Array | int] | Array) -> Sequence[Array]:
     """The largest entries of each tensor.
 
     Args:
-      scores: float tensors of any shapes; NaN ranks highest, −0 as 0.
+      scores: float tensors of any shapes; NaN ranks highest, and −0 equals 0.
       kept: how many entries of each stay; may be traced.
 
     Returns:
       uint8 of the shapes of `scores`, with exactly `kept` ones each.
+
+    Example:
+      >>> keep_largest([jnp.array([3.0, 1.0, 2.0])], [2])[0].tolist()
+      [1, 0, 1]
     """
     return keep_largest_by(_itself, [scores], kept)
 
 
-def keep_largest_jointly(scores: Sequence[Array], kept: Array | int) -> list[Array]:
+def keep_largest_jointly(scores: Sequence[Array], kept: Array | int) -> Sequence[Array]:
     """The largest entries of all tensors together, in one ranking.
 
     Of equal entries those of earlier tensors, then of lower index, stay.
 
     Args:
       scores: float tensors of any shapes.
-      kept: how many entries stay in all; may be traced.
+      kept: how many entries stay in total; may be traced.
 
     Returns:
-      uint8 of the shapes of `scores`, with `kept` ones in all.
+      uint8 of the shapes of `scores`, with `kept` ones in total.
     """
     if not any(score.size for score in scores):
         return _nothing(scores)
@@ -57,15 +61,15 @@ def keep_largest_by(
     score: Callable[..., Array],
     parts: Sequence[Sequence[Array]],
     kept: Sequence[Array | int] | Array,
-) -> list[Array]:
-    """The entries of each tensor with the largest score, computed once for all tensors together.
+) -> Sequence[Array]:
+    """The entries of each tensor with the largest score; one program scores all tensors.
 
-    Compiles faster than scores computed tensor by tensor.
+    It compiles faster than scores that are computed tensor by tensor.
 
     Args:
-      score: an elementwise function of as many arrays as there are parts; the same object at every
-        call, or the program is compiled anew.
-      parts: tensors, and others of the same shapes that the score also reads.
+      score: an elementwise function of as many arrays as there are parts; pass the same object in
+        every call, since a new one is compiled again.
+      parts: the tensors, and others of the same shapes that the score also reads.
       kept: how many entries of each stay; may be traced.
 
     Returns:
@@ -93,7 +97,7 @@ def _select(parts, kept, jointly, score):
     layout = _layout(sizes, jointly)
     scores = score(*map(_pack, parts))
     keys = _order_key(scores, jnp.int64 if scores.dtype == jnp.float64 else jnp.int32)
-    # What fills the last row of a tensor is larger than any entry.
+    # Padding in a tensor's last row is larger than any entry.
     filled = np.concatenate([np.clip(n - np.arange(0, n, _ROW), 0, _ROW) for n in sizes])
     real = jnp.arange(_ROW)[None] < jnp.asarray(filled, jnp.int32)[:, None]
     keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
@@ -133,17 +137,17 @@ def _order_key(score, dtype):
 
 
 def _pack(tensors):
-    """`(row, _ROW)`, every tensor from the start of a row on."""
+    """`(row, _ROW)`; every tensor begins at the start of a row."""
     dtype = jnp.result_type(*tensors)
     flat = [tensor.astype(dtype).ravel() for tensor in tensors]
-    flat = [jnp.pad(one, (0, -one.size % _ROW)) if one.size % _ROW else one for one in flat]
+    flat = [jnp.pad(row, (0, -row.size % _ROW)) if row.size % _ROW else row for row in flat]
     return jnp.concatenate(flat).reshape(-1, _ROW)
 
 
 def _unpack(block, like):
     """The inverse of `_pack`, in the shapes of `like`."""
     starts = np.cumsum([0, *(_rows(tensor.size) * _ROW for tensor in like[:-1])])
-    # XLA:CPU compiles a slice at a start that it does not know in two thirds of the time.
+    # XLA:CPU compiles a slice faster, in two thirds of the time, if it does not know the start.
     starts = jax.lax.optimization_barrier(tuple(jnp.int32(start) for start in starts))
     return [
         jax.lax.dynamic_slice(block.ravel(), (start,), (tensor.size,)).reshape(tensor.shape)
@@ -161,9 +165,9 @@ def _removed(keys, layout, key, back):
 
 
 class _Bracket(NamedTuple):
-    """Of each segment: what is searched lies in (low, high], first keys, then places from the end.
+    """For each segment: the searched value, a key or a place from the end, lies in (low, high].
 
-    With `low` fewer entries than wanted are removed (`below`), with `high` enough (`upto`).
+    A threshold of `low` removes too few entries (`below`), one of `high` enough (`upto`).
     """
 
     low: Array
@@ -183,19 +187,18 @@ def _thresholds(keys, layout, pruned):
         lowest, lowest + limits.max + limits.max + 1, 0 * pruned, layout.sizes, ~none, lowest, none
     )
 
-    def narrow(found):
-        found = _enter_ties(found, layout, pruned)
-        tried = _propose(found, pruned)
-        return _narrow(
-            found, tried, _count(keys, layout, *_as_threshold(found, tried, layout)), pruned
-        )
+    def narrow(bracket):
+        bracket = _enter_ties(bracket, layout, pruned)
+        tried = _propose(bracket, pruned)
+        count = _count(keys, layout, *_as_threshold(bracket, tried, layout))
+        return _narrow(bracket, tried, count, pruned)
 
-    bracket = jax.lax.while_loop(lambda found: jnp.any(found.upto > pruned), narrow, bracket)
+    bracket = jax.lax.while_loop(lambda now: jnp.any(now.upto > pruned), narrow, bracket)
     return _as_threshold(bracket, bracket.high, layout)
 
 
 def _as_threshold(bracket, value, layout):
-    """Key and places from the end that a value of the searched quantity stands for."""
+    """The key and the places from the end that a searched value means."""
     places = layout.places.astype(value.dtype)
     return (
         jnp.where(bracket.in_ties, bracket.key, value),
@@ -206,7 +209,7 @@ def _as_threshold(bracket, value, layout):
 def _count(keys, layout, key, back):
     hit = _removed(keys, layout, key, back).reshape(-1, _ROW // _LANES, _LANES)
     rows = jnp.sum(jnp.sum(hit, -1, dtype=jnp.uint8), -1, dtype=jnp.int32)
-    # Padding is removed by the largest key alone, which removes every entry.
+    # Only the largest key, which removes every entry, also removes padding.
     return jnp.minimum(_per_segment(rows, layout), layout.sizes)
 
 
@@ -221,7 +224,7 @@ def _gap(bracket):
 
 
 def _enter_ties(bracket, layout, pruned):
-    """Where a single key is left whose ties are too many, goes on among their places."""
+    """Where one key is left and too many entries equal it, goes on among their places."""
     enters = (_gap(bracket) == 1) & (bracket.upto > pruned) & ~bracket.in_ties
     return bracket._replace(
         low=jnp.where(enters, 0, bracket.low),
@@ -245,17 +248,17 @@ def _narrow(bracket, tried, count, pruned):
 
 
 def _propose(bracket, pruned):
-    """The next value to try: near where a straight line through the counts puts the wanted one."""
+    """The next value to try, near where a straight line through the counts reaches `pruned`."""
     wanted = (pruned - bracket.below).astype(jnp.float32)
     between = (bracket.upto - bracket.below).astype(jnp.float32)
     near = jnp.minimum(wanted, between - wanted)
-    # Counts scatter by about √near; aiming beyond the target by that much closes the longer side.
+    # Counts scatter by about √near; aiming that much beyond the target closes the longer side.
     few = near <= 8
     margin = jnp.where(few, 0.5, 2 * jnp.sqrt(near))
     aim = wanted + jnp.where(few | (wanted < between - wanted), margin, -margin)
     gap = _gap(bracket)
     share = jnp.where(bracket.stalled, 0.5, jnp.clip(aim / (between + 1), 0, 1))
-    # Below 1, so that the product, rounded to float32, stays within the gap's type.
+    # Below 1, so that the product, rounded to float32, fits the gap's type.
     step = (jnp.minimum(share, 1 - 2.0**-20) * gap.astype(jnp.float32)).astype(gap.dtype)
     step = jnp.clip(step, 1, jnp.maximum(gap, 2) - 1)
     return bracket.low + step.astype(bracket.low.dtype)

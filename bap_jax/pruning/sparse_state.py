@@ -1,27 +1,27 @@
-"""What an updater carries from step to step, and how to find it in an optimiser's state."""
+"""What an updater carries from step to step, and where it is in an optimiser's state."""
 
 from typing import Any, NamedTuple
 
 import jax
 
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.types import PyTree, UserError
 
 
 class SparseState(NamedTuple):
     """What an updater carries from step to step.
 
     Attributes:
-      masks: uint8 for each weight of a pruned leaf, packed where the updater says so; None for
+      masks: uint8 for each weight of a pruned leaf, packed if the updater packs them; None for
         other leaves.
-      inner_state: of the wrapped optimiser.
+      inner_state: state of the wrapped optimiser.
       target_sparsities: a float for each pruned leaf, or one for all.
-      count: `()` int32 steps done.
+      count: `()` int32 number of steps done.
     """
 
     masks: PyTree
     inner_state: Any = None
     target_sparsities: PyTree = None
-    count: Array | None = None
+    count: Any = None
 
 
 def sparse_states(opt_state: PyTree) -> list[SparseState]:
@@ -32,17 +32,14 @@ def sparse_states(opt_state: PyTree) -> list[SparseState]:
     Raises:
       UserError: there is none.
     """
-    found = [
-        node
-        for node in jax.tree.leaves(opt_state, is_leaf=_is_sparse_state)
-        if _is_sparse_state(node)
-    ]
-    if not found:
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_sparse_state)
+    states = [node for node in nodes if _is_sparse_state(node)]
+    if not states:
         raise UserError(
-            "this optimiser state holds no SparseState; give the state of an optimiser made by "
+            "this optimiser state holds no SparseState; pass the state of an optimiser made by "
             f"updater.wrap_optax(...), got {type(opt_state).__name__}."
         )
-    return found
+    return states
 
 
 def _is_sparse_state(node):

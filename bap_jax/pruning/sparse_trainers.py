@@ -1,4 +1,4 @@
-"""Sparse from the first step: random masks that stay, or that exchange some weights at times."""
+"""Sparse from the first step: random masks that stay, or that exchange weights now and then."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,6 +22,9 @@ class StaticRandomSparse(BaseUpdater):
     """Random masks, made at the start."""
 
     needs_gradients: ClassVar[bool] = False
+    default_schedule: ClassVar[str] = "none"
+    never_regrows: ClassVar[bool] = True
+    supports_arrays: ClassVar[bool] = True
 
     is_sparse_gradients: bool = True
 
@@ -32,13 +35,13 @@ class StaticRandomSparse(BaseUpdater):
 
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
         """Random masks at the targets."""
-        scores = generate_random_scores(params, self.rng_seed)
-        return self.create_masks(scores, target_sparsities, **self._exactly(params, 0))
+        scores = generate_random_scores(params, self._key)
+        return self.create_masks(scores, target_sparsities, **self._kept_at(params, 0))
 
     def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
-        """Parameters and masks as training would start with."""
+        """The parameters and masks with which training would start."""
         del grads
-        masks = self.get_initial_masks(params, self.sparsity_distribution_fn(params))
+        masks = self.get_initial_masks(params, self._needed_targets(params))
         return apply_masks(params, masks), self._pack(masks)
 
     def _counting_schedule(self):
@@ -49,16 +52,19 @@ class StaticRandomSparse(BaseUpdater):
 class SET(StaticRandomSparse):
     """Drops the smallest weights and grows as many at random (Mocanu et al., arXiv 1707.04780).
 
-    What grows starts at 0 with fresh moments. How many weights a leaf keeps never changes.
+    A grown weight starts at 0 with fresh moments. The number of weights in a leaf never changes.
 
     Attributes:
-      eps: unused; kept for the sake of jaxpruner's callers.
-      drop_fraction_fn: `step -> ` share of the weights to exchange.
-      is_debug: unused; the tests assert what it did.
+      eps: unused; jaxpruner's callers pass it.
+      drop_fraction_fn: `step -> ` share of the weights to exchange, in [0, 1].
+      is_debug: unused; jaxpruner's callers pass it.
 
     Raises:
       UserError: the sparsity type is not unstructured.
     """
+
+    default_schedule: ClassVar[str] = "periodic"
+    supports_arrays: ClassVar[bool] = True
 
     eps: float = 1e-5
     drop_fraction_fn: Callable[[Array], Array | float] = lambda step: 0.3
@@ -73,10 +79,6 @@ class SET(StaticRandomSparse):
                 f"Unstructured(), got {self.sparsity_type}."
             )
 
-    def may_regrow(self) -> bool:
-        """Always."""
-        return True
-
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
         """Masks after the exchange."""
         grow_scores = self._grow_scores(sparse_state, params, grads)
@@ -90,7 +92,7 @@ class SET(StaticRandomSparse):
 
     def _grow_scores(self, sparse_state, params, grads):
         del grads
-        return generate_random_scores(params, jax.random.fold_in(self.rng_seed, sparse_state.count))
+        return generate_random_scores(params, jax.random.fold_in(self._key, sparse_state.count))
 
 
 @dataclasses.dataclass(eq=False)

@@ -1,7 +1,7 @@
-"""How sparse each tensor is to be, for a given sparsity of the whole.
+"""How sparse each tensor becomes, for a given sparsity of the whole network.
 
 A distribution is a function `params -> tree` of floats, None where a tensor is not pruned. A filter
-is a function `(key, param) -> bool` of a leaf's path, a tuple of names, and of the leaf.
+is a function `(key, param) -> bool` of a leaf's path, as a tuple of names, and of the leaf.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 from bap_jax.types import Array, Params, PyTree, UserError
 
@@ -34,14 +35,14 @@ def leaf_keys(params: PyTree) -> list[Key]:
 
 
 def filter_from_tree(prunable: PyTree) -> FilterFn:
-    """A filter that says what a tree of bools says, by path."""
-    chosen = dict(zip(leaf_keys(prunable), jax.tree.leaves(prunable), strict=True))
-    return lambda key, param: chosen[key]
+    """A filter that looks a leaf up, by path, in a tree of bools."""
+    flags = dict(zip(leaf_keys(prunable), jax.tree.leaves(prunable), strict=True))
+    return lambda key, param: flags[key]
 
 
 def uniform(
     params: Params,
-    sparsity: float,
+    sparsity: Array | float,
     filter_fn: FilterFn = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: SparsityMap | None = None,
 ) -> PyTree:
@@ -52,10 +53,16 @@ def uniform(
       sparsity: in [0, 1).
       filter_fn: which leaves are pruned.
       custom_sparsity_map: sparsity of some leaves, by path (a tuple of names, or names joined by
-        `/`); these need not pass the filter.
+        `/`); these leaves need not pass the filter.
 
     Raises:
       UserError: a sparsity outside [0, 1), or a path that no leaf has.
+
+    Example:
+      >>> import numpy as np
+      >>> params = {"kernel": np.ones((3, 2)), "bias": np.ones(2)}
+      >>> uniform(params, 0.9)
+      {'bias': None, 'kernel': 0.9}
     """
     custom = _by_key(params, custom_sparsity_map)
     check_sparsity(sparsity)
@@ -72,21 +79,21 @@ def erk(
 ) -> PyTree:
     """Erdős–Rényi-kernel: density of a tensor ∝ Σ shape / Π shape (arXiv 1911.11134, section 3).
 
-    Small tensors stay denser. One whose density would pass 1 is left dense, and the others are
-    made sparser, so that the sparsity of all together is the one asked for.
+    Small tensors stay denser. A tensor whose density would exceed 1 stays dense, and the others
+    become sparser, so that all together have the given sparsity.
 
     Args:
       params: only paths and shapes are read; a tree, not a lone array.
       sparsity: in [0, 1), of the leaves that pass the filter and are not in the map.
       filter_fn: which leaves are pruned.
-      custom_sparsity_map: as of `uniform`.
+      custom_sparsity_map: as in `uniform`.
 
     Raises:
-      UserError: a sparsity outside [0, 1) or traced, a path that no leaf has, or nothing to
-        prune.
+      UserError: a sparsity that is traced or outside [0, 1), a path that no leaf has, or nothing
+        to prune.
     """
     check_sparsity(sparsity)
-    if isinstance(sparsity, jax.core.Tracer):
+    if isinstance(sparsity, Tracer):
         raise UserError("erk needs its sparsity as a number; got a traced value. Use uniform.")
     custom = _by_key(params, custom_sparsity_map)
     shapes = {
@@ -96,17 +103,17 @@ def erk(
     }
     if not shapes and not custom:
         raise UserError("nothing to prune: no leaf passes filter_fn.")
-    found = {**_erk_sparsities(shapes, sparsity), **custom}
-    return _map(params, lambda key, leaf: found.get(key))
+    sparsities = {**_erk_sparsities(shapes, sparsity), **custom}
+    return _map(params, lambda key, leaf: sparsities.get(key))
 
 
-def check_sparsity(sparsity: float, name: str = "sparsity") -> None:
-    """Finds what is no fraction of weights to remove; what is traced passes.
+def check_sparsity(sparsity: Array | float, name: str = "sparsity") -> None:
+    """Refuses a number that is not a fraction of weights to remove; traced numbers pass.
 
     Raises:
       UserError: outside [0, 1).
     """
-    if not isinstance(sparsity, jax.core.Tracer) and not 0 <= sparsity < 1:
+    if not isinstance(sparsity, Tracer) and not 0 <= sparsity < 1:
         raise UserError(
             f"{name} must lie in [0, 1), the fraction of weights removed; "
             f"got {sparsity}. For 95 % write 0.95."
@@ -140,15 +147,15 @@ def _by_key(params, sparsity_map):
     """The map with its keys as tuples."""
     keys = leaf_keys(params)
     paths = {"/".join(map(str, key)): key for key in keys}
-    found = {}
+    custom = {}
     for key, value in (sparsity_map or {}).items():
         key = paths.get(key, key) if isinstance(key, str) else tuple(key)
         if key not in keys:
             raise UserError(f"unknown parameter path {key!r}; known paths: {', '.join(paths)}.")
         if value is not None:
             check_sparsity(value, f"sparsity of {'/'.join(map(str, key))}")
-        found[key] = value
-    return found
+        custom[key] = value
+    return custom
 
 
 def _name(entry):

@@ -1,39 +1,69 @@
-"""When masks are formed anew, and how sparse they then are.
+"""When masks change, and how sparse they are then.
 
-A schedule has two methods, both of which take a step that may be traced: `is_mask_update_iter` and
-`get_sparsity_at_step`, which turns the target of each tensor into its sparsity now. It counts in
-whatever its holder counts; `InEpochs` lets a schedule count epochs while its holder counts steps.
+A schedule has two methods, and the step that both take may be traced: `is_mask_update_iter` says
+whether masks change at a step, and `get_sparsity_at_step` turns the target of each tensor into its
+sparsity at that step. A schedule counts whatever its caller counts; `InEpochs` lets one that counts
+epochs serve a caller that counts steps.
 """
 
 import dataclasses
 import math
 import numbers
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.pruning.promises import promised
+from bap_jax.pruning.schedule_protocol import (
+    Schedule,
+    exact_sparsities,
+    never_falls,
+    update_index,
+)
 from bap_jax.types import Array, PyTree, UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class NoUpdateSchedule:
-    """Masks stay as they are made at the start."""
+    """Masks stay as they were made at the start.
+
+    Class attributes:
+      sparsity_never_falls: a promise about `get_sparsity_at_step`, see `pruning.promises`: later
+        steps have the same sparsity or a higher one.
+    """
+
+    sparsity_never_falls: ClassVar[bool] = True
 
     @property
     def last_update_step(self) -> int | None:
-        """The last step that forms masks anew; −1: there is none, None: there is no last."""
+        """The last step at which masks change; −1: they never do, None: there is no last."""
         return -1
 
     def get_sparsity_at_step(self, target_sparsities: PyTree, step: Array | int) -> PyTree:
-        """The sparsity of each tensor, given its target."""
+        """The sparsity of each tensor at `step`, given its target."""
         del step
         return target_sparsities
 
     def is_mask_update_iter(self, step: Array | int) -> Array | bool:
-        """Whether masks are formed anew at `step`."""
+        """Whether masks change at `step`."""
         del step
         return False
+
+    def never_falls(self) -> bool:
+        """Whether a later step never has a lower sparsity than an earlier one."""
+        return promised(type(self), "sparsity_never_falls", "get_sparsity_at_step")
+
+    def tabulate(self, target: float) -> np.ndarray | None:
+        """`(update,)` sparsities in double precision, the target last; None where unknown."""
+        is_constant = type(self).get_sparsity_at_step is NoUpdateSchedule.get_sparsity_at_step
+        return np.array([target]) if is_constant else None
+
+    def update_index(self, step: Array | int) -> Array | int:
+        """The place in `tabulate` of the sparsity at `step`."""
+        del step
+        return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +89,15 @@ class OneShotSchedule(NoUpdateSchedule):
 
 @dataclasses.dataclass(frozen=True)
 class PeriodicSchedule(NoUpdateSchedule):
-    """An update every so many steps, towards the same sparsity.
+    """An update every so many steps, each to the same sparsity.
 
     Attributes:
       update_freq: steps between updates.
       update_start_step: the first update.
       update_end_step: the last update; None: no end.
-      aligned: updates are at start, start + freq, … and in any case at the end. False: at the
-        multiples of `update_freq` from start to end, as in jaxpruner, whatever these leave out.
+      aligned: True updates at start, start + freq, … and in any case at the end. False updates at
+        those multiples of `update_freq` that lie between start and end, as jaxpruner does; start
+        and end themselves may then be left out.
 
     Raises:
       UserError: the end lies before the start, or a number is not a whole one.
@@ -113,6 +144,8 @@ class PolynomialSchedule(PeriodicSchedule):
       power: 3 prunes fast at first.
     """
 
+    sparsity_never_falls: ClassVar[bool] = True
+
     power: int = 3
 
     def __post_init__(self):
@@ -121,6 +154,7 @@ class PolynomialSchedule(PeriodicSchedule):
             raise UserError("a polynomial schedule needs an update_end_step.")
 
     def get_sparsity_at_step(self, target_sparsities, step):
+        assert self.update_end_step is not None  # checked when the schedule was made
         length = self.update_end_step - self.update_start_step
         done = jnp.clip(jnp.asarray(step + 1 - self.update_start_step, jnp.float32), 0, length)
         progress = done / length if length else 1.0
@@ -134,18 +168,27 @@ class GradualSchedule(NoUpdateSchedule):
 
         s(t) = target + (initial − target) (1 − (t − t_0) / (T − t_0))³
 
-    With jaxpruner's polynomial it shares the power; here update t = t_0 stands at `initial`.
+    See docs/method.md, equation (11).
+
+    It has the power of jaxpruner's polynomial, but here the first update, t = t_0, has sparsity
+    `initial`.
 
     Attributes:
       last_epoch: T; with T = t_0 it prunes once, at that epoch.
-      frequency: prune every so many epochs from t_0 on, and at T whatever it divides.
+      frequency: prune every so many epochs from t_0 on, and in any case at T.
       initial: sparsity at epoch t_0. Nothing is pruned before that epoch.
       first_epoch: t_0.
 
     Raises:
       UserError: a negative epoch, a first epoch after the last, a frequency below 1, or an initial
         sparsity outside [0, 1).
+
+    Example:
+      >>> GradualSchedule(last_epoch=2).tabulate(0.8).round(3).tolist()
+      [0.0, 0.7, 0.8]
     """
+
+    sparsity_never_falls: ClassVar[bool] = True
 
     last_epoch: int
     frequency: int = 1
@@ -171,7 +214,7 @@ class GradualSchedule(NoUpdateSchedule):
     def get_sparsity_at_step(self, target_sparsities, step):
         def at(target):
             if isinstance(step, int) and isinstance(target, numbers.Real):
-                return self.tabulate(target)[min(max(step, 0), self.last_epoch)]
+                return self.tabulate(cast(float, target))[min(max(step, 0), self.last_epoch)]
             length = max(self.last_epoch - self.first_epoch, 1)
             remaining = (1 - jnp.clip((step - self.first_epoch) / length, 0, 1)) ** 3
             remaining = jnp.where(step >= self.last_epoch, 0, remaining)
@@ -183,6 +226,9 @@ class GradualSchedule(NoUpdateSchedule):
         due = ((step - self.first_epoch) % self.frequency == 0) & (step >= self.first_epoch)
         return due & (step < self.last_epoch) | (step == self.last_epoch)
 
+    def never_falls(self):
+        return super().never_falls() and not self.initial
+
     def tabulate(self, target: float) -> np.ndarray:
         """`(last_epoch + 1,)` s(t) in double precision, for counts that are exact."""
         # `target + (initial - target)` can miss `initial` by a last bit, which changes a count.
@@ -193,17 +239,20 @@ class GradualSchedule(NoUpdateSchedule):
             rise.append(target + (self.initial - target) * (1 - done) ** 3)
         return np.array([*flat, *rise, target])
 
+    def update_index(self, step):
+        return jnp.clip(step, 0, self.last_epoch)
+
 
 @dataclasses.dataclass(frozen=True)
 class InEpochs(NoUpdateSchedule):
-    """A schedule that counts epochs, for a holder that counts steps: it acts as epochs begin.
+    """A schedule that counts epochs, for a caller that counts steps: masks change as epochs begin.
 
     Attributes:
       schedule: counts epochs.
       steps_per_epoch: steps of an epoch.
     """
 
-    schedule: NoUpdateSchedule
+    schedule: Schedule
     steps_per_epoch: int
 
     def __post_init__(self):
@@ -221,37 +270,14 @@ class InEpochs(NoUpdateSchedule):
         begins = step % self.steps_per_epoch == 0
         return begins & self.schedule.is_mask_update_iter(step // self.steps_per_epoch)
 
+    def never_falls(self):
+        return never_falls(self.schedule)
 
-NEVER_FALLING = (
-    NoUpdateSchedule,
-    OneShotSchedule,
-    PeriodicSchedule,
-    PolynomialSchedule,
-    GradualSchedule,
-)
+    def tabulate(self, target):
+        return exact_sparsities(self.schedule, target)
 
-
-def exact_sparsities(schedule: NoUpdateSchedule, target: float) -> np.ndarray | None:
-    """`(update,)` a schedule's sparsities in double precision, the target last.
-
-    None where the schedule cannot tell them beforehand.
-    """
-    if isinstance(schedule, InEpochs):
-        return exact_sparsities(schedule.schedule, target)
-    if isinstance(schedule, GradualSchedule):
-        return schedule.tabulate(target)
-    if type(schedule) in (NoUpdateSchedule, OneShotSchedule, PeriodicSchedule):
-        return np.array([target])
-    return None
-
-
-def update_index(schedule: NoUpdateSchedule, step: Array | int) -> Array | int:
-    """Where among `exact_sparsities` that of `step` is."""
-    if isinstance(schedule, InEpochs):
-        return update_index(schedule.schedule, step // schedule.steps_per_epoch)
-    if isinstance(schedule, GradualSchedule):
-        return jnp.clip(step, 0, schedule.last_epoch)
-    return 0
+    def update_index(self, step):
+        return update_index(self.schedule, step // self.steps_per_epoch)
 
 
 def _check_least(name, value, least):

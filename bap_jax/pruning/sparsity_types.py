@@ -15,12 +15,12 @@ class Unstructured(NamedTuple):
 class NByM(NamedTuple):
     """Of every `m` consecutive weights along `axis`, the `n` largest stay.
 
-    Whatever sparsity above 0 is asked for, this gives 1 − n / m. Of equal scores the higher index
+    For every sparsity above 0 the result has sparsity 1 − n / m. Of equal scores the higher index
     stays.
 
     Attributes:
-      n, m: 2 and 4 for the format that hardware knows.
-      axis: by default the input axis, along which products are summed and hardware expects it.
+      n, m: 2 and 4 is the format that hardware supports.
+      axis: by default the input axis, along which products are summed, as hardware expects.
     """
 
     n: int
@@ -29,12 +29,12 @@ class NByM(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Blocks of neighbouring weights live and die together; those at the edges may be smaller.
+    """Blocks of neighbouring weights are kept or removed whole; at the edges they may be smaller.
 
     Attributes:
       block_shape: height and width of a block, in the last two axes.
-      use_avg_pooling: whether a block counts by its mean score, else by its largest.
-      leading: blocks lie in the first two axes and span all the others, as in jaxpruner.
+      use_avg_pooling: whether a block's score is its mean score; otherwise its largest.
+      leading: whether blocks lie in the first two axes and span all others, as in jaxpruner.
     """
 
     block_shape: tuple[int, int]
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """All weights of one index of `axis` live and die together, ranked by their summed scores.
+    """All weights at one index of `axis` are kept or removed together, by their summed scores.
 
     Attributes:
       axis: by default the output channels.
@@ -65,7 +65,11 @@ def parse(text: str) -> SparsityType:
     """A type from its name, such as `nm_2,4`.
 
     Raises:
-      UserError: the name is none of `KNOWN`.
+      UserError: the name is not one of `KNOWN`.
+
+    Example:
+      >>> parse("nm_2,4")
+      NByM(n=2, m=4, axis=-2)
     """
     name, _, numbers = text.partition("_")
     try:
@@ -75,7 +79,7 @@ def parse(text: str) -> SparsityType:
         if name == "nm" and len(values) == 2:
             return NByM(*values)
         if name == "block" and len(values) == 2:
-            return Block(tuple(values))
+            return Block((values[0], values[1]))
         if name == "channel" and len(values) <= 1:
             return Channel(*values)
     except ValueError:
@@ -84,10 +88,10 @@ def parse(text: str) -> SparsityType:
 
 
 def check_type(value: object) -> None:
-    """Finds a type that no tensor can have.
+    """Refuses a type that no tensor can have.
 
     Raises:
-      UserError: `value` is no sparsity type, or its numbers are not usable.
+      UserError: `value` is not a sparsity type, or its numbers make no sense.
     """
     if not is_sparsity_type(value):
         raise UserError(

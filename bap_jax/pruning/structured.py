@@ -1,36 +1,22 @@
-"""Structured pruning: whole channels go, by groups of arrays that share them.
+"""Structured pruning: whole channels go, in groups of arrays that share them.
 
 The score of a channel c is the root mean square of the weights that write it,
 
     s_c = √( Σ_k Σ_i w_k[i, c]² / Σ_k n_k )
 
-over the producers k of its group, n_k weights each to a channel: groups of different fan-in
-compare. The smallest go. A channel that goes takes its biases and norm scales along, for otherwise
-it would be a constant and no zero.
+over the producers k of its group, where producer k has n_k weights for each channel, so groups of
+different fan-in compare. The smallest go. A removed channel takes its biases and norm scales along;
+otherwise it would be a constant and not zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
-from bap_jax.pruning.filters import leaf_paths
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import Array, ChannelGroup, Params, PyTree, UserError, group_sizes
-
-
-def channel_scores(params: Params, group: ChannelGroup) -> Array:
-    """`(channel,)` float32: root mean square of the weights that write each channel.
-
-    Args:
-      params: the parameters, masked where some weights are gone.
-      group: which channels.
-
-    Raises:
-      UserError: the group does not fit the parameters.
-    """
-    leaves = _leaves(params)
-    group_sizes([group], leaves)
-    return _scores(leaves, group)
 
 
 def channel_masks(
@@ -42,24 +28,30 @@ def channel_masks(
     0 already.
 
     Args:
-      params: the parameters, masked where some weights are gone.
+      params: the parameters, masked where some weights are removed.
       groups: which channels go together.
       kept: `(group,)` how many channels to keep, int32; may be traced.
 
     Returns:
-      A tree like `params`: uint8 masks of the leaves' shapes, 0 in dead channels, for producers and
-      vectors; None for the others.
+      A tree like `params`: uint8 masks of the leaves' shapes, 0 in removed channels, for producers
+      and vectors; None for the others.
 
     Raises:
       UserError: a group does not fit the parameters, `kept` is not one number for each group, or,
         where it is not traced, a number is not between 0 and the group's channels.
+
+    Example:
+      >>> params = {"dense": {"kernel": jnp.array([[3.0, -1.0, 2.0]]), "bias": jnp.zeros(3)}}
+      >>> group = ChannelGroup("hidden", ("dense/kernel",), vectors=("dense/bias",))
+      >>> channel_masks(params, [group], [2])["dense"]["bias"].tolist()
+      [1, 0, 1]
     """
-    leaves = _leaves(params)
+    leaves = leaves_by_path(params)
     sizes = group_sizes(groups, leaves)
     _check_kept(groups, sizes, kept)
-    masks = dict.fromkeys(leaves)
+    masks: dict[str, Array | None] = dict.fromkeys(leaves)
     for group, count in zip(groups, kept, strict=True):
-        order = jnp.argsort(-_scores(leaves, group), stable=True)
+        order = jnp.argsort(-channel_scores(leaves, group), stable=True)
         ranks = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
         stays = (ranks < count).astype(jnp.uint8)
         for path in (*group.producers, *group.vectors):
@@ -67,15 +59,40 @@ def channel_masks(
     return jax.tree.unflatten(jax.tree.structure(params), list(masks.values()))
 
 
-def _scores(leaves, group):
-    kernels = [leaves[path] for path in group.producers]
+def channel_scores(leaves: Mapping[str, Array], group: ChannelGroup) -> Array:
+    """`(channel,)` float32: root mean square of the weights that write each channel.
+
+    Args:
+      leaves: parameters by path, masked where some weights are removed.
+      group: channels that fit the parameters, see `bap_jax.types.group_sizes`.
+    """
+    kernels = [jnp.asarray(leaves[path]) for path in group.producers]
     kernels = [kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32) for kernel in kernels]
-    total = sum(jnp.square(kernel).sum(0) for kernel in kernels)
+    total = sum((jnp.square(kernel).sum(0) for kernel in kernels), jnp.float32(0))
     return jnp.sqrt(total / sum(len(kernel) for kernel in kernels))
 
 
-def _leaves(params):
-    return dict(zip(leaf_paths(params), jax.tree.leaves(params), strict=True))
+def prunable_groups(
+    groups: Sequence[ChannelGroup], params: Params, prunable: PyTree
+) -> tuple[ChannelGroup, ...]:
+    """The groups all of whose producers may be pruned.
+
+    Args:
+      groups: all groups of a network.
+      params: its parameters; only paths are read.
+      prunable: a bool for each leaf.
+
+    Raises:
+      UserError: there is none.
+    """
+    flags = zip(leaves_by_path(params), jax.tree.leaves(prunable), strict=True)
+    allowed = {path for path, is_prunable in flags if is_prunable}
+    suitable = tuple(group for group in groups if allowed.issuperset(group.producers))
+    if not suitable:
+        raise UserError(
+            "no group of channels has only prunable producers; choose more by pruning.prunable."
+        )
+    return suitable
 
 
 def _check_kept(groups, sizes, kept):
@@ -85,8 +102,8 @@ def _check_kept(groups, sizes, kept):
             f"got {len(kept)}. Write kept=[{', '.join(map(str, sizes))}] to keep all."
         )
     for group, size, count in zip(groups, sizes, kept, strict=True):
-        if not isinstance(count, jax.core.Tracer) and count not in range(size + 1):
+        if not isinstance(count, Tracer) and count not in range(size + 1):
             raise UserError(
-                f"group {group.name!r} has {size} channels, of which {count} cannot be kept; "
+                f"cannot keep {count} of the {size} channels of group {group.name!r}; "
                 f"write a whole number from 0 to {size}."
             )

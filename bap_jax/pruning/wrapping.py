@@ -1,9 +1,9 @@
 """An optax optimiser that prunes: masks on a schedule, then the inner update, then zeros.
 
-    masks anew if due ─► gradients (masked if asked) ─► inner update ─► −θ where removed
+    new masks if due ─► gradients, masked or not ─► inner update ─► −θ where removed
 
-The last part makes `optax.apply_updates` itself set removed weights to exactly 0 (θ − θ), so that
-nobody need remember to. It is left out for updaters with a `post_gradient_update` of their own.
+The last part makes `optax.apply_updates` itself set removed weights to exactly 0 (θ − θ), so users
+cannot forget it. It is left out for updaters that override `post_gradient_update`.
 """
 
 import jax
@@ -14,6 +14,7 @@ from bap_jax.pruning import moments
 from bap_jax.pruning.masks import apply_masks, map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.pruning.sparse_state import sparse_states
+from bap_jax.trees import path_name
 from bap_jax.types import Params, PyTree, UserError
 
 
@@ -28,7 +29,7 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
       A transformation whose state is a `SparseState`.
 
     Raises:
-      UserError: at `update`, the parameters were not given.
+      UserError: `update` is called without the parameters.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -47,8 +48,8 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
             updater, inner, updates, state.inner_state, params, due, extra_args
         )
         if updater.pruned_moments == "zero":
-            gone = map_masks(lambda mask: mask == 0, masks, otherwise=lambda: None)
-            inner_state = moments.refresh(inner.init, inner_state, gone, params)
+            removed = map_masks(lambda mask: mask == 0, masks, otherwise=lambda: None)
+            inner_state = moments.refresh(inner.init, inner_state, removed, params)
         if updater.zeroes_removed():
             updates = map_masks(_remove, masks, updates, params, otherwise=lambda u, p: u)
         count = optax.safe_increment(state.count)
@@ -58,9 +59,9 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
 
 
 def check_applied(params: Params, opt_state: PyTree) -> None:
-    """Finds removed weights that are not 0: a forgotten `post_gradient_update`.
+    """Raises an error if you forgot `post_gradient_update`, so that removed weights are not 0.
 
-    For use outside of jit, for instance once an epoch and before a network is saved.
+    For use outside jit, for instance once an epoch and before a network is saved.
 
     Raises:
       UserError: a removed weight is not 0; the message names the leaf and says what to write.
@@ -75,7 +76,7 @@ def _check_leaf(mask, param, path):
         mask = jnp.unpackbits(mask, count=param.size).reshape(param.shape)
     left = int(jnp.sum((mask == 0) & (param != 0)))
     if left:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = path_name(path)
         raise UserError(
             f"{left} removed weights of {name} are not 0. After optax.apply_updates write: "
             "params = updater.post_gradient_update(params, opt_state)."
@@ -83,19 +84,19 @@ def _check_leaf(mask, param, path):
 
 
 def _update_state(updater, inner, state, params, grads, due):
-    """Masks anew where due; weights that come back get fresh moments."""
+    """New masks where due; weights that come back get fresh moments."""
     if updater.scheduler.is_mask_update_iter(state.count) is False:
         return state
     if not updater.changes_masks_only():
         return cond_per_member(due, updater.update_state, _keep_state, state, params, grads)
     outer = state._replace(inner_state=None)
-    # Masks have no derivative; what they are made of must not ask for one.
+    # Masks have no derivative, so what they are made of must not be differentiated.
     fixed = jax.lax.stop_gradient((outer, params, grads))
     new = cond_per_member(due, updater.update_state, _keep_state, *fixed)
     new = new._replace(inner_state=state.inner_state)
     if updater.pruned_moments == "keep" or not updater.may_regrow():
         return new
-    old_masks, new_masks = (updater.unpacked_masks(one, params) for one in (state, new))
+    old_masks, new_masks = (updater.unpacked_masks(each, params) for each in (state, new))
     back = map_masks(lambda old, new: (old == 0) & (new != 0), old_masks, new_masks)
     inner_state = moments.refresh(inner.init, state.inner_state, back, params)
     return new._replace(inner_state=inner_state)
@@ -120,5 +121,5 @@ def _inner_update(updater, inner, updates, inner_state, params, due, extra_args)
 
 
 def _remove(mask, update, param):
-    # In the wider of both types: a rounded −θ would leave a rest of θ.
+    # In the wider type of the two: a rounded −θ would leave a rest of θ.
     return jnp.where(mask, update, -param)

@@ -27,9 +27,7 @@ from bap_jax.training.methods import Method as Method
 from bap_jax.training.optimizers import dual_formulation as dual_formulation
 from bap_jax.training.optimizers import dual_optimizer as dual_optimizer
 from bap_jax.training.optimizers import primal_optimizer as primal_optimizer
-from bap_jax.training.pruner_settings import FROM_DATA as FROM_DATA
 from bap_jax.training.pruner_settings import build_pruner as build_pruner
-from bap_jax.training.pruner_settings import prunable_groups as prunable_groups
 from bap_jax.training.settings import Settings as Settings
 from bap_jax.training.settings_checks import check_settings as check_settings
 from bap_jax.training.state import StepMetrics as StepMetrics
@@ -49,6 +47,7 @@ __getattr__ = former_names(
         "PartMeans": "bap_jax.training.SplitMeans",
         "Values": "bap_jax.training.MemberValues",
         "make_part_sums": "bap_jax.training.make_split_sums",
+        "prunable_groups": "bap_jax.pruning.structured.prunable_groups",
         "part_means": "bap_jax.training.split_means",
         "resolve": "bap_jax.training.resolve_execution",
     },

@@ -1,11 +1,10 @@
-"""Pruning within a training step: an updater, its clock, and what the network sees.
+"""Pruning within a training step: an updater, what its schedule counts, and what the network sees.
 
-Weights that an updater removed are 0 after every step, whoever wrote the updater: nothing is left
-for a user to call. Straight-through updaters keep dense weights beside the masks of the moment.
+Removed weights are 0 after every step, whoever wrote the updater, so a user has nothing to call.
+Straight-through updaters keep dense weights and the masks of the current step.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +16,28 @@ from bap_jax.pruning.members import cond_per_member
 from bap_jax.types import Array, Params, PyTree, UserError
 
 
+class GradientFn(Protocol):
+    """The gradient of the mean loss of a batch."""
+
+    def __call__(self, params: Params, *operands: PyTree) -> Params:
+        """A tree like `params`, with respect to every weight, removed ones included.
+
+        Args:
+          params: the weights.
+          *operands: what else the loss depends on.
+        """
+        ...
+
+
 class Pruner(NamedTuple):
     """A pruning updater and what its schedule counts.
 
-    Of what `update_state` returns the masks are kept. `skip_gradients` and `is_sparse_gradients`
-    have no effect here: removed weights get no gradient, and the optimiser moves at every step.
+    Only the masks of what `update_state` returns are kept. `skip_gradients` and
+    `is_sparse_gradients` have no effect here: removed weights get no gradient, and the optimiser
+    moves at every step.
 
     Attributes:
-      updater: with jaxpruner's protocol, see `pruning.BaseUpdater`.
+      updater: a `pruning.BaseUpdater`, or any object with jaxpruner's protocol.
       unit: `epoch` (masks change as an epoch begins) or `step`.
     """
 
@@ -40,7 +53,7 @@ class Pruner(NamedTuple):
     @property
     def is_straight_through(self) -> bool:
         """Whether the weights stay dense and only what the network sees is masked."""
-        return hasattr(self.updater, "present_masks")
+        return getattr(self.updater, "is_straight_through", False)
 
 
 def no_pruning() -> Pruner:
@@ -49,7 +62,7 @@ def no_pruning() -> Pruner:
 
 
 def check_pruner(pruner: Pruner) -> None:
-    """Finds a pruner that a training step cannot use.
+    """Refuses a pruner that a training step cannot use.
 
     Raises:
       UserError: its masks are packed, or its unit is unknown.
@@ -61,7 +74,7 @@ def check_pruner(pruner: Pruner) -> None:
 
 
 def initial_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
-    """Masks and target sparsities to start with."""
+    """The masks of the first step, and target sparsities as `()` float32."""
     sparse = pruner.updater.init_state(params)
     targets = jax.tree.map(
         lambda target: jnp.asarray(target, jnp.float32), sparse.target_sparsities
@@ -72,17 +85,16 @@ def initial_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
 
 
 def update_masks(
-    pruner: Pruner, state: Any, epoch: Array, gradient: Callable[..., Params], *operands: PyTree
+    pruner: Pruner, state: Any, epoch: Array, gradient: GradientFn, *operands: PyTree
 ) -> PyTree:
-    """The masks of this step, formed anew where the schedule says so.
+    """The masks of this step, new ones where the schedule says so.
 
     Args:
-      pruner: see there.
+      pruner: the updater and its unit.
       state: a `TrainState`, before the step.
-      epoch: `()` int32 of the step.
-      gradient: `(params, *operands) -> ` gradient of the mean loss with respect to every weight,
-        removed ones included; called if the updater needs it and masks are due.
-      *operands: what the gradient depends on.
+      epoch: `()` int32, the epoch of the step.
+      gradient: called only if the updater needs gradients and masks are due.
+      *operands: passed to `gradient`.
     """
     updater = pruner.updater
     begins = epoch != state.epoch
@@ -110,7 +122,7 @@ def update_masks(
 
 
 def masked_params(pruner: Pruner, params: Params, masks: PyTree) -> Params:
-    """What the network is applied with; straight-through gradients reach every weight."""
+    """The weights with which to apply the network; straight-through gradients reach all of them."""
     masked = apply_masks(params, masks)
     if not pruner.is_straight_through:
         return masked
@@ -118,8 +130,18 @@ def masked_params(pruner: Pruner, params: Params, masks: PyTree) -> Params:
     return jax.tree.map(lambda p, m: p + jax.lax.stop_gradient(m - p), params, masked)
 
 
-def finalize_params(pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array):
-    """Weights and masks to carry on with after an update of the weights."""
+def finalize_params(
+    pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array
+) -> tuple[Params, PyTree]:
+    """Weights and masks to carry on with, after the weights have been updated.
+
+    Args:
+      pruner: the updater and its unit.
+      params: the updated weights.
+      masks: of this step.
+      state: a `TrainState`, before the step.
+      epoch: `()` int32, the epoch of the step.
+    """
     count = epoch if pruner.unit == "epoch" else state.step + 1
     sparse = SparseState(masks, optax.EmptyState(), state.targets, count)
     if pruner.is_straight_through:
@@ -129,4 +151,4 @@ def finalize_params(pruner: Pruner, params: Params, masks: PyTree, state: Any, e
 
 def regrown(old: PyTree, new: PyTree) -> PyTree:
     """Bool for each weight of a pruned leaf: removed before, kept now."""
-    return map_masks(lambda one, other: (one == 0) & (other != 0), old, new)
+    return map_masks(lambda before, after: (before == 0) & (after != 0), old, new)

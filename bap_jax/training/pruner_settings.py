@@ -1,86 +1,68 @@
-"""Pruners by name, from settings.
+"""Pruners from settings.
 
-algorithm       scores ─ those of `pruning.ALGORITHM_REGISTRY`, and
-                channels               whole channels, see `pruning.ChannelPruning`
-                snip synflow fairgrape masks made once, from the dense network and its data
+algorithm       a registered name, see `pruning.algorithm_names` and `pruning.register_algorithm`
 distribution    uniform | erk, the sparsity of each leaf
 type            unstructured | nm_2,4 | block_4,4 | channel, shapes in which weights go
 schedule        gradual | polynomial | one_shot | periodic | none, by epochs
+
+What an algorithm allows, and what `auto` means for it, its class declares (`pruning.declarations`).
 """
 
 import functools
 from collections.abc import Sequence
 
-import jax
-
-from bap_jax import pruning
 from bap_jax.pruning import registry, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
-from bap_jax.pruning.global_pruners import GlobalPruningMixin
+from bap_jax.pruning.declarations import UpdaterOptions
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
 from bap_jax.training.masking import Pruner
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import ChannelGroup, PyTree, UserError
 
-FROM_DATA = ("snip", "synflow", "fairgrape")
 SCHEDULES = {
-    "gradual": lambda chosen: schedules.GradualSchedule(chosen.epochs, chosen.frequency),
-    "polynomial": lambda chosen: schedules.PolynomialSchedule(chosen.frequency, 0, chosen.epochs),
-    "one_shot": lambda chosen: schedules.OneShotSchedule(0),
-    "periodic": lambda chosen: schedules.PeriodicSchedule(chosen.frequency, 0, chosen.epochs),
-    "none": lambda chosen: schedules.NoUpdateSchedule(),
+    "gradual": lambda pruning: schedules.GradualSchedule(pruning.epochs, pruning.frequency),
+    "polynomial": lambda pruning: schedules.PolynomialSchedule(
+        pruning.frequency, 0, pruning.epochs
+    ),
+    "one_shot": lambda pruning: schedules.OneShotSchedule(0),
+    "periodic": lambda pruning: schedules.PeriodicSchedule(pruning.frequency, 0, pruning.epochs),
+    "none": lambda pruning: schedules.NoUpdateSchedule(),
 }
-_SPARSE_FROM_THE_START = ("no_prune", "static_sparse", *FROM_DATA)
-_OWN_SCHEDULE = {**dict.fromkeys(_SPARSE_FROM_THE_START, "none"), "set": "periodic"}
-_OWN_SCHEDULE["rigl"] = "periodic"
 
 
-def algorithms() -> tuple[str, ...]:
-    """Every name that `pruning.algorithm` may take."""
-    return (*pruning.all_algorithm_names(), "channels", *FROM_DATA)
-
-
-def check_pruning(chosen: PruningSettings) -> None:
-    """Finds names that do not exist or do not go together.
+def check_pruning(settings: PruningSettings) -> None:
+    """Refuses names that do not exist or do not go together.
 
     Raises:
-      UserError: the message lists the known names.
+      UserError: the message says what to write, or lists the known names.
     """
-    _one_of("algorithm", chosen.algorithm, algorithms())
-    _one_of("distribution", chosen.distribution, tuple(registry.DISTRIBUTIONS))
-    _one_of("schedule", chosen.schedule, ("auto", *SCHEDULES))
-    sparsity_types.check_type(sparsity_types.parse(chosen.type))
-    algorithm = chosen.algorithm
-    from_start = algorithm in _SPARSE_FROM_THE_START
-    if from_start and schedule_name(chosen) != "none":
+    algorithm = settings.algorithm
+    _one_of("pruning.algorithm", algorithm, registry.algorithm_names())
+    _one_of("pruning.distribution", settings.distribution, tuple(registry.DISTRIBUTIONS))
+    _one_of("pruning.schedule", settings.schedule, ("auto", *SCHEDULES))
+    sparsity_types.check_type(sparsity_types.parse(settings.type))
+    _check_schedule(settings)
+    updater = registry.updater_class(algorithm)
+    if not updater.takes_sparsity_type and settings.type != "unstructured":
         raise UserError(
-            f"{algorithm!r} makes its masks once, before the first step; "
-            f"write pruning.schedule='none' or 'auto', not {chosen.schedule!r}."
+            f"pruning.type {settings.type!r} does not go with {algorithm!r}; leave it out."
         )
-    masks_every_step = algorithm.endswith("_ste")
-    if not (from_start or masks_every_step) and schedule_name(chosen) == "none":
-        known = ", ".join(name for name in SCHEDULES if name != "none")
-        raise UserError(f"with schedule 'none' {algorithm!r} never prunes; known: {known}.")
-    if algorithm in (*FROM_DATA, "channels") and chosen.type != "unstructured":
-        raise UserError(
-            f"pruning.type {chosen.type!r} does not go with {algorithm!r}; leave it out."
-        )
-    if chosen.distribution != "uniform" and not _is_layered(algorithm):
+    if not updater.is_layerwise and settings.distribution != "uniform":
         raise UserError(
             f"{algorithm!r} finds each layer's sparsity itself; "
-            f"leave out pruning.distribution={chosen.distribution!r}."
+            f"leave out pruning.distribution={settings.distribution!r}."
         )
 
 
-def schedule_name(chosen: PruningSettings) -> str:
-    """The schedule's name, `auto` resolved."""
-    if chosen.schedule != "auto":
-        return chosen.schedule
-    return _OWN_SCHEDULE.get(chosen.algorithm, "gradual")
+def schedule_name(settings: PruningSettings) -> str:
+    """The schedule's name, where `auto` is what the algorithm declares."""
+    if settings.schedule != "auto":
+        return settings.schedule
+    return registry.updater_class(settings.algorithm).default_schedule
 
 
 def build_pruner(
-    chosen: PruningSettings,
+    settings: PruningSettings,
     prunable: PyTree,
     *,
     masks: PyTree = None,
@@ -90,65 +72,50 @@ def build_pruner(
     """The pruner of some settings, which have been checked.
 
     Args:
-      chosen: the settings.
+      settings: the settings.
       prunable: a bool for each leaf.
-      masks: of algorithms that make them from data.
-      groups: of `channels`.
-      seed: of what is random.
+      masks: made from data, for algorithms that need these.
+      groups: prunable groups of channels, for algorithms that need these.
+      seed: of everything random.
 
     Raises:
-      UserError: the algorithm cannot prune in the shapes asked for.
+      UserError: the algorithm cannot prune in the given shapes.
     """
-    algorithm = chosen.algorithm
-    options = {
-        "scheduler": SCHEDULES[schedule_name(chosen)](chosen),
-        "counting": chosen.counting,
-        "rng_seed": seed,
-    }
-    if algorithm in FROM_DATA:
-        return Pruner(pruning.FixedMasks(masks=masks, **options))
-    if algorithm == "channels":
-        return Pruner(pruning.ChannelPruning(groups=groups, sparsity=chosen.sparsity, **options))
-    if algorithm == "no_prune":
-        return Pruner(pruning.NoPruning())
-    kind = pruning.ALGORITHM_REGISTRY[algorithm]
     filter_fn = filter_from_tree(prunable)
-    options["sparsity_type"] = sparsity_types.parse(chosen.type)
-    if _is_global(algorithm):
-        return Pruner(kind(sparsity=float(chosen.sparsity), filter_fn=filter_fn, **options))
     distribution = functools.partial(
-        registry.find_distribution(chosen.distribution),
-        sparsity=float(chosen.sparsity),
+        registry.find_distribution(settings.distribution),
+        sparsity=float(settings.sparsity),
         filter_fn=filter_fn,
     )
-    return Pruner(kind(sparsity_distribution_fn=distribution, **options))
+    options = UpdaterOptions(
+        sparsity=float(settings.sparsity),
+        distribution=distribution,
+        filter_fn=filter_fn,
+        sparsity_type=sparsity_types.parse(settings.type),
+        scheduler=SCHEDULES[schedule_name(settings)](settings),
+        counting=settings.counting,
+        rng_seed=seed,
+        masks=masks,
+        groups=groups,
+    )
+    return Pruner(registry.make_updater(settings.algorithm, options))
 
 
-def prunable_groups(
-    groups: Sequence[ChannelGroup], params: PyTree, prunable: PyTree
-) -> tuple[ChannelGroup, ...]:
-    """The groups all of whose producers may be pruned.
-
-    Raises:
-      UserError: there is none.
-    """
-    leaves = zip(pruning.leaf_paths(params), jax.tree.leaves(prunable), strict=True)
-    allowed = {path for path, chosen in leaves if chosen}
-    found = tuple(group for group in groups if allowed.issuperset(group.producers))
-    if not found:
-        raise UserError("no group of channels is written by prunable kernels alone.")
-    return found
-
-
-def _is_global(algorithm):
-    kind = pruning.ALGORITHM_REGISTRY.get(algorithm)
-    return isinstance(kind, type) and issubclass(kind, GlobalPruningMixin)
-
-
-def _is_layered(algorithm):
-    return not _is_global(algorithm) and algorithm not in ("snip", "synflow", "channels")
+def _check_schedule(settings):
+    algorithm, schedule = settings.algorithm, schedule_name(settings)
+    updater = registry.updater_class(algorithm)
+    _one_of(f"default_schedule of {algorithm!r}", updater.default_schedule, tuple(SCHEDULES))
+    makes_masks_once = updater.default_schedule == "none"
+    if makes_masks_once and schedule != "none":
+        raise UserError(
+            f"{algorithm!r} makes its masks once, before the first step; "
+            f"write pruning.schedule='none' or 'auto', not {settings.schedule!r}."
+        )
+    if schedule == "none" and not (makes_masks_once or updater.is_straight_through):
+        known = ", ".join(name for name in SCHEDULES if name != "none")
+        raise UserError(f"with schedule 'none' {algorithm!r} never prunes; known: {known}.")
 
 
 def _one_of(name, value, known):
     if value not in known:
-        raise UserError(f"unknown pruning.{name} {value!r}; known: {', '.join(known)}.")
+        raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.pruning import UpdaterArrays
+from bap_jax.pruning.arrays import UpdaterArrays
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array
 

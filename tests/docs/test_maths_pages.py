@@ -67,7 +67,7 @@ def test_every_name_is_explained(known):
 
 @pytest.mark.parametrize(
     "known",
-    [pruner_settings.algorithms(), pruner_settings.SCHEDULES, registry.DISTRIBUTIONS],
+    [registry.algorithm_names(), pruner_settings.SCHEDULES, registry.DISTRIBUTIONS],
     ids=["algorithms", "schedules", "distributions"],
 )
 def test_every_choice_of_pruning_is_explained(known):

@@ -189,7 +189,7 @@ def test_an_embedding_added_to_the_inputs_is_not_a_kernel():
 
 
 def test_leaves_that_make_up_one_kernel_are_all_used():
-    """The scale `m` is one-dimensional, which `pruning.prunable_leaves` never chooses."""
+    """The scale `m` is one-dimensional, which no preset of prunable leaves chooses."""
     assert order_of(lambda p, x: x @ (p["z"] * p["m"][None]) @ p["a"]) == ["m", "z", "a"]
 
 

@@ -13,7 +13,6 @@ from bap_jax import metrics, models, pipeline, pruning
 from bap_jax.models import registry
 from bap_jax.models.batch_norm import active_channels
 from bap_jax.models.resnet import Block, ResNet
-from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training.settings import Settings
 from bap_jax.types import UserError, Variables
@@ -173,15 +172,14 @@ def test_training(name):
 def test_masks(name):
     run = get_run(name)
 
-    @jax.jit
-    def ours(params):
-        def one(mask, kernel):
-            count = kernel.size - kept_count("ceil", run.sparsity, kernel.size)
-            return pruning.magnitude_mask(kernel, jnp.ones_like(mask), count)
+    def distribution(params):
+        return map_masks(
+            lambda mask, kernel: run.sparsity, run.masks, params, otherwise=lambda kernel: None
+        )
 
-        return map_masks(one, run.masks, params, otherwise=lambda kernel: None)
-
-    chex.assert_trees_all_equal(ours(run.variables.params), run.masks)
+    pruner = pruning.MagnitudePruning(counting="ceil", sparsity_distribution_fn=distribution)
+    _, masks = jax.jit(pruner.instant_sparsify)(run.variables.params)
+    chex.assert_trees_all_equal(masks, run.masks)
 
 
 @pytest.mark.parametrize("name", STATS)

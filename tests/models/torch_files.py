@@ -13,7 +13,7 @@ import numpy as np
 
 from bap_jax import models
 from bap_jax.models import torch_weights
-from bap_jax.models.channels import leaves_by_path
+from bap_jax.trees import leaves_by_path
 
 CASES = {
     "resnet_8": ("resnet", {"depth": 8, "width": 4}),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning, training
-from bap_jax.pruning import SparseState, UpdaterArrays, updater_arrays, with_arrays, wrapping
+from bap_jax.pruning import SparseState, registry, wrapping
+from bap_jax.pruning.arrays import UpdaterArrays, updater_arrays, with_arrays
 from bap_jax.training import pruner_settings
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import ChannelGroup, UserError
@@ -33,7 +34,7 @@ def build(algorithm, sparsity=0.6, seed=3, **options):
     """An updater as a training step has it; masks from data are random ones."""
     settings = SETTINGS(algorithm=algorithm, sparsity=sparsity, **options)
     masks = None
-    if algorithm in pruner_settings.FROM_DATA:
+    if registry.updater_class(algorithm).needs_data:
         draw = np.random.default_rng(seed)
         masks = jax.tree.map(
             lambda leaf, chosen: (draw.random(leaf.shape) > sparsity) * 1 if chosen else None,
@@ -46,7 +47,7 @@ def build(algorithm, sparsity=0.6, seed=3, **options):
 def combinations():
     """Every algorithm with every distribution, counting rule and schedule that it allows."""
     choices = itertools.product(
-        pruner_settings.algorithms(),
+        pruning.algorithm_names(),
         ("uniform", "erk"),
         ("ceil", "round"),
         pruner_settings.SCHEDULES,
@@ -223,7 +224,7 @@ def test_members_train_with_keys_and_sparsities_of_their_own(monkeypatch):
 
 def test_arrays_of_members_have_one_structure_and_need_shapes_only():
     shapes = jax.eval_shape(lambda: PARAMS)
-    for name in pruner_settings.algorithms():
+    for name in pruning.algorithm_names():
         options = {"distribution": "erk"} if name in ("magnitude", "set") else {}
         found = [updater_arrays(build(name, s, **options), shapes) for s in (0.0, 0.3, 0.98)]
         assert len({jax.tree.structure(arrays) for arrays in found}) == 1

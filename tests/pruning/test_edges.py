@@ -81,7 +81,7 @@ def test_masks_that_do_not_fit():
     with pytest.raises(UserError, match="unpacked_masks"):
         pruning.sparsity(PARAMS, state.masks)
     wrong = {"a": {"kernel": jnp.ones((8, 1)), "bias": None}, "b": {"kernel": None}}
-    with pytest.raises(UserError, match=r"shape \(8, 1\) stands for weights of shape \(8, 8\)"):
+    with pytest.raises(UserError, match=r"shape \(8, 1\) does not fit weights of shape \(8, 8\)"):
         pruning.FixedMasks(masks=wrong).init_state(PARAMS)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bap_jax.metrics import weighted_mean
 from bap_jax.pruning.counting import kept_count
-from bap_jax.pruning.fairgrape import fairgrape, group_importance, select_fair
+from bap_jax.pruning.fairgrape import fairgrape, group_importance, select_fair, squared_terms
 from bap_jax.types import UserError
 
 # Group 1 has 2 of 28, and none of it in the weights that matter to group 0.
@@ -143,16 +143,21 @@ def loss(params, batch, group):
     return weighted_mean(errors, (ids == group).astype(jnp.float32))
 
 
+def importance_of(loss, params, batches, num_groups):
+    squares = squared_terms(lambda weights, fixed, *rest: loss(weights, *rest))
+    return group_importance(squares, params, None, batches, num_groups)
+
+
 def test_importance_by_hand():
     # ℓ_g = x_g · w: the squared term is (w x_g)², summed over two batches.
     batches = [jnp.array([[1.0, 2.0], [0.0, 3.0]]), jnp.array([[-1.0, 0.0], [1.0, 1.0]])]
-    found = group_importance(lambda w, x, group: x[group] @ w, jnp.array([2.0, -1.0]), batches, 2)
+    found = importance_of(lambda w, x, group: x[group] @ w, jnp.array([2.0, -1.0]), batches, 2)
     np.testing.assert_allclose(found, [[4 + 4, 4], [4, 9 + 1]])
 
 
 def test_importance_by_finite_differences():
     params, batches = network()[0], samples()
-    found = group_importance(loss, params, iter(batches), 4)
+    found = importance_of(loss, params, batches, 4)
     step, value = 1e-4, jax.jit(loss)
     with jax.enable_x64(True):
         wide, wide_batches = jax.tree.map(lambda x: x.astype(jnp.float64), (params, batches))
@@ -175,7 +180,7 @@ def test_importance_by_finite_differences():
 
 def test_importance_has_the_shapes_promised_and_zeros_for_an_absent_group():
     params, _ = network()
-    found = group_importance(loss, params, samples(1), 4)
+    found = importance_of(loss, params, samples(1), 4)
     for leaf, value in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
         assert value.shape == (4, *leaf.shape) and value.dtype == np.float32
         assert not value[2].any()
@@ -194,7 +199,7 @@ def test_counts_are_exact(rounds, counting):
 
 def test_one_round_selects_among_the_importances_of_each_leaf():
     params, prunable = network()
-    importance = group_importance(loss, params, samples(), 4)
+    importance = importance_of(loss, params, samples(), 4)
     masks = fairgrape(loss, params, prunable, 0.8, samples(), 4)
     for name, layer in masks.items():
         flat = importance[name]["w"].reshape(4, -1)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning
+from bap_jax.pruning import filters
 from bap_jax.types import UserError
 
 SHAPES = {
@@ -26,8 +27,8 @@ def params_of(*layers):
 def choose(choice, order=ORDER, layers=tuple(SHAPES)):
     """Paths chosen in a network of these layers."""
     params = params_of(*layers)
-    kernels = [pruning.Kernel(path, path.startswith(("y_conv", "z_stem"))) for path in order]
-    prunable = pruning.prunable_leaves(choice, params, kernels)
+    kernels = [filters.Kernel(path, path.startswith(("y_conv", "z_stem"))) for path in order]
+    prunable = filters.prunable_leaves(choice, params, kernels)
     assert jax.tree.structure(params) == jax.tree.structure(prunable)
     leaves = jax.tree.leaves(prunable)
     return {path for path, leaf in zip(pruning.leaf_paths(params), leaves, strict=True) if leaf}
@@ -91,7 +92,7 @@ def test_an_unknown_path_lists_the_known(choice):
     with pytest.raises(UserError, match=message):
         choose(choice, layers=("norm",))
     with pytest.raises(UserError, match=message):
-        pruning.select_paths(params_of("norm"), choice.split(","))
+        filters.select_paths(params_of("norm"), choice.split(","))
 
 
 def test_paths_follow_the_order_of_the_leaves():

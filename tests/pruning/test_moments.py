@@ -1,5 +1,6 @@
 """Moments of weights that are removed or come back: each rule by an example worked by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -103,9 +104,14 @@ def test_weights_that_go_for_good_need_no_restart():
     ).may_regrow()
     assert pruning.SET(scheduler=polynomial).may_regrow()
 
-    class Falling(pruning.PolynomialSchedule):
+    class Renamed(pruning.PolynomialSchedule):
         pass
 
+    class Falling(pruning.PolynomialSchedule):
+        def get_sparsity_at_step(self, target_sparsities, step):
+            return jax.tree.map(lambda target: target / (1 + step), target_sparsities)
+
+    assert not pruning.MagnitudePruning(scheduler=Renamed(1, 0, 4)).may_regrow()
     assert pruning.MagnitudePruning(scheduler=Falling(1, 0, 4)).may_regrow()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bap_jax.pruning import apply_masks
 from bap_jax.pruning.structured import channel_masks, channel_scores
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import ChannelGroup, UserError
 
 GROUPS = (
@@ -71,7 +72,7 @@ def test_one_group_shares_one_choice():
     masks = jax.jit(channel_masks, static_argnums=1)(PARAMS, GROUPS, [3, 1])
     norm = masks["norm"]["scale"]
     assert int(norm.sum()) == 3
-    assert channel_scores(PARAMS, GROUPS[0]).argmin() == norm.argmin()
+    assert channel_scores(leaves_by_path(PARAMS), GROUPS[0]).argmin() == norm.argmin()
     np.testing.assert_array_equal(masks["norm"]["bias"], norm)
     np.testing.assert_array_equal(masks["skip"]["kernel"], jnp.stack([norm] * 2))
     np.testing.assert_array_equal(masks["conv"]["kernel"].reshape(-1, 4), jnp.stack([norm] * 18))
@@ -110,10 +111,10 @@ def test_jit_is_no_jit_and_vmap_is_a_loop():
     ("kept", "message"),
     [
         ([3], r"one number of channels for each of 2 groups; got 1\. Write kept=\[4, 6\] to keep"),
-        ([5, 6], r"group 'one' has 4 channels, of which 5 cannot be kept; .* from 0 to 4\."),
-        ([4, -1], r"group 'two' has 6 channels, of which -1 cannot be kept"),
-        ([0.5, 1], r"of which 0\.5 cannot be kept; write a whole number"),
-        (jnp.array([4, 7]), r"group 'two' has 6 channels, of which 7 cannot be kept"),
+        ([5, 6], r"cannot keep 5 of the 4 channels of group 'one'; .* from 0 to 4\."),
+        ([4, -1], r"cannot keep -1 of the 6 channels of group 'two'"),
+        ([0.5, 1], r"cannot keep 0\.5 of the 4 channels .*; write a whole number"),
+        (jnp.array([4, 7]), r"cannot keep 7 of the 6 channels of group 'two'"),
     ],
 )
 def test_numbers_that_cannot_be_kept(kept, message):
@@ -124,7 +125,7 @@ def test_numbers_that_cannot_be_kept(kept, message):
 def test_groups_that_do_not_fit():
     group = ChannelGroup("g", ("conv/kernel", "next"))
     for call in (
-        lambda: channel_scores(PARAMS, group),
+        lambda: channel_masks(PARAMS, [group], [1]),
         lambda: jax.jit(lambda params: channel_masks(params, [group], [1]))(PARAMS),
     ):
         with pytest.raises(UserError, match=r"'next' to have shape \(\.\.\., 4\).* got \(4, 6\)"):
