@@ -201,8 +201,9 @@ def stuck(size):
     return audit.feasibility(history, [f"g{i}" for i in range(size)])
 
 
-def notes(**found):
-    return audit.format_report(fake_report() | found).splitlines()[-1]
+def notes(**entries):
+    """The last line of the text for a report with these entries."""
+    return audit.format_report(fake_report() | entries).splitlines()[-1]
 
 
 def test_the_table_says_whether_the_constraints_could_be_met():
@@ -223,27 +224,53 @@ def test_the_table_says_why_a_constraint_was_never_observed():
     found = audit.feasibility(audit.History(), "ab")
     table = audit.format_report(fake_report() | {"feasibility": found}).splitlines()
     assert table[-2] == "Constraints as observed in training: not observed."
-    assert table[-1].startswith("Never observed: 2 constraints: a, b.")
+    assert table[-1].startswith(
+        "Never observed: 2 constraints: a, b. A constraint is observed once"
+    )
     assert "lower constraint.buffer_size" in table[-1]
     found = audit.feasibility(audit.History(), "ab", left_out="a")
     small = {"feasibility": found, "unconstrained_groups": {"a": 3}}
     table = audit.format_report(fake_report() | small).splitlines()
-    assert table[-2].startswith("Never observed: 1 constraints: b.")
+    assert table[-2].startswith("Never observed: 1 constraint: b. ")
 
 
 def test_the_table_says_that_some_constraints_were_observed():
     history = audit.History()
     history.add(0, np.zeros(2), np.array([-0.1, np.nan]))
     table = audit.format_report(fake_report() | {"feasibility": audit.feasibility(history, "ab")})
-    told, unseen = table.splitlines()[-2:]
-    assert told == "Constraints as observed in training: met where observed."
-    assert unseen.startswith("Never observed: 1 constraints: b.")
+    status, unseen = table.splitlines()[-2:]
+    assert status == "Constraints as observed in training: met where observed."
+    assert unseen.startswith("Never observed: 1 constraint: b. ")
 
 
 def test_the_table_names_groups_too_small_to_constrain():
     small = {f"g{i}": i for i in range(12)}
     listed = ", ".join(f"g{i} ({i})" for i in range(10))
     assert notes(unconstrained_groups=small) == (
-        f"Too small to constrain: 12 groups (training samples): {listed}."
+        f"Too small to constrain: 12 groups. Training samples of each: {listed} and 2 more."
     )
-    assert notes(unconstrained_groups={}, feasibility=None).startswith("The smallest group has 5")
+    assert notes(unconstrained_groups={}, feasibility=None) == (
+        "The smallest group has 5 validation samples: one more error lowers its accuracy by "
+        "20.0 points."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "Ran on 1 cpu device; data on the device; one program for each epoch."),
+        (
+            {"devices": 4, "processes": 2, "epoch": "loop", "data": "streamed"},
+            "Ran on 4 cpu devices of 2 processes; data streamed; one program for each step.",
+        ),
+    ],
+)
+def test_the_table_says_how_the_run_was_executed(changes, text):
+    execution = {
+        "backend": "cpu",
+        "devices": 1,
+        "processes": 1,
+        "epoch": "device",
+        "data": "on the device",
+    }
+    assert notes(execution=execution | changes) == text
