@@ -46,7 +46,7 @@ def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
         panel.set_axisbelow(True)
     _draw_legend(figure, panels[0], title, names, columns)
     figure.suptitle(
-        "Accuracy and largest excess gap (filled marks: selected iterate; hollow marks: last iterate)"
+        "Accuracy and largest excess gap (filled: selected iterate; hollow: last iterate)"
     )
     figure.savefig(path, dpi=110, format="png")
 
