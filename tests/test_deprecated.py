@@ -60,7 +60,7 @@ def test_former_fields_of_a_formulation():
 def test_the_former_name_of_on_progress(monkeypatch, tmp_path):
     from bap_jax.sweep import api
 
-    monkeypatch.setattr(api, "check_programs", lambda sweep: None)
+    monkeypatch.setattr(api, "check_programs", lambda sweep: [])
     monkeypatch.setattr(api, "run_in_process", lambda sweep, on_progress: on_progress)
     with pytest.warns(DeprecationWarning, match=r"say=…\) is now run_sweep\(on_progress=…\)"):
         used = api.run_sweep(default_config(), tmp_path, {"seed": "0:2"}, say=print)

@@ -7,7 +7,6 @@ differ only in array values share one compiled program. Other config keys can be
 runs ended; those that diverged are listed below the table.
 """
 
-import json
 import sys
 
 import jax
@@ -37,7 +36,6 @@ from bap_jax.sweep.workers import (
     run_in_workers,
 )
 from bap_jax.types import UserError
-from bap_jax.workdir import write_atomically
 
 _SWEEP = absl_flags.DEFINE_multi_string(
     "sweep", [], "KEY=VALUE,VALUE,… or KEY=START:STOP; repeatable"
@@ -101,16 +99,14 @@ def _run(sweep):
     jobs = choose_jobs(_JOBS.value, cores, backend, unfinished, jax.process_count())
     summaries = check_programs(sweep)
     sharding.by_first_process(lambda: open_sweep_folder(sweep.folder.root, sweep.members))
-    sharding.by_first_process(lambda: _report_data(summaries, sweep.folder))
+    sharding.by_first_process(lambda: sweep.folder.write_summaries(summaries))
+    sharding.by_first_process(lambda: _print_summaries(summaries))
     if jobs == 1:
         return run_in_process(sweep)
     return run_in_workers(sweep, jobs, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _report_data(summaries, folder):
-    """Writes and prints the summaries of the data sets."""
-    if summaries:
-        write_atomically(folder.summaries, json.dumps(summaries, indent=1) + "\n")
+def _print_summaries(summaries):
     for entry in summaries:
         print(f"data.group_by={entry['data']['group_by']}", file=sys.stderr)
         print(data.format_summary(entry["summary"]), end="\n\n", file=sys.stderr, flush=True)

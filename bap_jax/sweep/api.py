@@ -76,6 +76,7 @@ def run_sweep(
         warn("run_sweep(say=…)", "run_sweep(on_progress=…)")
         on_progress = say
     sweep = make_sweep(config, workdir, axes, execution)
-    check_programs(sweep)
+    summaries = check_programs(sweep)
     sharding.by_first_process(lambda: open_sweep_folder(workdir, sweep.members))
+    sharding.by_first_process(lambda: sweep.folder.write_summaries(summaries))
     return run_in_process(sweep, on_progress)

@@ -3,7 +3,7 @@
 WORKDIR/
   sweep.json, sweep.csv, sweep.png  results of the newest command's members, see `results`
   config.json                       the config that all members of all sweeps in here share
-  data.json                         how many samples each split has of each group and label
+  data.json                         for each data set, how many samples each split has
   data_cache/                       decoded images, unless --data_cache names another folder
   dense/DIGEST/                     a dense model, shared by all members with its data and network
   members/LABEL-DIGEST/             metrics.jsonl, selected/ and, written last, report.json;
@@ -97,6 +97,15 @@ class SweepFolder:
         """Records that a member diverged; it then counts as finished."""
         text = json.dumps({"config": member.plain, "error": error}, indent=1) + "\n"
         write_atomically(self.member(member) / "failed.json", text)
+
+    def write_summaries(self, summaries: Sequence[dict[str, Any]]) -> None:
+        """Writes `data.json`; keeps the one that exists if all members are finished.
+
+        Args:
+          summaries: as `runner.check_programs` returns them.
+        """
+        if summaries:
+            write_atomically(self.summaries, json.dumps(summaries, indent=1) + "\n")
 
 
 def check_sweep_folder(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
