@@ -20,6 +20,7 @@ TYPES = {
     "summary": dict,
 }
 MISSING = object()
+CONDITIONS = ("if ", "only ", "unless ", "once ")
 _CLOSED = ("config", "report", "summary")
 
 
@@ -30,13 +31,13 @@ class Entry(NamedTuple):
       path: segments of the key; `[]` for the items of a list, capitals for any name.
       type: as the page says it.
       is_always: whether the page promises it without a condition.
-      row: number of the row, which several entries may share.
+      key: as the page writes it; several entries may share it.
     """
 
     path: tuple[str, ...]
     type: str
     is_always: bool
-    row: int
+    key: str
 
 
 def tables() -> dict[str, list[dict[str, str]]]:
@@ -60,13 +61,13 @@ def tables() -> dict[str, list[dict[str, str]]]:
 def entries(heading: str, column: str = "key", separator: str | None = ".") -> list[Entry]:
     """The rows of a table, each once for every key that it stands for."""
     found = []
-    for number, row in enumerate(tables()[heading]):
+    for row in tables()[heading]:
         assert re.fullmatch(r"`[^`]+`", row[column]), f"{heading}: {row}"
-        assert row["present"] == "always" or row["present"].startswith(("only", "unless", "once"))
+        assert row["present"] == "always" or row["present"].startswith(CONDITIONS), row
         for key in _spelled_out(row[column].strip("`")):
             path = tuple(key.split(separator)) if separator else (key,)
             path = tuple(part for piece in path for part in _list_parts(piece))
-            found.append(Entry(path, row.get("type", ""), row["present"] == "always", number))
+            found.append(Entry(path, row.get("type", ""), row["present"] == "always", row[column]))
     assert len({entry.path for entry in found}) == len(found), f"{heading} has a key twice"
     return found
 
@@ -138,13 +139,18 @@ def is_of_type(value: Any, name: str) -> bool:
     return isinstance(value, TYPES[kind])
 
 
-def check(heading: str, instances: list[Any]) -> set[int]:
+def check(headings: str | tuple[str, ...], instances: list[Any]) -> set[str]:
     """Compares JSON values with a table: their keys, the types, and what must always be there.
 
+    Args:
+      headings: of the tables that describe the same object.
+      instances: the objects.
+
     Returns:
-      Numbers of the rows that occurred.
+      The keys on the page that never occurred; all of them are marked as conditional.
     """
-    table, occurred = entries(heading), set()
+    heading, *_ = headings = (headings,) if isinstance(headings, str) else headings
+    table, occurred = [entry for name in headings for entry in entries(name)], set()
     closed = [entry.path for entry in table if entry.type.split(" ")[0] in _CLOSED]
     for instance in instances:
         for path in leaves(instance, (), closed):
@@ -156,8 +162,9 @@ def check(heading: str, instances: list[Any]) -> set[int]:
                 if value is MISSING:
                     assert not entry.is_always, f"{name} is missing"
                 else:
-                    occurred.add(entry.row)
+                    occurred.add(entry.key)
                     assert is_of_type(value, entry.type), f"{name} is {value!r}, not {entry.type}"
-    always = {entry.row for entry in table if entry.is_always}
-    assert always <= occurred, f"{heading}: rows {always - occurred} never occur"
-    return occurred
+    never = {entry.key for entry in table} - occurred
+    always = {entry.key for entry in table if entry.is_always}
+    assert not never & always, f"{heading}: {never & always} never occur"
+    return never

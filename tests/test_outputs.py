@@ -80,7 +80,7 @@ def reports(run, swept):
 
 def test_report(run, swept, data_file):
     both = reports(run, swept)
-    assert len(check("report.json", both)) == len(output_page.tables()["report.json"])
+    assert not check(("The run", "Accuracies and gaps", "Feasibility"), both)
     for report in both:
         whole = flatten_config(tiny(data_file).to_dict())
         assert flatten_config(report["config"]).keys() == whole.keys()
@@ -94,14 +94,13 @@ def test_metrics(kind, run, swept):
         *next(swept.glob("members/*=0.01-*/metrics.jsonl")).read_text().splitlines(),
     ]
     rows = [row for row in map(json.loads, lines) if ("step" in row) == (kind == "steps")]
-    table = f"Rows of {kind}"
-    assert len(check(table, rows)) == len(output_page.tables()[table])
+    assert not check(f"Rows of {kind}", rows)
     assert {row["epoch"] for row in rows} == {0, 1, 2}
 
 
 def test_data(run, swept):
     summary, of_sweep = read(run / "data.json"), read(swept / "data.json")
-    assert len(check("data.json", [summary])) == len(output_page.tables()["data.json"])
+    assert not check("data.json", [summary])
     check("data.json of a sweep", [of_sweep])
     check("data.json", [of_sweep[0]["summary"]])
 
@@ -116,7 +115,7 @@ def test_config(run, swept, data_file):
 
 def test_sweep_json(swept):
     rows = read(swept / "sweep.json")
-    assert len(check("sweep.json", [rows])) == len(output_page.tables()["sweep.json"])
+    assert not check("sweep.json", [rows])
     assert rows["rows"][0]["report"] == read(next(swept.glob("members/*/report.json")))
 
 
