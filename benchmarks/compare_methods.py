@@ -48,7 +48,7 @@ SETTINGS = {
 }
 
 
-def tune(config, method: str) -> tuple[dict, list]:
+def tune(config, method: str) -> tuple[dict | None, list]:
     """The setting with the best validation score (None if all diverged), and the rows of all."""
     best, best_score, tried = None, None, []
     for changes in SETTINGS.get(method, _DUAL):
