@@ -26,7 +26,7 @@ from bap_jax.metric_rows import json_lines
 from bap_jax.task import Task, load_task
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
-from bap_jax.workdir import DATA_CACHE, Workdir, check_claim, claim, write_whole
+from bap_jax.workdir import DATA_CACHE, Workdir, check_workdir, open_workdir, write_atomically
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -71,13 +71,13 @@ def run_experiment(
     settings = config_lib.to_settings(plain)
     clock = _Clock()
     here = Workdir(workdir)
-    sharding.by_first_process(lambda: check_claim(workdir, plain))
+    sharding.by_first_process(lambda: check_workdir(workdir, plain))
     execution = caching_in(execution, here.root)
     with clock("data"):
         task = load_task(plain, execution)
-    sharding.by_first_process(lambda: claim(workdir, plain))
+    sharding.by_first_process(lambda: open_workdir(workdir, plain))
     text = json.dumps(task.summary, indent=1) + "\n"
-    sharding.by_first_process(lambda: write_whole(here.root / "data.json", text))
+    sharding.by_first_process(lambda: write_atomically(here.root / "data.json", text))
     if on_data is not None:
         on_data(task.summary)
     session = Session(task, here.dense, execution, clock)
@@ -144,7 +144,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
 
 def _mark(path, task):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, task.digest)
+    write_atomically(path, task.digest)
 
 
 class Session:
@@ -217,7 +217,7 @@ class Session:
         checkpoint.save(folder / "selected", selected)
         # The report last, so that a run with one is whole.
         text = json.dumps(report, indent=1) + "\n"
-        sharding.by_first_process(lambda: write_whole(folder / "report.json", text))
+        sharding.by_first_process(lambda: write_atomically(folder / "report.json", text))
         return RunResult(report)
 
 

@@ -1,13 +1,16 @@
 """The folder of an experiment: one dense model, and one run for each method and seed.
 
 WORKDIR/
-  config.json                 what all runs in here share: everything but method and seed
+  config.json                 the config that all runs in here share, without method and seed
   dense/                      the dense model, trained once
   METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
-  metrics.jsonl, report.json  copies of the newest run's
-  data.json                   how many samples of which group and label there are in which split
-  data_cache/                 images, decoded once, unless another folder is named
-  disparity.png               excess gap of every group, one bar a method
+  metrics.jsonl, report.json  copies of the newest run's files
+  data.json                   how many samples each split has of each group and label
+  data_cache/                 decoded images, unless --data_cache names another folder
+  disparity.png               excess gap of every group, one bar for each method
+
+The folder of a sweep is described in `bap_jax.sweep.folder`. Both are checked here: a workdir must
+be new, or hold results of the same config.
 """
 
 import contextlib
@@ -18,17 +21,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bap_jax._deprecated import former_names
 from bap_jax.types import UserError
 
 DATA_CACHE = "data_cache"
+SWEEP_FILE = "sweep.json"
 _PER_RUN = ("method", "seed")
 
 
 class Workdir:
-    """Paths in a workdir whose config is known to be this one."""
+    """Paths in a workdir."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: str | Path):
         self.root = Path(root)
+        self.config = self.root / "config.json"
         self.dense = self.root / "dense"
         self.figure = self.root / "disparity.png"
 
@@ -37,93 +43,169 @@ class Workdir:
         return self.root / f"{method}-seed{seed}"
 
     def publish(self, run: Path) -> None:
-        """Copies a finished run's metrics and report to the top."""
+        """Copies a finished run's metrics and report to the top of the workdir."""
         for name in ("metrics.jsonl", "report.json"):
             shutil.copyfile(run / name, self.root / name)
 
     def reports(self) -> dict[str, list[dict[str, Any]]]:
-        """Reports of all finished runs by method, seeds ascending."""
-        found = [json.loads(path.read_text()) for path in self.root.glob("*-seed*/report.json")]
-        found.sort(key=lambda report: report["seed"])
-        methods = sorted({report["method"] for report in found}, key=_drawing_order)
-        return {name: [r for r in found if r["method"] == name] for name in methods}
+        """Reports of all finished runs by method, each method's in the order of the seeds."""
+        reports = [json.loads(path.read_text()) for path in self.root.glob("*-seed*/report.json")]
+        reports.sort(key=lambda report: report["seed"])
+        methods = sorted({report["method"] for report in reports}, key=_drawing_order)
+        return {name: [r for r in reports if r["method"] == name] for name in methods}
 
 
 def _drawing_order(method):
     return (method == "ceag", method != "nft", method)
 
 
-def check_claim(root: Path, config: Mapping[str, Any]) -> None:
-    """Finds a workdir that belongs to something else, and writes nothing.
+def check_workdir(root: str | Path, config: Mapping[str, Any]) -> None:
+    """Checks that a run with this config may use the workdir; writes nothing.
+
+    Args:
+      root: the folder; it need not exist.
+      config: the whole config as plain values.
 
     Raises:
-      UserError: as of `claim`.
+      UserError: the folder holds runs with another config (the differing keys are shown), or
+        something else, such as a sweep.
     """
-    root = Path(root)
-    path = root / "config.json"
-    if path.exists():
-        differing = _differences(json.loads(path.read_text()), _shared(config))
-        if differing:
-            raise UserError(
-                f"workdir {root} holds runs of another config: {'; '.join(differing)}. "
-                "Choose another --workdir, or delete that folder."
-            )
-    elif root.exists() and not is_free(root):
-        raise UserError(
-            f"workdir {root} is not empty and holds no run of bap_jax; choose another --workdir."
-        )
+    workdir = Workdir(root)
+    if (workdir.root / SWEEP_FILE).exists():
+        raise UserError(f"workdir {root} holds a sweep; use a separate --workdir for single runs.")
+    recorded = read_json(workdir.config)
+    if recorded is None:
+        check_unused(workdir.root, "run")
+        return
+    check_same_config(
+        workdir.root,
+        recorded=flatten_config(recorded),
+        requested=flatten_config(_shared_config(config)),
+        contents="runs",
+        advice="Use a separate --workdir, or delete this one.",
+    )
 
 
-def claim(root: Path, config: Mapping[str, Any]) -> Workdir:
-    """Makes the workdir, or checks that what lies in it belongs to the same experiment.
+def open_workdir(root: str | Path, config: Mapping[str, Any]) -> Workdir:
+    """Creates the workdir, or checks that the one that exists belongs to the same experiment.
 
     Args:
       root: the folder.
       config: the whole config as plain values.
 
     Raises:
-      UserError: the folder holds runs of another config (the differing keys are shown), or holds
-        something else.
+      UserError: see `check_workdir`.
     """
-    check_claim(root, config)
-    root = Path(root)
-    path = root / "config.json"
-    if not path.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_shared(config), indent=2) + "\n")
-    return Workdir(root)
+    check_workdir(root, config)
+    workdir = Workdir(root)
+    if not workdir.config.exists():
+        workdir.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(workdir.config, json.dumps(_shared_config(config), indent=2) + "\n")
+    return workdir
 
 
-def _shared(config):
+def _shared_config(config):
     shared = {key: value for key, value in config.items() if key not in _PER_RUN}
     return json.loads(json.dumps(shared))
 
 
-def is_free(root: Path) -> bool:
-    """Whether a folder holds nothing, or decoded images alone."""
-    return root.is_dir() and all(path.name == DATA_CACHE for path in root.iterdir())
+def check_same_config(
+    root: Path,
+    recorded: Mapping[str, Any],
+    requested: Mapping[str, Any],
+    contents: str,
+    advice: str,
+) -> None:
+    """Compares the config that a workdir records with the one that is requested.
+
+    Args:
+      root: the workdir.
+      recorded, requested: plain values by dotted key.
+      contents: what the workdir holds, in the plural.
+      advice: what to do about a difference.
+
+    Raises:
+      UserError: they differ; the message shows the keys with both values.
+    """
+    differing = [
+        f"config.{key} is {recorded.get(key)} in the workdir and {requested.get(key)} now"
+        for key in sorted({*recorded, *requested})
+        if recorded.get(key) != requested.get(key)
+    ]
+    if differing:
+        raise UserError(
+            f"workdir {root} holds {contents} with another config: {'; '.join(differing)}. {advice}"
+        )
+
+
+def check_unused(root: Path, contents: str) -> None:
+    """Checks that a folder does not exist, or holds nothing but decoded images.
+
+    Raises:
+      UserError: it holds anything else; `contents` is what a workdir would hold.
+    """
+    if root.exists() and not _is_unused(root):
+        raise UserError(
+            f"workdir {root} is not empty and holds no {contents} of bap_jax; "
+            "use a separate --workdir."
+        )
+
+
+def _is_unused(root):
+    return root.is_dir() and all(
+        path.name == DATA_CACHE or _is_temporary(path) for path in root.iterdir()
+    )
+
+
+def flatten_config(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Plain values by dotted key.
+
+    Example:
+      >>> flatten_config({"seed": 0, "dual": {"bound": 1.0}})
+      {'seed': 0, 'dual.bound': 1.0}
+    """
+    flat = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_config(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if the file is missing, damaged or holds something else."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` when the block has ended."""
-    beside = path.with_name(f".{path.name}.tmp")
-    yield beside
-    os.replace(beside, path)
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which replaces `path` when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    yield temporary
+    os.replace(temporary, path)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file of which a reader sees all or nothing."""
-    with written_whole(path) as beside:
-        beside.write_text(text)
+def _is_temporary(path):
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def _differences(there, here, prefix=""):
-    found = []
-    for key in sorted({*there, *here}):
-        old, new = there.get(key), here.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"config.{prefix}{key} is {old} there and {new} here")
-    return found
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees all of it or nothing, even after a kill."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+__getattr__ = former_names(
+    "bap_jax.workdir",
+    {
+        "check_claim": "bap_jax.workdir.check_workdir",
+        "claim": "bap_jax.workdir.open_workdir",
+        "write_whole": "bap_jax.workdir.write_atomically",
+        "written_whole": "bap_jax.workdir.atomic_path",
+    },
+)

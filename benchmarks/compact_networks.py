@@ -1,9 +1,9 @@
-"""What structured pruning saves: parameters and multiply-adds before and after.
+"""What removing channels saves: parameters and multiply-adds before and after.
 
     python benchmarks/compact_networks.py --sparsity=0.5
 
-Random networks lose a share of the channels of every group; the smaller network must give the same
-logits. Cost: seconds.
+Random networks lose a share of the channels in each channel group. The smaller network must give
+the same logits. Cost: seconds.
 """
 
 import jax
@@ -13,7 +13,7 @@ from absl import app, flags
 
 from bap_jax import models, pruning
 
-_SPARSITY = flags.DEFINE_float("sparsity", 0.5, "share of the channels of each group")
+_SPARSITY = flags.DEFINE_float("sparsity", 0.5, "share of the channels to remove")
 NETWORKS = {
     "resnet20": (models.ResNet(10, 20), (4, 32, 32, 3)),
     "mlp": (models.MLP((256, 256, 10)), (4, 64)),
@@ -33,8 +33,8 @@ def main(argv):
         masked = {**variables, "params": params}
         small, small_variables = models.compact(network, masks, masked)
         before, after = (
-            models.cost(one, its, inputs[:1])
-            for one, its in ((network, masked), (small, small_variables))
+            models.cost(model, arrays, inputs[:1])
+            for model, arrays in ((network, masked), (small, small_variables))
         )
         difference = network.apply(masked, inputs) - small.apply(small_variables, inputs)
         largest = float(jnp.max(jnp.abs(difference)))

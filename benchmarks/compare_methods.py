@@ -1,12 +1,13 @@
-"""Every method under one budget: settings tuned on validation, then judged on train and test.
+"""Compares all methods under one tuning budget.
 
     python benchmarks/compare_methods.py --config=experiments/digits.py --sparsity=0.95 \\
         --json=methods95.json
 
-Budget: six settings a method (the step sizes of `SETTINGS`), two tuning seeds each. The setting
-is chosen by the selection rule of `audit.selection` on the mean over seeds of the last iterate's
-validation accuracy and max excess gap; a setting of which a seed diverged is out. The chosen one is
-run anew with five other seeds and judged once. Cost on digits: about 20 minutes on one core.
+Each method has six settings (the step sizes in `SETTINGS`), each run with two tuning seeds. The
+best setting is chosen on the validation split: the selection rule of `audit.selection` is applied
+to the last iterate's accuracy and max excess gap, averaged over seeds. Settings that diverged for
+any seed are not considered. The best setting is run again with five other seeds, and those runs are
+evaluated on the training and test splits. Cost on digits: about 20 minutes on one core.
 """
 
 import json
@@ -22,22 +23,23 @@ from bap_jax.training import METHODS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
 _SPARSITY = flags.DEFINE_float("sparsity", 0.95, "target sparsity")
-_METHODS = flags.DEFINE_list("methods", list(METHODS), "which methods")
-_JSON = flags.DEFINE_string("json", None, "file for settings and rows")
-TUNING_SEEDS, JUDGING_SEEDS = range(100, 102), range(5)
+_METHODS = flags.DEFINE_list("methods", list(METHODS), "methods to compare")
+_JSON = flags.DEFINE_string("json", None, "file to write settings and rows to")
+TUNING_SEEDS, FINAL_SEEDS = range(100, 102), range(5)
 
 
 def _grid(key, values, rates=(0.01, 0.03)):
+    """Settings for each combination of learning rate and value."""
     return [{"optimizer.learning_rate": rate, key: value} for rate in rates for value in values]
 
 
-_NO_KNOB = [{"optimizer.learning_rate": rate} for rate in (0.003, 0.01, 0.02, 0.03, 0.05, 0.1)]
+_RATES_ONLY = [{"optimizer.learning_rate": rate} for rate in (0.003, 0.01, 0.02, 0.03, 0.05, 0.1)]
 _DUAL = _grid("dual.learning_rate", (0.1, 0.3, 0.7))
 SETTINGS = {
-    "nft": _NO_KNOB,
-    "reweighted": _NO_KNOB,
-    "reweighted_sqrt": _NO_KNOB,
-    "class_balanced": _NO_KNOB,
+    "nft": _RATES_ONLY,
+    "reweighted": _RATES_ONLY,
+    "reweighted_sqrt": _RATES_ONLY,
+    "class_balanced": _RATES_ONLY,
     "performance_weighted": _grid("baseline.performance_gamma", (0.5, 1.0, 2.0)),
     "penalty": _grid("dual.penalty", (0.3, 1.0, 3.0)),
     "group_dro": _grid("dual.learning_rate", (0.003, 0.01, 0.1)),
@@ -46,12 +48,12 @@ SETTINGS = {
 }
 
 
-def tune(config, method: str) -> tuple[dict, list]:
-    """The setting chosen on the validation split, and what was seen of all."""
-    best, best_score, seen = None, None, []
+def tune(config, method: str) -> tuple[dict | None, list]:
+    """The setting with the best validation score (None if all diverged), and the rows of all."""
+    best, best_score, tried = None, None, []
     for changes in SETTINGS.get(method, _DUAL):
         rows = run_seeds(config, TUNING_SEEDS, "validation", {"method": method, **changes})
-        seen.append({"setting": changes, "rows": rows})
+        tried.append({"setting": changes, "rows": rows})
         jax.clear_caches()
         if not all(rows):
             continue
@@ -59,7 +61,7 @@ def tune(config, method: str) -> tuple[dict, list]:
         score = Score(accuracy, gap)
         if better(score, best_score, config.tolerance):
             best, best_score = changes, score
-    return best, seen
+    return best, tried
 
 
 def main(argv):
@@ -67,22 +69,22 @@ def main(argv):
     share_compiled_programs()
     config = _CONFIG.value.copy_and_resolve_references()
     config.pruning.sparsity = _SPARSITY.value
-    found = {}
+    results = {}
     print(f"sparsity {_SPARSITY.value}")
     print(f"{'method':>22} {titles('test')}  setting")
     for method in _METHODS.value:
-        setting, seen = tune(config, method)
+        setting, tried = tune(config, method)
         if setting is None:
-            print(f"{method:>22} every setting diverged in some seed", flush=True)
+            print(f"{method:>22} every setting diverged for at least one seed", flush=True)
             continue
-        rows = run_seeds(config, JUDGING_SEEDS, "test", {"method": method, **setting})
+        rows = run_seeds(config, FINAL_SEEDS, "test", {"method": method, **setting})
         text = summarize(rows, 100 * config.tolerance + 0.2)
-        shown = " ".join(f"{key}={value}" for key, value in setting.items())
-        print(f"{method:>22} {text}  {shown}", flush=True)
-        found[method] = {"setting": setting, "tuning": seen, "rows": rows}
+        setting_text = " ".join(f"{key}={value}" for key, value in setting.items())
+        print(f"{method:>22} {text}  {setting_text}", flush=True)
+        results[method] = {"setting": setting, "tuning": tried, "rows": rows}
         if _JSON.value:
             with open(_JSON.value, "w", encoding="utf-8") as file:
-                json.dump(found, file, indent=1)
+                json.dump(results, file, indent=1)
 
 
 if __name__ == "__main__":

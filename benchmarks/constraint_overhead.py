@@ -1,15 +1,13 @@
-"""What constraints cost: the step of CEAG over the step of naive fine-tuning.
+"""What constraints cost: the time of a CEAG step over that of a naive fine-tuning (NFT) step.
 
     python benchmarks/constraint_overhead.py --json=overhead.json
 
-Both steps run in turn in one process, blocks of steps on the same batches, after a warm-up; a block
-ends with `block_until_ready`. The ratio is the median over rounds of the ratio of two neighbouring
-blocks, their order swapped every round; the quartiles are printed beside it. Cost: about three
-minutes on two cores.
+Both steps run in one process. After a warm-up, blocks of NFT and CEAG steps on the same batches
+take turns; a block ends with `block_until_ready`, and the order is swapped every round. The ratio
+is the median over rounds of the ratios of two neighbouring blocks, printed with its quartiles.
+Cost: about three minutes on two cores.
 """
 
-import json
-import platform
 import time
 from typing import NamedTuple
 
@@ -23,14 +21,14 @@ from absl import app, flags
 from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.types import Dataset
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ONLY = flags.DEFINE_list("only", [], "names of cases; by default all")
-_ROUNDS = flags.DEFINE_integer("rounds", None, "of each case; by default what the case says")
-_SCHEME = flags.DEFINE_string("scheme", "dual_primal", "of CEAG's steps")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ONLY = flags.DEFINE_list("only", [], "names of cases; default: all")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds of each case; default: set by the case")
+_SCHEME = flags.DEFINE_string("scheme", "dual_primal", "scheme of the CEAG step")
 
 
 class Case(NamedTuple):
-    """A network, its input and how often it is timed."""
+    """A network, the shape of its input, and how many rounds and steps are timed."""
 
     network: str
     options: dict
@@ -63,7 +61,7 @@ def make_data(case: Case) -> Dataset:
 
 
 def make_runs(case: Case, train: Dataset) -> dict:
-    """For each method a compiled step and its state."""
+    """A list `[compiled step, state]` for each method."""
     model = models.build(case.network, NUM_CLASSES, **case.options)
     variables = model.init(jax.random.key(0), train.inputs[:1])
     ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
@@ -85,7 +83,7 @@ def make_runs(case: Case, train: Dataset) -> dict:
 
 
 def time_block(run: list, train: Dataset, batches: list) -> float:
-    """Seconds of one step over every batch; the run goes on from where it ends."""
+    """Seconds per step, over one step for each batch; updates the state in `run`."""
     step, state = run
     start = time.perf_counter()
     for indices in batches:
@@ -96,7 +94,7 @@ def time_block(run: list, train: Dataset, batches: list) -> float:
 
 
 def measure(case: Case) -> dict[str, float]:
-    """Median milliseconds of both steps, and their ratio with its quartiles."""
+    """Median milliseconds of both steps, and the ratio with its quartiles."""
     train = make_data(case)
     runs = make_runs(case, train)
     batches = list(data.epoch_indices(jax.random.key(2), train.size, BATCH))
@@ -108,33 +106,26 @@ def measure(case: Case) -> dict[str, float]:
     for i in range(_ROUNDS.value or case.rounds):
         for name in sorted(runs, reverse=i % 2 == 0):
             seconds[name].append(time_block(runs[name], train, batches))
-    ratios = np.array(seconds["ceag"]) / np.array(seconds["nft"])
     return {
-        "nft_ms": 1000 * float(np.median(seconds["nft"])),
-        "ceag_ms": 1000 * float(np.median(seconds["ceag"])),
-        "ratio": float(np.median(ratios)),
-        "lower_quartile": float(np.quantile(ratios, 0.25)),
-        "upper_quartile": float(np.quantile(ratios, 0.75)),
+        "nft_ms": timing.median_ms(seconds["nft"]),
+        "ceag_ms": timing.median_ms(seconds["ceag"]),
+        **timing.ratios(seconds["ceag"], seconds["nft"]),
     }
 
 
 def main(argv):
     del argv
-    found = {}
+    rows = {}
     print(f"{'case':>14} {'nft ms':>9} {'ceag ms':>9} {'ratio':>7}  quartiles")
     for name in _ONLY.value or CASES:
-        row = found[name] = measure(CASES[name])
+        row = rows[name] = measure(CASES[name])
         print(
             f"{name:>14} {row['nft_ms']:9.3f} {row['ceag_ms']:9.3f} {row['ratio']:7.3f}  "
             f"{row['lower_quartile']:.3f} – {row['upper_quartile']:.3f}",
             flush=True,
         )
         jax.clear_caches()
-    if _JSON.value:
-        device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
-        ratios = {name: row["ratio"] for name, row in found.items()}
-        with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump({"ratios": ratios, "details": found, "device": device}, file, indent=1)
+    timing.write(_JSON.value, rows)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""An epoch as one program: against a Python loop over the same step, and with constraints.
+"""An epoch compiled as one program: compared with a Python loop, and with constraints.
 
     python benchmarks/epoch.py --json=epoch.json
 
     mlp, small_mlp, resnet8                    device epoch over loop, both of CEAG at 10 groups
     ceag_mlp_10, ceag_mlp_100, ceag_resnet8    device epoch of CEAG over that of naive fine-tuning
 
-The loop is bare: the same compiled step over the same batches, donated state, nothing fetched
-before the epoch's end; what `training.run_epochs` fetches after each step comes on top of it. Both
-run in turn in one process on the same data, after a warm-up; a ratio is the median over rounds, the
-order swapped every round. `small_mlp` is 64-32-10 at batch 32, all others have batch 128; `resnet8`
-is CIFAR's at width 16. Cost: about four minutes on two cores.
+The loop does as little as possible: the same compiled step over the same batches with donated
+state, and nothing is fetched before the epoch ends. `training.run_epochs` also fetches metrics
+after each step, which takes extra time. Both take turns in one process on the same data, after a
+warm-up; the order is swapped every round, and a ratio is the median over rounds. `small_mlp` has
+layers 64-32-10 and batch size 32; all others have batch size 128. `resnet8` is the CIFAR network of
+width 16. Cost: about four minutes on two cores.
 """
 
 from typing import NamedTuple
@@ -25,15 +26,15 @@ from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.training.epoch import epoch_order, make_epoch, make_step
 from bap_jax.types import Dataset
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ONLY = flags.DEFINE_list("only", [], "names of ratios; by default all")
-_ROUNDS = flags.DEFINE_integer("rounds", None, "of each case; by default what the case says")
-_SMALL = flags.DEFINE_bool("small", False, "few steps, to try the program")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ONLY = flags.DEFINE_list("only", [], "names of ratios; default: all")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds of each case; default: set by the case")
+_SMALL = flags.DEFINE_bool("small", False, "few steps, to try the script")
 NUM_CLASSES = 10
 
 
 class Network(NamedTuple):
-    """A network, its input, and how long its epochs are."""
+    """A network, the shape of its input, and the length of its epochs."""
 
     name: str
     options: dict
@@ -64,7 +65,7 @@ def make_data(network: Network, num_groups: int) -> Dataset:
 
 
 def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: str):
-    """A function that trains one more epoch and returns what is to be waited for."""
+    """A function that trains one more epoch and returns the arrays that show when it has ended."""
     train = make_data(network, num_groups)
     model = models.build(network.name, NUM_CLASSES, **network.options)
     constraint = constraints.unconstrained()
@@ -91,27 +92,27 @@ def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: 
 
 
 def device_epochs(program, state, train):
-    """One program an epoch."""
-    whole, now = jax.jit(make_epoch(program)), [state]
+    """Each call runs one compiled program."""
+    train_epoch, states = jax.jit(make_epoch(program)), [state]
 
     def run():
-        now[0], metrics, _ = whole(now[0], (), (), train, 0)
-        return now[0], metrics
+        states[0], metrics, _ = train_epoch(states[0], (), (), train, 0)
+        return states[0], metrics
 
     return run
 
 
 def looped_epochs(program, state, train):
-    """One program a step."""
+    """Each call runs a compiled step for every batch."""
     order = jax.jit(lambda: epoch_order(program, (), 0))
-    step, now = jax.jit(make_step(program), donate_argnums=0), [state]
+    step, states = jax.jit(make_step(program), donate_argnums=0), [state]
 
     def run():
-        found = []
+        all_metrics = []
         for indices in order():
-            now[0], metrics = step(now[0], (), (), train, indices, 0)
-            found.append(metrics)
-        return found
+            states[0], metrics = step(states[0], (), (), train, indices, 0)
+            all_metrics.append(metrics)
+        return all_metrics
 
     return run
 
@@ -125,16 +126,16 @@ def main(argv):
     for name, (network, num_groups) in AGAINST_NFT.items():
         ceag = {"num_groups": num_groups, "constrained": True, "epoch": "device"}
         pairs[name] = network, ceag, ceag | {"constrained": False}
-    found = {}
+    rows = {}
     for name in _ONLY.value or pairs:
-        network, *ways = pairs[name]
+        network, *options = pairs[name]
         if _SMALL.value:
             network = network._replace(steps=2, rounds=2)
-        one, other = (make_epochs(network, **way) for way in ways)
-        found[name] = timing.compare(one, other, _ROUNDS.value or network.rounds)
-        timing.show(name, found[name])
+        run, against = (make_epochs(network, **option) for option in options)
+        rows[name] = timing.compare(run, against, _ROUNDS.value or network.rounds)
+        timing.show(name, rows[name])
         jax.clear_caches()
-    timing.write(_JSON.value, found)
+    timing.write(_JSON.value, rows)
 
 
 if __name__ == "__main__":

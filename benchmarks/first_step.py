@@ -1,9 +1,9 @@
-"""From the start of Python to the end of the first training step, and the memory that took.
+"""Time from the start of Python to the end of the first training step, and peak memory.
 
     python benchmarks/first_step.py --config=experiments/utkface.py:cpu --data_dir=DIR --json=FILE
 
-The first time images are prepared and decoded, the second time they lie in the cache, and so does
-the compiled step. Each time is a process of its own. Cost: under a minute for UTKFace on two cores.
+The first process decodes the images and compiles the step. The second one finds both on disk.
+Cost: under a minute for UTKFace on two cores.
 """
 
 import json
@@ -17,20 +17,23 @@ from pathlib import Path
 from absl import app
 from absl import flags as absl_flags
 
-_JSON = absl_flags.DEFINE_string("json", None, "file for the seconds")
+_JSON = absl_flags.DEFINE_string("json", None, "file to write the seconds to")
 _FOLDER = absl_flags.DEFINE_string("folder", None, "set by this script for its own processes")
-_STARTED = absl_flags.DEFINE_float("started", 0.0, "likewise; seconds since 1970")
+_STARTED = absl_flags.DEFINE_float(
+    "started", 0.0, "set by this script for its own processes: seconds since 1970"
+)
 
 
 def one_step(folder: Path) -> dict[str, float]:
-    """Seconds until data are loaded, and until a step has been taken; peak memory in GB."""
-    from bap_jax import compilation, config, experiment, flags, pipeline
+    """Seconds until the data are loaded and until one step is done; peak memory in GiB; samples."""
+    from bap_jax import compilation, config, flags, pipeline
     from bap_jax.pipeline.context import place
+    from bap_jax.task import load_task
     from bap_jax.training import Execution
 
     compilation.keep_programs(str(folder / "programs"))
     plain = json.loads(flags.config().to_json())
-    task = experiment.load(plain, Execution(data_cache=str(folder / "data")))
+    task = load_task(plain, Execution(data_cache=str(folder / "data")))
     task = task._replace(splits=pipeline.read_what_fits(task.splits, Execution()))
     loaded = time.time()
     train = place(task.splits.train, None)
@@ -58,20 +61,20 @@ def one_step(folder: Path) -> dict[str, float]:
 
 
 def main(argv: list[str]) -> None:
-    """Measures twice, or once in the folder it is told."""
+    """Measures in two new processes, or in this one if it is one of them."""
     if _FOLDER.value:
         print(json.dumps(one_step(Path(_FOLDER.value))))
         return
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("first", "second"):
             command = [sys.executable, *sys.orig_argv[1:], f"--folder={folder}"]
             command.append(f"--started={time.time()}")
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
-            print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
+            results[name] = json.loads(done.stdout.splitlines()[-1])
+            print(name, {key: round(value, 2) for key, value in results[name].items()}, flush=True)
     if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(found, indent=1) + "\n")
+        Path(_JSON.value).write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
-"""What a training step costs above what no method can do without: one forward and backward pass.
+"""What a training step costs beyond the least possible: one forward and backward pass.
 
     python benchmarks/floor.py --json=floor.json
 
-The floor is `jax.value_and_grad` of the dense network's mean cross-entropy on a batch that lies
-context, its new running statistics included. Above it, each row with what the one before it has:
+The floor is `jax.value_and_grad` of the dense network's mean cross-entropy on a batch that is ready
+on the device, including its new running statistics. Each row adds something to the one before:
 
-    sgd        the weights move, with momentum
-    nft_dense  a step of naive fine-tuning: batches by index, metrics, finite or not
-    nft        with magnitude masks that keep 5 % of the prunable weights
-    ceag       with an excess accuracy gap for each of 100 groups
+    sgd        updates of the weights, with momentum
+    nft_dense  a whole step of naive fine-tuning: batches by index, metrics, check for NaN
+    nft        magnitude masks that keep 5 % of the prunable weights
+    ceag       an excess accuracy gap for each of 100 groups
 
-Everything runs in one process on the same batches: after a warm-up, blocks of steps that end with
-`block_until_ready`. Every block has one of the floor as its neighbour, their order swapped every
-round; a ratio is the median over rounds of neighbours' ratios. `--small` is there to try the
-script. Cost: about two minutes on two cores.
+Everything runs in one process on the same batches. After a warm-up, blocks of steps are timed; a
+block ends with `block_until_ready`. Each block runs next to a block of the floor, and the order is
+swapped every round. A ratio is the median over rounds of the ratios of two such blocks. Cost: about
+two minutes on two cores.
 """
 
-import json
-import platform
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,15 +33,15 @@ from bap_jax.pruning import filters
 from bap_jax.training.settings import PruningSettings
 from bap_jax.types import Dataset, Variables
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ONLY = flags.DEFINE_list("only", [], "names of cases; by default all")
-_ROUNDS = flags.DEFINE_integer("rounds", None, "of each case; by default what the case says")
-_SMALL = flags.DEFINE_bool("small", False, "a tiny network, one round, one step a block")
-_CONVOLUTION = flags.DEFINE_string("convolution", "auto", "of the network")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ONLY = flags.DEFINE_list("only", [], "names of cases; default: all")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds of each case; default: set by the case")
+_SMALL = flags.DEFINE_bool("small", False, "a tiny network and few steps, to try the script")
+_CONVOLUTION = flags.DEFINE_string("convolution", "auto", "config.model.convolution of the network")
 
 
 class Case(NamedTuple):
-    """A residual network, its images and how often it is timed."""
+    """A residual network, its images, and how many rounds and steps are timed."""
 
     depth: int
     width: int
@@ -57,7 +55,7 @@ class Case(NamedTuple):
 
 CASES = {"resnet8": Case(8, 16, 32, 100, 100, 128, 24, 2)}
 ROWS = ("sgd", "nft_dense", "nft", "ceag")
-FIRST_EPOCH = 1  # masks are formed as epoch 0 begins
+FIRST_EPOCH = 1  # masks are computed when epoch 0 begins
 
 
 def make_data(case: Case) -> Dataset:
@@ -74,19 +72,19 @@ def make_data(case: Case) -> Dataset:
 
 
 def optimizer() -> optax.GradientTransformation:
-    """What moves the weights in every row."""
+    """The optimiser of every row."""
     return optax.sgd(0.01, momentum=0.9)
 
 
 class Run:
-    """A compiled step, what it goes on from, and batches on the device."""
+    """A compiled step, its state, and batches on the device."""
 
     def __init__(self, step: Callable[[Any, Any], Any], carry: Any, batches: list):
         self.step, self.batches = jax.jit(step, donate_argnums=0), batches
         self.carry = jax.tree.map(jnp.copy, carry)
 
     def seconds(self, steps: int) -> float:
-        """Seconds of a step, over `steps` of them; the run goes on from where it ends."""
+        """Seconds per step, over `steps` steps; updates the state."""
         start = time.perf_counter()
         for i in range(steps):
             self.carry, out = self.step(self.carry, self.batches[i % len(self.batches)])
@@ -94,8 +92,8 @@ class Run:
         return (time.perf_counter() - start) / steps
 
 
-def plain_run(model: Model, variables: Variables, batches: list, moves: bool) -> Run:
-    """Forward and backward, and where the weights move SGD."""
+def plain_run(model: Model, variables: Variables, batches: list, update: bool) -> Run:
+    """Forward and backward pass, and an SGD update if `update`."""
 
     def loss(params, state, batch):
         logits, state = model.apply(Variables(params, state), batch.inputs, train=True, key=None)
@@ -104,29 +102,29 @@ def plain_run(model: Model, variables: Variables, batches: list, moves: bool) ->
     def step(carry, batch):
         variables, moments = carry
         (value, state), grads = jax.value_and_grad(loss, has_aux=True)(*variables, batch)
-        if not moves:
+        if not update:
             return carry, (value, state, grads)
         updates, moments = optimizer().update(grads, moments)
         params = optax.apply_updates(variables.params, updates)
         return (Variables(params, state), moments), value
 
-    return Run(step, (variables, optimizer().init(variables.params) if moves else ()), batches)
+    return Run(step, (variables, optimizer().init(variables.params) if update else ()), batches)
 
 
 def make_pruner(model: Model, variables: Variables, images: jax.Array) -> training.Pruner:
-    """Magnitude masks of the paper's layers."""
-    chosen = PruningSettings(schedule="one_shot")
+    """Magnitude masks for the layers that the paper prunes."""
+    settings = PruningSettings(schedule="one_shot")
     paths = pruning.leaf_paths(variables.params)
     kernels = [
         filters.Kernel(paths[use.leaf], use.convolution)
         for use in models.kernel_order(model, variables, images[:1])
     ]
-    prunable = filters.prunable_leaves(chosen.prunable, variables.params, kernels)
-    return training.build_pruner(chosen, prunable)
+    prunable = filters.prunable_leaves(settings.prunable, variables.params, kernels)
+    return training.build_pruner(settings, prunable)
 
 
 def method_run(case, model, variables, train, indices, constraint, pruner) -> Run:
-    """Steps of a trainer, the first of which makes the masks."""
+    """Steps of a trainer, after a first step that computes the masks."""
     scheme = lagrangian.build_scheme(
         "dual_primal",
         optimizer(),
@@ -140,11 +138,11 @@ def method_run(case, model, variables, train, indices, constraint, pruner) -> Ru
     def step(state, batch):
         return trainer.step(state, *batch)
 
-    return Run(step, state, [(train, one, jnp.int32(FIRST_EPOCH)) for one in indices])
+    return Run(step, state, [(train, rows, jnp.int32(FIRST_EPOCH)) for rows in indices])
 
 
 def make_runs(case: Case) -> dict[str, Run]:
-    """The floor and every row."""
+    """The floor and the rows above it, by name."""
     train = make_data(case)
     model = models.build(
         "resnet",
@@ -155,7 +153,7 @@ def make_runs(case: Case) -> dict[str, Run]:
     )
     variables = jax.jit(model.init)(jax.random.key(0), train.inputs[:1])
     indices = list(data.epoch_indices(jax.random.key(2), train.size, case.batch))
-    batches = [jax.tree.map(lambda leaf: leaf[one], train) for one in indices]  # noqa: B023
+    batches = [jax.tree.map(lambda leaf: leaf[rows], train) for rows in indices]  # noqa: B023
     ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
     pruner = make_pruner(model, variables, train.inputs)
     methods = {
@@ -164,8 +162,8 @@ def make_runs(case: Case) -> dict[str, Run]:
         "ceag": (ceag, pruner),
     }
     return {
-        "floor": plain_run(model, variables, batches, moves=False),
-        "sgd": plain_run(model, variables, batches, moves=True),
+        "floor": plain_run(model, variables, batches, update=False),
+        "sgd": plain_run(model, variables, batches, update=True),
         **{
             name: method_run(case, model, variables, train, indices, *method)
             for name, method in methods.items()
@@ -174,46 +172,39 @@ def make_runs(case: Case) -> dict[str, Run]:
 
 
 def measure(case: Case) -> dict[str, dict[str, float]]:
-    """For each row its median milliseconds, and its ratio to the floor with its quartiles."""
+    """Median milliseconds of each row and of the floor next to it, and their ratio."""
     runs = make_runs(case)
     for run in runs.values():
         run.seconds(2 * case.steps)
-    found = {name: [] for name in ROWS}
+    seconds = {name: ([], []) for name in ROWS}
     for i in range(_ROUNDS.value or case.rounds):
         for name in ROWS:
             pair = ("floor", name) if i % 2 == 0 else (name, "floor")
-            seconds = {one: runs[one].seconds(case.steps) for one in pair}
-            found[name].append((seconds["floor"], seconds[name]))
-    floors = [floor for pairs in found.values() for floor, _ in pairs]
-    rows = {"floor": {"ms": 1000 * float(np.median(floors))}}
-    for name, pairs in found.items():
-        below, above = np.array(pairs).T
-        rows[name] = {
-            "ms": 1000 * float(np.median(above)),
-            "ratio": float(np.median(above / below)),
-            "lower_quartile": float(np.quantile(above / below, 0.25)),
-            "upper_quartile": float(np.quantile(above / below, 0.75)),
-        }
+            measured = {run: runs[run].seconds(case.steps) for run in pair}
+            seconds[name][0].append(measured[name])
+            seconds[name][1].append(measured["floor"])
+    floors = [second for _, below in seconds.values() for second in below]
+    rows = {"floor": {"ms": timing.median_ms(floors)}}
+    for name, (above, below) in seconds.items():
+        times = {"ms": timing.median_ms(above), "against_ms": timing.median_ms(below)}
+        rows[name] = {**times, **timing.ratios(above, below)}
     return rows
 
 
 def main(argv):
     del argv
-    found = {}
+    cases = {}
     for name in _ONLY.value or CASES:
         case = CASES[name]
         if _SMALL.value:
             case = case._replace(width=2, size=8, batch=8, rounds=1, steps=1)
-        rows = found[name] = measure(case)
+        rows = cases[name] = measure(case)
         print(f"{name}: floor {rows['floor']['ms']:.3f} ms\n{'':>11} {'ms':>9} {'ratio':>7}")
         for row in ROWS:
-            ms, *ratios = rows[row].values()
+            ms, _, *ratios = rows[row].values()
             print("{:>11} {:9.3f} {:7.3f}  {:.3f} – {:.3f}".format(row, ms, *ratios), flush=True)
-    if _JSON.value:
-        device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
-        ratios = {name: rows["ceag"]["ratio"] for name, rows in found.items()}
-        with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump({"ratios": ratios, "details": found, "device": device}, file, indent=1)
+    ratios = {name: rows["ceag"]["ratio"] for name, rows in cases.items()}
+    timing.write_json(_JSON.value, {"ratios": ratios, "details": cases})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""A table over settings and seeds: accuracy, max excess gap and disparity of the last iterate.
+"""A table over settings: accuracy, max excess gap and disparity of the last iterate.
 
     python benchmarks/grid.py --config=experiments/digits.py \\
         --axis=method=nft,ceag --axis=pruning.sparsity=0.95,0.98 --seeds=5
 
-One line a combination: mean ± standard deviation over seeds, in percent; in how many seeds the
-training max excess gap is within the tolerance plus 0.2 points; how many seeds diverged. Settings
-are chosen on the validation split; --split=test is for a table of settings already chosen. Runs of
-one data set, network and dense seed share their dense model, and programs once compiled.
+Each combination has one line, in percent: mean ± standard deviation over seeds; for how many seeds
+the max excess gap on the training split is within the tolerance plus 0.2 points; and how many seeds
+diverged. Use the validation split (the default) to choose settings, and --split=test only for
+settings that are already chosen. Runs with the same data set, network and dense seed share their
+dense model, and compiled programs are reused.
 """
 
 import ast
@@ -18,14 +19,16 @@ from ml_collections import config_flags
 from runs import run_seeds, share_compiled_programs, summarize, titles
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
-_AXES = flags.DEFINE_multi_string("axis", [], "KEY=VALUE,VALUE,…, a key of the config")
-_SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "test"], "second half of columns")
+_AXES = flags.DEFINE_multi_string("axis", [], "KEY=VALUE,VALUE,… of the config; repeatable")
+_SPLIT = flags.DEFINE_enum(
+    "split", "validation", ["validation", "test"], "split of the second half of the columns"
+)
 flags.DEFINE_alias("part", "split")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "number of seeds")
 
 
 def parse_axis(text: str) -> tuple[str, list]:
-    """`"a.b=1,2"` as `("a.b", [1, 2])`; what is no literal stays a string."""
+    """`"a.b=1,2"` as `("a.b", [1, 2])`; a value that is not a literal stays a string."""
     key, _, values = text.partition("=")
     return key, [_literal(value) for value in values.split(",")]
 

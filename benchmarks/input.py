@@ -1,24 +1,22 @@
-"""What reading images costs: a training step on streamed JPEGs over the same step on the device.
+"""What reading images costs: training on streamed JPEGs over training on images on the device.
 
     python benchmarks/input.py --json=input.json
 
-The images, 64×64 and smooth, are made in a temporary folder. One way, threads read and decode each
-batch while the step before is computed; the other, all images lie on the device as uint8. Both ways
-the compiled step is one function, and normalises, crops and flips. They run in turn in one process,
-a block of steps each, after a warm-up, their order swapped every round; a step begins when the one
-before has ended. Ratios, medians over rounds:
+The images, 64×64 and smooth, are written to a temporary folder. Either threads read and decode each
+batch while the step before is computed, or all images are on the device as uint8. Both ways use the
+same compiled step, which normalises, crops and flips. After a warm-up, blocks of steps of the two
+ways take turns in one process; the order is swapped every round, and a step starts when the one
+before has ended. The ratios are medians over rounds:
 
-    streamed_mlp      seconds of a streamed block over those of one on the device, of a perceptron:
-                      next to nothing to compute, so this is the cost of reading
-    streamed_resnet8  the same of a ResNet-8 of width 8
+    streamed_mlp      seconds of a streamed block over those of a block on the device, with a small
+                      perceptron: there is little to compute, so this is the cost of reading
+    streamed_resnet8  the same with a ResNet-8 of width 8
 
-Starting to read is part of a block. `waiting` is the share of a streamed block in which the host
-waits for samples. Cost: about three minutes on two cores.
+A block includes the start of reading. `waiting` is the share of a streamed block during which the
+host waits for samples. Cost: about three minutes on two cores.
 """
 
-import json
 import pathlib
-import platform
 import tempfile
 import time
 from typing import NamedTuple
@@ -27,20 +25,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 from absl import app, flags
 
 from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.types import Dataset
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "blocks of each kind")
-_ONLY = flags.DEFINE_list("only", [], "names of ratios; by default all")
-_SMALL = flags.DEFINE_bool("small", False, "few images, to try the program")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "blocks of each of the two ways")
+_ONLY = flags.DEFINE_list("only", [], "names of ratios; default: all")
+_SMALL = flags.DEFINE_bool("small", False, "few images, to try the script")
 SHAPE, NUM_CLASSES, NUM_GROUPS = (64, 64, 3), 10, 4
 
 
 class Case(NamedTuple):
-    """A network and the steps of a block."""
+    """A network and the number of steps in a block."""
 
     network: str
     options: dict
@@ -54,14 +53,14 @@ CASES = {
 
 
 class Block(NamedTuple):
-    """Seconds of a block, and those in which the host waited for samples."""
+    """Seconds of a block, and how many of them the host waited for samples."""
 
     seconds: float
     waited: float
 
 
 def write_images(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-    """Smooth random JPEGs, as photographs are, each another one."""
+    """Writes different random JPEGs that are smooth like photographs."""
     from PIL import Image
 
     rng, paths = np.random.default_rng(0), []
@@ -81,7 +80,7 @@ def make_data(paths: list[pathlib.Path]) -> dict[str, Dataset]:
 
 
 def make_run(case: Case) -> list:
-    """A compiled training step and its state."""
+    """A list `[compiled training step, state]`."""
     preprocess = data.image_preprocess(0.5, 0.25, "crop_flip")
     network = models.build(case.network, NUM_CLASSES, **case.options)
     model = models.with_preprocessing(network, preprocess)
@@ -96,7 +95,7 @@ def make_run(case: Case) -> list:
 
 
 def run_block(run: list, samples: Dataset, order: jax.Array) -> Block:
-    """One step for every row of `order`; the run goes on from where it ends."""
+    """Takes one step for every row of `order`; updates the state in `run`."""
     (step, state), waits = run, []
     start = time.perf_counter()
     for batch, indices in data.feed(samples, order, on_wait=waits.append):
@@ -108,7 +107,7 @@ def run_block(run: list, samples: Dataset, order: jax.Array) -> Block:
 
 
 def measure(name: str, samples: dict[str, Dataset], batch_size: int) -> dict[str, float]:
-    """Images a second both ways, the ratio with its quartiles, and the share of waiting."""
+    """Images per second both ways, the ratio with its quartiles, and the share of waiting."""
     case, size = CASES[name], samples["device"].size
     run = make_run(case)
     orders = [
@@ -117,26 +116,23 @@ def measure(name: str, samples: dict[str, Dataset], batch_size: int) -> dict[str
     ]
     for split in samples.values():
         run_block(run, split, orders[-1])
-    found = {kind: [] for kind in samples}
+    blocks = {way: [] for way in samples}
     for i, order in enumerate(orders[:-1]):
-        for kind in sorted(samples, reverse=i % 2 == 0):
-            found[kind].append(run_block(run, samples[kind], order))
-    seconds = {kind: np.array([block.seconds for block in found[kind]]) for kind in found}
-    ratios = seconds["streamed"] / seconds["device"]
-    waits = [block.waited / block.seconds for block in found["streamed"]]
+        for way in sorted(samples, reverse=i % 2 == 0):
+            blocks[way].append(run_block(run, samples[way], order))
+    seconds = {way: [block.seconds for block in blocks[way]] for way in blocks}
+    waits = [block.waited / block.seconds for block in blocks["streamed"]]
     images = orders[0].size
     return {
         "streamed_images_per_second": images / float(np.median(seconds["streamed"])),
         "device_images_per_second": images / float(np.median(seconds["device"])),
         "waiting": float(np.median(waits)),
-        "ratio": float(np.median(ratios)),
-        "lower_quartile": float(np.quantile(ratios, 0.25)),
-        "upper_quartile": float(np.quantile(ratios, 0.75)),
+        **timing.ratios(seconds["streamed"], seconds["device"]),
     }
 
 
 def reading(samples: Dataset, batch_size: int) -> float:
-    """Images a second that the threads read while nothing else is done."""
+    """Images per second that the threads read while nothing else runs."""
     start = time.perf_counter()
     for _ in data.stream(samples, data.ordered_indices(samples.size, batch_size)):
         pass
@@ -146,26 +142,23 @@ def reading(samples: Dataset, batch_size: int) -> float:
 def main(argv):
     del argv
     count, batch_size = (96, 32) if _SMALL.value else (4096, 128)
-    found = {}
+    rows = {}
     with tempfile.TemporaryDirectory() as folder:
         samples = make_data(write_images(pathlib.Path(folder), count))
-        alone = reading(samples["streamed"], batch_size)
-        print(f"{'reading alone':>16} {alone:9.0f} images/s")
+        only_reading = reading(samples["streamed"], batch_size)
+        print(f"{'reading only':>16} {only_reading:9.0f} images/s")
         print(f"{'case':>16} {'streamed':>9} {'device':>9} {'ratio':>7}  quartiles      waiting")
         for name in _ONLY.value or CASES:
-            row = found[name] = measure(name, samples, batch_size)
+            row = rows[name] = measure(name, samples, batch_size)
             print(
                 f"{name:>16} {row['streamed_images_per_second']:9.0f} "
                 f"{row['device_images_per_second']:9.0f} {row['ratio']:7.3f}  "
                 f"{row['lower_quartile']:.3f} – {row['upper_quartile']:.3f}  {row['waiting']:7.1%}",
                 flush=True,
             )
-    if _JSON.value:
-        device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
-        ratios = {name: row["ratio"] for name, row in found.items()}
-        details = {**found, "reading_images_per_second": alone}
-        with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump({"ratios": ratios, "details": details, "device": device}, file, indent=1)
+    ratios = {name: row["ratio"] for name, row in rows.items()}
+    details = {**rows, "reading_images_per_second": only_reading}
+    timing.write_json(_JSON.value, {"ratios": ratios, "details": details})
 
 
 if __name__ == "__main__":

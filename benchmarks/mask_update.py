@@ -1,18 +1,18 @@
-"""What a mask update costs: ours against a full argsort, on the tree of a ResNet-50.
+"""What a mask update costs: bap_jax against a full argsort, on the parameters of a ResNet-50.
 
     python benchmarks/mask_update.py --json=mask_update.json
 
-Ratios, each of two things measured in turn in one process:
+Each ratio compares two things that take turns in one process:
 
-    layerwise  seconds of an argsort of every leaf over seconds of our update, at a sparsity that
-               moves with the step (its program is compiled once)
+    layerwise  an argsort of every leaf over a mask update, at a sparsity that changes with the step
+               (the update is compiled once)
     global     the same for one ranking over all leaves
-    compile    seconds to compile a step of SGD that prunes over those of SGD alone
-    one_of_8   seconds of our update under vmap where one of eight runs is due, over an eighth of
-               those where all are; `none_of_8`: where none is
-    step       seconds of a wrapped step that updates no mask over those of SGD alone
+    compile    compiling an SGD step that prunes over compiling plain SGD
+    one_of_8   a mask update under vmap when one of eight runs needs new masks, over an eighth of
+               the update when all of them do; `none_of_8`: when none does
+    step       an SGD step with pruning that updates no mask over a plain SGD step
 
-Every time is a median; what is timed ends with `block_until_ready`. Cost: some three minutes on two
+All times are medians in seconds and include `block_until_ready`. Cost: about three minutes on two
 cores, most of it sorting.
 """
 
@@ -30,15 +30,15 @@ from absl import app, flags
 from bap_jax import pruning
 from bap_jax.pruning import sparsity_distributions
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "of each case")
-_ONLY = flags.DEFINE_list("only", [], "names of ratios; by default all")
-_SMALL = flags.DEFINE_bool("small", False, "a tree of two leaves, to try the program")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of each case")
+_ONLY = flags.DEFINE_list("only", [], "names of ratios; default: all")
+_SMALL = flags.DEFINE_bool("small", False, "two small leaves, to try the script")
 SPARSITY, END = 0.9, 100
 
 
 def resnet50_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of its 161 parameters, 25.6 million weights."""
+    """Shapes of the 161 parameters of a ResNet-50, 25.6 million weights."""
     shapes = {"stem/conv": (7, 7, 3, 64), "stem/norm": (64,)}
     width_in, block = 64, 0
     for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
@@ -64,8 +64,8 @@ def make_params() -> dict[str, jax.Array]:
     }
 
 
-def updater(joint: bool = False) -> pruning.BaseUpdater:
-    """Magnitude pruning whose sparsity moves with every step."""
+def make_updater(joint: bool = False) -> pruning.BaseUpdater:
+    """Magnitude pruning whose sparsity changes with every step."""
     scheduler = pruning.PolynomialSchedule(1, 0, END)
     if joint:
         return pruning.GlobalMagnitudePruning(scheduler=scheduler, sparsity=SPARSITY)
@@ -98,24 +98,24 @@ def _argsort(weight, kept_share):
 
 
 def seconds(function, *arguments) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     start = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - start
 
 
-def in_turn(one, other, rounds: int) -> tuple[float, float]:
-    """Medians of two timed calls that take a round's number, after one of each to warm up."""
-    one(0), other(0)
-    times = [(one(i), other(i)) for i in range(1, rounds + 1)]
-    return tuple(float(np.median(column)) for column in zip(*times, strict=True))
+def in_turn(measure, measure_other, rounds: int) -> tuple[float, float]:
+    """Medians of two measurements, which take the number of a round; round 0 is a warm-up."""
+    times = [(measure(i), measure_other(i)) for i in range(rounds + 1)][1:]
+    first, second = (float(np.median(column)) for column in zip(*times, strict=True))
+    return first, second
 
 
 def selection(params, joint):
-    """Seconds of an argsort and of our update."""
-    ours, sort = updater(joint), argsort_jointly if joint else argsort_each
-    state = ours.init_state(params)
-    update = jax.jit(ours.update_state)
+    """Seconds of an argsort and of a mask update."""
+    updater, sort = make_updater(joint), argsort_jointly if joint else argsort_each
+    state = updater.init_state(params)
+    update = jax.jit(updater.update_state)
 
     def run(i):
         return seconds(update, state._replace(count=jnp.int32(END - i)), params, None)
@@ -124,7 +124,7 @@ def selection(params, joint):
 
 
 def make_step(tx):
-    """A step of an optimiser."""
+    """A step of the optimiser `tx`."""
 
     def step(params, state, grads):
         updates, state = tx.update(grads, state, params)
@@ -134,7 +134,7 @@ def make_step(tx):
 
 
 def compiling(params, unused):
-    """Seconds to compile a wrapped and a bare step."""
+    """Seconds to compile a step with pruning and a plain step."""
     del unused
     sgd = optax.sgd(0.1, momentum=0.9)
 
@@ -143,15 +143,15 @@ def compiling(params, unused):
         lowered = jax.jit(make_step(tx)).lower(params, tx.init(params), params)
         return seconds(lowered.compile)
 
-    pruned = updater().wrap_optax(sgd)
+    pruned = make_updater().wrap_optax(sgd)
     return in_turn(lambda i: compile_time(pruned), lambda i: compile_time(sgd), _ROUNDS.value)
 
 
 def stepping(params, unused):
-    """Seconds of a wrapped step that is not due, and of a bare one."""
+    """Seconds of a step with pruning that updates no mask, and of a plain step."""
     del unused
     sgd, runs = optax.sgd(0.1, momentum=0.9), []
-    pruned = updater().wrap_optax(sgd)
+    pruned = make_updater().wrap_optax(sgd)
     for tx in (pruned, sgd):
         state = tx.init(params)
         if tx is pruned:
@@ -161,12 +161,12 @@ def stepping(params, unused):
 
 
 def members(params, due):
-    """Seconds of a vmapped update with `due` of eight members due, and an eighth of all eight's."""
+    """Seconds of a vmapped update of `due` of eight members, and an eighth of those for all."""
     kernels = {name: w for name, w in params.items() if w.size <= 600_000}
-    ours = updater()
+    updater = make_updater()
     eight = jax.tree.map(lambda w: jnp.stack([w] * 8), kernels)
-    state = jax.vmap(ours.init_state)(eight)
-    tx = ours.wrap_optax(optax.identity())
+    state = jax.vmap(updater.init_state)(eight)
+    tx = updater.wrap_optax(optax.identity())
     step = jax.jit(jax.vmap(lambda s, p: tx.update(p, s, p)[1].masks))
 
     def run(number):
@@ -197,7 +197,7 @@ def main(argv):
         ratios[name] = times[name][0] / times[name][1]
         print(f"{name:10} {times[name][0]:8.3f} s / {times[name][1]:8.3f} s = {ratios[name]:7.2f}")
     if _JSON.value:
-        found = {
+        results = {
             "ratios": ratios,
             "seconds": times,
             "device": str(jax.devices()[0]),
@@ -205,7 +205,7 @@ def main(argv):
             "jax": jax.__version__,
         }
         with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
+            json.dump(results, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
-"""What computing in bfloat16 does to accuracies and gaps: the digits, by CEAG.
+"""How bfloat16 changes accuracies and gaps: digits, pruned by CEAG.
 
     python benchmarks/precision.py --json=precision.json
 
-For each precision a dense network is trained in it, then pruned and tuned by one program whose
-members differ in the seed. Printed are mean ± standard deviation over seeds, in percent, of the
-selected and of the last iterate; ψ is the excess accuracy gap. Parameters, losses and multipliers
-are float32 in any case. `--method` takes any method; `--small` is there to try the script. Cost:
-about two minutes on two cores.
+For each precision, a dense network is trained in it and then pruned and tuned with several seeds by
+one program. The table has mean ± standard deviation over seeds, in percent, for the selected and
+the last iterate; ψ is the excess accuracy gap. Parameters, losses and multipliers are always
+float32. Cost: about two minutes on two cores.
 """
 
 import json
-import platform
 import tempfile
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
+import timing
 from absl import app, flags, logging
 
 from bap_jax import config as config_lib
 from bap_jax import experiment, pipeline, training
 from bap_jax.models.precision import PRECISIONS
 
-_JSON = flags.DEFINE_string("json", None, "file for the numbers")
-_METHOD = flags.DEFINE_string("method", "ceag", "of all runs")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "from 0 on", lower_bound=1)
-_SMALL = flags.DEFINE_bool("small", False, "a tiny network, a few epochs")
+_JSON = flags.DEFINE_string("json", None, "file to write the numbers to")
+_METHOD = flags.DEFINE_string("method", "ceag", "method of all runs")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "number of seeds", lower_bound=1)
+_SMALL = flags.DEFINE_bool("small", False, "a tiny network and few epochs, to try the script")
 
 SPLITS = ("train", "test")
 COLUMNS = {"accuracy": "sparse_accuracy", "max_excess_gap": "max_excess_gap"}
@@ -46,7 +44,7 @@ def make_plain(precision: str, seed: int) -> dict:
 
 
 def run(precision: str) -> dict:
-    """For each iterate, split and column the numbers of all seeds that ended, in percent."""
+    """Numbers of all seeds that did not diverge, in percent, by iterate, split and column."""
     plains = [make_plain(precision, seed) for seed in range(_SEEDS.value)]
     members = [config_lib.to_settings(plain) for plain in plains]
     start = time.perf_counter()
@@ -65,13 +63,13 @@ def run(precision: str) -> dict:
         "seconds": time.perf_counter() - start,
         "diverged": len(members) - len(reports),
         "dense": dense,
-        **{name: _columns(found) for name, found in iterates.items()},
+        **{name: _columns(reports) for name, reports in iterates.items()},
     }
 
 
-def _columns(found):
+def _columns(reports):
     return {
-        f"{split}_{name}": [100 * one["splits"][split][key] for one in found]
+        f"{split}_{name}": [100 * report["splits"][split][key] for report in reports]
         for split in SPLITS
         for name, key in COLUMNS.items()
     }
@@ -88,21 +86,18 @@ def _row(name, columns):
 def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
-    found = {precision: run(precision) for precision in PRECISIONS}
+    results = {precision: run(precision) for precision in PRECISIONS}
     heads = [f"{split} {what}" for split in SPLITS for what in ("acc.", "max ψ")]
     print(f"{'':20}" + "".join(f"{head:>17}" for head in heads))
-    for precision, numbers in found.items():
+    for precision, numbers in results.items():
         dense = " ".join(f"{split} {value:.2f}" for split, value in numbers["dense"].items())
         print(
             f"{precision}: dense {dense}; {numbers['diverged']} diverged, "
             f"{numbers['seconds']:.0f} s"
         )
-        for which in ("selected", "last"):
-            print(_row(f"  {which}", numbers[which]))
-    if _JSON.value:
-        device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
-        with open(_JSON.value, "w", encoding="utf-8") as file:
-            json.dump({"precisions": found, "device": device}, file, indent=1)
+        for iterate in ("selected", "last"):
+            print(_row(f"  {iterate}", numbers[iterate]))
+    timing.write_json(_JSON.value, {"precisions": results})
 
 
 if __name__ == "__main__":

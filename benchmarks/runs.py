@@ -1,4 +1,4 @@
-"""Runs of an experiment without a workdir: dense models shared, numbers of the last iterate."""
+"""Runs of an experiment without a workdir; they share dense models and yield a few numbers."""
 
 import functools
 import json
@@ -8,16 +8,17 @@ import jax
 import numpy as np
 
 from bap_jax import config as config_lib
-from bap_jax import experiment, pipeline, training
+from bap_jax import pipeline, training
+from bap_jax.task import load_task
 
 COLUMNS = ("sparse_accuracy", "max_excess_gap", "pairwise_disparity")
 
 
 @functools.cache
-def prepare(choice: str) -> pipeline.RunContext:
-    """Data and dense model of the sections that `choice` holds as JSON."""
-    plain = json.loads(choice)
-    task = experiment.load(plain)
+def make_context(config_json: str) -> pipeline.RunContext:
+    """Data and dense model of a config; made once for each config."""
+    plain = json.loads(config_json)
+    task = load_task(plain)
     dense = plain["dense"]
     variables = pipeline.train_dense(
         task.model,
@@ -32,31 +33,36 @@ def prepare(choice: str) -> pipeline.RunContext:
 
 
 def run_members(configs: list, split: str) -> list[list[float] | None]:
-    """Runs that differ in array values only: for each COLUMNS on the training split and `split`.
+    """Runs members that differ only in array values.
 
-    In percent; None of a run that diverged.
+    Returns:
+      For each member `COLUMNS` of the last iterate on the training split and on `split`, in
+      percent; None if it diverged.
     """
     plains = [json.loads(config.to_json()) for config in configs]
     members = [config_lib.to_settings(plain) for plain in plains]
     shared = {key: plains[0][key] for key in ("data", "model", "dense", "precision")}
-    whole = json.loads(config_lib.default_config().to_json())
-    prunable = {"pruning": {**whole["pruning"], "prunable": members[0].pruning.prunable}}
-    context = prepare(json.dumps({**whole, **shared, **prunable}))
+    # Defaults for all else, so that configs with the same dense model share a context.
+    defaults = json.loads(config_lib.default_config().to_json())
+    prunable = {"pruning": {**defaults["pruning"], "prunable": members[0].pruning.prunable}}
+    context = make_context(json.dumps({**defaults, **shared, **prunable}))
     outcomes = pipeline.make_tuner(context, members[0]).run(members)
     return [
-        None if isinstance(found, training.DivergedError) else _columns(context, found, one, split)
-        for found, one in zip(outcomes, members, strict=True)
+        None
+        if isinstance(outcome, training.DivergedError)
+        else _columns(context, outcome, settings, split)
+        for outcome, settings in zip(outcomes, members, strict=True)
     ]
 
 
-def _columns(context, tuned, settings, split):
+def _columns(context, result, settings, split):
     names = ("train", split)
-    splits = pipeline.evaluate_final(context, tuned, settings, names)["last"]["splits"]
+    splits = pipeline.evaluate_final(context, result, settings, names)["last"]["splits"]
     return [100 * splits[name][key] for name in names for key in COLUMNS]
 
 
 def run_seeds(config, seeds, split: str, changes: dict | None = None) -> list[list[float] | None]:
-    """`run_members` for every seed, after some keys of the config were changed."""
+    """`run_members` for every seed, with some keys of the config changed."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(changes or {})
     members = []
@@ -68,7 +74,11 @@ def run_seeds(config, seeds, split: str, changes: dict | None = None) -> list[li
 
 
 def summarize(rows: list[list[float] | None], limit: float) -> str:
-    """Mean ± standard deviation of each column over the seeds that ended."""
+    """A line of text: mean ± standard deviation of each column over the seeds that did not diverge.
+
+    Then for how many seeds the max excess gap on the training split is at most `limit`, in percent,
+    and how many diverged.
+    """
     ended = np.array([row for row in rows if row])
     if not ended.size:
         return f"all {len(rows)} diverged"
@@ -79,7 +89,7 @@ def summarize(rows: list[list[float] | None], limit: float) -> str:
 
 
 def titles(split: str) -> str:
-    """Heads of the columns of `summarize`."""
+    """The heading of the lines of `summarize`."""
     heads = [
         f"{name[:5]} {what}" for name in ("train", split) for what in ("acc.", "max ψ", "Ψ_PW")
     ]
@@ -87,6 +97,6 @@ def titles(split: str) -> str:
 
 
 def share_compiled_programs() -> None:
-    """Lets runs that differ in the seed alone compile once."""
+    """Keeps compiled programs on disk, so that runs that differ only in the seed compile once."""
     jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp(prefix="grid"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -1,16 +1,16 @@
-"""Many runs by one command: against as many commands, and against as many runs in one process.
+"""Many runs by one command, compared with as many commands, or with as many runs in one process.
 
     python benchmarks/sweep.py --json=sweep.json
 
     commands    `bap_jax.sweep` with 16 seeds of the digits experiment over 16 times `bap_jax.main`
     in_process  16 members in one program over 16 runs one after another by one compiled program
     cnn         4 members of a ResNet-8 in one program over 4 runs one after another
-    gpu_resnet56  8 members of a ResNet-56 likewise; on GPU and TPU only
+    gpu_resnet56  the same with 8 members of a ResNet-56; on GPU and TPU only
 
-`commands` counts everything from start to exit. Both ways share one folder of compiled programs,
-which is warm, each has its own workdir, and the dense model is trained by the first of the 16. The
-others are medians over rounds in one process, the order swapped every round, compiled before. Cost:
-about ten minutes on two cores.
+`commands` measures from start to exit. Both ways use the same folder of compiled programs, which is
+filled before; each has its own workdir, and the first of the 16 commands trains the dense model.
+The other ratios are medians over rounds in one process, after compilation; the order is swapped
+every round. Cost: about ten minutes on two cores.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import itertools
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import jax
@@ -31,11 +30,11 @@ from bap_jax.training import Execution
 from bap_jax.training.settings import DualSettings, OptimizerSettings, PruningSettings, Settings
 from bap_jax.types import Dataset
 
-_JSON = flags.DEFINE_string("json", None, "file for the ratios")
-_ONLY = flags.DEFINE_list("only", [], "names of ratios; by default all that this backend has")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "of each case")
-_MEMBERS = flags.DEFINE_integer("members", 16, "of the digits sweep")
-_SMALL = flags.DEFINE_bool("small", False, "few epochs, to try the program")
+_JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
+_ONLY = flags.DEFINE_list("only", [], "names of ratios; default: all for this backend")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of each case")
+_MEMBERS = flags.DEFINE_integer("members", 16, "members of the digits sweep")
+_SMALL = flags.DEFINE_bool("small", False, "few epochs, to try the script")
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = f"--config={ROOT / 'experiments' / 'digits.py'}"
 TINY = ["--config.model.hidden=(16,)", "--config.dense.epochs=2", "--config.pruning.epochs=1"]
@@ -43,7 +42,7 @@ TINY += ["--config.finetune_epochs=1"]
 
 
 def commands() -> dict[str, float]:
-    """Seconds of one command over those of many."""
+    """Times one sweep command against many single commands."""
     count = _MEMBERS.value
     with tempfile.TemporaryDirectory() as folder:
         fresh = (Path(folder) / str(i) for i in itertools.count())
@@ -66,22 +65,17 @@ def commands() -> dict[str, float]:
         run("main", next(fresh))
         seconds = {"one": [], "many": []}
         for i in range(_ROUNDS.value):
-            for name, way in sorted({"one": one, "many": many}.items(), reverse=i % 2 == 1):
-                start = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - start)
-    ratios = np.array(seconds["one"]) / np.array(seconds["many"])
+            for name, start in sorted({"one": one, "many": many}.items(), reverse=i % 2 == 1):
+                seconds[name].append(timing.time_once(start))
     return {
-        "ratio": float(np.median(ratios)),
-        "lower_quartile": float(np.quantile(ratios, 0.25)),
-        "upper_quartile": float(np.quantile(ratios, 0.75)),
-        "ms": 1000 * float(np.median(seconds["one"])),
-        "against_ms": 1000 * float(np.median(seconds["many"])),
+        **timing.ratios(seconds["one"], seconds["many"]),
+        "ms": timing.median_ms(seconds["one"]),
+        "against_ms": timing.median_ms(seconds["many"]),
     }
 
 
 def digits_splits() -> data.Splits:
-    """The digits experiment's splits."""
+    """The splits of the digits experiment."""
     samples, names = data.load("digits").grouped_by("digit")
     test = data.random_test_indices(samples.size, 0.3, 0)
     return data.make_splits(samples, 10, names, test_indices=test)
@@ -100,32 +94,32 @@ def image_splits(steps: int) -> data.Splits:
 
 
 def members(settings: Settings, count: int) -> list[Settings]:
-    """The same run with other seeds."""
+    """The same settings with different seeds."""
     return [dataclasses.replace(settings, seed=seed) for seed in range(count)]
 
 
 def compare(model, variables, splits, settings: Settings, count: int) -> dict[str, float]:
-    """Members in one program over as many runs by one program."""
-    together, alone = (
+    """Times members in one program against runs one after another, compiled once."""
+    together, single = (
         pipeline.make_tuner(
-            pipeline.make_context(model, variables, splits, Execution(members=how)), settings
+            pipeline.make_context(model, variables, splits, Execution(members=mode)), settings
         )
-        for how in ("auto", "single")
+        for mode in ("auto", "single")
     )
     runs = members(settings, count)
 
     def weights(outcomes):
-        return [tuned.last.variables for tuned in outcomes]
+        return [result.last.variables for result in outcomes]
 
     return timing.compare(
         lambda: weights(together.run(runs)),
-        lambda: [weights(alone.run([run])) for run in runs],
+        lambda: [weights(single.run([run])) for run in runs],
         _ROUNDS.value,
     )
 
 
 def in_process() -> dict[str, float]:
-    """Of the digits experiment."""
+    """`compare` for the digits experiment."""
     splits = digits_splits()
     model = models.build("mlp", 10, hidden=(256, 256))
     untrained = model.init(jax.random.key(0), splits.train.inputs[:1])
@@ -141,7 +135,7 @@ def in_process() -> dict[str, float]:
 
 
 def resnet(depth: int, count: int, steps: int) -> dict[str, float]:
-    """Of a residual network, two epochs."""
+    """`compare` for a residual network, two epochs."""
     splits = image_splits(steps)
     model = models.build("resnet", 10, depth=depth)
     variables = model.init(jax.random.key(0), splits.train.inputs[:1])
@@ -159,13 +153,12 @@ CASES = {
 
 def main(argv):
     del argv
-    found = {}
-    here = [name for name in CASES if name != "gpu_resnet56" or jax.default_backend() != "cpu"]
-    for name in _ONLY.value or here:
-        found[name] = CASES[name]()
-        timing.show(name, found[name])
+    rows, on_cpu = {}, jax.default_backend() == "cpu"
+    for name in _ONLY.value or [name for name in CASES if name != "gpu_resnet56" or not on_cpu]:
+        rows[name] = CASES[name]()
+        timing.show(name, rows[name])
         jax.clear_caches()
-    timing.write(_JSON.value, found, members=_MEMBERS.value)
+    timing.write(_JSON.value, rows, members=_MEMBERS.value)
 
 
 if __name__ == "__main__":

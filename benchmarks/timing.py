@@ -1,9 +1,9 @@
-"""What benchmarks share: two things timed in turn, a dense reference, the file of ratios."""
+"""What the benchmarks share: timing two functions in turn, a dense reference, the JSON file."""
 
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,51 +13,73 @@ import numpy as np
 from bap_jax import constraints
 
 
-def time_once(run: Callable[[], Any]) -> float:
-    """Seconds until all that `run` returns is there."""
-    start = time.perf_counter()
+def time_once(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds until everything that `run` returns has been computed."""
+    start = clock()
     jax.block_until_ready(run())
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def compare(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Times two things in turn, after a warm-up, their order swapped every round.
+def ratios(seconds: Sequence[float], against: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles of the ratios of two times, one pair a round."""
+    quotients = np.array(seconds) / np.array(against)
+    return {
+        "ratio": float(np.median(quotients)),
+        "lower_quartile": float(np.quantile(quotients, 0.25)),
+        "upper_quartile": float(np.quantile(quotients, 0.75)),
+    }
+
+
+def median_ms(seconds: Sequence[float]) -> float:
+    """Median in milliseconds."""
+    return 1000 * float(np.median(seconds))
+
+
+def compare(
+    run: Callable[[], Any],
+    against: Callable[[], Any],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Times two functions in turn, after a warm-up; their order is swapped every round.
+
+    Args:
+      run, against: the functions; they are called without arguments.
+      rounds: how often each is timed.
+      clock: returns seconds.
 
     Returns:
-      `ratio`, the median over rounds of seconds of `one` over seconds of `other`, with its
-      quartiles, and both medians in milliseconds.
+      `ratio`, the median over rounds of the seconds of `run` over those of `against`, with its
+      quartiles, and the median times `ms` of `run` and `against_ms`.
     """
-    pair, seconds = (one, other), ([], [])
-    for run in pair:
-        time_once(run)
+    functions, seconds = (run, against), ([], [])
+    for function in functions:
+        time_once(function, clock)
     for i in range(rounds):
         for which in (0, 1) if i % 2 == 0 else (1, 0):
-            seconds[which].append(time_once(pair[which]))
-    ratios = np.array(seconds[0]) / np.array(seconds[1])
+            seconds[which].append(time_once(functions[which], clock))
     return {
-        "ratio": float(np.median(ratios)),
-        "lower_quartile": float(np.quantile(ratios, 0.25)),
-        "upper_quartile": float(np.quantile(ratios, 0.75)),
-        "ms": 1000 * float(np.median(seconds[0])),
-        "against_ms": 1000 * float(np.median(seconds[1])),
+        **ratios(*seconds),
+        "ms": median_ms(seconds[0]),
+        "against_ms": median_ms(seconds[1]),
     }
 
 
 def reference(num_groups: int) -> constraints.DenseReference:
-    """A dense model that is right nine times out of ten in every group."""
-    everywhere = jnp.ones(num_groups)
+    """A dense model with an accuracy of 0.9 in every group."""
+    ones = jnp.ones(num_groups)
     return constraints.DenseReference(
-        0.9 * everywhere,
+        0.9 * ones,
         jnp.float32(0.9),
-        0.3 * everywhere,
+        0.3 * ones,
         jnp.float32(0.3),
-        everywhere / num_groups,
-        100 * everywhere,
+        ones / num_groups,
+        100 * ones,
     )
 
 
 def show(name: str, row: Mapping[str, float]) -> None:
-    """A line for the terminal."""
+    """Prints a row of `compare`."""
     print(
         f"{name:>16} {row['ms']:12.2f} ms {row['against_ms']:12.2f} ms  ratio {row['ratio']:.3f} "
         f"({row['lower_quartile']:.3f} – {row['upper_quartile']:.3f})",
@@ -65,12 +87,22 @@ def show(name: str, row: Mapping[str, float]) -> None:
     )
 
 
+def device() -> str:
+    """What the times were measured on."""
+    return f"{jax.devices()[0].device_kind}, {platform.machine()}"
+
+
 def write(path: str | None, rows: Mapping[str, Mapping[str, float]], **others: Any) -> None:
-    """`{"ratios": {name: value}, "details": …, "device": …}`, if there is a path."""
-    if not path:
-        return
-    device = f"{jax.devices()[0].device_kind}, {platform.machine()}"
-    ratios = {name: row["ratio"] for name, row in rows.items()}
-    found = {"ratios": ratios, "details": dict(rows), "device": device, **others}
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(found, file, indent=1)
+    """Writes a JSON file of ratios, rows of `compare`, the device and `others` if there is a path.
+
+    The keys are `ratios`, by name, `details`, the rows, `device`, and those of `others`.
+    """
+    values = {name: row["ratio"] for name, row in rows.items()}
+    write_json(path, {"ratios": values, "details": dict(rows), **others})
+
+
+def write_json(path: str | None, numbers: Mapping[str, Any]) -> None:
+    """Writes numbers and the device to a JSON file if there is a path."""
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**numbers, "device": device()}, file, indent=1)

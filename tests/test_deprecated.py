@@ -10,13 +10,14 @@ import pytest
 
 import bap_jax
 from bap_jax import lagrangian
+from bap_jax.config import default_config
 from bap_jax.constraints import constraint_values
 
 ROOT = Path(bap_jax.__file__).parent
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in ROOT.rglob("*.py")
-    if "= former_names(" in path.read_text() and path.name != "sweeping.py"
+    if "= former_names(" in path.read_text()
 )
 
 
@@ -44,16 +45,6 @@ def test_a_former_name_is_the_new_object_and_says_so(module, name, new):
     assert found is getattr(importlib.import_module(where), attribute)
 
 
-def test_the_former_package_of_sweeps():
-    from bap_jax import sweep, sweeping
-
-    with pytest.warns(DeprecationWarning, match=r"sweeping\.run is now bap_jax\.sweep\.run_sweep"):
-        assert sweeping.run is sweep.run_sweep
-    for name in sweeping._NAMES:
-        with pytest.warns(DeprecationWarning, match=f"sweeping.{name} is now bap_jax.sweep.{name}"):
-            assert getattr(sweeping, name) is getattr(sweep, name)
-
-
 def test_former_fields_of_a_formulation():
     formulation = lagrangian.gradient_ascent(optax.sgd(1.0))
     values, dual = constraint_values(jnp.ones(1)), formulation.init(1)
@@ -61,6 +52,16 @@ def test_former_fields_of_a_formulation():
         assert formulation.ascend(values, dual).multipliers == 1
     with pytest.warns(DeprecationWarning, match="is now Formulation.penalty_term"):
         assert formulation.term(values, dual) == 0
+
+
+def test_the_former_name_of_on_progress(monkeypatch, tmp_path):
+    from bap_jax.sweep import api
+
+    monkeypatch.setattr(api, "check_programs", lambda sweep: [])
+    monkeypatch.setattr(api, "run_in_process", lambda sweep, on_progress: on_progress)
+    with pytest.warns(DeprecationWarning, match=r"say=…\) is now run_sweep\(on_progress=…\)"):
+        used = api.run_sweep(default_config(), tmp_path, {"seed": "0:2"}, say=print)
+    assert used is print
 
 
 def test_what_never_existed_is_an_attribute_error():

@@ -204,8 +204,8 @@ def test_groups_too_small_are_reported(method, tmp_path):
 def test_a_workdir_holds_one_experiment(workdir):
     with pytest.raises(
         UserError,
-        match=r"another config: config.pruning.sparsity is 0.95 there "
-        r"and 0.9 here.*another --workdir",
+        match=r"another config: config.pruning.sparsity is 0.95 in the workdir "
+        r"and 0.9 now.*separate --workdir",
     ):
         experiment.run_experiment(tiny(**{"pruning.sparsity": 0.9}), workdir)
 

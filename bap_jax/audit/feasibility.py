@@ -1,7 +1,7 @@
-"""Could the constraints be met at all? Read off how multipliers and violations moved.
+"""Could the constraints be met at all? How multipliers and violations moved gives the answer.
 
-A multiplier that keeps growing while its violation stays where it is says that this training cannot
-meet this constraint (recipes.md E). Everything here is on the training split.
+If a multiplier keeps growing while its violation stays where it is, this training cannot meet this
+constraint (docs/method.md, equation 35). All numbers here are from the training split.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,10 @@ LEFT_OUT = "left out"
 
 
 class History:
-    """Multipliers and mean violations of every epoch in which a constraint was observed."""
+    """The last multipliers and the mean violations of each epoch.
+
+    Epochs in which no constraint was observed are left out.
+    """
 
     def __init__(self):
         self.multipliers: list[np.ndarray] = []
@@ -23,12 +26,12 @@ class History:
         self._epoch, self._sum, self._count = -1, 0.0, 0
 
     def add(self, epoch: int, multipliers: np.ndarray, violation: np.ndarray) -> None:
-        """Notes steps of an epoch.
+        """Records one or several steps of an epoch.
 
         Args:
-          epoch: of the steps.
+          epoch: number of the epoch that the steps belong to.
           multipliers: `(constraint,)` after a step, or `(step, constraint)` after several.
-          violation: of the same shape, NaN where not observed.
+          violation: same shape; NaN where a constraint was not observed.
         """
         multipliers, violation = np.atleast_2d(multipliers), np.atleast_2d(violation)
         seen = np.isfinite(violation)
@@ -36,10 +39,10 @@ class History:
         if not observed.size:
             return
         if epoch != self._epoch:
-            none = np.zeros(seen.shape[1])
-            self._epoch, self._sum, self._count = epoch, none, none
-            self.multipliers.append(none)
-            self.violations.append(none)
+            zeros = np.zeros(seen.shape[1])
+            self._epoch, self._sum, self._count = epoch, zeros, zeros
+            self.multipliers.append(zeros)
+            self.violations.append(zeros)
         self._sum = self._sum + np.where(seen, violation, 0).sum(0, dtype=float)
         self._count = self._count + seen.sum(0)
         with np.errstate(invalid="ignore"):
@@ -54,26 +57,29 @@ def feasibility(
     slack: float = 1e-3,
     left_out: Collection[str] = (),
 ) -> dict[str, Any]:
-    """What the multipliers say about each constraint, over the last fifth of its observed epochs.
+    """The status of each constraint at the end of training.
 
-    A constraint is `met` if its mean violation there is ≤ `slack`; `not feasible as trained` if it
-    is not, the multiplier grew over the last two fifths or stood at its bound, and the violation
-    fell by less than a tenth since the fifth before; otherwise, and in fewer than ten epochs, it is
-    still `moving`. One that was never observed is `not observed`, and the whole is then not `met`,
-    whatever the others are; or `left out`, if that was meant.
+    The status depends on the last fifth of the epochs in which the constraint was observed:
+
+      * `met`: its mean violation is at most `slack`.
+      * `not feasible as trained`: it is violated, its multiplier grew over the last two fifths or
+        stayed at its bound, and its violation fell by less than a tenth since the fifth before.
+      * `moving`: it is violated otherwise, or was observed in fewer than ten epochs.
+      * `not observed`: it was never observed. The whole run is then not `met` either.
+      * `left out`: it was never observed and is named in `left_out`.
 
     Args:
-      history: of the run.
-      names: one name a constraint.
-      slack: mean violation that counts as none, for the noise of the estimate.
-      at_most: beyond so many constraints only the 20 with the largest violation are listed.
-      left_out: names of constraints that were not to be observed; they have no say in the whole.
+      history: multipliers and violations of the run.
+      names: `(constraint,)` names of the constraints.
+      slack: mean violation that counts as none, because violations are estimates.
+      at_most: with more constraints, only the 20 with the largest violations are listed.
+      left_out: names of constraints that were not meant to be observed. They do not affect the
+        status of the run.
 
     Returns:
-      `status` (the worst of all), `least_max_violation` (over epochs), `unmet`, how many were
-      observed and are not met, and for each of the `constraints` its last `multiplier`,
-      `multiplier_slope` (an epoch), mean `violation`, `least_violation` (over epochs) and
-      `response` (slope of the violation over the multiplier), None where there is nothing to say.
+      What `report.json` holds under `feasibility`, see docs/outputs.md: `status` (the worst of all
+      constraints), `least_max_violation`, `unmet` (how many were observed and are not met), and a
+      list `constraints`, largest violation first.
     """
     shape = len(history.multipliers), len(names)
     multipliers = np.reshape(history.multipliers, shape)
@@ -85,11 +91,11 @@ def feasibility(
     for row in rows:
         if row["status"] == NOT_OBSERVED and row["name"] in left_out:
             row["status"] = LEFT_OUT
-    found = [row["status"] for row in rows if row["status"] != LEFT_OUT]
+    statuses = [row["status"] for row in rows if row["status"] != LEFT_OUT]
     return {
-        "status": max(found, key=rank.index, default=NOT_OBSERVED),
+        "status": max(statuses, key=rank.index, default=NOT_OBSERVED),
         "least_max_violation": float(worst.min()) if worst.size else None,
-        "unmet": sum(status in ("moving", NOT_FEASIBLE) for status in found),
+        "unmet": sum(status in ("moving", NOT_FEASIBLE) for status in statuses),
         "constraints": rows if len(rows) <= at_most else rows[:20],
     }
 
@@ -119,7 +125,7 @@ def _row(name, multiplier, violation, slack) -> dict[str, Any]:
 
 
 def _slope(x, y) -> float | None:
-    """Of the regression line; None where x does not vary."""
+    """Slope of the regression line of y on x; None if x does not vary."""
     if np.ptp(x) == 0:
         return None
     return float(np.mean((x - x.mean()) * (y - y.mean())) / np.var(x))

@@ -1,4 +1,4 @@
-"""A picture of a workdir: the excess gap of every group, one bar a method."""
+"""A figure of a workdir: the excess gap of every group, one bar for each method."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +10,13 @@ _COLORS = {"nft": "#9aa0a6", "el": "#f2a541", "ceag": "#1f6f8b"}
 
 
 def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draws excess gaps on the training and the test split, selected iterate beside the last.
+    """Draws the excess gaps on the training and test splits, of the selected and the last iterate.
+
+    Bars are means over seeds; if there are several seeds, whiskers show one standard deviation.
 
     Args:
-      reports: for each method its reports, one a seed; bars are means over seeds, whiskers one
-        standard deviation where there are several.
-      path: of the PNG file.
+      reports: for each method its reports, one for each seed.
+      path: the PNG file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
     for row, split in zip(panels, ("train", "test"), strict=True):
-        row[0].set_ylabel(f"excess gap, {split}\n(points)")
+        row[0].set_ylabel(f"excess gap on the {split} split\n(percentage points)")
         for panel, pick in zip(row, (_selected, _last), strict=True):
             _draw_split(panel, reports, pick, split, some_report["tolerance"])
             panel.set_xticks(range(len(names)), names)
@@ -37,7 +38,8 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     removed = 100 * some_report["sparsity"]["prunable"]
     figure.suptitle(
-        f"Accuracy lost beyond the overall drop, {removed:.1f} % of prunable weights removed"
+        "Excess gap: how much more accuracy a group loses than all samples together "
+        f"({removed:.1f} % of the prunable weights removed)"
     )
     figure.savefig(path, dpi=110)
 

@@ -1,4 +1,4 @@
-"""The quantities of method.md, section 1, from accuracies on one split."""
+"""How much accuracy each group loses by pruning (docs/method.md, equations 1 to 4)."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from bap_jax.training.evaluate import SplitMeans
 
 
 class AccuracyGaps(NamedTuple):
-    """Fractions, not points.
+    """Accuracy that the sparse model lost against the dense one; fractions, not points.
 
     Attributes:
       group_gap: `(group,)` Δ_g = A_g(θ_d) − A_g(θ_s).
@@ -24,12 +24,31 @@ class AccuracyGaps(NamedTuple):
 
 
 def exceeds(gap: float, tolerance: float) -> bool:
-    """Whether a gap is beyond the tolerance, and not by rounding alone."""
+    """Whether a gap is larger than the tolerance by more than rounding errors.
+
+    Example:
+      >>> exceeds(0.9 - 0.89, 0.01), exceeds(0.011, 0.01)
+      (False, True)
+    """
     return gap > tolerance + 1e-9
 
 
 def accuracy_gaps(dense: SplitMeans, sparse: SplitMeans) -> AccuracyGaps:
-    """AccuracyGaps of the sparse model against the dense one, both evaluated on the same split."""
+    """Gaps of the sparse model against the dense one.
+
+    Args:
+      dense, sparse: means of the two models on the same split.
+
+    Example:
+      Group 0 loses 10 points, group 1 loses 30, and each holds half of the samples:
+
+      >>> loss, counts = np.zeros(2), np.array([50, 50])
+      >>> dense = SplitMeans(np.array([0.9, 0.9]), loss, 0.9, 0.0, counts, 100)
+      >>> sparse = SplitMeans(np.array([0.8, 0.6]), loss, 0.7, 0.0, counts, 100)
+      >>> gaps = accuracy_gaps(dense, sparse)
+      >>> round(gaps.overall_gap, 3), gaps.excess_gap.round(3).tolist()
+      (0.2, [-0.1, 0.1])
+    """
     group_gap = dense.group_accuracy - sparse.group_accuracy
     overall_gap = dense.accuracy - sparse.accuracy
     excess = group_gap - overall_gap

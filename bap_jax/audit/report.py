@@ -1,4 +1,4 @@
-"""The report of one run: what became of each group on each split, as plain numbers."""
+"""The parts of a run's report that describe splits, arrays and versions, as plain values."""
 
 import hashlib
 import importlib.metadata
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.audit.gaps import accuracy_gaps
@@ -16,7 +17,15 @@ from bap_jax.types import PyTree
 
 
 def split_report(dense: SplitMeans, sparse: SplitMeans, names: Sequence[str]) -> dict[str, Any]:
-    """One split: overall and for each group; accuracies and gaps as fractions."""
+    """The report of one split, overall and for each group; accuracies and gaps are fractions.
+
+    Args:
+      dense, sparse: means of the two models on the split.
+      names: `(group,)` names of the groups.
+
+    Returns:
+      What `report.json` holds of a split, see docs/outputs.md.
+    """
     gaps = accuracy_gaps(dense, sparse)
     columns = {
         "n": sparse.group_count,
@@ -42,10 +51,18 @@ def split_report(dense: SplitMeans, sparse: SplitMeans, names: Sequence[str]) ->
 
 
 def tree_sha256(tree: PyTree) -> str:
-    """SHA-256 over paths, types, shapes and bytes of all leaves; equal trees give equal digests."""
+    """SHA-256 of a tree of arrays, in hex.
+
+    The digest covers the paths, types, shapes and bytes of all leaves, so that trees with equal
+    digests are equal.
+
+    Example:
+      >>> tree_sha256({"w": np.zeros(2)}) == tree_sha256({"w": np.zeros(2, np.int32)})
+      False
+    """
     digest = hashlib.sha256()
     for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(np.asarray(leaf))
         digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
@@ -54,8 +71,8 @@ def tree_sha256(tree: PyTree) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the libraries that shape the numbers, and the device."""
+    """Versions of Python and of the libraries that the numbers depend on, and the device's kind."""
     packages = ("bap_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    found = {name: importlib.metadata.version(name) for name in packages}
+    installed = {name: importlib.metadata.version(name) for name in packages}
     device = jax.devices()[0]
-    return {"python": platform.python_version(), **found, "device": device.device_kind}
+    return {"python": platform.python_version(), **installed, "device": device.device_kind}

@@ -1,8 +1,8 @@
-"""Which iterate is reported: one rule for every method, fixed beforehand (recipes.md C).
+"""Which iterate is reported: one rule for every method (docs/method.md, equation 34).
 
-Among iterates at the final sparsity: the best accuracy on the validation split of those whose
-largest excess gap there is within the tolerance; where there is none, the smallest largest gap.
-Earlier iterates win ties.
+Iterates at the final sparsity are compared on the validation split. Of those whose largest excess
+gap is within the tolerance, the one with the best accuracy is selected; if there is none, the one
+with the smallest largest gap. Earlier iterates win ties.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from bap_jax.training.evaluate import SplitMeans
 
 
 class Score(NamedTuple):
-    """An iterate on the validation split.
+    """How an iterate does on the validation split; fractions.
 
     Attributes:
-      accuracy: fraction.
-      max_excess_gap: max_g ψ_g, fraction.
+      accuracy: over all samples.
+      max_excess_gap: max_g ψ_g.
     """
 
     accuracy: float
@@ -24,20 +24,34 @@ class Score(NamedTuple):
 
 
 def score(dense: SplitMeans, sparse: SplitMeans) -> Score:
-    """How an iterate does on the validation split.
+    """The score of an iterate.
 
     Args:
-      dense, sparse: means on the validation split.
+      dense, sparse: means of the dense model and of the iterate on the validation split.
     """
     return Score(sparse.accuracy, float(accuracy_gaps(dense, sparse).excess_gap.max()))
 
 
 def better(candidate: Score, best: Score | None, tolerance: float) -> bool:
-    """Whether `candidate` replaces `best`, the choice so far (None: no choice yet)."""
+    """Whether `candidate` replaces `best`, the best iterate so far.
+
+    Args:
+      candidate: the score of a later iterate.
+      best: the score of the best iterate so far; None if there is none yet.
+      tolerance: ε, the largest excess gap that is allowed; fraction.
+
+    Example:
+      Within the tolerance counts first, then accuracy:
+
+      >>> better(Score(0.80, 0.01), Score(0.99, 0.03), tolerance=0.02)
+      True
+      >>> better(Score(0.85, 0.02), Score(0.80, 0.01), tolerance=0.02)
+      True
+    """
     return best is None or _rank(candidate, tolerance) > _rank(best, tolerance)
 
 
-def _rank(value, tolerance):
-    if exceeds(value.max_excess_gap, tolerance):
-        return (0, -value.max_excess_gap, value.accuracy)
-    return (1, value.accuracy, -value.max_excess_gap)
+def _rank(score, tolerance):
+    if exceeds(score.max_excess_gap, tolerance):
+        return (0, -score.max_excess_gap, score.accuracy)
+    return (1, score.accuracy, -score.max_excess_gap)

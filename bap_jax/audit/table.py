@@ -1,4 +1,4 @@
-"""A report as a table for the terminal, in percent."""
+"""A report as text for the terminal, in percent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,16 @@ _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """Two tables, the selected and the last iterate: a line a group, then overall lines.
+    """A table of the selected iterate, one of the last iterate, and notes on the training.
 
-    Excess gaps beyond the tolerance are marked with `!`.
+    Each group has one line. Excess gaps beyond the tolerance are marked with `!`.
+
+    Args:
+      report: as in `report.json`; `feasibility`, `unconstrained_groups` and `execution` may be
+        missing.
     """
     validation = report["splits"]["validation"]
-    fewest = min(group["n"] for group in validation["groups"])
+    smallest = min(group["n"] for group in validation["groups"])
     lines = [
         _head(report),
         "",
@@ -23,45 +27,60 @@ def format_report(report: Mapping[str, Any]) -> str:
         "",
         *_table(f"LAST, epoch {report['last']['epoch']}", report["last"], report["tolerance"]),
         "",
-        f"The smallest group has {fewest} validation samples, one of which is "
-        f"{100 / fewest:.1f} points.",
+        f"The smallest group has {smallest} validation samples: one more error lowers its accuracy "
+        f"by {100 / smallest:.1f} points.",
         *_training_notes(report),
-        *_execution(report),
+        *_execution_note(report),
     ]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _training_notes(report):
-    feasibility, small = report.get("feasibility"), report.get("unconstrained_groups") or {}
-    if feasibility:
-        rows = feasibility["constraints"]
-        unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED, LEFT_OUT)]
-        worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
-        status = feasibility["status"]
-        if status == NOT_OBSERVED and any(row["status"] == "met" for row in rows):
-            status = "met where observed"
-        yield f"Constraints as observed in training: {status}" + (
-            f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
-        )
-        unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
-        if unseen:
-            yield (
-                f"Never observed: {len(unseen)} constraints: {', '.join(unseen[:10])}. A group is "
-                "observed once as many of its samples were seen as its buffer holds: train for "
-                "more epochs or lower constraint.buffer_size."
-            )
+    if report.get("feasibility"):
+        yield from _feasibility_notes(report["feasibility"])
+    small = report.get("unconstrained_groups")
     if small:
         listed = ", ".join(f"{name} ({n})" for name, n in list(small.items())[:10])
-        yield f"Too small to constrain: {len(small)} groups (training samples): {listed}."
+        yield (
+            f"Too small to constrain: {_count(small, 'group')}. Training samples of each: {listed}"
+            f"{_more(small, 10)}."
+        )
 
 
-def _execution(report):
-    how = report.get("execution")
-    if how:
-        epoch = "one program" if how["epoch"] == "device" else "a program a step"
-        where = f"{how['devices']} {how['backend']} device" + "s" * (how["devices"] > 1)
-        several = f" of {how['processes']} processes" * (how["processes"] > 1)
-        yield f"Run on {where}{several}, data {how['data']}, an epoch {epoch}."
+def _feasibility_notes(feasibility):
+    rows, status = feasibility["constraints"], feasibility["status"]
+    unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED, LEFT_OUT)]
+    worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
+    if status == NOT_OBSERVED and any(row["status"] == "met" for row in rows):
+        status = "met where observed"
+    yield f"Constraints as observed in training: {status}" + (
+        f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
+    )
+    unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
+    if unseen:
+        yield (
+            f"Never observed: {_count(unseen, 'constraint')}: {', '.join(unseen[:10])}"
+            f"{_more(unseen, 10)}. A constraint is observed once the buffer of its group is full: "
+            "train for more epochs or lower constraint.buffer_size."
+        )
+
+
+def _count(items, noun):
+    return f"{len(items)} {noun}" + "s" * (len(items) != 1)
+
+
+def _more(items, shown):
+    return f" and {len(items) - shown} more" * (len(items) > shown)
+
+
+def _execution_note(report):
+    execution = report.get("execution")
+    if execution:
+        unit = "epoch" if execution["epoch"] == "device" else "step"
+        devices = f"{execution['devices']} {execution['backend']} device"
+        devices += "s" * (execution["devices"] > 1)
+        processes = f" of {execution['processes']} processes" * (execution["processes"] > 1)
+        yield f"Ran on {devices}{processes}; data {execution['data']}; one program for each {unit}."
 
 
 def _table(title, iterate, tolerance):

@@ -1,30 +1,24 @@
-"""Many runs of one experiment: axes, a plan of members and programs, their folder, the runner."""
+"""Many runs of one experiment: axes, a plan of members and programs, their folder, the runner.
 
-from bap_jax.sweep.api import make_sweep as make_sweep
-from bap_jax.sweep.api import run_sweep as run_sweep
-from bap_jax.sweep.axes import Axis as Axis
-from bap_jax.sweep.axes import file_axes as file_axes
-from bap_jax.sweep.axes import make_axis as make_axis
-from bap_jax.sweep.axes import merge_axes as merge_axes
-from bap_jax.sweep.axes import parse_axis as parse_axis
-from bap_jax.sweep.folder import SweepFolder as SweepFolder
-from bap_jax.sweep.folder import check_sweep_claim as check_sweep_claim
-from bap_jax.sweep.folder import claim_sweep as claim_sweep
-from bap_jax.sweep.plan import Member as Member
-from bap_jax.sweep.plan import ProgramPlan as ProgramPlan
-from bap_jax.sweep.plan import check_one_program as check_one_program
-from bap_jax.sweep.plan import make_members as make_members
-from bap_jax.sweep.plan import make_programs as make_programs
-from bap_jax.sweep.results import format_rows as format_rows
-from bap_jax.sweep.runner import Sweep as Sweep
-from bap_jax.sweep.runner import check_programs as check_programs
-from bap_jax.sweep.runner import pieces_left as pieces_left
-from bap_jax.sweep.runner import run_alone as run_alone
-from bap_jax.sweep.runner import say as say
-from bap_jax.sweep.workers import WorkerError as WorkerError
-from bap_jax.sweep.workers import choose_jobs as choose_jobs
-from bap_jax.sweep.workers import own_cores as own_cores
-from bap_jax.sweep.workers import parse_worker as parse_worker
-from bap_jax.sweep.workers import pin as pin
-from bap_jax.sweep.workers import run_as_worker as run_as_worker
-from bap_jax.sweep.workers import run_workers as run_workers
+`run_sweep` runs a sweep from Python and `make_sweep` shows first what it would run. The command is
+`python -m bap_jax.sweep`, see `sweep.__main__`.
+"""
+
+from bap_jax.sweep.api import make_sweep, run_sweep
+from bap_jax.sweep.axes import Axis
+from bap_jax.sweep.folder import SweepFolder
+from bap_jax.sweep.plan import Member, ProgramPlan
+from bap_jax.sweep.results import Row, format_rows
+from bap_jax.sweep.runner import Sweep
+
+__all__ = [
+    "Axis",
+    "Member",
+    "ProgramPlan",
+    "Row",
+    "Sweep",
+    "SweepFolder",
+    "format_rows",
+    "make_sweep",
+    "run_sweep",
+]

@@ -1,18 +1,19 @@
-"""The folder of a sweep: dense models, a folder for each member, and what came of all of them.
+"""The folder of a sweep: dense models, a folder for each member, and the results of all members.
 
 WORKDIR/
-  sweep.json, sweep.csv, sweep.png  the members of the newest command, see `results`
-  config.json                       what all members of all sweeps in here share
-  data.json                         how many samples of which group and label there are
-  data_cache/                       images, decoded once, unless another folder is named
+  sweep.json, sweep.csv, sweep.png  results of the newest command's members, see `results`
+  config.json                       the config that all members of all sweeps in here share
+  data.json                         for each data set, how many samples each split has
+  data_cache/                       decoded images, unless --data_cache names another folder
   dense/DIGEST/                     a dense model, shared by all members with its data and network
-  members/LABEL-DIGEST/             metrics.jsonl, selected/ and, last of all, report.json
+  members/LABEL-DIGEST/             metrics.jsonl, selected/ and, written last, report.json;
                                     of a run that diverged: metrics.jsonl, last_good/, failed.json
 
-A member is known by its whole config: it is finished when its report holds that config, or its
-failed.json does. So a sweep goes on where it was cut off, and one with further values or axes runs
-only what is new. A run that diverged would do so again; to try nevertheless, delete its folder.
-Results are written beside their place and moved there: after a kill they are whole or not there.
+A member is identified by its whole config: it is finished once its report.json or its failed.json
+holds that config. So a sweep continues where it was interrupted, and a sweep with more values or
+axes runs only the new members. A run that diverged would diverge again; delete its folder to try
+it again nevertheless. Results are written to a temporary file and then moved, so that a kill never
+leaves half a file.
 """
 
 import functools
@@ -22,19 +23,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bap_jax.sweep.plan import Member, digest, flatten_config
-from bap_jax.types import UserError
-from bap_jax.workdir import DATA_CACHE, write_whole
+from bap_jax.sweep.plan import Member, digest
+from bap_jax.workdir import (
+    SWEEP_FILE,
+    check_same_config,
+    check_unused,
+    flatten_config,
+    read_json,
+    write_atomically,
+)
 
 _OF_DENSE = ("data", "model", "dense", "precision")
 
 
 class MemberOutcome(NamedTuple):
-    """What came of a member.
+    """The result of a finished member.
 
     Attributes:
-      report: as in `report.json`; None where the run diverged.
-      error: why it diverged; None where it did not.
+      report: as in `report.json`; None if the run diverged.
+      error: why the run diverged; None if it did not.
     """
 
     report: dict[str, Any] | None
@@ -46,128 +53,127 @@ class SweepFolder:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
-        self.results = self.root / "sweep.json"
+        self.results = self.root / SWEEP_FILE
         self.table = self.root / "sweep.csv"
         self.figure = self.root / "sweep.png"
         self.summaries = self.root / "data.json"
         self.shared = self.root / "config.json"
 
     def dense(self, plain: dict[str, Any]) -> Path:
-        """The folder of the dense model that a config starts from."""
+        """The folder of the dense model that a run with the config `plain` starts from."""
         sections = {key: plain[key] for key in _OF_DENSE if key in plain}
         return self.root / "dense" / digest(sections)[:12]
 
     def member(self, member: Member) -> Path:
-        """The folder of a member, under the label of an earlier sweep where one has finished it."""
-        place = self.root / "members" / member.name
-        if not place.is_dir():
-            for other in self._earlier.get(member.name[-8:], ()):
-                if _outcome(other, member):
-                    return other
-        return place
+        """The folder of a member; the one of an earlier sweep if that has finished the member."""
+        folder = self.root / "members" / member.name
+        if not folder.is_dir():
+            for earlier in self._earlier.get(member.name[-8:], ()):
+                if _read_outcome(earlier, member):
+                    return earlier
+        return folder
 
     @functools.cached_property
     def _earlier(self):
-        """Folders of members that were there at first, by the digest in their names."""
-        found = {}
-        for place in (self.root / "members").glob("*"):
-            found.setdefault(place.name[-8:], []).append(place)
-        return found
+        """Member folders that existed at first, by the digest in their names."""
+        folders = {}
+        for folder in (self.root / "members").glob("*"):
+            folders.setdefault(folder.name[-8:], []).append(folder)
+        return folders
 
     def outcome(self, member: Member) -> MemberOutcome | None:
-        """What came of a member; None while it is not finished."""
-        return _outcome(self.member(member), member)
+        """The result of a member; None while it is not finished."""
+        return _read_outcome(self.member(member), member)
 
     def begin(self, member: Member) -> Path:
-        """An empty folder for a member; what an interrupted run left in it is removed."""
-        place = self.member(member)
-        if place.exists():
-            shutil.rmtree(place)
-        place.mkdir(parents=True)
-        return place
+        """Creates an empty folder for a member; removes what an interrupted run left in it."""
+        folder = self.member(member)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        return folder
 
     def fail(self, member: Member, error: str) -> None:
-        """Notes that a member diverged, which finishes it."""
+        """Records that a member diverged; it then counts as finished."""
         text = json.dumps({"config": member.plain, "error": error}, indent=1) + "\n"
-        write_whole(self.member(member) / "failed.json", text)
+        write_atomically(self.member(member) / "failed.json", text)
+
+    def write_summaries(self, summaries: Sequence[dict[str, Any]]) -> None:
+        """Writes `data.json`; keeps the one that exists if all members are finished.
+
+        Args:
+          summaries: as `runner.check_programs` returns them.
+        """
+        if summaries:
+            write_atomically(self.summaries, json.dumps(summaries, indent=1) + "\n")
 
 
-def claim_sweep(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
-    """Makes the workdir of a sweep, or checks that it is one.
+def check_sweep_folder(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
+    """Checks that a sweep with these members may use the workdir; writes nothing.
+
+    A row of the results names only what the axes set. Sweeps that share a workdir must therefore
+    agree in everything that none of them varies.
+
+    Args:
+      folder: the workdir; it need not exist.
+      members: the members of the sweep.
+
+    Raises:
+      UserError: the workdir holds a sweep with another config, or something else.
+    """
+    if "rows" not in (read_json(folder.results) or {}):
+        check_unused(folder.root, "sweep")
+        return
+    recorded, requested = read_json(folder.shared) or {}, _shared_values(members)
+    common = recorded.keys() & requested.keys()
+    check_same_config(
+        folder.root,
+        recorded={key: recorded[key] for key in common},
+        requested={key: requested[key] for key in common},
+        contents="a sweep",
+        advice="Use a separate --workdir, or make the key an axis of the sweep.",
+    )
+
+
+def open_sweep_folder(root: str | Path, members: Sequence[Member] = ()) -> SweepFolder:
+    """Creates the workdir of a sweep, or checks that the one that exists belongs to it.
 
     Args:
       root: the folder.
-      members: of the sweep that is to run in it.
+      members: the members of the sweep that is to run in it.
 
     Raises:
-      UserError: it holds something else, or a sweep of another config.
+      UserError: see `check_sweep_folder`.
     """
     folder = SweepFolder(root)
-    check_sweep_claim(folder, members)
+    check_sweep_folder(folder, members)
     folder.root.mkdir(parents=True, exist_ok=True)
-    if not folder.results.exists():
-        write_whole(folder.results, json.dumps({"rows": []}) + "\n")
+    if not folder.results.exists():  # first of all: it is what identifies the folder
+        write_atomically(folder.results, json.dumps({"rows": []}) + "\n")
     for name in ("dense", "members"):
         (folder.root / name).mkdir(exist_ok=True)
     if members:
-        shared = _shared(members)
-        there = _read(folder.shared) or shared
-        kept = {key: value for key, value in there.items() if key in shared}
-        write_whole(folder.shared, json.dumps(kept, indent=1) + "\n")
+        shared = _shared_values(members)
+        recorded = read_json(folder.shared) or shared
+        kept = {key: value for key, value in recorded.items() if key in shared}
+        write_atomically(folder.shared, json.dumps(kept, indent=1) + "\n")
     return folder
 
 
-def check_sweep_claim(folder: SweepFolder, members: Sequence[Member] = ()) -> None:
-    """Finds a workdir that is not this sweep's, and writes nothing.
-
-    Rows name what the axes changed and nothing else, so that sweeps of one folder must agree in
-    all that none of them changes.
-
-    Raises:
-      UserError: it holds something else, or a sweep of another config.
-    """
-    root = folder.root
-    if "rows" in (_read(folder.results) or {}) or not root.exists():
-        there, here = _read(folder.shared) or {}, _shared(members) if members else {}
-        differing = [
-            f"config.{key} is {there[key]} there and {here[key]} here"
-            for key in there.keys() & here.keys()
-            if there[key] != here[key]
-        ]
-        if differing:
-            raise UserError(
-                f"workdir {root} holds a sweep of another config: {'; '.join(sorted(differing))}. "
-                "Choose another --workdir, or make it an axis."
-            )
-        return
-    ours = (".tmp", DATA_CACHE)
-    if not root.is_dir() or any(not path.name.endswith(ours) for path in root.iterdir()):
-        raise UserError(
-            f"workdir {root} is not empty and holds no sweep of bap_jax; choose another --workdir."
-        )
-
-
-def _shared(members):
-    """What no axis changes, by dotted key."""
+def _shared_values(members):
+    """Plain values that no axis sets, by dotted key."""
+    if not members:
+        return {}
     overrides = {key for member in members for key in member.overrides}
-    found = flatten_config(json.loads(json.dumps(members[0].plain)))
-    return {key: value for key, value in found.items() if key not in overrides}
+    values = flatten_config(json.loads(json.dumps(members[0].plain)))
+    return {key: value for key, value in values.items() if key not in overrides}
 
 
-def _outcome(place, member):
-    report = _read(place / "report.json")
+def _read_outcome(folder, member):
+    report = read_json(folder / "report.json")
     if report and report.get("config") == member.plain:
         return MemberOutcome(report, None)
-    failed = _read(place / "failed.json")
+    failed = read_json(folder / "failed.json")
     if failed and failed.get("config") == member.plain:
         return MemberOutcome(None, failed["error"])
     return None
-
-
-def _read(path):
-    """The object in a JSON file; None where there is none that is whole."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -1,7 +1,7 @@
-"""What a sweep will run: a member for each combination of values, a program for alike members.
+"""What a sweep will run: a member for each combination of values, grouped into programs.
 
-axes ─► members: the product of the axes, each a whole config, checked
-     ─► programs: members that share everything but array values, compiled once for all
+axes ─► members: the product of the axes; each is a whole config, and checked
+     ─► programs: members that differ only in array values, compiled once for all of them
 """
 
 import copy
@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from bap_jax import audit
+from bap_jax.audit.sweep_rows import format_setting, format_value
 from bap_jax.config import to_settings
 from bap_jax.sweep.axes import Axis
 from bap_jax.types import UserError
+from bap_jax.workdir import flatten_config
 
 _LONGEST_LABEL = 120  # file systems allow 255 bytes a name
 
@@ -26,8 +27,8 @@ class Member(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      label: its overrides, as `seed=0,tolerance=0.01`.
-      overrides: by dotted key, what the axes changed, as plain values.
+      label: its overrides as text, such as `seed=0,tolerance=0.01`.
+      overrides: the values that the axes set, as plain values by dotted key.
       plain: its whole config as plain values.
     """
 
@@ -37,19 +38,24 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The label, fit for a file system, and eight hex digits that stand for the config."""
+        """The label as a file name, followed by eight hex digits of the config's digest."""
         safe = re.sub(r"[^\w.=,+-]", "_", self.label, flags=re.ASCII)[:_LONGEST_LABEL]
         return f"{safe}-{digest(self.plain)[:8]}"
 
 
 class ProgramPlan(NamedTuple):
-    """Members that differ in array values alone; one compiled program runs them all."""
+    """Members that differ only in array values; one compiled program runs them all."""
 
     members: tuple[Member, ...]
 
 
 def digest(plain: Mapping[str, Any]) -> str:
-    """SHA-256 of plain values, in hex; the order of keys has no say."""
+    """SHA-256 of plain values, in hex; it does not depend on the order of the keys.
+
+    Example:
+      >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+      True
+    """
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -57,11 +63,17 @@ def make_members(config: ConfigDict, axes: Sequence[Axis]) -> tuple[Member, ...]
     """The product of the axes; the last axis varies fastest.
 
     Args:
-      config: what all members share; keys that refer to an axis' key follow it.
+      config: what all members share. Keys that refer to a key of an axis follow its value.
       axes: as `merge_axes` returns them.
 
     Raises:
-      UserError: a member's config has a value that no run can have; the message names the member.
+      UserError: a member's config has an invalid value; the message names the member.
+
+    Example:
+      >>> from bap_jax.config import default_config
+      >>> axes = [Axis("tolerance", (0.0, 0.01)), Axis("seed", (0, 1))]
+      >>> [member.label for member in make_members(default_config(), axes)][:2]
+      ['tolerance=0.0,seed=0', 'tolerance=0.0,seed=1']
     """
     keys = [axis.key for axis in axes]
     products = itertools.product(*(axis.values for axis in axes))
@@ -71,7 +83,7 @@ def make_members(config: ConfigDict, axes: Sequence[Axis]) -> tuple[Member, ...]
 def _make_member(config, overrides):
     changed = copy.deepcopy(config)  # ConfigDict(config) would share references with `config`
     changed.update_from_flattened_dict(overrides)
-    label = audit.label(overrides)
+    label = format_setting(overrides)
     plain = json.loads(changed.to_json())
     try:
         to_settings(plain)
@@ -81,48 +93,39 @@ def _make_member(config, overrides):
 
 
 def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[ProgramPlan]:
-    """Members that share everything but the keys `swept`, together; in order of first appearance.
+    """Groups members that share everything but the keys `swept`.
 
     Args:
-      members: of the sweep.
-      swept: dotted keys whose values are arrays of one compiled program.
+      members: the members of the sweep.
+      swept: dotted keys whose values are arrays of a compiled program.
+
+    Returns:
+      The programs, in the order in which their first members appear.
     """
-    found: dict[str, list[Member]] = {}
+    programs: dict[str, list[Member]] = {}
     for member in members:
-        shared = {
-            key: value for key, value in flatten_config(member.plain).items() if key not in swept
-        }
-        found.setdefault(digest(shared), []).append(member)
-    return [ProgramPlan(tuple(alike)) for alike in found.values()]
+        values = flatten_config(member.plain)
+        shared = {key: value for key, value in values.items() if key not in swept}
+        programs.setdefault(digest(shared), []).append(member)
+    return [ProgramPlan(tuple(alike)) for alike in programs.values()]
 
 
 def check_one_program(programs: Sequence[ProgramPlan], swept: Collection[str]) -> None:
-    """For those who rely on a single compilation.
+    """Checks that a sweep compiles a single program.
 
     Raises:
-      UserError: there are several programs; the message names the keys in which they differ.
+      UserError: it needs several; the message names the keys in which they differ.
     """
     if len(programs) < 2:
         return
     configs = [flatten_config(program.members[0].plain) for program in programs]
     differing = []
     for key in configs[0]:
-        values = list(dict.fromkeys(audit.value_label(config[key]) for config in configs))
+        values = list(dict.fromkeys(format_value(config[key]) for config in configs))
         if key not in swept and len(values) > 1:
             differing.append(f"{key} ({', '.join(values)})")
     raise UserError(
-        f"the sweep takes {len(programs)} programs, for its members differ in "
-        f"{'; '.join(differing)}. Leave --one_program away, or let them differ only in "
+        f"the sweep needs {len(programs)} programs, because its members differ in "
+        f"{'; '.join(differing)}. Leave out --one_program, or vary only "
         f"{', '.join(sorted(swept))}."
     )
-
-
-def flatten_config(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Plain values by dotted key."""
-    found = {}
-    for key, value in plain.items():
-        below = isinstance(value, Mapping)
-        found.update(
-            flatten_config(value, f"{prefix}{key}.") if below else {f"{prefix}{key}": value}
-        )
-    return found

@@ -1,10 +1,12 @@
-"""What came of a sweep: `sweep.json` with whole reports, `sweep.csv` flat, `sweep.png`, a table.
+"""Results of a sweep: `sweep.json` with whole reports, `sweep.csv`, `sweep.png`, and a table.
 
-sweep.json is `{"rows": [{"config": {"seed": 0, …}, "report": {…}}, …]}`, a row a finished member in
-the order of the axes: `config` has the values that the axes gave it, `report` is its report.json.
-A member that diverged has `"report": null` and says why in `"error"`. sweep.csv has a line for each
-of them: the axes, then a column a number; columns of the last iterate start with `last_`, all
-others are of the selected one. Fractions in both files; the table is in percent.
+sweep.json is `{"rows": [{"config": {"seed": 0, …}, "report": {…}}, …]}`, with one row for each
+finished member in the order of the axes: `config` has the values that the axes set, and `report` is
+the member's report.json. A member that diverged has `"report": null`, and `"error"` says why.
+
+sweep.csv has one line for each row: the axes, then one column for each number. Columns of the last
+iterate start with `last_`; all others describe the selected one. Both files hold fractions; the
+table that is printed is in percent.
 """
 
 import csv
@@ -15,16 +17,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from bap_jax import audit
+from bap_jax.audit.sweep_rows import format_setting, format_value, rows_by_setting
 from bap_jax.sweep.folder import SweepFolder
 from bap_jax.sweep.plan import Member
-from bap_jax.workdir import write_whole, written_whole
+from bap_jax.workdir import atomic_path, write_atomically
 
 Row = dict[str, Any]
 _SPLITS = ("train", "validation", "test")
 _NUMBERS = ("sparse_accuracy", "overall_gap", "max_excess_gap", "pairwise_disparity")
 
 
-def collect(folder: SweepFolder, members: Sequence[Member]) -> list[Row]:
+def collect_rows(folder: SweepFolder, members: Sequence[Member]) -> list[Row]:
     """A row for each finished member, in the order of `members`."""
     rows = []
     for member in members:
@@ -36,22 +39,29 @@ def collect(folder: SweepFolder, members: Sequence[Member]) -> list[Row]:
 
 
 def write_rows(folder: SweepFolder, rows: Sequence[Row]) -> None:
-    """Writes `sweep.json` alone, as after each chunk."""
-    write_whole(folder.results, json.dumps({"rows": rows}, indent=1) + "\n")
+    """Writes `sweep.json` only, as after each chunk."""
+    write_atomically(folder.results, json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def write_all(folder: SweepFolder, rows: Sequence[Row]) -> None:
-    """Writes `sweep.json`, `sweep.csv` and, where a run ended, `sweep.png`."""
+    """Writes `sweep.json`, `sweep.csv` and, unless all runs diverged, `sweep.png`."""
     write_rows(folder, rows)
-    write_whole(folder.table, to_csv(rows))
+    write_atomically(folder.table, to_csv(rows))
     if any(row["report"] for row in rows):
-        with written_whole(folder.figure) as beside:
-            audit.draw_tradeoff(rows, beside)
+        with atomic_path(folder.figure) as temporary:
+            audit.draw_tradeoff(rows, temporary)
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """The text of `sweep.csv`, see the module."""
-    lines = [_line(row) for row in rows]
+    """The text of `sweep.csv`, see the module.
+
+    Example:
+      >>> print(to_csv([{"config": {"seed": 3}, "report": None, "error": "loss is nan"}]))
+      seed,error
+      3,loss is nan
+      <BLANKLINE>
+    """
+    lines = [_csv_line(row) for row in rows]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     columns.sort(key=lambda name: name == "error")
     text = io.StringIO()
@@ -61,8 +71,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _line(row):
-    axes = {key: audit.value_label(value) for key, value in row["config"].items()}
+def _csv_line(row):
+    axes = {key: format_value(value) for key, value in row["config"].items()}
     report = row["report"]
     if report is None:
         return {**axes, "error": row["error"]}
@@ -78,26 +88,32 @@ def _line(row):
 
 
 def format_rows(rows: Sequence[Row]) -> str:
-    """A line for each setting: means ± standard deviations over seeds; then what diverged."""
-    settings = audit.by_setting(rows)
+    """A table for the terminal, in percent; then the members that diverged.
+
+    Each setting has one line: mean ± standard deviation over seeds.
+
+    Args:
+      rows: as in `sweep.json`.
+    """
+    settings = rows_by_setting(rows)
     width = max([len("setting"), *map(len, settings)]) + 2
     titles = [f"{split} {what}" for split in ("train", "test") for what in ("accuracy", "max gap")]
     head = "setting".ljust(width) + "seeds" + "".join(f"{title:>18}" for title in titles)
     lines = [
-        "SELECTED on validation, percent, mean ± standard deviation over seeds;",
-        "max gap is the largest excess accuracy gap of a group",
+        "SELECTED on validation; percent, mean ± standard deviation over seeds.",
+        "max gap: the largest excess accuracy gap of any group.",
         "",
         head,
         "-" * len(head),
     ]
-    for setting, alike in settings.items():
-        reports = [row["report"] for row in alike if row["report"]]
+    for setting, same_setting in settings.items():
+        reports = [row["report"] for row in same_setting if row["report"]]
         cells = "".join(_cell(reports, title) for title in titles)
         lines.append(f"{setting:{width}}{len(reports):5}{cells}")
     diverged = [row for row in rows if row["report"] is None]
     if diverged:
         lines += ["", f"{len(diverged)} of {len(rows)} diverged:"]
-        lines += [f"  {audit.label(row['config'])}: {row['error']}" for row in diverged]
+        lines += [f"  {format_setting(row['config'])}: {row['error']}" for row in diverged]
     return "\n".join(lines)
 
 

@@ -1,10 +1,12 @@
-"""Runs what is left of a sweep, program by program and chunk by chunk, in this process.
+"""Runs the unfinished members of a sweep in this process, one program after the other.
 
-    members not finished ─► pieces: those of one program ─► chunks: as many as fit at once
-                         ─► session.run ─► their folders ─► sweep.json
+    unfinished members ─► programs: members that one compiled program runs
+                       ─► chunks: as many members of a program as fit into memory at once
+                       ─► Session.run ─► the members' folders ─► sweep.json
 
-The session compiles and trains; it is made for a program when the program's turn comes, and let go
-before the next. Whatever ends this process, a chunk's members are finished or begin anew.
+A session holds data and dense network of a program, and trains its members. It is created when the
+program's turn comes and freed before the next one. Whenever the process is stopped, each member is
+either finished or starts again next time.
 """
 
 import functools
@@ -13,173 +15,184 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from bap_jax import sharding
+from bap_jax import sharding, task
+from bap_jax.experiment import Session
 from bap_jax.sweep import results
-from bap_jax.sweep.folder import SweepFolder, check_sweep_claim
+from bap_jax.sweep.folder import SweepFolder, check_sweep_folder
 from bap_jax.sweep.plan import Member, ProgramPlan, digest
+from bap_jax.training import Execution
 
-_CHECKED = ("data", "model", "pruning")  # what data and network can disagree with
-
-
-class RunResultLike(Protocol):
-    """What a session says of a member: a report, or why the run diverged."""
-
-    report: dict[str, Any] | None
-    error: Exception | str | None
-
-
-class SessionLike(Protocol):
-    """Data, network and dense model of a program, and what trains its members."""
-
-    def capacity(self, count: int) -> int:
-        """How many of `count` members fit at once."""
-
-    def run(self, plains: list[dict[str, Any]], folders: list[Path]) -> Sequence[RunResultLike]:
-        """Runs members at once and writes their folders, `report.json` last."""
+_Item = TypeVar("_Item")
+_CHECKED = ("data", "model", "pruning")  # sections that can contradict each other
 
 
 class Sweep(NamedTuple):
     """A sweep that is ready to run.
 
     Attributes:
-      members: all, in the order of the axes.
-      programs: the same members, alike ones together.
-      folder: where everything goes.
-      make_session: from a member's config, the folder of its dense model and `execution`.
-      execution: how a session runs members; nothing here looks into it.
+      members: all members, in the order of the axes.
+      programs: the same members, grouped by the compiled program that runs them.
+      folder: the workdir.
+      execution: how programs run on this machine.
+      make_session: creates the session of a program from the config of one of its members, the
+        folder of its dense model and `execution`.
     """
 
     members: tuple[Member, ...]
     programs: Sequence[ProgramPlan]
     folder: SweepFolder
-    make_session: Callable[[dict[str, Any], Path, Any], SessionLike]
-    execution: Any = None
+    execution: Execution
+    make_session: Callable[[dict[str, Any], Path, Execution], Session] = Session
 
 
-def say(text: str) -> None:
-    """A line of progress for whoever waits at the terminal."""
+def print_progress(line: str) -> None:
+    """Prints a line to stderr, in the first process only."""
     if sharding.is_first_process():
-        print(text, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
 
-def pieces_left(sweep: Sweep) -> list[list[Member]]:
-    """The members that the first process finds unfinished; those of one program together."""
-    here = sharding.is_first_process()
-    finished = [here and sweep.folder.outcome(member) is not None for member in sweep.members]
+def unfinished_programs(sweep: Sweep) -> list[ProgramPlan]:
+    """The programs of a sweep with those members only that are not finished.
+
+    The first process reads which members are finished; the others agree with it.
+    """
+    reads = sharding.is_first_process()
+    finished = [reads and sweep.folder.outcome(member) is not None for member in sweep.members]
     finished = sharding.from_first_process(np.array(finished, bool))
     names = {member.name for member, done in zip(sweep.members, finished, strict=True) if not done}
-    left = [[m for m in program.members if m.name in names] for program in sweep.programs]
-    return [piece for piece in left if piece]
+    return restrict_programs(sweep.programs, names)
+
+
+def restrict_programs(programs: Sequence[ProgramPlan], names: set[str]) -> list[ProgramPlan]:
+    """The programs with the members of these names only; programs without any are dropped."""
+    kept = [[m for m in program.members if m.name in names] for program in programs]
+    return [ProgramPlan(tuple(members)) for members in kept if members]
+
+
+def count_members(programs: Sequence[ProgramPlan]) -> int:
+    """How many members some programs have."""
+    return sum(len(program.members) for program in programs)
 
 
 def check_programs(
-    sweep: Sweep, check: Callable[[dict[str, Any]], dict[str, Any]]
+    sweep: Sweep,
+    check: Callable[[dict[str, Any], Execution], dict[str, Any]] = task.check_task,
 ) -> list[dict[str, Any]]:
-    """Lets mistakes in data and networks of any program be found before the first is trained.
+    """Finds mistakes in the data and networks of all programs before the first one is trained.
 
     Args:
-      sweep: of which only what is not finished is checked.
+      sweep: only its unfinished members are checked.
       check: loads data and network of a config, trains nothing, and returns a summary of the data.
 
     Returns:
-      `{"data": section of the config, "summary": …}` for each data set, or way to group it.
+      `{"data": section of the config, "summary": …}` for each distinct `data` section.
 
     Raises:
-      UserError: by `check`; or the workdir is not a sweep's.
+      UserError: by `check`, or the workdir belongs to something else.
     """
-    sharding.by_first_process(lambda: check_sweep_claim(sweep.folder, sweep.members))
-    plains = [piece[0].plain for piece in pieces_left(sweep)]
+    sharding.by_first_process(lambda: check_sweep_folder(sweep.folder, sweep.members))
+    plains = [program.members[0].plain for program in unfinished_programs(sweep)]
     distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
     summaries = {}
     for plain in distinct.values():
-        summary = check(plain)
-        told = {"data": plain["data"], "summary": summary}
-        summaries.setdefault(digest(plain["data"]), told)
+        section = {"data": plain["data"], "summary": check(plain, sweep.execution)}
+        summaries.setdefault(digest(plain["data"]), section)
     return list(summaries.values())
 
 
-def even_chunks(items: Sequence, count: int) -> list[list]:
-    """Cuts into `count` consecutive chunks whose lengths differ by one at most."""
+def split_evenly(items: Sequence[_Item], count: int) -> list[list[_Item]]:
+    """Splits into `count` consecutive chunks whose lengths differ by at most one.
+
+    Example:
+      >>> split_evenly([0, 1, 2, 3, 4], 2)
+      [[0, 1], [2, 3, 4]]
+    """
     ends = [len(items) * i // count for i in range(count + 1)]
     return [list(items[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def run_pieces(
+def run_programs(
     sweep: Sweep,
-    pieces: Sequence[Sequence[Member]],
+    programs: Sequence[ProgramPlan],
     after_chunk: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = say,
+    on_progress: Callable[[str], None] = print_progress,
 ) -> None:
-    """Runs members, those of one piece on one session.
+    """Trains the members of some programs, with one session for each program.
 
     Args:
-      sweep: whose folder is claimed.
-      pieces: members of one program each.
-      after_chunk: called when the members of a chunk are finished.
-      say: takes a line of progress after each chunk.
+      sweep: its workdir must have been opened.
+      programs: programs of the sweep, or parts of them.
+      after_chunk: called whenever the members of a chunk are finished.
+      on_progress: receives a line of text after each chunk.
     """
-    count, done = sum(map(len, pieces)), 0
-    for number, piece in enumerate(pieces, 1):
-        plain = piece[0].plain
+    total, done = count_members(programs), 0
+    for number, program in enumerate(programs, 1):
+        members = program.members
+        plain = members[0].plain
         session = sweep.make_session(plain, sweep.folder.dense(plain), sweep.execution)
-        chunks = -(-len(piece) // session.capacity(len(piece)))
-        for chunk in even_chunks(piece, chunks):
+        chunks = -(-len(members) // session.capacity(len(members)))
+        for chunk in split_evenly(members, chunks):
             start = time.perf_counter()
             diverged = _run_chunk(session, chunk, sweep.folder)
             after_chunk()
             done += len(chunk)
             seconds = time.perf_counter() - start
-            say(
-                f"program {number}/{len(pieces)}: {len(chunk)} members in {seconds:.1f} s, "
-                f"{diverged} diverged; {done}/{count} done"
+            on_progress(
+                f"program {number}/{len(programs)}: {len(chunk)} members in {seconds:.1f} s, "
+                f"{diverged} diverged; {done}/{total} done"
             )
-        del session  # and its arrays, before the next is made
+        del session  # frees its arrays before the next session is created
 
 
 def _run_chunk(session, chunk, folder):
-    """How many members diverged."""
+    """Trains members at once; returns how many diverged."""
     sharding.by_first_process(lambda: [folder.begin(member) for member in chunk])
-    places = [folder.member(member) for member in chunk]
-    finished = session.run([member.plain for member in chunk], places)
-    errors = [found.error for found in finished]
+    folders = [folder.member(member) for member in chunk]
+    outcomes = session.run([member.plain for member in chunk], folders)
+    errors = [outcome.error for outcome in outcomes]
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:
-            note = functools.partial(folder.fail, member, str(error))
-            sharding.by_first_process(note)
+            sharding.by_first_process(functools.partial(folder.fail, member, str(error)))
     return sum(error is not None for error in errors)
 
 
-def run_alone(sweep: Sweep, say: Callable[[str], None] = say) -> list[results.Row]:
-    """Runs what is left in this process; several that share devices run all of it together.
+def run_in_process(
+    sweep: Sweep, on_progress: Callable[[str], None] = print_progress
+) -> list[results.Row]:
+    """Trains all unfinished members in this process and writes the results.
+
+    If several processes share the devices, each of them must call this; they run every member
+    together.
 
     Returns:
-      As of `finish`.
+      See `write_results`.
     """
 
-    def write():
-        results.write_rows(sweep.folder, results.collect(sweep.folder, sweep.members))
-
     def save():
-        sharding.by_first_process(write)
+        rows = results.collect_rows(sweep.folder, sweep.members)
+        results.write_rows(sweep.folder, rows)
 
-    run_pieces(sweep, pieces_left(sweep), save, say)
-    return finish(sweep)
+    def after_chunk():
+        sharding.by_first_process(save)
+
+    run_programs(sweep, unfinished_programs(sweep), after_chunk, on_progress)
+    return write_results(sweep)
 
 
-def finish(sweep: Sweep) -> list[results.Row]:
-    """Collects the rows of all finished members and writes all results.
+def write_results(sweep: Sweep) -> list[results.Row]:
+    """Collects the rows of all finished members and writes `sweep.json`, `.csv` and `.png`.
 
     Returns:
-      The rows, as `sweep.json` holds them; none in a process that writes no files.
+      The rows, as in `sweep.json`; empty in all processes but the first.
     """
     rows = []
 
     def write():
-        rows.extend(results.collect(sweep.folder, sweep.members))
+        rows.extend(results.collect_rows(sweep.folder, sweep.members))
         results.write_all(sweep.folder, rows)
 
     sharding.by_first_process(write)

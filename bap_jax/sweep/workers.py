@@ -1,11 +1,11 @@
-"""A sweep on several processes, each with its share of the cores and of the members.
+"""Runs a sweep on several processes; each gets a share of the cores and of the members.
 
-    parent ─► dense models, which all share ─► a worker for each share ─► results
+    parent ─► dense models, shared by all workers ─► one worker for each share ─► results
 
-The members left stand in a line, program by program, and the line is cut into equal shares: few
-programs are compiled twice, and all shares end at about the same time. A worker is the parent's own
-command with `--worker=i/n`; it reads the names of its members from its standard input, and ends
-when that closes, which it does even when the parent is killed.
+The unfinished members are listed program by program, and the list is cut into equal shares: few
+programs are compiled twice, and all workers finish at about the same time. A worker runs the
+parent's command with `--worker=i/n`. It reads the names of its members from standard input and
+exits when that closes, which also happens when the parent is killed.
 """
 
 import contextlib
@@ -17,22 +17,31 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bap_jax.sweep.plan import Member
+from bap_jax.sweep.plan import Member, ProgramPlan
 from bap_jax.sweep.results import Row
-from bap_jax.sweep.runner import Sweep, even_chunks, finish, pieces_left, run_pieces, say
+from bap_jax.sweep.runner import (
+    Sweep,
+    count_members,
+    print_progress,
+    restrict_programs,
+    run_programs,
+    split_evenly,
+    unfinished_programs,
+    write_results,
+)
 from bap_jax.types import UserError
 
 
 class WorkerError(RuntimeError):
-    """A worker ended before its members were finished."""
+    """A worker exited before its members were finished."""
 
 
 class Worker(NamedTuple):
-    """Which of how many workers.
+    """One of several worker processes.
 
     Attributes:
       number: from 0.
-      count: of all.
+      count: how many workers there are.
     """
 
     number: int
@@ -40,133 +49,164 @@ class Worker(NamedTuple):
 
 
 def choose_jobs(requested: str, cores: int, backend: str, members: int, processes: int = 1) -> int:
-    """How many processes a sweep gets, each with members of its own.
+    """How many processes a sweep runs on, each with its own members.
 
     Args:
       requested: `auto`, or a number.
-      cores: that this process may use.
-      backend: JAX's; an accelerator is not shared, unless a number is requested.
-      members: that are left.
-      processes: that share the devices; where several do, they run the sweep together.
+      cores: how many this process may use.
+      backend: JAX's. On an accelerator `auto` means one process.
+      members: how many are unfinished.
+      processes: how many share the devices; if more than one, they run every member together.
 
     Raises:
-      UserError: `requested` is neither, or more than 1 where processes share the devices.
+      UserError: `requested` is not valid, or is more than 1 although processes share the devices.
+
+    Example:
+      >>> choose_jobs("auto", cores=8, backend="cpu", members=24)
+      8
     """
     if processes > 1:
         if requested in ("auto", "1"):
             return 1
         raise UserError(f"{processes} processes run the sweep together; leave out --jobs.")
     if requested == "auto":
-        wanted = cores if backend == "cpu" else 1
+        jobs = cores if backend == "cpu" else 1
     elif requested.isascii() and requested.isdigit() and int(requested):
-        wanted = int(requested)
+        jobs = int(requested)
     else:
         raise UserError(f"--jobs must be auto or an integer ≥ 1; got {requested!r}.")
-    return max(1, min(wanted, members))
+    return max(1, min(jobs, members))
 
 
-def own_cores() -> list[int]:
-    """The cores that this process may use; made up where the system does not tell."""
+def available_cores() -> list[int]:
+    """The cores that this process may use; all of them if the system cannot say."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def parse_worker(text: str) -> Worker:
-    """The worker that `--worker=TEXT` means: `0/2` and `1/2` are two."""
+    """The worker of `--worker=i/n`.
+
+    Example:
+      >>> parse_worker("0/2")
+      Worker(number=0, count=2)
+    """
     number, count = text.split("/")
     return Worker(int(number), int(count))
 
 
-def pin(worker: Worker) -> None:
-    """Leaves this process its share of the cores, if the system can; before JAX counts them."""
+def pin_to_cores(worker: Worker) -> None:
+    """Restricts this process to its share of the cores, if the system supports it.
+
+    Must be called before JAX counts the cores.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores = own_cores()
+    cores = available_cores()
     if worker.count > len(cores):
         share = [cores[worker.number % len(cores)]]
     else:
-        share = even_chunks(cores, worker.count)[worker.number]
+        share = split_evenly(cores, worker.count)[worker.number]
     os.sched_setaffinity(0, share)
 
 
-def shares(pieces: Sequence[Sequence[Member]], count: int) -> list[list[list[Member]]]:
-    """Cuts the line of all pieces into `count` shares, each a list of pieces, alike to a member."""
-    line = [(number, member) for number, piece in enumerate(pieces) for member in piece]
-    found = []
-    for chunk in even_chunks(line, count):
+def split_programs(programs: Sequence[ProgramPlan], count: int) -> list[list[ProgramPlan]]:
+    """Splits the members into `count` shares of equal size, give or take one member.
+
+    Returns:
+      For each share its programs; a program's members may be spread over several shares.
+    """
+    members = [
+        (number, member) for number, program in enumerate(programs) for member in program.members
+    ]
+    shares = []
+    for chunk in split_evenly(members, count):
         share: dict[int, list[Member]] = {}
         for number, member in chunk:
             share.setdefault(number, []).append(member)
-        found.append(list(share.values()))
-    return found
+        shares.append([ProgramPlan(tuple(alike)) for alike in share.values()])
+    return shares
 
 
-def run_workers(
-    sweep: Sweep, jobs: int, command: Sequence[str], say: Callable[[str], None] = say
+def run_in_workers(
+    sweep: Sweep,
+    jobs: int,
+    command: Sequence[str],
+    on_progress: Callable[[str], None] = print_progress,
 ) -> list[Row]:
-    """Runs what is left on `jobs` processes.
+    """Trains all unfinished members on `jobs` processes and writes the results.
 
     Args:
-      sweep: whose folder is claimed.
-      jobs: how many, at most as many as members are left.
-      command: this process' own; `--worker=i/n` is put behind it.
-      say: takes lines of progress; the workers write theirs themselves.
+      sweep: its workdir must have been opened.
+      jobs: how many processes, at most as many as there are unfinished members.
+      command: this process's own command; `--worker=i/n` is appended.
+      on_progress: receives lines of text; workers print theirs themselves.
 
     Returns:
-      The rows of all members, as `sweep.json` holds them.
+      The rows of all finished members, as in `sweep.json`.
 
     Raises:
-      WorkerError: a worker died; the others have ended, and what is finished is collected.
+      WorkerError: a worker died. The others have finished, and the results are written.
     """
-    pieces = pieces_left(sweep)
-    _make_dense_models(sweep, pieces)
-    say(f"{sum(map(len, pieces))} members on {jobs} processes")
-    workers = []
+    programs = unfinished_programs(sweep)
+    _make_dense_models(sweep, programs)
+    on_progress(f"{count_members(programs)} members on {jobs} processes")
+    workers: list[subprocess.Popen] = []
     try:
-        for i, share in enumerate(shares(pieces, jobs)):
+        for i, share in enumerate(split_programs(programs, jobs)):
             workers.append(_start([*command, f"--worker={i}/{jobs}"], share))
         codes = [worker.wait() for worker in workers]
     finally:
         for worker in workers:
-            worker.kill()  # does nothing to one that has ended
-            with contextlib.suppress(BrokenPipeError):
-                worker.stdin.close()
-            worker.wait()
-    rows = finish(sweep)
+            _stop(worker)
+    rows = write_results(sweep)
     died = [f"{i} (exit code {code})" for i, code in enumerate(codes) if code]
     if died:
         raise WorkerError(
-            f"worker {', '.join(died)} of {jobs} died, see above; {len(rows)} of "
-            f"{len(sweep.members)} members are finished. The same command goes on from there."
+            f"worker {', '.join(died)} of {jobs} died, see its output above; {len(rows)} of "
+            f"{len(sweep.members)} members are finished. Run the same command again to continue."
         )
     return rows
 
 
-def run_as_worker(sweep: Sweep, worker: Worker, say: Callable[[str], None] = say) -> None:
-    """Runs the members whose names the parent sends."""
+def run_as_worker(
+    sweep: Sweep, worker: Worker, on_progress: Callable[[str], None] = print_progress
+) -> None:
+    """Trains the members whose names the parent process sends."""
     names = set(json.loads(sys.stdin.readline()))
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    pieces = [[m for m in program.members if m.name in names] for program in sweep.programs]
-    pieces = [piece for piece in pieces if piece]
-    run_pieces(sweep, pieces, say=lambda text: say(f"worker {worker.number}: {text}"))
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    programs = restrict_programs(sweep.programs, names)
+    run_programs(
+        sweep, programs, on_progress=lambda line: on_progress(f"worker {worker.number}: {line}")
+    )
 
 
-def _end_with_the_parent():
-    os.read(sys.stdin.fileno(), 1)  # not sys.stdin: its lock would hold up a regular end
+def _exit_with_parent():
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: its lock would block a regular exit
     os._exit(1)
 
 
-def _make_dense_models(sweep, pieces):
-    plains = {sweep.folder.dense(piece[0].plain): piece[0].plain for piece in pieces}
-    for place, plain in plains.items():
-        sweep.make_session(plain, place, sweep.execution)
+def _make_dense_models(sweep, programs):
+    """Trains each dense model once, so that workers find it on disk."""
+    plains = {sweep.folder.dense(p.members[0].plain): p.members[0].plain for p in programs}
+    for folder, plain in plains.items():
+        sweep.make_session(plain, folder, sweep.execution)
 
 
-def _start(command, share):
+def _start(command, programs):
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
-    names = [member.name for piece in share for member in piece]
-    with contextlib.suppress(BrokenPipeError):  # it died at once; its exit code tells
+    names = [member.name for program in programs for member in program.members]
+    assert worker.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it died at once; its exit code is checked later
         worker.stdin.write(json.dumps(names) + "\n")
         worker.stdin.flush()
     return worker
+
+
+def _stop(worker):
+    """Ends a worker; does nothing to one that has exited."""
+    worker.kill()
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
+    worker.wait()

@@ -33,11 +33,11 @@ def test_by_hand():
     ids = np.repeat([0, 1, 2], [4, 1, 5])
     dense = np.array([1, 1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
     sparse = np.array([0, 1, 1, 1, 0, 1, 1, 1, 1, 1], bool)
-    found = gaps_of(dense, sparse, ids, 3)
-    np.testing.assert_allclose(found.group_gap, [0.25, 1.0, -0.2], atol=1e-12)
-    np.testing.assert_allclose(found.overall_gap, 0.1, atol=1e-12)
-    np.testing.assert_allclose(found.excess_gap, [0.15, 0.9, -0.3], atol=1e-12)
-    np.testing.assert_allclose(found.pairwise_disparity, 1.2, atol=1e-12)
+    gaps = gaps_of(dense, sparse, ids, 3)
+    np.testing.assert_allclose(gaps.group_gap, [0.25, 1.0, -0.2], atol=1e-12)
+    np.testing.assert_allclose(gaps.overall_gap, 0.1, atol=1e-12)
+    np.testing.assert_allclose(gaps.excess_gap, [0.15, 0.9, -0.3], atol=1e-12)
+    np.testing.assert_allclose(gaps.pairwise_disparity, 1.2, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -45,22 +45,22 @@ def test_excess_is_the_gap_to_everybody_else(seed):
     """ψ_g = (1 − w_g)(D_g − D_¬g), D the accuracy lost inside and outside of the group."""
     dense, sparse, ids = random_bits(seed)
     lost = dense.astype(float) - sparse
-    found = gaps_of(dense, sparse, ids).excess_gap
+    gaps = gaps_of(dense, sparse, ids).excess_gap
     for group in range(4):
         inside = ids == group
         expected = (1 - inside.mean()) * (lost[inside].mean() - lost[~inside].mean())
-        np.testing.assert_allclose(found[group], expected, atol=1e-12)
+        np.testing.assert_allclose(gaps[group], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_excess_gaps_balance_out(seed):
     dense, sparse, ids = random_bits(seed)
-    found = gaps_of(dense, sparse, ids)
+    gaps = gaps_of(dense, sparse, ids)
     frequency = np.bincount(ids) / len(ids)
-    np.testing.assert_allclose(frequency @ found.excess_gap, 0, atol=1e-12)
-    np.testing.assert_allclose(frequency @ found.group_gap, found.overall_gap, atol=1e-12)
-    assert found.excess_gap.max() >= 0 >= found.excess_gap.min()
-    np.testing.assert_allclose(found.pairwise_disparity, np.ptp(found.group_gap), atol=1e-12)
+    np.testing.assert_allclose(frequency @ gaps.excess_gap, 0, atol=1e-12)
+    np.testing.assert_allclose(frequency @ gaps.group_gap, gaps.overall_gap, atol=1e-12)
+    assert gaps.excess_gap.max() >= 0 >= gaps.excess_gap.min()
+    np.testing.assert_allclose(gaps.pairwise_disparity, np.ptp(gaps.group_gap), atol=1e-12)
 
 
 def test_exchanging_the_models_changes_the_sign():
@@ -73,7 +73,7 @@ def test_exchanging_the_models_changes_the_sign():
 
 def test_one_group_has_no_excess():
     dense, sparse, ids = random_bits(1, num_groups=1)
-    found = gaps_of(dense, sparse, ids, 1)
-    assert found.overall_gap > 0
-    np.testing.assert_array_equal(found.excess_gap, [0])
-    assert found.pairwise_disparity == 0
+    gaps = gaps_of(dense, sparse, ids, 1)
+    assert gaps.overall_gap > 0
+    np.testing.assert_array_equal(gaps.excess_gap, [0])
+    assert gaps.pairwise_disparity == 0

@@ -1,4 +1,4 @@
-"""The report: its numbers, its table, its picture and its digests."""
+"""The report: its numbers, its table, its figure and its digests."""
 
 import json
 
@@ -56,9 +56,9 @@ def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
 def test_split_report_by_hand():
     ids = np.repeat([0, 1], [4, 1])
     dense, sparse = np.ones(5, bool), np.array([1, 1, 1, 0, 0], bool)
-    found = audit.split_report(split_means(dense, ids, 2), split_means(sparse, ids, 2), ("x", "y"))
-    groups = found.pop("groups")
-    assert found == pytest.approx(
+    report = audit.split_report(split_means(dense, ids, 2), split_means(sparse, ids, 2), ("x", "y"))
+    groups = report.pop("groups")
+    assert report == pytest.approx(
         {
             "n": 5,
             "dense_accuracy": 1.0,
@@ -80,8 +80,8 @@ def test_split_report_by_hand():
 
 def test_split_report_is_plain_numbers():
     dense, sparse, ids = random_bits(0)
-    found = audit.split_report(split_means(dense, ids, 4), split_means(sparse, ids, 4), "abcd")
-    assert json.loads(json.dumps(found)) == found
+    report = audit.split_report(split_means(dense, ids, 4), split_means(sparse, ids, 4), "abcd")
+    assert json.loads(json.dumps(report)) == report
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_digest_takes_keys_and_half_precision():
 
 
 def test_versions_name_what_shapes_the_numbers():
-    found = audit.versions()
-    assert {"python", "bap_jax", "jax", "jaxlib", "flax", "optax", "numpy", "device"} == set(found)
-    assert found["jax"] == jax.__version__
+    versions, packages = audit.versions(), {"bap_jax", "jax", "jaxlib", "flax", "optax", "numpy"}
+    assert set(versions) == {"python", "device", *packages}
+    assert versions["jax"] == jax.__version__
 
 
 TABLE = [
@@ -167,7 +167,7 @@ def test_table_marks_what_exceeds_the_tolerance(tolerance, marks):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("methods", [("ceag",), ("nft", "ceag"), ("nft", "el", "other")])
-def test_picture_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch):
+def test_the_figure_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch):
     drawn, save = [], Figure.savefig
 
     def spy(figure, *args, **options):
@@ -184,7 +184,7 @@ def test_picture_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch):
     assert np.ptp(image.imread(tmp_path / "disparity.png")[..., :3]) > 0.5
     suffix = f", {seeds} seeds" if seeds > 1 else ""
     for panel in drawn[0].axes:
-        bars = [found for found in panel.containers if isinstance(found, BarContainer)]
+        bars = [item for item in panel.containers if isinstance(item, BarContainer)]
         heights = [[bar.get_height() for bar in method] for method in bars]
         expected = [[i + (seeds - 1) / 2, -1] for i in range(len(methods))]
         np.testing.assert_allclose(heights, expected, atol=1e-9)
@@ -201,8 +201,9 @@ def stuck(size):
     return audit.feasibility(history, [f"g{i}" for i in range(size)])
 
 
-def notes(**found):
-    return audit.format_report(fake_report() | found).splitlines()[-1]
+def notes(**entries):
+    """The last line of the text for a report with these entries."""
+    return audit.format_report(fake_report() | entries).splitlines()[-1]
 
 
 def test_the_table_says_whether_the_constraints_could_be_met():
@@ -220,30 +221,56 @@ def test_the_table_counts_constraints_that_are_not_listed():
 
 
 def test_the_table_says_why_a_constraint_was_never_observed():
-    found = audit.feasibility(audit.History(), "ab")
-    table = audit.format_report(fake_report() | {"feasibility": found}).splitlines()
+    result = audit.feasibility(audit.History(), "ab")
+    table = audit.format_report(fake_report() | {"feasibility": result}).splitlines()
     assert table[-2] == "Constraints as observed in training: not observed."
-    assert table[-1].startswith("Never observed: 2 constraints: a, b.")
+    assert table[-1].startswith(
+        "Never observed: 2 constraints: a, b. A constraint is observed once"
+    )
     assert "lower constraint.buffer_size" in table[-1]
-    found = audit.feasibility(audit.History(), "ab", left_out="a")
-    small = {"feasibility": found, "unconstrained_groups": {"a": 3}}
+    result = audit.feasibility(audit.History(), "ab", left_out="a")
+    small = {"feasibility": result, "unconstrained_groups": {"a": 3}}
     table = audit.format_report(fake_report() | small).splitlines()
-    assert table[-2].startswith("Never observed: 1 constraints: b.")
+    assert table[-2].startswith("Never observed: 1 constraint: b. ")
 
 
 def test_the_table_says_that_some_constraints_were_observed():
     history = audit.History()
     history.add(0, np.zeros(2), np.array([-0.1, np.nan]))
     table = audit.format_report(fake_report() | {"feasibility": audit.feasibility(history, "ab")})
-    told, unseen = table.splitlines()[-2:]
-    assert told == "Constraints as observed in training: met where observed."
-    assert unseen.startswith("Never observed: 1 constraints: b.")
+    status, unseen = table.splitlines()[-2:]
+    assert status == "Constraints as observed in training: met where observed."
+    assert unseen.startswith("Never observed: 1 constraint: b. ")
 
 
 def test_the_table_names_groups_too_small_to_constrain():
     small = {f"g{i}": i for i in range(12)}
     listed = ", ".join(f"g{i} ({i})" for i in range(10))
     assert notes(unconstrained_groups=small) == (
-        f"Too small to constrain: 12 groups (training samples): {listed}."
+        f"Too small to constrain: 12 groups. Training samples of each: {listed} and 2 more."
     )
-    assert notes(unconstrained_groups={}, feasibility=None).startswith("The smallest group has 5")
+    assert notes(unconstrained_groups={}, feasibility=None) == (
+        "The smallest group has 5 validation samples: one more error lowers its accuracy by "
+        "20.0 points."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "Ran on 1 cpu device; data on the device; one program for each epoch."),
+        (
+            {"devices": 4, "processes": 2, "epoch": "loop", "data": "streamed"},
+            "Ran on 4 cpu devices of 2 processes; data streamed; one program for each step.",
+        ),
+    ],
+)
+def test_the_table_says_how_the_run_was_executed(changes, text):
+    execution = {
+        "backend": "cpu",
+        "devices": 1,
+        "processes": 1,
+        "epoch": "device",
+        "data": "on the device",
+    }
+    assert notes(execution=execution | changes) == text

@@ -53,8 +53,8 @@ def test_a_tie_keeps_the_earlier(score):
 @pytest.mark.parametrize("tolerance", [0.02, 0.0, -1.0])
 def test_the_choice_does_not_depend_on_the_order(tolerance):
     scores = [Score(0.9, 0.01), Score(0.8, 0.0), Score(0.95, 0.03), Score(0.99, 0.04)]
-    chosen = {order[choose(order, tolerance)] for order in itertools.permutations(scores)}
-    assert chosen == {choose_by_hand(scores, tolerance)}
+    choices = {order[choose(order, tolerance)] for order in itertools.permutations(scores)}
+    assert choices == {choose_by_hand(scores, tolerance)}
 
 
 def choose_by_hand(scores, tolerance):
@@ -67,11 +67,11 @@ def choose_by_hand(scores, tolerance):
 @pytest.mark.parametrize("seed", range(3))
 def test_score_is_accuracy_and_largest_excess_gap(seed):
     dense, sparse, ids = random_bits(seed)
-    found = audit.score(split_means(dense, ids, 4), split_means(sparse, ids, 4))
+    score = audit.score(split_means(dense, ids, 4), split_means(sparse, ids, 4))
     lost = dense.astype(float) - sparse
     largest = max(lost[ids == g].mean() for g in range(4)) - lost.mean()
-    np.testing.assert_allclose(found.accuracy, sparse.mean(), atol=1e-12)
-    np.testing.assert_allclose(found.max_excess_gap, largest, atol=1e-12)
+    np.testing.assert_allclose(score.accuracy, sparse.mean(), atol=1e-12)
+    np.testing.assert_allclose(score.max_excess_gap, largest, atol=1e-12)
 
 
 def test_a_gap_at_the_tolerance_is_within_it():

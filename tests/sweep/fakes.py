@@ -3,21 +3,25 @@
 import json
 from typing import NamedTuple
 
-from bap_jax import sweep
 from bap_jax.config import default_config
+from bap_jax.sweep import Sweep
+from bap_jax.sweep.axes import parse_axis
+from bap_jax.sweep.folder import open_sweep_folder
+from bap_jax.sweep.plan import make_members, make_programs
+from bap_jax.training import Execution
 
 SWEPT = ("seed", "tolerance", "dual.learning_rate")
 
 
 class RunResult(NamedTuple):
-    """As the session of `experiment` has it."""
+    """Like `experiment.RunResult`."""
 
     report: dict | None
     error: str | None
 
 
 def fake_report(plain):
-    """What a run with this config would have become."""
+    """The report of a run with this config."""
     accuracy = 0.9 + plain["seed"] / 100
     numbers = {
         "sparse_accuracy": accuracy,
@@ -39,9 +43,10 @@ def fake_report(plain):
 
 
 class FakeSession:
-    """Writes what the real one writes; members with seed 13 diverge.
+    """Writes the files of a real session; members with seed 13 diverge.
 
-    `sessions` and `ran` list what was asked of all sessions; after `stop_after` members it "dies".
+    `sessions` and `ran` list the calls of all sessions; after `stop_after` members it is
+    interrupted.
     """
 
     sessions, ran, stop_after = [], [], None
@@ -49,7 +54,7 @@ class FakeSession:
     def __init__(self, plain, dense_folder, execution):
         dense_folder.mkdir(parents=True, exist_ok=True)
         self.sessions.append((plain["method"], dense_folder))
-        self.chunk = execution or 100
+        self.chunk = execution.chunk or 100
 
     def capacity(self, count):
         return min(count, self.chunk)
@@ -70,9 +75,8 @@ class FakeSession:
         return RunResult(report, None)
 
 
-def make_sweep(root, *axes, chunk=None, session=FakeSession, config=None):
-    """A sweep in a folder that is claimed."""
-    axes = [sweep.parse_axis(axis) for axis in axes]
-    members = sweep.make_members(config or default_config(), axes)
-    programs = sweep.make_programs(members, SWEPT)
-    return sweep.Sweep(members, programs, sweep.claim_sweep(root), session, chunk)
+def make_sweep(root, *axes, chunk=0, session=FakeSession):
+    """A sweep whose folder has been opened; `chunk` members fit into memory, or all for 0."""
+    members = make_members(default_config(), [parse_axis(axis) for axis in axes])
+    programs = make_programs(members, SWEPT)
+    return Sweep(members, programs, open_sweep_folder(root), Execution(chunk=chunk), session)

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from bap_jax.sweep import Axis, file_axes, make_axis, merge_axes, parse_axis
+from bap_jax.sweep import Axis
+from bap_jax.sweep.axes import file_axes, make_axis, merge_axes, parse_axis
 from bap_jax.types import UserError
 
 
@@ -47,7 +48,7 @@ def test_values(text, values):
         ("seed=a", "seed got 'a'; write integers, as in 0,1,2 or 0:8"),
         ("seed=0.5", "seed got 0.5; write integers"),
         ("seed=true", "seed got True; write integers"),
-        ("seed=5:5", "seed has an empty range 5:5; START:STOP leaves STOP out"),
+        ("seed=5:5", "seed has an empty range 5:5; START:STOP excludes STOP"),
         ("seed=0:5:0", "empty range 0:5:0"),
         ("seed=0:1.5", "seed got '0:1.5'; write integers"),
         ("tolerance=x", "tolerance got 'x'; write numbers, as in 0.0,0.01"),
@@ -60,7 +61,7 @@ def test_values(text, values):
         ),
         ("model.hidden=(32,a)", r"hidden got '\(32,a\)'; write lists in brackets"),
         ("model.hidden=(0.5,)", "hidden got 0.5; write lists"),
-        ("model.hidden=(32,", "hidden has a bracket or a quote without its partner"),
+        ("model.hidden=(32,", "hidden has an unmatched bracket or quote in"),
         ("seed=0:3,2", "seed has the value 2 twice"),
         ("tolerance=0,0.0", "tolerance has the value 0.0 twice"),
     ],

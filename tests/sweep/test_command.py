@@ -41,7 +41,7 @@ def test_a_sweep_that_was_cut_off_goes_on(tmp_path):
         (["--sweep=sede=1"], "error: unknown config key config.sede; known keys: "),
         (
             ["--sweep=method=nft,ceag", "--one_program"],
-            "error: the sweep takes 2 programs, for its members differ in method (nft, ceag)",
+            "error: the sweep needs 2 programs, because its members differ in method (nft, ceag)",
         ),
         (["--sweep=data.name=digits,mnist"], "error: unknown data set 'mnist'; known data sets"),
     ],

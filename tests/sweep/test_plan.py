@@ -5,7 +5,8 @@ import json
 import pytest
 
 from bap_jax.config import default_config
-from bap_jax.sweep import check_one_program, make_members, make_programs, parse_axis
+from bap_jax.sweep.axes import parse_axis
+from bap_jax.sweep.plan import check_one_program, make_members, make_programs
 from bap_jax.types import UserError
 
 SWEPT = ("seed", "tolerance", "pruning.sparsity")
@@ -74,7 +75,8 @@ def test_one_program_names_what_is_in_the_way():
     )
     with pytest.raises(
         UserError,
-        match=r"takes 4 programs, for its members differ in method \(nft, ceag\); "
-        r"model.hidden \(8, 8x8\). Leave --one_program away, .* pruning.sparsity, seed, tolerance",
+        match=r"needs 4 programs, because its members differ in method \(nft, ceag\); "
+        r"model.hidden \(8, 8x8\). Leave out --one_program, "
+        r"or vary only pruning.sparsity, seed, tolerance\.$",
     ):
         check_one_program(several, SWEPT)

@@ -1,4 +1,4 @@
-"""Rows, the flat table, the table of the terminal, the picture."""
+"""Rows, sweep.csv, the table for the terminal, the figure."""
 
 import csv
 import io
@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from bap_jax import audit
+from bap_jax.audit.sweep_rows import rows_by_setting
 from bap_jax.sweep import format_rows
 from bap_jax.sweep.results import to_csv, write_all
-from bap_jax.sweep.runner import run_alone
+from bap_jax.sweep.runner import run_in_process
 from tests.sweep.fakes import make_sweep
 
 
@@ -24,7 +24,7 @@ def sweep(tmp_path):
 
 @pytest.fixture
 def rows(sweep):
-    return run_alone(sweep, quiet)
+    return run_in_process(sweep, quiet)
 
 
 def test_rows_are_in_the_order_of_the_axes(sweep, rows):
@@ -34,7 +34,7 @@ def test_rows_are_in_the_order_of_the_axes(sweep, rows):
     assert rows[2]["report"] is None and rows[2]["error"] == "loss is nan at step 3"
 
 
-def test_the_flat_table(sweep, rows):
+def test_the_csv_file(sweep, rows):
     text = sweep.folder.table.read_text()
     assert text == to_csv(rows)
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -50,13 +50,13 @@ def test_the_flat_table(sweep, rows):
 
 def test_the_table_of_a_sweep_that_diverged_everywhere(tmp_path):
     sweep = make_sweep(tmp_path / "w", "seed=13")
-    rows = run_alone(sweep, quiet)
+    rows = run_in_process(sweep, quiet)
     assert to_csv(rows) == "seed,error\n13,loss is nan at step 3\n"
     assert not sweep.folder.figure.exists()
     assert "diverged" in format_rows(rows)
 
 
-def test_the_terminal_has_means_over_seeds(rows):
+def test_the_printed_table_has_means_over_seeds(rows):
     lines = format_rows(rows).splitlines()
     (line,) = [line for line in lines if line.startswith("tolerance=0.02")]
     # Seeds 0 and 4: accuracies 90 and 94, gaps 2.0 and 2.4 points.
@@ -69,15 +69,15 @@ def test_the_terminal_has_means_over_seeds(rows):
 
 
 def test_one_seed_has_no_spread(tmp_path):
-    rows = run_alone(make_sweep(tmp_path / "w", "method=nft,ceag"), quiet)
+    rows = run_in_process(make_sweep(tmp_path / "w", "method=nft,ceag"), quiet)
     assert "±" not in format_rows(rows).split("\n", 3)[-1]
 
 
-def test_rows_that_differ_in_the_seed_alone_belong_together(rows):
-    found = audit.by_setting(rows)
-    assert list(found) == ["tolerance=0.01,model.hidden=8", "tolerance=0.02,model.hidden=8"]
-    assert [row["config"]["seed"] for row in found["tolerance=0.01,model.hidden=8"]] == [0, 4, 13]
-    assert list(audit.by_setting([{"config": {"seed": 1}, "report": None}])) == ["all seeds"]
+def test_rows_are_grouped_by_everything_but_the_seed(rows):
+    settings, first = rows_by_setting(rows), "tolerance=0.01,model.hidden=8"
+    assert list(settings) == [first, "tolerance=0.02,model.hidden=8"]
+    assert [row["config"]["seed"] for row in settings[first]] == [0, 4, 13]
+    assert list(rows_by_setting([{"config": {"seed": 1}, "report": None}])) == ["all seeds"]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_rows_that_differ_in_the_seed_alone_belong_together(rows):
         ["dual.learning_rate=1:40"],
     ],
 )
-def test_the_picture_is_drawn(axes, tmp_path):
+def test_the_figure_is_drawn(axes, tmp_path):
     sweep = make_sweep(tmp_path / "w", *axes)
-    run_alone(sweep, quiet)
+    run_in_process(sweep, quiet)
     assert sweep.folder.figure.read_bytes().startswith(b"\x89PNG")
-    write_all(sweep.folder, [])  # leaves the picture
+    write_all(sweep.folder, [])  # leaves the figure
     assert not list(sweep.folder.root.glob(".*"))

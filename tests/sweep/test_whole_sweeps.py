@@ -1,4 +1,4 @@
-"""Whole sweeps: one that was killed goes on, and ends with the rows of one left alone."""
+"""Whole sweeps: one that was killed continues and gives the rows of an uninterrupted one."""
 
 import json
 import os
@@ -38,15 +38,15 @@ def start(workdir, jobs):
 
 
 def rows(workdir):
-    """Of `sweep.json`, less the times."""
-    found = json.loads((workdir / "sweep.json").read_text())["rows"]
-    for row in found:
+    """The rows of `sweep.json` without the times."""
+    rows = json.loads((workdir / "sweep.json").read_text())["rows"]
+    for row in rows:
         del row["report"]["seconds"]
-    return found
+    return rows
 
 
 def kill_after(workdir, count, jobs):
-    """Kills the whole sweep when so many members are finished."""
+    """Kills the whole sweep once `count` members are finished."""
     process = start(workdir, jobs)
     limit = time.monotonic() + 300
     while len(list(workdir.glob("members/*/report.json"))) < count:
@@ -70,36 +70,37 @@ def test_a_killed_sweep_gives_the_rows_of_an_uninterrupted_one(tmp_path, jobs):
 
 
 @pytest.mark.slow
-def test_a_member_is_the_single_run(tmp_path):
+def test_a_member_gives_the_report_of_a_single_run(tmp_path):
     assert start(tmp_path / "sweep", 1).wait() == 0
     for row in rows(tmp_path / "sweep")[:3]:
         config = default_config()
         config.update_from_flattened_dict(row["report"]["config"])
-        alone = experiment.run_experiment(
-            config, tmp_path / "alone" / str(row["config"]["tolerance"])
+        single = experiment.run_experiment(
+            config, tmp_path / "single" / str(row["config"]["tolerance"])
         )
         for key in ("epoch", "splits", "sparsity"):
-            assert row["report"][key] == alone[key]
-        assert row["report"]["last"]["splits"] == alone["last"]["splits"]
+            assert row["report"][key] == single[key]
+        assert row["report"]["last"]["splits"] == single["last"]["splits"]
 
 
 @pytest.mark.slow
-def test_members_in_chunks_are_members_together(tmp_path):
-    """Two members at once, and one after the other, by the engine itself and from Python."""
+def test_chunks_do_not_change_the_results(tmp_path):
+    """Two members at once or one after the other, started from Python; a second call runs none."""
     config = default_config()
     config.update_from_flattened_dict(
         {"model.hidden": (16,), "dense.epochs": 2, "pruning.epochs": 1, "finetune_epochs": 1}
     )
-    found = {}
+    rows = {}
     for chunk in (1, 2):
-        said, call = [], (config, tmp_path / str(chunk), {"seed": "0:2"}, Execution(chunk=chunk))
-        found[chunk] = sweep.run_sweep(*call, say=said.append)
-        assert len(said) == 2 // chunk
+        lines, call = [], (config, tmp_path / str(chunk), {"seed": "0:2"}, Execution(chunk=chunk))
+        rows[chunk] = sweep.run_sweep(*call, on_progress=lines.append)
+        assert len(lines) == 2 // chunk
         assert json.loads((tmp_path / str(chunk) / "sweep.json").read_text())["rows"] == json.loads(
-            json.dumps(found[chunk])
+            json.dumps(rows[chunk])
         )
-        assert sweep.run_sweep(*call, say=said.append) == found[chunk] and len(said) == 2 // chunk
-    for one, other in zip(found[1], found[2], strict=True):
+        assert sweep.run_sweep(*call, on_progress=lines.append) == rows[chunk]
+        assert len(lines) == 2 // chunk
+    for one, other in zip(rows[1], rows[2], strict=True):
         assert one["config"] == other["config"]
         for which in (lambda report: report, lambda report: report["last"]):
             pair = [which(row["report"]) for row in (one, other)]

@@ -1,0 +1,96 @@
+"""Who may use a workdir, and files that are written as a whole."""
+
+import json
+import os
+
+import pytest
+
+from bap_jax.config import default_config
+from bap_jax.sweep.folder import open_sweep_folder
+from bap_jax.types import UserError
+from bap_jax.workdir import check_workdir, open_workdir, read_json, write_atomically
+
+
+def config_with(**changes):
+    config = default_config()
+    config.update_from_flattened_dict(changes)
+    return json.loads(config.to_json())
+
+
+def test_runs_that_share_a_workdir_differ_in_method_and_seed(tmp_path):
+    workdir = open_workdir(tmp_path / "w", config_with(method="nft"))
+    recorded = json.loads(workdir.config.read_text())
+    assert "method" not in recorded and "seed" not in recorded and recorded["tolerance"] == 0.01
+    open_workdir(workdir.root, config_with(method="ceag", seed=3))
+    assert json.loads(workdir.config.read_text()) == recorded
+
+
+def test_the_keys_that_differ_are_shown(tmp_path):
+    open_workdir(tmp_path, config_with())
+    changed = config_with(**{"pruning.sparsity": 0.9, "tolerance": 0.5})
+    with pytest.raises(
+        UserError,
+        match=r"holds runs with another config: config.pruning.sparsity is 0.95 in the workdir and "
+        r"0.9 now; config.tolerance is 0.01 in the workdir and 0.5 now. Use a separate --workdir",
+    ):
+        check_workdir(tmp_path, changed)
+
+
+def test_a_key_of_another_release_is_a_difference(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    recorded = json.loads(workdir.config.read_text())
+    del recorded["tolerance"]
+    workdir.config.write_text(json.dumps({**recorded, "margin": 1}))
+    with pytest.raises(
+        UserError, match=r"margin is 1 in the workdir and None now; config.tolerance is None"
+    ):
+        check_workdir(tmp_path, config_with())
+
+
+def test_a_check_writes_nothing(tmp_path):
+    check_workdir(tmp_path / "w", config_with())
+    assert not (tmp_path / "w").exists()
+
+
+def test_other_files_are_refused_and_leftovers_are_not(tmp_path):
+    (tmp_path / "data_cache").mkdir()
+    (tmp_path / ".config.json.tmp").write_text("{")
+    check_workdir(tmp_path, config_with())
+    (tmp_path / "thesis.tmp").write_text("precious")
+    with pytest.raises(UserError, match="is not empty and holds no run .* a separate --workdir"):
+        open_workdir(tmp_path, config_with())
+    with pytest.raises(UserError, match="holds no run"):
+        check_workdir(tmp_path / "thesis.tmp", config_with())
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_does_not_use_the_folder_of_a_sweep(tmp_path):
+    open_sweep_folder(tmp_path)
+    with pytest.raises(UserError, match="holds a sweep; use a separate --workdir for single runs"):
+        check_workdir(tmp_path, config_with())
+
+
+def test_a_file_is_whole_whenever_the_writer_is_stopped(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+
+    def stop(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    write_atomically(path, "new")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["file.json"]
+
+
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[1]", "3"])
+def test_a_file_without_an_object_is_read_as_none(text, tmp_path):
+    path = tmp_path / "file.json"
+    assert read_json(path) is None
+    path.write_text(text)
+    assert read_json(path) is None
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}
