@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _GENERATED = ("_build", "notebooks", "project")  # in docs/, by the build
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from bap_jax import sweep
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.types import UserError
+from tests.docs.pages import PAGES, ROOT, commands, examples, inline_code, read
 from tests.experiment_files import config_of
-from tests.pages import PAGES, ROOT, commands, examples, inline_code, read
 
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/*.py"))
 SOURCES = [*PAGES, *SCRIPTS, "bap_jax/main.py", "bap_jax/sweep/__main__.py"]
@@ -63,7 +63,9 @@ def defined_in(file):
 def flags_of(program):
     """Flags by name of a script or module."""
     files = FILES_OF.get(program) or [program]
-    if re.search(r"^ *from bap_jax import .*\bflags\b", (ROOT / files[0]).read_text(), re.MULTILINE):
+    if re.search(
+        r"^ *from bap_jax import .*\bflags\b", (ROOT / files[0]).read_text(), re.MULTILINE
+    ):
         files = [*files, "bap_jax/flags.py"]
     return {name: flag for file in files for name, flag in defined_in(file).items()}
 
