@@ -34,6 +34,7 @@ default_role = "py:obj"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
 # Lists, for a docstring may explain several arguments or fields in one line.
 napoleon_use_param = False
