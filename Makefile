@@ -1,12 +1,13 @@
-# Two commands for a stranger: `make demo` and `make test`. Both install first.
+# Start with `make demo` or `make test`. Every target installs what it needs first.
 PYTHON ?= python3
 WORKDIR ?= runs/digits
 JOBS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: install demo test test-smoke test-slow clean
+.PHONY: install demo test test-smoke test-slow docs clean
 
 install: $(STAMP)
 
@@ -31,5 +32,14 @@ test-smoke: install
 test-slow: install
 	BAP_OPTIMIZED=1 $(RUN) -m pytest -m slow
 
+# -E reads every page anew: a page that is not read again would not warn again.
+docs: $(DOCS_STAMP)
+	$(RUN) -m sphinx -b html -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs docs/_build docs/notebooks docs/project

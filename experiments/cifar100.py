@@ -6,7 +6,7 @@ DIR holds cifar-100-binary.tar.gz, its content, or cifar100.npz. Other settings:
 
     --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; about
                                             ten minutes a run. Expected with CEAG: train max ψ 4.3,
-                                            test accuracy 36 (README.md, Real images).
+                                            test accuracy 36 (docs/results/real_images.md).
     --config=experiments/cifar100.py:smoke  made-up images, no DIR; under a minute
 
 Groups of coarse classes: --config.data.group_by=coarse. Pretrained weights:

@@ -5,12 +5,12 @@
     --config=experiments/digits.py:cpu     the same: the full setting runs on a CPU
     --config=experiments/digits.py:smoke   a small network and few epochs; seconds
 
-Choose a method by --config.method=nft | el | ceag | … (README.md). All three kernels are pruned,
-including the last one, as the reference implementation does with its MLP. The dual rate is high
-because there are only 405 constrained steps.
+Choose a method by --config.method=nft | el | ceag | … (docs/methods.md). All three kernels are
+pruned, including the last one, as the reference implementation does with its MLP. The dual rate is
+high because there are only 405 constrained steps.
 
-Expected: the table in README.md. Cost: about 15 seconds a run on two cores, including the dense
-model.
+Expected: the table in docs/results/digits.md. Cost: about 15 seconds a run on two cores, including
+the dense model.
 """
 
 from bap_jax.config import choose_setting, default_config

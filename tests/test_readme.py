@@ -1,111 +1,179 @@
-"""Every example and every command of a user's own data in the README runs."""
+"""Every example of README and documentation runs, and prints what the page says."""
 
+import contextlib
+import io
+import os
 import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from bap_jax.data.images import encode_jpeg
+from tests.docs.pages import PAGES, ROOT, commands, examples, read
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+WITH_EXAMPLES = [page for page in PAGES if examples(page)]
+# Ten seconds and more, most of it compiling; the README and the pages on the library are not here.
+SLOW = ("docs/own_data.md", "docs/quickstart.md", "docs/results/index.md", "docs/sweeps.md")
+# Examples that are to stay short: lines that are not empty, by page and a word in the example.
+SHORT = {
+    ("README.md", "nnx.Module"): 25,
+    ("docs/own_data.md", "nn.Sequential"): 25,
+    ("docs/constrained_optimization.md", "load_breast_cancer"): 25,
+    ("docs/pruning.md", "MagnitudePruning"): 25,
+}
 COUNT = 120
 QUICK = "--config.dense.epochs=1 --config.pruning.epochs=1 --config.finetune_epochs=1 "
 QUICK += "--config.batch_size=32 --config.data.validation_fraction=0.2"
 
 
-def readme_examples():
-    """Python blocks of the README."""
-    return re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-
-
-def test_readme_has_its_examples():
-    assert len(readme_examples()) == 5
-
-
-@pytest.mark.parametrize("which", [0, 1], ids=["nnx", "linen"])
-def test_readme_example(which, capsys):
-    code = readme_examples()[which]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    assert "test" in capsys.readouterr().out
-
-
-def test_readme_library_example(capsys):
-    code = readme_examples()[3]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    missed = re.search(r"missed cancers ([\d.]+)", capsys.readouterr().out).group(1)
-    assert float(missed) <= 0.01 and f"prints {missed};" in README.read_text()
-
-
-def test_readme_pruning_example(capsys):
-    code = readme_examples()[4]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    exec(compile(code, "README.md", "exec"), {})
-    out, text = capsys.readouterr().out, README.read_text()
-    shares = [float(number) for number in re.findall(r"0\.\d+", out)[:3]]
-    assert (
-        "prints {:.1%} and {:.1%} zeros, {:.1%} in all".format(*shares).replace("%", " %") in text
-    )
-
-
-class Net(nnx.Module):
-    """Of images of any size, in colours."""
-
-    def __init__(self, rngs):
-        self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.hidden = nnx.Linear(4, 8, rngs=rngs)
-        self.out = nnx.Linear(8, 2, rngs=rngs)
-
-    def __call__(self, x):
-        return self.out(nnx.relu(self.hidden(nnx.relu(self.conv(x)).mean((1, 2)))))
+def page_marks():
+    return [
+        pytest.param(page, marks=[pytest.mark.smoke] * (page in SLOW)) for page in WITH_EXAMPLES
+    ]
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Images with a table, as a user has them."""
+def workplace(tmp_path, monkeypatch):
+    """An empty folder in which modules are found; forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def run_examples(page, monkeypatch):
+    """The names that a page's examples leave, and what each printed; files are written."""
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    outputs = []
+    for example in examples(page):
+        printed = io.StringIO()
+        if example.file:
+            Path(example.file).write_text(example.code)
+        else:
+            code = "\n" * example.line + example.code  # so that tracebacks show the page's line
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, page, "exec"), vars(module))
+        outputs.append(printed.getvalue())
+        if example.output is not None:
+            assert printed.getvalue() == example.output, f"{page}, line {example.line}"
+    return vars(module), outputs
+
+
+@pytest.mark.parametrize("page", page_marks())
+def test_examples_run_and_print_what_the_page_says(page, workplace, monkeypatch):
+    names, outputs = run_examples(page, monkeypatch)
+    if page in SAID:
+        SAID[page](names, outputs)
+
+
+def network_is_pruned(names, outputs):
+    """The README's: of the weights that may go, as many as were asked for went."""
+    zeros = float((names["result"].pruned.body.kernel[...] == 0).mean())
+    gap = names["result"].report["splits"]["test"]["max_excess_gap"]
+    assert zeros == pytest.approx(0.9, abs=1e-3)
+    assert outputs == [f"max excess gap, test: {gap}\nzeros: {zeros}\n"]
+    assert not (names["net"].body.kernel[...] == 0).any()
+
+
+def constraint_is_met(names, outputs):
+    missed = re.search(r"missed cancers ([\d.]+)", outputs[0]).group(1)
+    assert float(missed) <= 0.01
+    assert f"prints {missed};" in read("docs/constrained_optimization.md")
+
+
+def shares_are_printed(names, outputs):
+    shares = [float(share) for share in re.findall(r"0\.\d+", outputs[0])[:3]]
+    text = "prints {:.1%} and {:.1%} zeros, {:.1%} in all".format(*shares)
+    assert text.replace("%", " %") in read("docs/pruning.md")
+
+
+def all_kinds_are_pruned(names, outputs):
+    """The page on a user's own data: last a folder of images, before it Linen."""
+    assert names["result"].data["splits"]["test"] == 30
+    assert len(names["result"].report["splits"]["test"]["groups"]) == 4
+    [zeros] = re.findall(r"zeros: ([\d.]+)", "".join(outputs))
+    assert float(zeros) == pytest.approx(0.9, abs=1e-2)
+    gaps = re.findall(r"max excess gap, test: (\S+)\n", "".join(outputs))
+    assert len(gaps) == 2 and all(-1 < float(gap) < 1 for gap in gaps)
+    assert re.search(r"refused: .*1797.*1796", "".join(outputs))
+
+
+def gaps_are_in_the_table(names, outputs):
+    """The page on results: what chance gives."""
+    rows = re.findall(
+        r"^\| ([\d.]+) \| ([\d. |]+) \|$", read("docs/results/index.md"), re.MULTILINE
+    )
+    table = {share: cells.split(" | ") for share, cells in rows}
+    printed = re.findall(r"([\d.]+) of the samples change, largest gap ([\d.]+)", outputs[0])
+    found = {share: [gap for other, gap in printed if other == share] for share, _ in printed}
+    assert len(found) == 5 and found == table
+
+
+SAID = {
+    "README.md": network_is_pruned,
+    "docs/constrained_optimization.md": constraint_is_met,
+    "docs/pruning.md": shares_are_printed,
+    "docs/own_data.md": all_kinds_are_pruned,
+    "docs/results/index.md": gaps_are_in_the_table,
+}
+
+
+def test_pages_have_their_examples():
+    assert set(SAID) | set(SLOW) <= set(WITH_EXAMPLES)
+
+
+@pytest.mark.parametrize(("page", "word"), SHORT)
+def test_short_examples_stay_short(page, word):
+    code = next(example.code for example in examples(page) if word in example.code)
+    assert len([line for line in code.splitlines() if line.strip()]) <= SHORT[page, word]
+
+
+@pytest.fixture
+def own_files(workplace):
+    """What the commands on the page of a user's own data read."""
+    Path("faces").mkdir()
     rows = ["path,label,race,gender"]
     for i in range(COUNT):
         pixels = np.full((12, 12, 3), 20 + i, np.uint8)
-        (tmp_path / f"{i}.jpg").write_bytes(encode_jpeg(pixels))
+        Path(f"faces/{i}.jpg").write_bytes(encode_jpeg(pixels))
         rows.append(f"{i}.jpg,{i % 2},{'ab'[i // 2 % 2]},{'mf'[i // 4 % 2]}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
+    Path("faces/labels.csv").write_text("\n".join(rows) + "\n")
+    i = np.arange(COUNT)
+    inputs = np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32)
+    np.savez("mine.npz", inputs=inputs, label=i % 2, race=i // 2 % 2)
+    for example in examples("docs/own_data.md"):
+        if example.file:
+            Path(example.file).write_text(example.code)
+    return workplace
 
 
-def test_readme_example_of_a_folder(folder, tmp_path):
-    code = readme_examples()[2].replace("FOLDER", str(folder)).replace("range(1000)", "range(30)")
-    code = code.replace('"cache"', repr(str(tmp_path / "cache")))
-    names = {"network": Net(nnx.Rngs(0))}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["result"].data["splits"]["test"] == 30
-    assert len(names["result"].report["splits"]["test"]["groups"]) == 4
-
-
-def command_of(name):
-    """The README's command for the data set called `name`."""
-    blocks = re.findall(r"(?:^    .*\n)+", README.read_text(), flags=re.MULTILINE)
-    (found,) = [block for block in blocks if f"--config.data.name={name} " in block]
-    return found.replace("\\\n", " ")
+def command_for(name):
+    """The page's command for the data set called `name`."""
+    flag = f"--config.data.name={name}"
+    [found] = [words for words in commands("docs/own_data.md") if flag in words]
+    return found
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", ["images", "npz"])
-def test_readme_commands_for_a_users_own_data(name, folder, tmp_path):
-    i = np.arange(COUNT)
-    inputs = np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32)
-    np.savez(tmp_path / "mine.npz", inputs=inputs, label=i % 2, race=i // 2 % 2)
-    text = command_of(name).replace("FOLDER", str(folder))
-    text = text.replace("FILE.npz", str(tmp_path / "mine.npz")).replace(
-        "runs/", f"{tmp_path}/runs/"
+@pytest.mark.parametrize(("name", "groups"), [("images", 2), ("npz", 2), ("my_data:load", 4)])
+def test_commands_for_a_users_own_data(name, groups, own_files):
+    words = [word.replace("experiments/", f"{ROOT}/experiments/") for word in command_for(name)]
+    done = subprocess.run(
+        [sys.executable, "-m", *words, *shlex.split(QUICK)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(own_files), str(ROOT)])},
+        check=False,
     )
-    command = shlex.split(text.replace(".venv/bin/python", sys.executable) + QUICK)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "Groups     2" in done.stdout and "SELECTED on validation" in done.stdout
+    assert f"Groups     {groups}\n" in done.stdout and "SELECTED on validation" in done.stdout
+    assert (own_files / "runs").is_dir()

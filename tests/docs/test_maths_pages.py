@@ -1,8 +1,6 @@
-"""The pages on mathematics: numbers of equations, names and defaults of the config, output."""
+"""The pages on mathematics: numbers of equations, names and defaults of the config."""
 
-import contextlib
 import functools
-import io
 import re
 from pathlib import Path
 
@@ -111,39 +109,3 @@ def test_settings_that_restore_the_reference_are_accepted():
         assert level[name] != type(level[name])(text), f"{key} is {text} by default"
         level[name] = type(level[name])(text)
     to_settings(config)
-
-
-@functools.cache
-def examples(name):
-    """Every example of a page, what it printed and what the page shows (or nothing).
-
-    Blocks run in order in one namespace; a `text` block right behind one is its output.
-    """
-    blocks = r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?"
-    found, names = [], {}
-    for code, shown in re.findall(blocks, page(name), flags=re.DOTALL):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, f"docs/{name}.md", "exec"), names)
-        found.append((code, printed.getvalue(), shown))
-    return found
-
-
-@pytest.mark.parametrize("name", ["constrained_optimization", "pruning"])
-def test_examples_print_what_the_page_shows(name):
-    shown = [example for example in examples(name) if example[2]]
-    assert len(shown) > 5
-    for code, printed, expected in shown:
-        assert printed == expected, code
-
-
-def test_the_first_problem_prints_what_the_text_says():
-    missed = re.search(r"missed cancers ([\d.]+)", examples("constrained_optimization")[0][1])
-    assert float(missed.group(1)) <= 0.01
-    assert f"prints {missed.group(1)};" in page("constrained_optimization")
-
-
-def test_the_first_pruning_prints_what_the_text_says():
-    shares = [float(share) for share in re.findall(r"0\.\d+", examples("pruning")[0][1])[:3]]
-    text = "prints {:.1%} and {:.1%} zeros, {:.1%} in all".format(*shares)
-    assert text.replace("%", " %") in page("pruning")
