@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 from ml_collections import ConfigDict
 
-from bap_jax import sweep
 from bap_jax.config import check_flags, default_config, to_settings
+from bap_jax.sweep.axes import parse_axis
 from bap_jax.types import UserError
 from tests.docs.pages import PAGES, ROOT, commands, examples, inline_code, read
 from tests.experiment_files import config_of
@@ -122,7 +122,7 @@ def check_axis(config, text):
     """Every value of an axis can be set."""
     if PLACEHOLDER.search(text):
         return
-    axis = sweep.parse_axis(text)
+    axis = parse_axis(text)
     for value in axis.values:
         member = ConfigDict(config.to_dict())
         member.update_from_flattened_dict({axis.key: value})
