@@ -14,13 +14,18 @@ import numpy as np
 import pytest
 
 from bap_jax.data.images import encode_jpeg
-from tests.docs.pages import PAGES, ROOT, commands, examples, read
+from tests.docs.pages import PAGES, ROOT, commands, examples, read, working_in, write_files
 
 # Its example reads the workdir of a run; tests/test_outputs.py has one and runs the example.
 ELSEWHERE = ("docs/outputs.md",)
 WITH_EXAMPLES = [page for page in PAGES if examples(page) and page not in ELSEWHERE]
 # Ten seconds and more, most of it compiling; the README and the pages on the library are not here.
-SLOW = ("docs/own_data.md", "docs/quickstart.md", "docs/results/index.md", "docs/sweeps.md")
+SLOW = (
+    "docs/own_data.md",
+    "docs/quickstart.md",
+    "docs/results/index.md",
+    "docs/sweeps.md",
+)
 # Examples that are to stay short: lines that are not empty, by page and a word in the example.
 SHORT = {
     ("README.md", "nnx.Module"): 25,
@@ -40,15 +45,10 @@ def page_marks():
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """An empty folder in which modules are found; forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+def workplace(tmp_path):
+    """An empty folder in which modules are found."""
+    with working_in(tmp_path):
+        yield tmp_path
 
 
 def run_examples(page, monkeypatch):
@@ -152,9 +152,7 @@ def own_files(workplace):
     i = np.arange(COUNT)
     inputs = np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32)
     np.savez("mine.npz", inputs=inputs, label=i % 2, race=i // 2 % 2)
-    for example in examples("docs/own_data.md"):
-        if example.file:
-            Path(example.file).write_text(example.code)
+    write_files("docs/own_data.md")
     return workplace
 
 

@@ -1,11 +1,20 @@
 """README and documentation as tests read them: blocks of code, commands, inline code, links."""
 
 import ast
+import contextlib
+import importlib
 import re
 import shlex
+import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from bap_jax.data.datasets import DATASETS
+from bap_jax.lagrangian.schemes import SCHEMES
+from bap_jax.pruning.registry import _ALGORITHMS
+from bap_jax.training.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 _GENERATED = ("_build", "notebooks", "project")  # in docs/, by the build
@@ -16,6 +25,7 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^( *)(`{3,}|:{3,})(\S*)(.*)$")
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
+_REGISTRIES = (DATASETS, SCHEMES, _ALGORITHMS, METHODS)
 _PYTHON = (".venv/bin/python", "python", "python3")
 
 
@@ -148,3 +158,33 @@ def anchors(page: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("`", "") for text in headings]
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in plain}
+
+
+def write_files(page: str) -> None:
+    """Writes the files that a page shows into the current folder."""
+    for example in examples(page):
+        if example.file:
+            Path(example.file).write_text(example.code)
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Runs in a folder in which modules are found, too.
+
+    Afterwards these modules are forgotten, and so is what they registered.
+    """
+    held = [dict(registry) for registry in _REGISTRIES]
+    modules, path = set(sys.modules), list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]
+        for registry, names in zip(_REGISTRIES, held, strict=True):
+            registry.clear()
+            registry.update(names)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import runpy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,16 @@ from ml_collections import ConfigDict
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.sweep.axes import parse_axis
 from bap_jax.types import UserError
-from tests.docs.pages import PAGES, ROOT, commands, examples, inline_code, read
+from tests.docs.pages import (
+    PAGES,
+    ROOT,
+    commands,
+    examples,
+    inline_code,
+    read,
+    working_in,
+    write_files,
+)
 from tests.experiment_files import config_of
 
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("benchmarks/*.py"))
@@ -101,12 +111,9 @@ def parsed(key, text):
 def config_from(page, value):
     """The config of `--config=FILE:SETTING`; a file may be one that the page shows."""
     file, _, setting = value.partition(":")
-    if not (ROOT / file).is_file():
-        shown = [example.code for example in examples(page) if example.file == file]
-        assert shown, f"there is no {file}"
-        code, scope = shown[0], {}
-        exec(compile(code, file, "exec"), scope)
-        return scope["get_config"]()
+    if file in [example.file for example in examples(page)]:
+        return runpy.run_path(file)["get_config"]()
+    assert (ROOT / file).is_file(), f"there is no {file}"
     assert Path(file).parent.name == "experiments"
     return config_of(Path(file).stem, setting)
 
@@ -151,12 +158,15 @@ def check_command(page, words):
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if commands(source)])
-def test_every_command_parses(source):
-    for words in commands(source):
-        try:
-            check_command(source, words)
-        except Exception as error:
-            raise AssertionError(f"{source}: {' '.join(words)}: {error!r}") from error
+def test_every_command_parses(source, tmp_path):
+    with working_in(tmp_path):
+        if source.endswith(".md"):
+            write_files(source)
+        for words in commands(source):
+            try:
+                check_command(source, words)
+            except Exception as error:
+                raise AssertionError(f"{source}: {' '.join(words)}: {error!r}") from error
 
 
 def test_commands_are_found():
