@@ -15,7 +15,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 # A room may import itself and rooms above it in this list; those in one row, each other not.
 LAYERS = [
     ["types", "_deprecated"],
-    ["trees"],
+    ["trees", "_user_code"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data"],
     ["lagrangian"],

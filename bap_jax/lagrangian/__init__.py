@@ -24,7 +24,13 @@ from bap_jax.lagrangian.overall_term import (
 )
 from bap_jax.lagrangian.primal_dual import primal_dual
 from bap_jax.lagrangian.quadratic_penalty import quadratic_penalty
-from bap_jax.lagrangian.schemes import SCHEMES, build_scheme
+from bap_jax.lagrangian.schemes import (
+    SCHEMES,
+    MakeScheme,
+    SchemeSpec,
+    build_scheme,
+    register_scheme,
+)
 from bap_jax.lagrangian.simultaneous import simultaneous
 from bap_jax.lagrangian.steps import each_set
 from bap_jax.lagrangian.switching import switching
@@ -37,9 +43,11 @@ __all__ = [
     "Evaluation",
     "Formulation",
     "LagrangianState",
+    "MakeScheme",
     "Problem",
     "Scheme",
     "SchemeInfo",
+    "SchemeSpec",
     "augmented",
     "build_scheme",
     "dampened_momentum",
@@ -55,6 +63,7 @@ __all__ = [
     "optimistic",
     "primal_dual",
     "quadratic_penalty",
+    "register_scheme",
     "scale_by_nu_pi",
     "simultaneous",
     "switching",
