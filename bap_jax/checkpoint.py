@@ -1,6 +1,6 @@
-"""Arrays on disk, with a digest over them. The only file that imports Orbax.
+"""Saves arrays to disk with a digest over them. The only file that imports Orbax.
 
-A flipped byte in a checkpoint loads without a word, and so does a changed dtype; the digest
+Orbax reads a checkpoint with a flipped byte or a changed dtype without complaint; the digest
 (`audit.tree_sha256`) finds both.
 """
 
@@ -19,27 +19,33 @@ from bap_jax.types import PyTree, UserError, first_of
 
 
 class DamagedCheckpointError(RuntimeError):
-    """What lies on disk is not what was saved."""
+    """A checkpoint cannot be read, or differs from what was saved."""
 
 
 def save(path: Path, tree: PyTree) -> None:
-    """Writes `tree` to the folder `path`, replacing what is there; the first process does."""
+    """Writes `tree` to the folder `path` and replaces what is there, in the first process only."""
     path, tree = Path(path).absolute(), sharding.on_host(tree)
     sharding.by_first_process(lambda: _write(path, tree))
 
 
 def exists(path: Path) -> bool:
-    """Whether `path` holds a checkpoint that was written to its end."""
-    found = (Path(path) / "digest.json").exists()
-    return bool(sharding.from_first_process(np.asarray(found)))
+    """Whether `path` holds a checkpoint that was written completely."""
+    is_complete = (Path(path) / "digest.json").exists()
+    return bool(sharding.from_first_process(np.asarray(is_complete)))
 
 
 def restore(path: Path, like: PyTree) -> PyTree:
-    """Reads a tree with the structure, shapes and types of `like`; the first process does.
+    """Reads a tree with the structure, shapes and types of `like`.
+
+    The first process reads it and sends it to the others.
+
+    Args:
+      path: folder of the checkpoint.
+      like: arrays, or their shapes and types.
 
     Raises:
       DamagedCheckpointError: it cannot be read, or its digest differs.
-      UserError: its arrays have other names, shapes or types; the first are shown.
+      UserError: its arrays have other names, shapes or types; the message shows the first of them.
     """
     sharding.by_first_process(lambda: _check_same(Path(path), like))
     tree, problem = like, ""
@@ -58,32 +64,34 @@ def _write(path, tree):
         shutil.rmtree(path)
     with _checkpointer() as checkpointer:
         checkpointer.save(path / "arrays", tree)
-    told = {"sha256": tree_sha256(tree), "arrays": _arrays(tree)}
-    (path / "digest.json").write_text(json.dumps(told))
+    digest = {"sha256": tree_sha256(tree), "arrays": _arrays(tree)}
+    (path / "digest.json").write_text(json.dumps(digest))
 
 
 def _arrays(tree):
     """Type and shape of every array, by its path."""
-    found = jax.tree.leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in found
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
 def _check_same(path, like):
     try:
-        there = json.loads((path / "digest.json").read_text())["arrays"]
+        saved = json.loads((path / "digest.json").read_text())["arrays"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # damaged, which reading it will find, or of an earlier release
-    here = _arrays(like)
-    told = [
-        f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
+        return  # damaged, which reading it will find, or written by an earlier release
+    expected = _arrays(like)
+    differences = [
+        f"{name} is {saved.get(name, 'missing')} in the checkpoint and "
+        f"{expected.get(name, 'missing')} in this network"
+        for name in sorted({*saved, *expected})
+        if saved.get(name) != expected.get(name)
     ]
-    if told:
-        raise UserError(f"{path} is of another network: {first_of(told, 3)}.")
+    if differences:
+        raise UserError(
+            f"checkpoint {path} does not match this network: {first_of(differences, 3)}."
+        )
 
 
 def _read(path, like):
@@ -92,7 +100,7 @@ def _read(path, like):
         with _checkpointer() as checkpointer:
             tree = checkpointer.restore(path / "arrays", abstract)
         expected = json.loads((path / "digest.json").read_text())["sha256"]
-    except Exception as error:  # Orbax raises anything on damaged files.
+    except Exception as error:  # on damaged files Orbax raises errors of many types
         raise DamagedCheckpointError(f"cannot read {path}: {error}") from error
     if tree_sha256(tree) != expected:
         raise DamagedCheckpointError(f"{path} differs from what was saved (digest mismatch)")
@@ -100,13 +108,13 @@ def _read(path, like):
 
 
 def _checkpointer():
-    """Of several processes the first one alone, so that it waits for no other."""
+    """One for this process; with several processes, the first one works without the others."""
     if jax.process_count() == 1:
         return ocp.StandardCheckpointer()
-    alone = ocp.options.MultiprocessingOptions(
+    options = ocp.options.MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="first_process"
     )
-    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 __getattr__ = former_names(

@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that the next process need not compile them again."""
+"""Keeps compiled programs on disk, so that the next process need not compile them again."""
 
 import os
 from pathlib import Path
@@ -8,32 +8,38 @@ import jax
 _OFF = "none"
 
 
-def cache_folder(chosen: str = "") -> Path | None:
+def cache_folder(folder: str = "") -> Path | None:
     """Where programs are kept; None: nowhere.
 
     Args:
-      chosen: a folder, or `none`; by default what the environment's JAX_COMPILATION_CACHE_DIR says,
-        or else `bap_jax` in the user's folder of caches.
+      folder: a folder, or `none`; by default the environment variable JAX_COMPILATION_CACHE_DIR,
+        or if that is not set `bap_jax` in the user's folder of caches.
     """
-    chosen = chosen or os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    if chosen == _OFF:
+    folder = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if folder == _OFF:
         return None
-    if chosen:
-        return Path(chosen)
+    if folder:
+        return Path(folder)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "bap_jax"
 
 
-def keep_programs(chosen: str = "") -> Path | None:
-    """Lets this process find and leave compiled programs in `cache_folder(chosen)`, which it tells.
+def keep_programs(folder: str = "") -> Path | None:
+    """Lets this process read and write compiled programs in a folder.
 
-    Small programs are kept, too: a run compiles hundreds.
+    Small programs are kept, too: a run compiles hundreds of them.
+
+    Args:
+      folder: see `cache_folder`.
+
+    Returns:
+      The folder; None if nothing is kept.
     """
-    folder = cache_folder(chosen)
-    if folder is None:
+    path = cache_folder(folder)
+    if path is None:
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return folder
+    return path

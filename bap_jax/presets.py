@@ -1,21 +1,30 @@
-"""What the experiment files' `cpu` and `smoke` settings have in common."""
+"""What the `cpu` and `smoke` settings of the experiment files have in common."""
 
 from ml_collections import ConfigDict
 
 
 def use_small_network(config: ConfigDict) -> None:
-    """A ResNet-8 of width 16 with stride 2 in front, on 32×32 pixels: for CPUs."""
-    config.data.size = 32
-    config.model.name = "resnet"
-    config.model.depth = 8
-    config.model.width = 16
-    config.model.stem_stride = 2
+    """For CPUs: a ResNet-8 of width 16 whose first convolution has stride 2, on 32×32 pixels."""
+    config.update_from_flattened_dict(
+        {
+            "data.size": 32,
+            "model.name": "resnet",
+            "model.depth": 8,
+            "model.width": 16,
+            "model.stem_stride": 2,
+        }
+    )
 
 
 def use_made_up_images(config: ConfigDict, images: int, batch_size: int = 32) -> None:
-    """A run of seconds: `images` made-up ones and four epochs, in batches of `batch_size`."""
-    config.data.synthetic = images
-    config.batch_size = config.dense.batch_size = batch_size
-    config.dense.epochs = 2
-    config.pruning.epochs = 1
-    config.finetune_epochs = 1
+    """For a run of seconds: `images` made-up images, a few epochs, batches of `batch_size`."""
+    config.update_from_flattened_dict(
+        {
+            "data.synthetic": images,
+            "batch_size": batch_size,
+            "dense.batch_size": batch_size,
+            "dense.epochs": 2,
+            "pruning.epochs": 1,
+            "finetune_epochs": 1,
+        }
+    )

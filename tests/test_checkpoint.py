@@ -24,11 +24,18 @@ def test_there_is_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("like", "text"),
     [
-        ({"w": np.zeros(6, np.float16)}, r"w is float32\[6\] there and float16\[6\] here"),
-        ({"w": np.zeros((2, 3), np.float32)}, r"w is float32\[6\] there and float32\[2, 3\] here"),
+        (
+            {"w": np.zeros(6, np.float16)},
+            r"match this network: w is float32\[6\] in the checkpoint and float16\[6\] in this",
+        ),
+        (
+            {"w": np.zeros((2, 3), np.float32)},
+            r"w is float32\[6\] in the checkpoint and float32\[2, 3\] in this network",
+        ),
         (
             {f"v{i}": np.zeros(i, np.float32) for i in range(4)},
-            r"v0 is missing there and float32\[0\] here, v1 .*, v2 .*here and 2 more\.$",
+            r"v0 is missing in the checkpoint and float32\[0\] in this network, v1 .*, v2 .*"
+            r" and 2 more\.$",
         ),
     ],
 )
