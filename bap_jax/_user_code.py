@@ -29,8 +29,8 @@ def import_object(path: str, what: str) -> Any:
             value = getattr(value, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{what} {path!r}: {error}. Expected MODULE:FUNCTION, a function that Python can "
-            "import from here."
+            f"{what} {path!r}: {error}. Expected MODULE:FUNCTION, where Python can import MODULE "
+            "from the current folder."
         ) from error
     return value
 

@@ -92,7 +92,7 @@ def prune_and_tune(
       UserError: there is a mistake in any of these; raised before anything is trained.
     """
     settings = override(settings, overrides)
-    training.check_settings(settings, tuple(training.METHODS))
+    training.check_settings(settings)
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):

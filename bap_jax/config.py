@@ -1,39 +1,47 @@
-"""The config of an experiment: `Settings` and, beside them, data, network and dense training.
+"""The config of an experiment: `Settings`, and sections for data, network and dense training.
 
-An experiment file starts from `default_config()` and changes what it needs. Keys that are not here
-are errors.
+An experiment file starts from `default_config()` and changes what it needs. Unknown keys are
+errors.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from bap_jax.training.methods import METHODS
-from bap_jax.training.settings import OptimizerSettings, Settings
+from bap_jax.training import OptimizerSettings, Settings
 from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
 from bap_jax.types import UserError
+
+METHOD_HINT = (
+    "In a config file call bap_jax.register_method('mine', build) and write config.method = "
+    "'mine', or write config.method = 'module:function'."
+)
 
 
 def default_config() -> ConfigDict:
     """Everything that may be set, at its default.
 
-    Beside the fields of `Settings`:
-      data: `name`, see `data.DATASETS`, and `dir`, the folder or file of the user's; `target`, the
-        attribute that is learned (by default the data set's own), and `group_by`, attributes joined
-        by `*` (every combination) or `+` (each on its own); `size` of images, 0 as stored;
-        `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image folder; `synthetic`, how
-        many images to make up in place of the user's. `test_fraction` and `test_seed` draw the test
-        split, `validation_fraction` and `split_seed` the validation split. A fraction of 0 takes
-        the data set's own split; where there is one, another is drawn only with `redraw`.
+    `method` is a registered name or `module:function`, see `training.methods`; a config file may
+    call `bap_jax.register_method` itself. In addition to the fields of `Settings` there are:
+
+      data: `name`, see `data.DATASETS`, and `dir`, the folder or file that holds the data;
+        `target`, the attribute that is learned (by default the data set's label), and `group_by`,
+        attributes joined by `*` (every combination) or `+` (each attribute separately); `size` of
+        images, 0 as stored; `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image
+        folder; `synthetic`, how many images to make up instead of reading files. `test_fraction`
+        and `test_seed` draw the test split, `validation_fraction` and `split_seed` the validation
+        split. A fraction of 0 takes the split that comes with the data set; if there is one,
+        another is drawn only with `redraw`.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
         `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
         `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`; `pretrained`, a
         file of PyTorch's weights from which dense training starts, and `pretrained_head`: `load`,
         `new` or `START:STOP`, see `models.load_torch`.
-      dense: `epochs` (0 where the pretrained network is the dense one), `batch_size`, `seed` and
+      dense: `epochs` (0 if the pretrained network is the dense one), `batch_size`, `seed` and
         `optimizer` of the dense network's training.
     """
     return ConfigDict(
@@ -76,7 +84,11 @@ def default_config() -> ConfigDict:
 
 
 def choose_setting(setting: str, known: Sequence[str]) -> str:
-    """What follows the file in `--config=FILE:SETTING`, for config files that have several.
+    """Checks the setting that follows the file in `--config=FILE:SETTING`.
+
+    Args:
+      setting: what follows; empty for the full setting.
+      known: settings that the file has.
 
     Raises:
       UserError: it is neither empty nor known; the message lists the known ones.
@@ -84,16 +96,19 @@ def choose_setting(setting: str, known: Sequence[str]) -> str:
     if setting and setting not in known:
         raise UserError(
             f"unknown setting {setting!r} of this config file; known settings: {', '.join(known)}, "
-            "or none for the full one."
+            "or leave it out for the full one."
         )
     return setting
 
 
-def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
-    """Compares the keys of a config with those there are, at every level.
+def check_keys(
+    config: Mapping[str, Any], known: Mapping[str, Any] | ConfigDict, prefix: str = ""
+) -> None:
+    """Raises an error for unknown and for missing keys, at every level.
 
     Raises:
-      UserError: `config` has a key that `known` lacks, or lacks one; the message lists the known.
+      UserError: `config` has a key that `known` lacks, or lacks one that it has; the message lists
+        the known keys.
     """
     where = f"config.{prefix}" if prefix else "config."
     for key in config:
@@ -107,7 +122,7 @@ def check_keys(config: Mapping[str, Any], known: Mapping[str, Any], prefix: str 
 
 
 def check_flags(argv: Sequence[str]) -> None:
-    """The file of `--config=FILE` and names of `--config.NAME=VALUE`, before anything is parsed.
+    """Checks the file of `--config=FILE` and the keys of `--config.KEY=VALUE`, before parsing.
 
     Raises:
       UserError: there is no such file or key; the message lists the known keys.
@@ -120,25 +135,45 @@ def check_flags(argv: Sequence[str]) -> None:
                 raise UserError(f"--config={file}: there is no such file; see experiments/.")
         if not argument.lstrip("-").startswith("config.") or not argument.startswith("-"):
             continue
-        path = argument.lstrip("-").partition("=")[0].split(".")[1:]
-        level = default_config()
-        for depth, key in enumerate(path):
-            where = ".".join(["config", *path[:depth], ""])
-            if not isinstance(level, ConfigDict) or key not in level:
-                known = level if isinstance(level, ConfigDict) else ()
-                _unknown_key(f"{where}{key}", [f"{where}{name}" for name in known])
-            level = level[key]
+        _check_path(argument.lstrip("-").partition("=")[0].split(".")[1:])
+
+
+def _check_path(path: Sequence[str]) -> None:
+    level: Any = default_config()
+    for depth, key in enumerate(path):
+        where = ".".join(["config", *path[:depth], ""])
+        known = list(level) if isinstance(level, ConfigDict) else []
+        if key not in known:
+            _unknown_key(f"{where}{key}", [f"{where}{name}" for name in known])
+        level = level[key]
+
+
+def to_plain(config: ConfigDict) -> dict[str, Any]:
+    """A config as plain values, as JSON holds them.
+
+    Raises:
+      UserError: its method is not a name.
+    """
+    if "method" in config:
+        _check_method(config["method"])
+    return json.loads(config.to_json())
+
+
+def _check_method(method: object) -> None:
+    if not isinstance(method, str):
+        raise UserError(f"config.method must be a name; got {method!r}. {METHOD_HINT}")
 
 
 def to_settings(config: Mapping[str, Any]) -> Settings:
-    """The run's settings, checked.
+    """The settings of a run from its config as plain values; they are checked.
 
     Raises:
       UserError: an unknown key or method, or a value that no run can have.
     """
     check_keys(config, default_config())
+    _check_method(config["method"])
     settings = _fill(Settings, config)
-    check_settings(settings, tuple(METHODS))
+    check_settings(settings)
     dense = config["dense"]
     check_optimizer(_fill(OptimizerSettings, dense["optimizer"]), "dense.optimizer.")
     check_integer("dense.seed", dense["seed"], 0)
@@ -160,30 +195,30 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
 def _check_head(model, dense_epochs):
     if not model["pretrained"] and model["pretrained_head"] != "load":
         raise UserError(
-            f"config.model.pretrained_head={model['pretrained_head']!r} is of a pretrained "
-            "network; name its file by config.model.pretrained."
+            f"config.model.pretrained_head={model['pretrained_head']!r} needs a pretrained "
+            "network; name its file in config.model.pretrained."
         )
     if model["pretrained_head"] == "new" and not dense_epochs:
         raise UserError(
-            "a new head must be trained before anything can be compared with the dense network: "
-            "with config.model.pretrained_head='new' write config.dense.epochs ≥ 1."
+            "a new head must be trained before the dense network can be a reference: with "
+            "config.model.pretrained_head='new' write config.dense.epochs ≥ 1."
         )
 
 
 def dense_optimizer(config: Mapping[str, Any]) -> OptimizerSettings:
-    """How the dense network is trained."""
+    """How the dense network of a config is trained."""
     return _fill(OptimizerSettings, config["dense"]["optimizer"])
 
 
-def _unknown_key(key, known):
+def _unknown_key(key: str, known: Sequence[str]) -> NoReturn:
     raise UserError(f"unknown config key {key}; known keys: {', '.join(known) or 'none below it'}.")
 
 
-def _fill(kind, values):
-    """An instance of the dataclass `kind` from a mapping that holds at least its fields."""
+def _fill(section, values):
+    """An instance of the dataclass `section` from a mapping that holds at least its fields."""
     fields = {}
-    for field in dataclasses.fields(kind):
+    for field in dataclasses.fields(section):
         value = values[field.name]
         nested = dataclasses.is_dataclass(field.default)
         fields[field.name] = _fill(type(field.default), value) if nested else value
-    return kind(**fields)
+    return section(**fields)

@@ -1,4 +1,4 @@
-"""Flags that every command takes: what to run, and how on this machine."""
+"""Flags that every command takes: what to run, and how to run it on this machine."""
 
 import functools
 import os
@@ -9,46 +9,60 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from bap_jax import compilation, training
-from bap_jax.config import check_flags
+from bap_jax.config import METHOD_HINT, check_flags
 from bap_jax.training import execution as choices
 from bap_jax.types import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "where results go; made where missing")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder for the results; created if missing")
 _EPOCH = flags.DEFINE_enum(
-    "epoch", "auto", choices.EPOCHS, "an epoch as one program on the device, or a loop over steps"
+    "epoch",
+    "auto",
+    choices.EPOCHS,
+    "run an epoch as one program on the device, or as a loop over steps",
 )
 _MEMBERS = flags.DEFINE_enum("members", "auto", choices.MEMBERS, "how the members of a program run")
 _CHUNK = flags.DEFINE_integer(
-    "chunk", 0, "members of a program; 0: as many as fit into memory", lower_bound=0
+    "chunk", 0, "how many members one program has; 0: as many as fit into memory", lower_bound=0
 )
 _DEVICES = flags.DEFINE_integer(
-    "devices", 0, "how many; 0: all, but of CPU devices one", lower_bound=0
+    "devices", 0, "how many devices; 0: all accelerators, or one CPU device", lower_bound=0
 )
 _SPREAD = flags.DEFINE_enum(
-    "spread", "data", choices.SPREADS, "what devices share out: each batch, or the members"
+    "spread",
+    "data",
+    choices.SPREADS,
+    "what several devices divide among themselves: each batch, or the members",
 )
 _CACHE = flags.DEFINE_string(
-    "compilation_cache", "", "folder of compiled programs, or none; see the README"
+    "compilation_cache",
+    "",
+    "folder that keeps compiled programs, or none; by default in the user's cache",
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or file of the data; config.data.dir")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "folder or file that holds the data; sets config.data.dir"
+)
 _DATA_CACHE = flags.DEFINE_string(
-    "data_cache", "", "folder of decoded images; by default data_cache in the workdir"
+    "data_cache", "", "folder that keeps decoded images; by default data_cache in the workdir"
 )
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT of the first of several processes"
+    "coordinator_address", None, "HOST:PORT of the first process, for runs over several processes"
 )
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "of a run over several", lower_bound=1)
-_PROCESS = flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0)
+_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "how many processes take part", lower_bound=1
+)
+_PROCESS = flags.DEFINE_integer(
+    "process_id", None, "the number of this process, from 0", lower_bound=0
+)
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "several processes, of which the cluster's environment tells"
+    "distributed", False, "join the other processes that the cluster's environment describes"
 )
-# Seconds for which a process that failed waits for the others, which then end, too.
+# Seconds for which a process that failed waits for the others, which then end as well.
 _LAST_WAIT = 20
 
 
 def execution() -> training.Execution:
-    """How programs are to run.
+    """How programs run, as the flags say.
 
     Raises:
       UserError: the flags do not go together.
@@ -64,39 +78,45 @@ def execution() -> training.Execution:
 
 
 def config() -> ConfigDict:
-    """The experiment's config with what flags say of it."""
-    found = CONFIG.value
+    """The experiment's config, with `--data_dir` in its place."""
+    config = CONFIG.value
     if _DATA_DIR.value is not None:
-        found.data.dir = _DATA_DIR.value
-    if len(found.data.dir) > 1:
+        config.data.dir = _DATA_DIR.value
+    if len(config.data.dir) > 1:
         # One spelling, `faces` for `faces/`: runs that share a workdir must agree in it.
-        found.data.dir = found.data.dir.rstrip("/")
-    return found
+        config.data.dir = config.data.dir.rstrip("/")
+    return config
+
+
+def workdir() -> str:
+    """The folder for the results, a required flag."""
+    assert WORKDIR.value is not None, "run_main marks --workdir as required"
+    return WORKDIR.value
 
 
 def start() -> None:
-    """Joins the other processes, where there are any, and finds the compiled programs.
+    """Joins the other processes, if there are any, and turns on the cache of compiled programs.
 
     Raises:
       UserError: only some of the flags that name the processes are given.
     """
     compilation.keep_programs(_CACHE.value)
-    given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if all(value is None for value in given):
+    address, count, number = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
+    if (address, count, number) == (None, None, None):
         if _DISTRIBUTED.value:
             _join_cluster()
         return
-    if None in given:
+    if address is None or count is None or number is None:
         raise UserError(
             "several processes need all of --coordinator_address=HOST:PORT, --num_processes=N and "
-            "--process_id=I; where the cluster's environment knows them, write --distributed alone."
+            "--process_id=I; if the cluster's environment knows them, write --distributed alone."
         )
-    if _PROCESS.value >= _PROCESSES.value:
+    if number >= count:
         raise UserError(
-            f"--process_id must lie in [0, {_PROCESSES.value - 1}], one for each of the "
-            f"{_PROCESSES.value} processes; got {_PROCESS.value}."
+            f"--process_id must lie in [0, {count - 1}], one for each of the {count} processes; "
+            f"got {number}."
         )
-    jax.distributed.initialize(*given, shutdown_timeout_seconds=_LAST_WAIT)
+    jax.distributed.initialize(address, count, number, shutdown_timeout_seconds=_LAST_WAIT)
 
 
 def _join_cluster():
@@ -104,7 +124,7 @@ def _join_cluster():
         jax.distributed.initialize(shutdown_timeout_seconds=_LAST_WAIT)
     except ValueError as error:
         raise UserError(
-            f"--distributed: no cluster is known to the environment ({error}). Write "
+            f"--distributed: the environment describes no cluster ({error}). Write "
             "--coordinator_address=HOST:PORT --num_processes=N --process_id=I."
         ) from error
 
@@ -125,12 +145,15 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _first_mistake(error):
-    """The user's mistake that a config file raised; the flags' libraries wrap it in tracebacks."""
-    found = None
+    """The user's mistake in a config file; the libraries of the flags wrap it in tracebacks."""
+    mistake = None
     while error is not None:
-        found = error if isinstance(error, UserError) else found
+        if isinstance(error, UserError):
+            mistake = error
+        elif isinstance(error, TypeError) and "override field 'method'" in str(error):
+            mistake = f"config.method must be a name. {METHOD_HINT}"
         error = error.__context__
-    return found
+    return mistake
 
 
 def run_main(main) -> None:
@@ -143,11 +166,11 @@ def _until_stopped(main, argv):
     try:
         return main(argv)
     except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept.", file=sys.stderr, flush=True)
-        os._exit(130)  # a compilation that is under way would end in a segmentation fault
+        print("\nstopped; finished runs are kept.", file=sys.stderr, flush=True)
+        os._exit(130)  # an ordinary exit during a compilation is a segmentation fault
 
 
 def check_no_arguments(argv: list[str]) -> None:
-    """Finds arguments that are no flags."""
+    """Raises an error for arguments that are not flags."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; write --config.NAME=VALUE")
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; write --config.KEY=VALUE")

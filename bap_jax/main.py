@@ -1,11 +1,12 @@
 """python -m bap_jax.main --config=experiments/digits.py --workdir=runs/digits
 
-Prunes and tunes one network by one method. Anything in the config can be set on the command line:
+Prunes and tunes one network by one method. Every key of the config can be set on the command line:
 --config.method=nft --config.seed=1 --config.pruning.sparsity=0.98
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -14,18 +15,21 @@ from bap_jax.training import DivergedError
 from bap_jax.types import UserError
 
 _PROFILE = absl_flags.DEFINE_bool(
-    "profile", False, "time the steps and trace ten of them before the run"
+    "profile", False, "before the run, time the steps and trace ten of them"
 )
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment of the flags."""
+    """Runs the experiment that the flags describe."""
     flags.check_no_arguments(argv)
     try:
         flags.start()
-        watch = profiling.print_profile if _PROFILE.value else None
         report = experiment.run_experiment(
-            flags.config(), flags.WORKDIR.value, flags.execution(), watch, _print_data
+            flags.config(),
+            flags.workdir(),
+            flags.execution(),
+            before=profiling.print_profile if _PROFILE.value else None,
+            on_data=_print_data,
         )
     except (UserError, DivergedError) as error:
         sys.exit(f"error: {error}")
@@ -38,10 +42,10 @@ def main(argv: list[str]) -> None:
         ("metrics", "metrics.jsonl"),
         ("figure", "disparity.png"),
     ):
-        print(f"{what:8}{Path(flags.WORKDIR.value) / name}")
+        print(f"{what:8}{Path(flags.workdir()) / name}")
 
 
-def _print_data(summary):
+def _print_data(summary: dict[str, Any]) -> None:
     if sharding.is_first_process():
         print(data.format_summary(summary), flush=True)
         print()

@@ -1,8 +1,8 @@
-"""What the lines of `metrics.jsonl` hold: one a step and one an epoch."""
+"""The lines of `metrics.jsonl`: one a step and one an epoch."""
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,51 +12,36 @@ import numpy as np
 
 from bap_jax.audit.selection import Score
 from bap_jax.constraints import ReplayBuffer, replay_buffer
-from bap_jax.training.methods import Method
-from bap_jax.training.state import StepMetrics, TrainState
+from bap_jax.training import Method, StepMetrics, TrainState
 from bap_jax.types import Array
 
-# Beyond so many constraints the row of a step, or of an epoch, holds summaries only.
+# With more constraints the row of a step, or of an epoch, holds summaries only.
 LISTED, LISTED_EPOCH = 100, 10_000
 
 
 @contextlib.contextmanager
-def json_lines(path: Path):
+def json_lines(path: Path) -> Iterator[Callable[[dict[str, Any]], object]]:
     """A function that writes dicts to a file, one JSON object a line."""
     with open(path, "w", encoding="utf-8") as file:
         yield lambda row: file.write(json.dumps(row) + "\n")
 
 
 def flatten_sets(sets: Array | Mapping[str, Array]) -> np.ndarray:
-    """`(..., constraint)`: the constraints of several named sets one after another."""
+    """`(..., constraint)`: the constraints of several named sets, one set after the other."""
     if isinstance(sets, Mapping):
         return np.concatenate(list(sets.values()), axis=-1)
     return np.asarray(sets)
 
 
-def step_row(
-    step: int, epoch: int, metrics: StepMetrics, frequency: Array, method: Method
-) -> dict[str, Any]:
-    """The row of one step, see `step_rows`."""
-    metrics = StepMetrics(*map(_with_step_axis, metrics))
-    return step_rows(step, epoch, metrics, frequency, method)[0]
-
-
-def _with_step_axis(values):
-    if isinstance(values, Mapping):  # in their own order, which `jax.tree.map` does not keep
-        return {name: np.asarray(one)[None] for name, one in values.items()}
-    return np.asarray(values)[None]
-
-
 def step_rows(
     first: int, epoch: int, metrics: StepMetrics, frequency: Array, method: Method
 ) -> list[dict[str, Any]]:
-    """Loss, accuracy and, where there are constraints, what both players saw of them.
+    """Loss and accuracy of each step, and the constraints as multipliers and weights saw them.
 
     `min_group_weight` is the least of `Method.group_weights` at the multipliers after the step, for
-    a batch that holds all groups: below 0, some group's loss is being driven up.
-    `proxy_violation_correlation` is taken over the constraints that both players observed. Lists
-    follow the order of the constraints, None where not observed.
+    a batch that holds all groups: below 0, the loss of some group is driven up.
+    `proxy_violation_correlation` is taken over the constraints whose proxy and violation were both
+    observed. Lists follow the order of the constraints, None where not observed.
 
     Args:
       first: number of the first step.
@@ -64,12 +49,15 @@ def step_rows(
       metrics: `(step, ...)` on the host.
       frequency: `(group,)` shares of the groups in the training split.
       method: of the run.
+
+    Returns:
+      One dict a step, ready for JSON.
     """
     multipliers, violation, proxy = (
         flatten_sets(sets) for sets in (metrics.multipliers, metrics.violation, metrics.proxy)
     )
     numbers = np.arange(first, first + len(metrics.loss))
-    columns = {
+    columns: dict[str, list] = {
         "step": numbers.tolist(),
         "epoch": [epoch] * numbers.size,
         "loss": metrics.loss.tolist(),
@@ -104,11 +92,11 @@ class EpochNumbers(NamedTuple):
     """Numbers of the end of an epoch.
 
     Attributes:
-      kept: `()` int32 weights that the masks keep, over the leaves that have one.
-      prunable: `()` int32 weights of these leaves.
-      multipliers: `(constraint,)`, or a dict of such.
-      pushes: `()` int32 how often the buffer was filled; None where there is none.
-      mean_staleness, max_staleness: `()` over the groups: steps since the newest value came in.
+      kept: `()` int32 number of weights that the masks keep, over the leaves that have a mask.
+      prunable: `()` int32 number of weights of these leaves.
+      multipliers: `(constraint,)`; with several sets, a dict by name.
+      pushes: `()` int32 number of pushes to the buffer; None without a buffer.
+      mean_staleness, max_staleness: `()` over the groups: steps since a group's newest value.
     """
 
     kept: Array
@@ -120,34 +108,37 @@ class EpochNumbers(NamedTuple):
 
 
 def epoch_numbers(state: TrainState) -> EpochNumbers:
-    """What the row of an epoch tells of a state; pure."""
+    """The numbers of a state that the row of an epoch needs; pure."""
     masks = jax.tree.leaves(state.masks)
     kept = sum((jnp.sum(mask, dtype=jnp.int32) for mask in masks), jnp.int32(0))
     prunable = jnp.int32(sum(mask.size for mask in masks))
-    found = EpochNumbers(kept, prunable, state.lagrangian.multipliers)
-    is_buffer = lambda node: isinstance(node, ReplayBuffer)  # noqa: E731
-    for node in jax.tree.leaves(state.constraint, is_leaf=is_buffer):
-        if is_buffer(node):
+    numbers = EpochNumbers(kept, prunable, state.lagrangian.multipliers)
+    for node in jax.tree.leaves(state.constraint, is_leaf=_is_buffer):
+        if _is_buffer(node):
             ages = replay_buffer.staleness(node)
-            found = found._replace(
+            numbers = numbers._replace(
                 pushes=node.pushes, mean_staleness=ages.mean(), max_staleness=ages.max()
             )
-    return found
+    return numbers
+
+
+def _is_buffer(node: Any) -> bool:
+    return isinstance(node, ReplayBuffer)
 
 
 def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]:
     """The iterate at the end of an epoch: sparsity, multipliers, score on the validation split.
 
-    `staleness` is how many steps ago the newest buffered value of a group came in: mean and
+    `staleness` is how many steps ago the newest buffered value of a group was pushed: mean and
     largest over the groups.
 
     Args:
-      epoch: which.
+      epoch: its number.
       numbers: on the host.
       score: on the validation split.
     """
     removed = int(numbers.prunable) - int(numbers.kept)
-    row = {
+    row: dict[str, Any] = {
         "epoch": epoch,
         "sparsity": removed / max(int(numbers.prunable), 1),
         "validation_accuracy": score.accuracy,
@@ -156,11 +147,10 @@ def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]
     multipliers = flatten_sets(numbers.multipliers)
     if multipliers.size <= LISTED_EPOCH:
         row["multipliers"] = multipliers.tolist()
+    mean, largest = numbers.mean_staleness, numbers.max_staleness
     if numbers.pushes is not None and int(numbers.pushes):
-        row["staleness"] = {
-            "mean": float(numbers.mean_staleness),
-            "max": int(numbers.max_staleness),
-        }
+        assert mean is not None and largest is not None
+        row["staleness"] = {"mean": float(mean), "max": int(largest)}
     return row
 
 
@@ -178,7 +168,7 @@ def _or_none(values, known):
 
 
 def _correlation(proxy, violation):
-    """Of each step over its constraints, a list; None where it is not defined."""
+    """The correlation over the constraints of each step; None where it is not defined."""
     seen = np.isfinite(proxy) & np.isfinite(violation)
     count = np.maximum(seen.sum(1, keepdims=True), 1)
     spread = []
@@ -189,8 +179,8 @@ def _correlation(proxy, violation):
     varies = [_varies(values, seen) for values in (proxy, violation)]
     scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
     known = varies[0] & varies[1] & (scale > 0)
-    found = (x * y).sum(1) / np.where(known, scale, 1)
-    return _or_none(np.clip(found, -1, 1), known)
+    correlation = (x * y).sum(1) / np.where(known, scale, 1)
+    return _or_none(np.clip(correlation, -1, 1), known)
 
 
 def _varies(values, seen):

@@ -23,7 +23,7 @@ import timing
 from absl import app, flags
 
 from bap_jax import constraints, data, lagrangian, models, training
-from bap_jax.training.epoch import epoch_order, make_epoch, make_step
+from bap_jax.training.single_run import SingleProgram
 from bap_jax.types import Dataset
 
 _JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
@@ -79,13 +79,7 @@ def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: 
     trainer = training.make_trainer(
         model, scheme, constraint, training.no_pruning(), constrained_from=0
     )
-    program = training.Program(
-        trainer=lambda values, shared: trainer,
-        keys=lambda values: (jax.random.key(2), jax.random.key(1)),
-        observe=lambda state, values, shared: (),
-        num_samples=train.size,
-        batch_size=network.batch_size,
-    )
+    program = SingleProgram(trainer, train.size, network.batch_size)
     variables = model.init(jax.random.key(0), train.inputs[:1])
     state = jax.tree.map(jnp.copy, trainer.init(variables, jax.random.key(1)))
     return (device_epochs if epoch == "device" else looped_epochs)(program, state, train)
@@ -93,10 +87,10 @@ def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: 
 
 def device_epochs(program, state, train):
     """Each call runs one compiled program."""
-    train_epoch, states = jax.jit(make_epoch(program)), [state]
+    train_epoch, key, states = jax.jit(program.epoch), jax.random.key(2), [state]
 
     def run():
-        states[0], metrics, _ = train_epoch(states[0], (), (), train, 0)
+        states[0], metrics, _ = train_epoch(states[0], key, (), train, 0)
         return states[0], metrics
 
     return run
@@ -104,13 +98,13 @@ def device_epochs(program, state, train):
 
 def looped_epochs(program, state, train):
     """Each call runs a compiled step for every batch."""
-    order = jax.jit(lambda: epoch_order(program, (), 0))
-    step, states = jax.jit(make_step(program), donate_argnums=0), [state]
+    order, key = jax.jit(program.order), jax.random.key(2)
+    step, states = jax.jit(program.step, donate_argnums=0), [state]
 
     def run():
         all_metrics = []
-        for indices in order():
-            states[0], metrics = step(states[0], (), (), train, indices, 0)
+        for indices in order(key, 0):
+            states[0], metrics = step(states[0], key, (), train, indices, 0)
             all_metrics.append(metrics)
         return all_metrics
 

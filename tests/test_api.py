@@ -223,7 +223,7 @@ def test_overrides_do_not_depend_on_their_order(sparsity_first):
     ],
 )
 def test_mistakes_are_found_before_training(change, text, monkeypatch):
-    monkeypatch.setattr(bap_jax.pipeline, "prune_and_tune", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(bap_jax.pipeline, "make_tuner", lambda *a, **k: pytest.fail("trained"))
     net, variables = linen_net()
     x, y, groups = arrays()
     call = {"inputs": x, "labels": y, "group_names": groups, "variables": variables}

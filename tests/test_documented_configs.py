@@ -18,7 +18,6 @@ from bap_jax.config import to_settings
 from bap_jax.data import synthetic
 from bap_jax.pipeline import tuner
 from bap_jax.training import METHODS, Execution
-from bap_jax.training.epoch import make_step
 from bap_jax.types import UserError
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
@@ -33,7 +32,7 @@ def plain_of(name, setting):
 def prepared(plain):
     """Data and untrained network of a config."""
     folder = Path(tempfile.mkdtemp())
-    loaded = experiment.load(plain, Execution(data_cache=str(folder / "cache")))
+    loaded = experiment.load_task(plain, Execution(data_cache=str(folder / "cache")))
     checkpoint.save(folder / "dense", loaded.untrained)
     return experiment.Session(loaded, folder / "dense").context
 
@@ -50,7 +49,7 @@ def step_of(plain, context):
     settings = to_settings(plain)
     compiled = tuner.make_compiled_run(context, settings)
     values = jax.tree.map(lambda leaf: leaf[0], compiled.values([settings]))
-    step, indices = make_step(compiled.program), jnp.arange(settings.batch_size)
+    step, indices = compiled.program.step, jnp.arange(settings.batch_size)
 
     def first(variables):
         state = compiled.program.trainer(values, compiled.shared).init(variables, jax.random.key(0))

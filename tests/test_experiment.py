@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from bap_jax import audit, checkpoint, data, experiment, models, training
+from bap_jax import audit, checkpoint, data, experiment, flags, models, training
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.data import synthetic
 from bap_jax.types import UserError, Variables
@@ -156,7 +157,9 @@ def test_a_dense_model_of_another_network_is_an_error(tmp_path):
     experiment.run_experiment(tiny(), tmp_path / "w")
     shutil.rmtree(tmp_path / "w" / "dense")
     shutil.copytree(tmp_path / "wide" / "dense", tmp_path / "w" / "dense")
-    with pytest.raises(UserError, match="w/dense is of another network: params/dense_0/bias is "):
+    with pytest.raises(
+        UserError, match="checkpoint .*w/dense does not match this network: params/dense_0/bias is "
+    ):
         experiment.run_experiment(tiny(), tmp_path / "w")
 
 
@@ -210,6 +213,14 @@ def test_a_workdir_holds_one_experiment(workdir):
         experiment.run_experiment(tiny(**{"pruning.sparsity": 0.9}), workdir)
 
 
+def test_a_users_method_by_its_module(tmp_path):
+    method = "tests.training.my_methods:floor_constraint"
+    report = experiment.run_experiment(tiny(method=method), tmp_path / "w")
+    assert report["method"] == method and report["feasibility"]["constraints"]
+    saved = tmp_path / "w" / "tests.training.my_methods.floor_constraint-seed0" / "report.json"
+    assert json.loads(saved.read_text()) == report
+
+
 def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="is not empty and holds no run of bap_jax"):
@@ -229,7 +240,7 @@ def own_data(tmp_path, count=300):
 
 def test_parts_of_ones_own_are_kept(tmp_path):
     config = own_data(tmp_path)
-    splits = experiment.load(json.loads(config.to_json())).splits
+    splits = experiment.load_task(json.loads(config.to_json())).splits
     assert [split.size for split in splits[:3]] == [100, 100, 100]
     for split, text in (
         ("test", "brings its own test split"),
@@ -238,10 +249,10 @@ def test_parts_of_ones_own_are_kept(tmp_path):
         again = config.copy_and_resolve_references()
         again.data[f"{split}_fraction"] = 0.2
         with pytest.raises(UserError, match=f"{text}: write config.data.{split}_fraction=0"):
-            experiment.load(json.loads(again.to_json()))
+            experiment.load_task(json.loads(again.to_json()))
         again.data.redraw = True
         again.data.validation_fraction = 0.2  # the file's own may lie in the new test split
-        assert experiment.load(json.loads(again.to_json())).splits.test.size > 0
+        assert experiment.load_task(json.loads(again.to_json())).splits.test.size > 0
 
 
 @pytest.mark.smoke
@@ -250,7 +261,7 @@ def test_other_data_want_another_dense_network(tmp_path):
     experiment.run_experiment(config, tmp_path / "w")
     experiment.run_experiment(config, tmp_path / "w")
     own_data(tmp_path, 330)
-    with pytest.raises(UserError, match="was trained on other samples, .* Choose another --workd"):
+    with pytest.raises(UserError, match="was trained on other samples, .* Use a separate --workd"):
         experiment.run_experiment(config, tmp_path / "w")
 
 
@@ -295,7 +306,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ({"method": "dro"}, "unknown method 'dro'; known: nft, el, ceag"),
         (
             {"method": "el", "scheme": "switching"},
-            "unfit for method 'el'; methods it fits: nft, ceag",
+            "does not suit method 'el'; methods it suits: nft, ceag, floor, distillation",
         ),
         ({"method": "pairwise", "dual.rule": "augmented"}, "bound that method 'pairwise' needs"),
         ({"scheme": "gda"}, "unknown scheme 'gda'; known: simultaneous, dual_primal"),
@@ -322,7 +333,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
             {"dense.epochs": 0, "model.pretrained": "x.pt", "model.pretrained_head": "new"},
             "a new head must be trained .* write config.dense.epochs ≥ 1",
         ),
-        ({"model.pretrained_head": "0:7"}, "is of a pretrained network; name its file by config.m"),
+        ({"model.pretrained_head": "0:7"}, "needs a pretrained network; name its file in config.m"),
         (
             {"data.name": "utkface", "data.synthetic": 300, "data.dir": "faces"},
             "synthetic=300 makes images up, and would not read those in faces",
@@ -354,6 +365,17 @@ def test_unknown_keys_in_a_config_file_are_errors():
         to_settings(config.to_dict())
 
 
+def test_the_method_of_a_config_is_a_name():
+    """Its values are written to JSON."""
+    with pytest.raises(UserError, match="config.method must be a name; got .*register_method"):
+        experiment.run_experiment(ConfigDict({"method": len}), "w")
+    with pytest.raises(UserError, match="config.method must be a name; got None"):
+        to_settings({**tiny().to_dict(), "method": None})
+    with pytest.raises(TypeError) as error:
+        tiny().method = len
+    assert "write config.method = 'mine', or" in str(flags._first_mistake(error.value))
+
+
 def test_unknown_flags_are_errors():
     with pytest.raises(UserError, match="config.tolerence; known keys: .*config.tolerance"):
         check_flags([DIGITS, "--config.tolerence=1"])
@@ -380,6 +402,37 @@ def test_command_line(tmp_path):
     assert done.stderr == ""
     assert "NFT, seed 0" in done.stdout and "max excess gap" in done.stdout
     assert (tmp_path / "w" / "report.json").exists()
+
+
+CONFIG_FILE = """
+import bap_jax
+from bap_jax import constraints
+from bap_jax.config import default_config
+
+
+def lenient(reference, settings):
+    return constraints.worst_group_floor(reference, 2 * settings.tolerance)
+
+
+def get_config():
+    bap_jax.register_method("lenient", lenient)
+    config = default_config()
+    config.method = METHOD
+    return config
+"""
+
+
+@pytest.mark.smoke
+def test_a_config_file_brings_a_method(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CONFIG_FILE.replace("METHOD", "'lenient'"))
+    done = command(f"--workdir={tmp_path / 'w'}", *FLAGS, config=path)
+    assert done.returncode == 0, done.stderr
+    assert "LENIENT, seed 0" in done.stdout
+    path.write_text(CONFIG_FILE.replace("METHOD", "lenient"))
+    done = command(f"--workdir={tmp_path / 'other'}", config=path)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "error: config.method must be a name. In a config file call" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import pytest
 from bap_jax import audit, metric_rows
 from bap_jax.constraints import mean_loss, replay_buffer, unconstrained
 from bap_jax.lagrangian import DualState, LagrangianState, gradient_ascent
-from bap_jax.metric_rows import LISTED, epoch_row, step_row
+from bap_jax.metric_rows import LISTED, epoch_row
 from bap_jax.training.methods import Method
 from bap_jax.training.state import StepMetrics, TrainState
+from tests.step_rows import step_row
 
 FORMULATION = gradient_ascent(optax.sgd(0.1))
 PLAIN = Method(unconstrained(), FORMULATION, mean_loss)
@@ -61,7 +62,7 @@ def test_keys_and_numbers_by_hand():
         "sum_multipliers": 0.75,
         "max_multiplier": 0.5,
         "max_violation": 0.125,
-        "proxy_violation_correlation": None,  # both players observed the first alone
+        "proxy_violation_correlation": None,  # only the first was observed in both
         "multipliers": [0.5, 0.0, 0.25],
         "violation": [0.125, None, -0.5],
         "proxy": [0.25, 1.0, None],
@@ -82,7 +83,7 @@ def test_the_least_group_weight_where_the_method_has_one():
         ((0, 1, 2), (1, 0, 1), 0),
         # Deviations (−1, 0, 1) and (−4, 2, 2) / 3: covariance 2, variances 2 and 24/9.
         ((0, 1, 2), (0, 2, 2), 2 / np.sqrt(2 * 24 / 9)),
-        ((1, 2, NAN), (5, 9, 100), 1),  # over what both observed
+        ((1, 2, NAN), (5, 9, 100), 1),  # over those observed in both
         ((1, 1, 1), (1, 2, 3), None),
         ((1, 2, 3), (4, 4, 4), None),
         ((1, NAN, NAN), (1, 2, 3), None),
@@ -90,7 +91,7 @@ def test_the_least_group_weight_where_the_method_has_one():
         ((NAN, NAN, NAN), (NAN, NAN, NAN), None),
     ],
 )
-def test_correlation_of_what_the_players_saw(violation, proxy, expected):
+def test_correlation_of_proxies_and_violations(violation, proxy, expected):
     found = row_of((0, 0, 0), violation, proxy)["proxy_violation_correlation"]
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
 

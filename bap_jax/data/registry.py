@@ -1,7 +1,6 @@
 """Data sets by name: find one, load it, add your own."""
 
-import importlib
-
+from bap_jax._user_code import import_object
 from bap_jax.data.datasets import DATASETS
 from bap_jax.data.image_sets import load_listed
 from bap_jax.data.request import Request
@@ -110,14 +109,7 @@ def _check_request(spec, request):
 
 def _from_module(name):
     """The spec of `module:function` or `module:spec`."""
-    module, _, attribute = name.partition(":")
-    try:
-        target = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"data set {name!r}: {error}. Expected MODULE:FUNCTION, where Python can import MODULE "
-            "from the current folder."
-        ) from error
+    target = import_object(name, "data set")
     if isinstance(target, DatasetSpec):
         return target
 

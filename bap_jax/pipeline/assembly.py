@@ -8,7 +8,8 @@ from bap_jax.pipeline.masks_from_data import make_masks
 from bap_jax.pruning import registry
 from bap_jax.pruning.filters import Kernel, prunable_leaves
 from bap_jax.pruning.structured import prunable_groups
-from bap_jax.training.settings import Settings
+from bap_jax.training import Settings
+from bap_jax.training.optimizers import primal_optimizer
 from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, Dataset, PyTree, Variables
 
@@ -38,16 +39,21 @@ def trainer_from_settings(
     settings: Settings,
     steps_per_epoch: int,
 ) -> training.Trainer:
-    """The trainer of one run."""
-    # Switching has no formulation that could treat the overall term.
-    switching = settings.scheme == "switching"
-    options = {"overall_term": settings.constraint.overall_term} if switching else {}
+    """The trainer of one run.
+
+    Args:
+      model: the network.
+      method: what is minimised, and which constraints must hold.
+      pruner: when and how masks change.
+      settings: of the run, checked; numbers that `training.SWEPT` names may be traced.
+      steps_per_epoch: for the schedule of the step size.
+    """
     scheme = lagrangian.build_scheme(
         settings.scheme,
-        training.primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
+        primal_optimizer(settings.optimizer, settings.epochs, steps_per_epoch),
         method.formulation,
         weight_limit=settings.dual.weight_limit,
-        **options,
+        overall_term=settings.constraint.overall_term,
     )
     first = settings.constraint.first_epoch
     return training.make_trainer(

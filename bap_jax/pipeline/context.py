@@ -1,8 +1,4 @@
-"""A dense network beside its data, laid out once for all runs that start from it."""
-
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+"""A dense network and its data, laid out once for all runs that start from them."""
 
 import numpy as np
 from jax.sharding import Mesh
@@ -10,12 +6,21 @@ from jax.sharding import Mesh
 from bap_jax import data, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.models import Model, loops
-from bap_jax.training import Execution, SplitMeans
+from bap_jax.training import Execution
+from bap_jax.training.evaluate import SplitMeans
+from bap_jax.training.execution import resolve_execution as resolve_choices
 from bap_jax.types import Dataset, Variables
 
 
-class RunContext(NamedTuple):
-    """What runs of one dense network share.
+class RunContext:
+    """What runs of one dense network share; `make_context` makes one.
+
+    Args:
+      model: the network.
+      variables: its trained arrays.
+      splits: of the data, on the host.
+      execution: how programs run, resolved.
+      mesh: devices that share the samples of a batch, or None.
 
     Attributes:
       model: the network.
@@ -23,70 +28,70 @@ class RunContext(NamedTuple):
       splits: of the data, on the host.
       train, validation: the same splits where the steps find them, see `sharding.place_samples`.
       reference: the dense network on the training split.
-      evaluate: `(Variables, name of a split) -> SplitMeans`.
-      dense_means: `name of a split -> SplitMeans` of the dense network, evaluated when first asked.
       execution: how programs run, resolved.
-      mesh: devices that share the samples of a batch; None for one, and where these share members.
+      mesh: devices that share the samples of a batch; None for a single device, and where devices
+        share the members.
     """
 
-    model: Model
-    variables: Variables
-    splits: data.Splits
-    train: Dataset
-    validation: Dataset
-    reference: DenseReference
-    evaluate: Callable[[Variables, str], SplitMeans]
-    dense_means: Callable[[str], SplitMeans]
-    execution: Execution
-    mesh: Mesh | None
+    def __init__(
+        self,
+        model: Model,
+        variables: Variables,
+        splits: data.Splits,
+        execution: Execution,
+        mesh: Mesh | None,
+    ):
+        self.model, self.splits = model, splits
+        self.execution, self.mesh = execution, mesh
+        self.variables: Variables = sharding.replicate(variables, mesh)
+        self._evaluator = training.make_evaluator(model, len(splits.group_names), mesh=mesh)
+        self._placed: dict[str, Dataset] = {}
+        self._dense_means: dict[str, SplitMeans] = {}
+        self.train, self.validation = self._place("train"), self._place("validation")
+        self.reference: DenseReference = training.dense_reference(self.dense_means("train"))
+
+    def evaluate(self, variables: Variables, split: str) -> SplitMeans:
+        """Evaluates a network on a split.
+
+        Args:
+          variables: arrays of the network, dense or pruned.
+          split: one of `data.SPLITS`.
+        """
+        return self._evaluator(variables, self._place(split), getattr(self.splits, split).size)
+
+    def dense_means(self, split: str) -> SplitMeans:
+        """The dense network on a split; it is evaluated when first asked for."""
+        if split not in self._dense_means:
+            self._dense_means[split] = self.evaluate(self.variables, split)
+        return self._dense_means[split]
+
+    def _place(self, split: str) -> Dataset:
+        if split not in self._placed:
+            self._placed[split] = place(getattr(self.splits, split), self.mesh)
+        return self._placed[split]
 
 
 def make_context(
     model: Model, variables: Variables, splits: data.Splits, execution: Execution | None = None
 ) -> RunContext:
-    """Lays out data and dense network, and evaluates that on the training split.
+    """Lays out data and dense network, and evaluates the network on the training split.
 
     Args:
       model: the network.
       variables: its trained arrays.
       splits: of the data; the test split is not touched until it is asked for.
-      execution: how programs are to run; by default as the backend likes it, on one device.
+      execution: how programs run; by default what suits the backend, on one device.
 
     Raises:
-      UserError: `execution` asks for what cannot be.
+      UserError: the choices of `execution` do not go together.
     """
     execution = resolve_execution(model, variables, splits.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
-    evaluator = training.make_evaluator(model, len(splits.group_names), mesh=mesh)
-    variables = sharding.replicate(variables, mesh)
-
-    @functools.cache
-    def placed(name):
-        return place(getattr(splits, name), mesh)
-
-    def evaluate(chosen, name):
-        return evaluator(chosen, placed(name), getattr(splits, name).size)
-
-    @functools.cache
-    def dense_means(name):
-        return evaluate(variables, name)
-
-    return RunContext(
-        model,
-        variables,
-        splits,
-        placed("train"),
-        placed("validation"),
-        training.dense_reference(dense_means("train")),
-        evaluate,
-        dense_means,
-        execution,
-        mesh,
-    )
+    return RunContext(model, variables, splits, execution, mesh)
 
 
 def place(split: Dataset, mesh: Mesh | None) -> Dataset:
-    """A split on the devices; what is streamed stays on the host."""
+    """A split on the devices; streamed samples stay on the host."""
     if data.is_streamed(split) or mesh is None:
         return data.on_device(split)
     labels, ids = (np.asarray(leaf, np.int32) for leaf in (split.labels, split.group_ids))
@@ -96,11 +101,11 @@ def place(split: Dataset, mesh: Mesh | None) -> Dataset:
 def resolve_execution(
     model: Model, variables: Variables, train: Dataset, execution: Execution
 ) -> Execution:
-    """The choices of `execution`, made for this network and data."""
-    found = loops.convolutions(model, variables, data.example(train))
-    return training.resolve_execution(
+    """Makes the choices that `execution` leaves open, for this network and these data."""
+    convolutions = loops.convolutions(model, variables, data.example(train))
+    return resolve_choices(
         execution,
         streamed=data.is_streamed(train),
-        has_convolutions=found.any,
-        slow_in_loops=found.slow_in_loops,
+        has_convolutions=convolutions.any,
+        slow_in_loops=convolutions.slow_in_loops,
     )

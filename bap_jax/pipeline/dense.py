@@ -1,4 +1,4 @@
-"""The dense network."""
+"""Training of the dense network."""
 
 import jax
 
@@ -6,8 +6,9 @@ from bap_jax import data, lagrangian, training
 from bap_jax.constraints import unconstrained
 from bap_jax.models import Model
 from bap_jax.pipeline.context import place, resolve_execution
-from bap_jax.training import Execution
-from bap_jax.training.settings import OptimizerSettings, Settings
+from bap_jax.training import Execution, OptimizerSettings, Settings
+from bap_jax.training.loop import Progress
+from bap_jax.training.optimizers import primal_optimizer
 from bap_jax.types import Dataset, Variables
 
 
@@ -20,10 +21,21 @@ def train_dense(
     epochs: int,
     batch_size: int,
     seed: int,
-    progress: training.Progress = iter,
+    progress: Progress = iter,
     execution: Execution | None = None,
 ) -> Variables:
     """Trains a network with SGD on the training split; nothing is pruned or constrained.
+
+    Args:
+      model: the network.
+      variables: its first arrays.
+      train: the training split, on the host.
+      optimizer: how the weights move.
+      epochs: how many epochs.
+      batch_size: samples of a step.
+      seed: of the order of samples, and of dropout.
+      progress: wraps the range of epochs.
+      execution: see `make_context`.
 
     Raises:
       DivergedError: a number that is not finite.
@@ -31,13 +43,14 @@ def train_dense(
     execution = resolve_execution(model, variables, train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     steps = data.num_batches(train.size, batch_size)
-    primal = training.primal_optimizer(optimizer, epochs, steps)
-    scheme = lagrangian.dual_primal(primal, training.dual_formulation(Settings().dual))
+    primal = primal_optimizer(optimizer, epochs, steps)
+    scheme = lagrangian.dual_primal(primal, training.formulation_from_settings(Settings()))
     trainer = training.make_trainer(model, scheme, unconstrained(), training.no_pruning())
     order_key, state_key = jax.random.split(jax.random.key(seed))
+    state = trainer.init(variables, state_key)
     for end in training.run_epochs(
         trainer,
-        trainer.init(variables, state_key),
+        state,
         place(train, mesh),
         num_epochs=epochs,
         batch_size=batch_size,
@@ -47,5 +60,5 @@ def train_dense(
         num_samples=train.size,
         mesh=mesh,
     ):
-        last = end
-    return last.state.variables
+        state = end.state
+    return state.variables

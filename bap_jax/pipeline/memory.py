@@ -1,4 +1,4 @@
-"""How many members of a program fit into memory."""
+"""Estimates how many members of a program fit into memory."""
 
 import math
 import os
@@ -10,53 +10,52 @@ from jax.extend import core
 
 from bap_jax import data, sharding
 from bap_jax.pipeline.context import RunContext
-from bap_jax.training import Execution
-from bap_jax.training.settings import Settings
+from bap_jax.training import Execution, Settings
 from bap_jax.types import PyTree
 
 # A state as it goes in and comes out, a copy inside the loop, gradients, selected iterate.
 _COPIES_OF_STATE = 6
 _SHARE = 0.5
-_UNKNOWN = 2**32  # bytes, where the system does not tell
-# Of a constraint in the numbers of a step: three float32 and two bool, of two epochs at a time.
+_UNKNOWN = 2**32  # bytes, where the system does not say
+# Per constraint and step, numbers of two epochs at a time: three float32 and two bool.
 _BYTES_OF_CONSTRAINT = 2 * (3 * 4 + 2)
 
 
 def capacity(context: RunContext, settings: Settings, count: int) -> int:
     """How many of `count` members to run in one program.
 
-    A rough upper estimate of what a member takes, against half of the memory that is free: its
+    This compares half of the free memory with a rough upper estimate of what one member takes: its
     state several times over and, where members run at once, twice all values of a forward pass.
 
     Args:
-      context: dense network and data; `execution.chunk`, where not 0, is the answer.
+      context: dense network and data; `execution.chunk`, unless 0, is the limit instead.
       settings: of any of the members.
-      count: members there are.
+      count: number of members.
     """
-    chosen = context.execution
-    if chosen.members == "single":
+    execution = context.execution
+    if execution.members == "single":
         return 1
-    limit = chosen.chunk or max(1, int(free_bytes() // _member_bytes(context, settings)))
+    limit = execution.chunk or max(1, int(free_bytes() // _member_bytes(context, settings)))
     limit = min(limit, count)
-    if chosen.spread == "members":
-        mesh = chosen.mesh()
-        count = mesh.size if mesh else 1
-        limit = max(limit // count, 1) * count
+    if execution.spread == "members":
+        mesh = execution.mesh()
+        devices = mesh.size if mesh else 1
+        limit = max(limit // devices, 1) * devices
     return limit
 
 
 def read_what_fits(splits: data.Splits, execution: Execution) -> data.Splits:
-    """Splits whose streamed samples are in memory where half of it, left free, holds them all.
+    """Reads streamed samples into memory if half of the free memory holds all of them.
 
     Args:
-      splits: of the data; arrays stay as they are.
-      execution: with `epoch='loop'` streamed data stay streamed.
+      splits: of the data; splits that are arrays stay as they are.
+      execution: with `epoch='loop'` streamed data stay streamed; with `device` they are read
+        whatever the memory.
     """
-    chosen = [getattr(splits, name) for name in data.SPLITS]
-    streamed = any(map(data.is_streamed, chosen))
-    if not streamed or execution.epoch == "loop":
+    parts = [getattr(splits, name) for name in data.SPLITS]
+    if not any(map(data.is_streamed, parts)) or execution.epoch == "loop":
         return splits
-    if execution.epoch == "auto" and sum(map(data.nbytes, chosen)) > free_bytes():
+    if execution.epoch == "auto" and sum(map(data.nbytes, parts)) > free_bytes():
         return splits
     return splits._replace(**{name: data.read_all(getattr(splits, name)) for name in data.SPLITS})
 
@@ -72,7 +71,7 @@ def _member_bytes(context, settings):
 
 
 def _forward_bytes(context, batch_size):
-    """Of every value that a forward pass computes."""
+    """Bytes of all values that a forward pass computes."""
     example = data.example(context.splits.train)
     inputs = jax.ShapeDtypeStruct((batch_size, *example.shape[1:]), example.dtype)
 
@@ -99,8 +98,8 @@ def _bytes(tree: PyTree) -> int:
 
 
 def free_bytes() -> float:
-    """Half of the memory that is free on the device; of several processes, on the first one's."""
-    # All processes must decide alike, and memory differs.
+    """Half of the free memory of the device; with several processes, of the first one's device."""
+    # All processes must decide alike, and their memory may differ.
     return float(sharding.from_first_process(np.float32(_own_free_bytes())))
 
 
@@ -108,6 +107,6 @@ def _own_free_bytes():
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return _SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    known = os.sysconf_names
-    pages = next((n for n in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES") if n in known), None)
+    names = ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES")
+    pages = next((name for name in names if name in os.sysconf_names), None)
     return _SHARE * (os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages else _UNKNOWN)

@@ -1,28 +1,34 @@
-"""What the host does while programs run: writes rows, watches for NaN, chooses iterates."""
+"""The host's work while programs run: it writes rows, looks for NaN, and chooses iterates."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from bap_jax import audit, metric_rows, training
+from bap_jax import audit, metric_rows
 from bap_jax.pipeline.context import RunContext
-from bap_jax.training import finite
+from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.evaluate import split_means
-from bap_jax.training.methods import Method
-from bap_jax.training.settings import Settings
+from bap_jax.training.loop import MembersEnd, StepBlock, member_state
+from bap_jax.training.methods import watched
 from bap_jax.types import PyTree, Variables
 
-Log = Callable[[dict[str, Any]], None]
+
+class Log(Protocol):
+    """Where the rows of a run go."""
+
+    def __call__(self, row: dict[str, Any], /) -> object:
+        """Takes the row of a step or of an epoch, see `metric_rows`."""
+        ...
 
 
 class Snapshot(NamedTuple):
     """A network at the end of an epoch.
 
     Attributes:
-      epoch: which.
-      variables: its arrays.
+      epoch: its number.
+      variables: arrays of the network.
       masks: which weights are kept.
       score: on the validation split.
     """
@@ -40,7 +46,8 @@ class TuningResult(NamedTuple):
       selected: the iterate chosen on the validation split.
       last: the iterate after the last epoch.
       feasibility: what `audit.feasibility` says; None for methods that constrain nothing.
-      unconstrained: groups too small to constrain, with their training samples.
+      unconstrained: groups too small to constrain, with their numbers of training samples; None
+        if the method watches all groups or constrains nothing.
     """
 
     selected: Snapshot
@@ -50,12 +57,14 @@ class TuningResult(NamedTuple):
 
 
 class _Member:
-    """One run, as far as it has come."""
+    """What is known so far of one run."""
 
-    def __init__(self, settings, log):
+    def __init__(self, settings: Settings, log: Log):
         self.settings, self.log = settings, log
         self.history = audit.History()
-        self.selected = self.last = self.error = None
+        self.selected: Snapshot | None = None
+        self.last: Snapshot | None = None
+        self.error: DivergedError | None = None
 
 
 class RunMonitor:
@@ -65,8 +74,8 @@ class RunMonitor:
       context: dense network and data.
       method: of all members.
       members: settings of each.
-      logs: a function for each, which takes one dict a step and one an epoch.
-      states: before the first epoch.
+      logs: where the rows of each go.
+      states: before the first epoch, `(member, ...)`.
     """
 
     def __init__(
@@ -75,105 +84,110 @@ class RunMonitor:
         method: Method,
         members: Sequence[Settings],
         logs: Sequence[Log],
-        states: training.TrainState,
+        states: TrainState,
     ):
         self._context, self._method = context, method
         self._members = [_Member(*pair) for pair in zip(members, logs, strict=True)]
-        self._good = training.MembersEnd(-1, states, None, None)
+        self._good_epoch, self._good_states = -1, states
         self._frequency = np.asarray(context.reference.frequency)  # on the host, as rows are made
         group_names = context.splits.group_names
         self._names = method.constraint.names(group_names), group_names
 
-    def update(self, found: training.StepBlock | training.MembersEnd) -> None:
-        """Takes in what a runner yields."""
-        if isinstance(found, training.StepBlock):
-            for i, member in enumerate(self._members):
-                if not member.error:
-                    self._update_steps(i, member, found)
+    def update(self, event: StepBlock | MembersEnd) -> None:
+        """Processes one event of a runner: the numbers of some steps, or the end of an epoch."""
+        going_on = [(i, member) for i, member in enumerate(self._members) if not member.error]
+        if isinstance(event, StepBlock):
+            for i, member in going_on:
+                self._update_steps(i, member, event)
             return
-        for i, member in enumerate(self._members):
-            if not member.error:
-                self._update_end(i, member, found)
-        self._good = found
+        for i, member in going_on:
+            self._update_end(i, member, event)
+        self._good_epoch, self._good_states = event.epoch, event.states
 
     @property
     def all_diverged(self) -> bool:
-        """Whether no member is left that could go on."""
+        """Whether every member has diverged."""
         return all(member.error for member in self._members)
 
-    def outcomes(self) -> list[TuningResult | training.DivergedError]:
+    def outcomes(self) -> list[TuningResult | DivergedError]:
         """For each member its iterates, or its error."""
-        return [member.error or self._tuned(member) for member in self._members]
+        return [member.error or self._result(member) for member in self._members]
 
-    def _update_steps(self, i, member, block):
+    def _update_steps(self, i: int, member: _Member, block: StepBlock) -> None:
         bad = finite.in_block(block.metrics, i, *self._names)
         num_steps = bad.step if bad else block.metrics.loss.shape[1]
         own = jax.tree.map(lambda leaf: leaf[i, :num_steps], block.metrics)
         if num_steps:
-            facts = block.epoch, own, self._frequency, self._method
-            for row in metric_rows.step_rows(block.first, *facts):
+            rows = metric_rows.step_rows(
+                block.first, block.epoch, own, self._frequency, self._method
+            )
+            for row in rows:
                 member.log(row)
-            flat = (metric_rows.flatten_sets(sets) for sets in (own.multipliers, own.violation))
-            member.history.add(block.epoch, *flat)
+            multipliers, violation = map(metric_rows.flatten_sets, (own.multipliers, own.violation))
+            member.history.add(block.epoch, multipliers, violation)
         if bad:
             self._fail(i, member, bad.text, block.first + bad.step, block.epoch)
 
-    def _update_end(self, i, member, end):
+    def _update_end(self, i: int, member: _Member, end: MembersEnd) -> None:
         if not end.is_finite[i]:
-            leaf = finite.in_tree(training.member_state(end.states.params, i))
+            leaf = finite.in_tree(member_state(end.states.params, i))
             self._fail(i, member, f"weight {leaf}", None, end.epoch)
             return
         numbers, sums = jax.tree.map(lambda leaf: leaf[i], end.observed)
         score = self._score(sums, end, i)
         member.log(metric_rows.epoch_row(end.epoch, numbers, score))
         best = member.selected and member.selected.score
-        final = end.epoch >= member.settings.pruning.epochs
-        if final and audit.better(score, best, member.settings.tolerance):
+        is_pruned = end.epoch >= member.settings.pruning.epochs
+        if is_pruned and audit.better(score, best, member.settings.tolerance):
             member.selected = _snapshot(end, i, score)
         if end.epoch == member.settings.epochs - 1:
             member.last = _snapshot(end, i, score)
 
-    def _score(self, sums, end, i):
+    def _score(self, sums, end: MembersEnd, i: int) -> audit.Score:
         if sums is None:
-            variables = training.member_state(end.states, i).variables
+            variables = member_state(end.states, i).variables
             means = self._context.evaluate(variables, "validation")
         else:
             means = split_means(sums)
         return audit.score(self._context.dense_means("validation"), means)
 
-    def _fail(self, i, member, text, step, epoch):
-        good = training.EpochEnd(self._good.epoch, training.member_state(self._good.states, i))
-        member.error = training.diverged(text, step, epoch, good)
+    def _fail(self, i: int, member: _Member, text: str, step: int | None, epoch: int) -> None:
+        good = EpochEnd(self._good_epoch, member_state(self._good_states, i))
+        member.error = finite.diverged(text, step, epoch, good)
 
-    def _tuned(self, member):
-        method, names = self._method, self._context.splits.group_names
-        small = _unconstrained(method, self._context.reference, names, member.settings)
+    def _result(self, member: _Member) -> TuningResult:
+        assert member.selected and member.last, "the last epoch has not ended"
+        counts = np.asarray(self._context.reference.count).astype(int)
+        large = counts >= member.settings.constraint.min_group_size
+        small = None
+        if self._method.constraint.size and not self._method.watches_all:
+            group_names = self._context.splits.group_names
+            rows = zip(group_names, counts.tolist(), large, strict=True)
+            small = {name: count for name, count, is_large in rows if not is_large}
         feasibility = None
-        if method.is_constrained:
-            constraints = method.constraint.names(names)
-            # As many constraints a group as the method has, all of one kind before the next.
-            left_out = {
-                c for i, c in enumerate(constraints) if names[i % len(names)] in (small or ())
-            }
-            feasibility = audit.feasibility(member.history, constraints, left_out=left_out)
+        if self._method.is_constrained:
+            names = _flat_names(self._names[0])
+            acts = watched(self._method, large)
+            left_out = {name for name, one in zip(names, acts, strict=True) if not one}
+            feasibility = audit.feasibility(member.history, names, left_out=left_out)
         return TuningResult(member.selected, member.last, feasibility, small)
 
 
-def _snapshot(end, i, score):
-    return Snapshot(end.epoch, *_network(end.states, i), score)
+def _flat_names(names: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]:
+    """One name a constraint; those of several sets follow one another as `SET: NAME`."""
+    if isinstance(names, Mapping):
+        return [f"{key}: {name}" for key, part in names.items() for name in part]
+    return list(names)
+
+
+def _snapshot(end: MembersEnd, i: int, score: audit.Score) -> Snapshot:
+    variables, masks = _network(end.states, i)
+    return Snapshot(end.epoch, variables, masks, score)
 
 
 @jax.jit
-def _network(states, i):
+def _network(states: Any, i):
     """Variables and masks of one member."""
     states = states._replace(lagrangian=(), constraint=())
-    state = training.member_state(states, i)
+    state = member_state(states, i)
     return state.variables, state.masks
-
-
-def _unconstrained(method, reference, group_names, settings):
-    if not method.constraint.size or method.watches_all:
-        return None
-    counts = np.asarray(reference.count).astype(int).tolist()
-    least = settings.constraint.min_group_size
-    return {name: n for name, n in zip(group_names, counts, strict=True) if n < least}

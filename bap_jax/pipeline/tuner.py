@@ -1,13 +1,12 @@
-"""Pruning and fine-tuning of runs that share a program: settings that differ in arrays only.
+"""Prunes and tunes runs that share a program: their settings differ in arrays only.
 
 settings ─► values (arrays of each member) ─┐
 dense network, data ────────────────────────┴─► program ─► rows, selection ─► TuningResult
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,96 +14,125 @@ import numpy as np
 
 from bap_jax import data, metric_rows, sharding, training
 from bap_jax.constraints import DenseReference
-from bap_jax.models import Model
 from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
-from bap_jax.pipeline.context import RunContext, make_context
+from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
 from bap_jax.pruning.arrays import updater_arrays, with_arrays
-from bap_jax.training import methods
-from bap_jax.training.settings import Settings
-from bap_jax.types import Dataset, PyTree, UserError, Variables
+from bap_jax.training import DivergedError, Pruner, Settings, Trainer, TrainState
+from bap_jax.training.evaluate import SplitSums, make_split_sums
+from bap_jax.training.loop import Program, Progress, Runner
+from bap_jax.training.methods import build_method, method_name
+from bap_jax.training.values import (
+    MemberValues,
+    changed_fields,
+    make_values,
+    structure_of,
+    with_values,
+)
+from bap_jax.types import Array, Dataset, PyTree, UserError
 
-Outcome = TuningResult | training.DivergedError
+Outcome = TuningResult | DivergedError
 
 
 class SharedArrays(NamedTuple):
-    """Arrays that a program's members share.
+    """Arrays that the members of a program share.
 
     Attributes:
       reference: the dense network on the training split.
-      validation: that split, where it is evaluated within the program; else None.
+      validation: the validation split if it is evaluated within the program; else None.
     """
 
     reference: DenseReference
     validation: Dataset | None
 
 
-class CompiledRun(NamedTuple):
-    """A program and what it is called with.
-
-    Attributes:
-      program: of all runs whose settings have one structure.
-      train: the training split, as its steps take it.
-      shared: arrays that its members share.
-      values: `settings of each member -> training.MemberValues (member, ...)`.
-    """
-
-    program: training.Program
-    train: Dataset
-    shared: SharedArrays
-    values: Callable[[Sequence[Settings]], training.MemberValues]
-
-
-class Tuner(NamedTuple):
-    """Compiled once, for runs whose settings have one structure.
-
-    Attributes:
-      run: `(settings of each member, logs, progress) -> ` for each member a `TuningResult`, or the
-        error of one that diverged.
-    """
-
-    run: Callable[..., list[Outcome]]
-
-
-def make_tuner(context: RunContext, settings: Settings) -> Tuner:
-    """A tuner for all runs that differ from `settings` in what `training.SWEPT` names.
+class TuningProgram(Program):
+    """Pruning and tuning of runs whose settings have one structure.
 
     Args:
       context: dense network and data.
-      settings: of any of the runs, checked.
+      settings: of any of the runs.
+      pruner: of that run; the others' differ in arrays.
     """
-    compiled = make_compiled_run(context, settings)
-    runner = training.make_runner(compiled.program, context.execution)
 
-    def run(
-        members: Sequence[Settings],
-        logs: Sequence[Log] | None = None,
-        progress: training.Progress = iter,
-    ) -> list[Outcome]:
-        check_structure(members, settings)
-        logs = logs or [lambda row: None] * len(members)
-        if context.execution.members == "single":
-            pairs = zip(members, logs, strict=True)
-            return [run_together([one], [log], progress)[0] for one, log in pairs]
-        return run_together(members, logs, progress)
+    def __init__(self, context: RunContext, settings: Settings, pruner: Pruner):
+        self.num_samples = context.splits.train.size
+        self.batch_size = settings.batch_size
+        self.mesh = context.mesh
+        self._model, self._settings, self._pruner = context.model, settings, pruner
+        self._sums_of_split = make_split_sums(
+            context.model,
+            len(context.splits.group_names),
+            context.splits.validation.size,
+            mesh=context.mesh,
+        )
 
-    def run_together(members, logs, progress):
-        values = compiled.values(_filled_up(members, context))
-        states = runner.init(values, compiled.shared, context.variables)
-        method = methods.build_method(context.reference, settings)
-        monitor = RunMonitor(context, method, members, logs, states)
-        epochs = progress(range(settings.epochs))
-        for found in runner.run(states, values, compiled.shared, compiled.train, epochs):
-            monitor.update(found)
-            if monitor.all_diverged:
-                break
-        return monitor.outcomes()
+    def trainer(self, values: MemberValues, shared: SharedArrays) -> Trainer:
+        """The trainer of the member with these values; called while the program is traced."""
+        settings = with_values(self._settings, values)
+        updater = with_arrays(self._pruner.updater, values.pruner)
+        method = build_method(shared.reference, settings)
+        steps = data.num_batches(self.num_samples, self.batch_size)
+        pruner = self._pruner._replace(updater=updater)
+        return trainer_from_settings(self._model, method, pruner, settings, steps)
 
-    return Tuner(run)
+    def keys(self, values: MemberValues) -> tuple[Array, Array]:
+        """Keys of the member's seed: for the order of samples, and for its first state."""
+        order, state = jax.random.split(jax.random.key(values.seed))
+        return order, state
+
+    def observe(
+        self, state: TrainState, values: MemberValues, shared: SharedArrays
+    ) -> tuple[metric_rows.EpochNumbers, SplitSums | None]:
+        """Numbers for the row of the epoch, and sums over the validation split."""
+        del values
+        if shared.validation is None:
+            return metric_rows.epoch_numbers(state), None
+        return (
+            metric_rows.epoch_numbers(state),
+            self._sums_of_split(state.variables, shared.validation),
+        )
+
+
+class CompiledRun(NamedTuple):
+    """A program and what it is called with; `make_compiled_run` makes one.
+
+    Attributes:
+      context: dense network and data.
+      settings: of any of the runs.
+      program: of all runs whose settings have the same structure.
+      train: the training split, as the steps take it.
+      shared: arrays that the members share.
+      pruners: of members by seed and sparsity, made so far.
+    """
+
+    context: RunContext
+    settings: Settings
+    program: TuningProgram
+    train: Dataset
+    shared: SharedArrays
+    pruners: dict[tuple[int, float], Pruner]
+
+    def values(self, members: Sequence[Settings]) -> MemberValues:
+        """The arrays `(member, ...)` of members with these settings."""
+        params, rows = self.context.variables.params, []
+        for member in members:
+            updater = self._pruner(member).updater
+            rows.append(make_values(member, updater_arrays(updater, params)))
+        return sharding.replicate(_stack(rows), self.context.mesh)
+
+    def _pruner(self, member: Settings) -> Pruner:
+        """Masks from data are made once for all members that share them."""
+        key = member.seed, member.pruning.sparsity
+        if key not in self.pruners:
+            sparsity = dataclasses.replace(self.settings.pruning, sparsity=key[1])
+            member = dataclasses.replace(self.settings, seed=key[0], pruning=sparsity)
+            self.pruners[key] = _make_pruner(self.context, self.train, member)
+        return self.pruners[key]
 
 
 def make_compiled_run(context: RunContext, settings: Settings) -> CompiledRun:
-    """The program of all runs that differ from `settings` in what `training.SWEPT` names.
+    """The program of all runs that differ from `settings` only in what `training.SWEPT` names.
 
     Args:
       context: dense network and data.
@@ -112,83 +140,126 @@ def make_compiled_run(context: RunContext, settings: Settings) -> CompiledRun:
     """
     train = _with_dense_logits(context, settings)
     reference = sharding.replicate(context.reference, context.mesh)
-    shared = SharedArrays(reference, None if _validates_apart(context) else context.validation)
+    in_program = not data.is_streamed(context.validation)
+    shared = SharedArrays(reference, context.validation if in_program else None)
+    pruner = _make_pruner(context, train, settings)
+    program = TuningProgram(context, settings, pruner)
+    pruners = {(settings.seed, settings.pruning.sparsity): pruner}
+    return CompiledRun(context, settings, program, train, shared, pruners)
 
-    @functools.cache  # masks from data are made once for all members that share them
-    def pruner_of(seed, sparsity):
-        pruning_settings = dataclasses.replace(settings.pruning, sparsity=sparsity)
-        member = dataclasses.replace(settings, seed=seed, pruning=pruning_settings)
-        return _pruner(context, train, member)
 
-    def values(members):
-        found = []
-        for member in members:
-            updater = pruner_of(member.seed, member.pruning.sparsity).updater
-            arrays = updater_arrays(updater, context.variables.params)
-            found.append(training.make_values(member, arrays))
-        return sharding.replicate(_stack(found), context.mesh)
+class Tuner(NamedTuple):
+    """A compiled program for runs whose settings have one structure; `make_tuner` makes one.
 
-    first = pruner_of(settings.seed, settings.pruning.sparsity)
-    return CompiledRun(_program(context, settings, first), train, shared, values)
+    Attributes:
+      compiled: the program and what it is called with.
+      runner: runs its epochs.
+    """
+
+    compiled: CompiledRun
+    runner: Runner
+
+    def run(
+        self,
+        members: Sequence[Settings],
+        logs: Sequence[Log] | None = None,
+        progress: Progress = iter,
+    ) -> list[Outcome]:
+        """Prunes and tunes networks, and chooses an iterate of each on the validation split.
+
+        Args:
+          members: settings of the runs.
+          logs: for each a function that takes one dict a step and one an epoch; by default their
+            rows are dropped.
+          progress: wraps the range of epochs.
+
+        Returns:
+          For each member its result, or the error of one that diverged.
+
+        Raises:
+          UserError: the settings cannot share a program.
+        """
+        check_structure(members, self.compiled.settings)
+        logs = logs or [_drop] * len(members)
+        if self.compiled.context.execution.members == "single":
+            pairs = zip(members, logs, strict=True)
+            return [self._run_at_once([member], [log], progress)[0] for member, log in pairs]
+        return self._run_at_once(members, logs, progress)
+
+    def _run_at_once(self, members, logs, progress) -> list[Outcome]:
+        context, settings, _, train, shared, _ = self.compiled
+        values = self.compiled.values(_filled_up(members, context))
+        states = self.runner.init(values, shared, context.variables)
+        method = build_method(context.reference, settings)
+        monitor = RunMonitor(context, method, members, logs, states)
+        epochs = progress(range(settings.epochs))
+        for event in self.runner.run(states, values, shared, train, epochs):
+            monitor.update(event)
+            if monitor.all_diverged:
+                break
+        return monitor.outcomes()
+
+
+def make_tuner(context: RunContext, settings: Settings) -> Tuner:
+    """A tuner for all runs that differ from `settings` only in what `training.SWEPT` names.
+
+    Args:
+      context: dense network and data.
+      settings: of any of the runs, checked.
+    """
+    compiled = make_compiled_run(context, settings)
+    return Tuner(compiled, Runner(compiled.program, context.execution))
+
+
+def tune_one(
+    tuner: Tuner, settings: Settings, *, log: Log | None = None, progress: Progress = iter
+) -> TuningResult:
+    """Prunes and tunes a single network; arguments as in `Tuner.run`.
+
+    Raises:
+      DivergedError: a number that is not finite.
+    """
+    [outcome] = tuner.run([settings], [log or _drop], progress)
+    if isinstance(outcome, DivergedError):
+        raise outcome
+    return outcome
+
+
+def check_structure(members: Sequence[Settings], settings: Settings) -> None:
+    """Raises an error for members that cannot share a program with `settings`.
+
+    Raises:
+      UserError: settings differ in something that is not an array; the message names it.
+    """
+    for member in members:
+        if structure_of(member) != structure_of(settings):
+            raise UserError(
+                f"members of one program may differ in {', '.join(training.SWEPT)} only; these "
+                f"differ in {', '.join(_differences(member, settings))}. Make a tuner for each."
+            )
+
+
+def _differences(member: Settings, settings: Settings) -> list[str]:
+    fields = changed_fields(structure_of(member), structure_of(settings))
+    return [f"{name} ({_shown(one)} and {_shown(other)})" for name, (one, other) in fields.items()]
+
+
+def _shown(value) -> str:
+    return str(value) if isinstance(value, bool | int | float | tuple) else method_name(value)
+
+
+def _drop(row: dict) -> None:
+    del row
 
 
 def _filled_up(members, context):
-    """Members that the devices divide which share them: the last one is repeated."""
+    """Members in a number that their devices divide: the last member is repeated."""
     mesh = context.execution.mesh() if context.execution.spread == "members" else None
     short = -len(members) % mesh.size if mesh else 0
     return [*members, *[members[-1]] * short]
 
 
-def check_structure(members: Sequence[Settings], settings: Settings) -> None:
-    """Finds members that cannot share a program.
-
-    Raises:
-      UserError: settings differ in what is not an array.
-    """
-    wanted = training.structure_of(settings)
-    for member in members:
-        if training.structure_of(member) != wanted:
-            raise UserError(
-                f"members of one program may differ in {', '.join(training.SWEPT)} only; "
-                f"got {member} beside {settings}."
-            )
-
-
-def _program(context, settings, first):
-    num_samples = context.splits.train.size
-    steps = data.num_batches(num_samples, settings.batch_size)
-    split_sums = training.make_split_sums(
-        context.model,
-        len(context.splits.group_names),
-        context.splits.validation.size,
-        mesh=context.mesh,
-    )
-
-    def trainer(values, shared):
-        here = training.with_values(settings, values)
-        pruner = first._replace(updater=with_arrays(first.updater, values.pruner))
-        return trainer_from_settings(
-            context.model, methods.build_method(shared.reference, here), pruner, here, steps
-        )
-
-    def observe(state, values, shared):
-        del values
-        if shared.validation is None:
-            return metric_rows.epoch_numbers(state), None
-        sums = split_sums(state.variables, shared.validation)
-        return metric_rows.epoch_numbers(state), sums
-
-    return training.Program(
-        trainer=trainer,
-        keys=lambda values: jax.random.split(jax.random.key(values.seed)),
-        observe=observe,
-        num_samples=num_samples,
-        batch_size=settings.batch_size,
-        mesh=context.mesh,
-    )
-
-
-def _pruner(context, train, settings):
+def _make_pruner(context: RunContext, train: Dataset, settings: Settings) -> Pruner:
     return pruner_from_settings(
         context.model,
         context.variables,
@@ -200,16 +271,17 @@ def _pruner(context, train, settings):
     )
 
 
-def _stack(values: Sequence[PyTree]) -> PyTree:
+def _stack(rows: Sequence[PyTree]) -> PyTree:
     def stack(*leaves):
-        is_key = jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
         return jnp.stack(leaves) if is_key else np.stack(leaves)
 
-    return jax.tree.map(stack, *values)
+    return jax.tree.map(stack, *rows)
 
 
-def _with_dense_logits(context, settings):
-    if not methods.build_method(context.reference, settings).needs_dense_logits:
+def _with_dense_logits(context: RunContext, settings: Settings) -> Dataset:
+    """The training split, with the dense network's logits if the method reads them."""
+    if not build_method(context.reference, settings).needs_dense_logits:
         return context.train
     size, mesh = context.splits.train.size, context.mesh
     logits = training.predict(
@@ -218,54 +290,4 @@ def _with_dense_logits(context, settings):
     logits = np.asarray(logits)
     if not data.is_streamed(context.train):
         logits = sharding.place_samples(logits, mesh)
-    return context.train._replace(dense_logits=logits)
-
-
-def _validates_apart(context):
-    return data.is_streamed(context.validation)
-
-
-def prune_and_tune(
-    model: Model,
-    variables: Variables,
-    splits: data.Splits,
-    settings: Settings,
-    *,
-    log: Log = lambda row: None,
-    progress: training.Progress = iter,
-    execution: training.Execution | None = None,
-) -> TuningResult:
-    """Prunes a trained network and fine-tunes it under a method. The test split is not touched.
-
-    Args:
-      model: the network.
-      variables: its trained arrays.
-      splits: of the data.
-      settings: of the run, checked.
-      log: takes one dict a step and one an epoch.
-      progress: wraps the range of epochs.
-      execution: as of `make_context`.
-
-    Raises:
-      DivergedError: a number that is not finite.
-    """
-    context = make_context(model, variables, splits, execution)
-    return tune_one(make_tuner(context, settings), settings, log=log, progress=progress)
-
-
-def tune_one(
-    tuner: Tuner,
-    settings: Settings,
-    *,
-    log: Log = lambda row: None,
-    progress: training.Progress = iter,
-) -> TuningResult:
-    """A single run.
-
-    Raises:
-      DivergedError: a number that is not finite.
-    """
-    [found] = tuner.run([settings], [log], progress)
-    if isinstance(found, training.DivergedError):
-        raise found
-    return found
+    return context.train._replace(dense_logits=cast(Array, logits))

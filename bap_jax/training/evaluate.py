@@ -1,8 +1,7 @@
-"""A network on a whole split: sums for each group, divided at the end."""
+"""Evaluates a network on a whole split: sums for each group, divided at the end."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +50,28 @@ class SplitMeans(NamedTuple):
     count: int
 
 
-Evaluator = Callable[..., SplitMeans]
+class Evaluator(Protocol):
+    """What `make_evaluator` returns."""
+
+    def __call__(
+        self, variables: Variables, data: Dataset, num_samples: int | None = None
+    ) -> SplitMeans:
+        """Evaluates a network on a split.
+
+        Args:
+          variables: its arrays.
+          data: the split, on the host or the device.
+          num_samples: of the split, if `data` already lie on the mesh and may hold more rows.
+        """
+        ...
+
+
+class SumOverSplit(Protocol):
+    """What `make_split_sums` returns; pure."""
+
+    def __call__(self, variables: Variables, data: Dataset) -> SplitSums:
+        """Sums of each step over a split on the device; every leaf has a leading axis `step`."""
+        ...
 
 
 def batch_sums(
@@ -70,9 +90,8 @@ def batch_sums(
         for values in (correct, loss)
     ]
     overall = [(values * weight).sum() for values in (correct, loss)]
-    return SplitSums(
-        by_group[0].total, by_group[1].total, by_group[0].count, *overall, weight.sum()
-    )
+    totals = [sums.total for sums in by_group]
+    return SplitSums(totals[0], totals[1], by_group[0].count, overall[0], overall[1], weight.sum())
 
 
 def make_split_sums(
@@ -82,8 +101,8 @@ def make_split_sums(
     *,
     batch_size: int = 512,
     mesh: Mesh | None = None,
-) -> Callable[[Variables, Dataset], SplitSums]:
-    """A pure function of a network and a split on the device: `SplitSums`, leading axis `step`.
+) -> SumOverSplit:
+    """A pure function that sums over a split on the device, step by step.
 
     Args:
       model: the network.
@@ -105,10 +124,9 @@ def make_split_sums(
 def make_evaluator(
     model: Model, num_groups: int, batch_size: int = 512, mesh: Mesh | None = None
 ) -> Evaluator:
-    """A function `(Variables, Dataset) -> SplitMeans`, compiled once for each size of a split.
+    """A function that evaluates networks on splits; it is compiled once for each size of a split.
 
-    The network is evaluated as it is deployed: no dropout, no augmentation, running statistics. A
-    split that lies on the mesh already is told with its number of samples, as a third argument.
+    The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
 
     Args:
       model: the network.
@@ -118,50 +136,47 @@ def make_evaluator(
     """
 
     @jax.jit
-    def one(variables, data, indices):
+    def sums_of_batch(variables, data, indices):
         indices = sharding.split_batch(indices, mesh)
         sums = batch_sums(model, num_groups, variables, data, indices)
         return sharding.everywhere(sums, mesh)
 
     @functools.cache
-    def whole(num_samples):
-        found = make_split_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
-        return jax.jit(found)
+    def sums_of_split(num_samples):
+        sums = make_split_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
+        return jax.jit(sums)
 
     def evaluate(variables, data, num_samples=None):
         variables = sharding.replicate(variables, mesh)
         if isinstance(data.inputs, Records):
             order = ordered_indices(data.size, min(batch_size, data.size))
-            sums = [one(variables, *pair) for pair in feed(data, order, mesh=mesh)]
+            sums = [sums_of_batch(variables, *pair) for pair in feed(data, order, mesh=mesh)]
             return split_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
         if num_samples is None:
             num_samples, data = data.size, sharding.place_samples(data, mesh)
-        return split_means(whole(num_samples)(variables, data))
+        return split_means(sums_of_split(num_samples)(variables, data))
 
     return evaluate
 
 
 def split_means(sums: SplitSums) -> SplitMeans:
-    """Means from sums with a leading axis `step`; added up in float64 on the host."""
-    return _divide(SplitSums(*(np.asarray(x, np.float64).sum(0) for x in sums)))
-
-
-def _divide(sums: SplitSums) -> SplitMeans:
+    """Means from sums with a leading axis `step`; they are added up in float64 on the host."""
+    totals = [np.asarray(sum_of_steps, np.float64).sum(0) for sum_of_steps in sums]
+    group_correct, group_loss, group_count, correct, loss, count = totals
     with np.errstate(invalid="ignore", divide="ignore"):
-        group_accuracy = sums.group_correct / sums.group_count
-        group_loss = sums.group_loss / sums.group_count
+        group_accuracy, group_loss = group_correct / group_count, group_loss / group_count
     return SplitMeans(
         group_accuracy,
         group_loss,
-        float(sums.correct / sums.count),
-        float(sums.loss / sums.count),
-        sums.group_count.astype(np.int64),
-        int(sums.count),
+        float(correct / count),
+        float(loss / count),
+        group_count.astype(np.int64),
+        int(count),
     )
 
 
 def dense_reference(means: SplitMeans) -> DenseReference:
-    """What the constraints need of the dense model, from its means on the training split."""
+    """What constraints need to know of the dense model, from its means on the training split."""
     arrays = (
         means.group_accuracy,
         means.accuracy,
@@ -182,12 +197,12 @@ def predict(
     num_samples: int | None = None,
     mesh: Mesh | None = None,
 ) -> Array:
-    """`(sample, class)` logits of a network on a whole split, as it is deployed.
+    """`(sample, class)` logits of a network, as it is deployed, on a whole split.
 
     Args:
       model: the network.
       variables: its arrays.
-      data: the split; where there is a mesh, on it, or streamed.
+      data: the split, on the mesh if there is one, or streamed.
       batch_size: samples of a step.
       num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.
@@ -196,10 +211,10 @@ def predict(
     @jax.jit
     def logits(variables, data, indices):
         batch, _ = gather(data, sharding.split_batch(indices, mesh))
-        found = model.apply(variables, batch.inputs, train=False, key=None)[0]
-        return sharding.everywhere(found, mesh)
+        of_batch, _ = model.apply(variables, batch.inputs, train=False, key=None)
+        return sharding.everywhere(of_batch, mesh)
 
     size = data.size if num_samples is None else num_samples
     order = ordered_indices(size, min(batch_size, size))
-    found = [logits(variables, *pair) for pair in feed(data, order, mesh=mesh)]
-    return jnp.concatenate(found)[:size]
+    batches = [logits(variables, *pair) for pair in feed(data, order, mesh=mesh)]
+    return jnp.concatenate(batches)[:size]

@@ -1,14 +1,14 @@
-"""How a program runs on this machine; nothing here changes what is computed.
+"""How a program runs on this machine. Nothing here changes what is computed.
 
-    epoch     device   one compiled loop an epoch, the data set on the device
+    epoch     device   one compiled loop an epoch, with the data set on the device
               loop     the compiled step, called from Python; also for data read from disk
     members   vmap     all members of a program at once
               map      one after another within the program
-              single   a program for one member, called for each
+              single   a program for one member, called once for each
 
-What is fastest differs. On XLA:CPU a convolution's weight gradient is slow inside loops unless it
-is written for them (`models.convolution`), and `vmap` makes grouped convolutions, 4.5 times slower
-than one after another; on GPU and TPU both are as fast as can be.
+Defaults depend on the backend. On XLA:CPU the weight gradient of a convolution is slow inside loops
+unless it is written for them (`models.convolution`), and `vmap` makes grouped convolutions, which
+are 4.5 times slower than one after another; on GPU and TPU neither costs anything.
 """
 
 import dataclasses
@@ -26,16 +26,17 @@ SPREADS = ("data", "members")
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Choices, each of which may be left to the backend.
+    """How programs run; `auto` leaves a choice to the backend.
 
     Attributes:
       epoch, members: see above.
-      chunk: members of a program; 0: as many as fit into memory.
-      devices: how many take part; 0: all there are, of CPU devices one (more than one are there for
-        tests), unless several processes take part.
-      spread: what several devices share out: each batch's samples (`data`) or the `members`.
-      data_cache: folder that keeps decoded images; where empty, runs with a workdir keep them there
-        and others keep nothing.
+      chunk: how many members one program has; 0: as many as fit into memory.
+      devices: how many devices take part; 0: all accelerators, or one CPU device (there are more
+        only in tests) unless there are several processes.
+      spread: what several devices divide among themselves: the samples of each batch (`data`) or
+        the `members`.
+      data_cache: folder that keeps decoded images; if empty, runs with a workdir keep them in it,
+        and others do not keep them.
 
     Raises:
       UserError: an unknown name, or a negative number.
@@ -59,7 +60,7 @@ class Execution:
                 raise UserError(f"{name} must be ≥ 0; got {getattr(self, name)}.")
 
     def mesh(self) -> Mesh | None:
-        """Of the devices that take part; None for one."""
+        """The devices that take part; None if it is only one."""
         count = self.devices or None
         if not self.devices and jax.default_backend() == "cpu" and jax.process_count() == 1:
             count = 1
@@ -69,30 +70,32 @@ class Execution:
 def resolve_execution(
     execution: Execution, *, streamed: bool, has_convolutions: bool, slow_in_loops: bool
 ) -> Execution:
-    """The choices that were left open, made for the backend.
+    """Makes the choices that `auto` left to the backend.
 
     Args:
-      execution: as asked for.
+      execution: with choices that may be `auto`.
       streamed: whether samples are read when needed.
       has_convolutions: whether the network has any.
       slow_in_loops: whether their weight gradients are not written for loops.
 
     Raises:
-      UserError: what was asked for cannot be: streamed data on the device, several members of a
-        program without an epoch on the device, or members shared out among processes.
+      UserError: choices do not go together: streamed data with an epoch on the device, several
+        members of a program without one, or members divided among processes.
     """
     if execution.spread == "members" and jax.process_count() > 1:
-        raise UserError("spread='members' is for a single process; leave it out.")
+        raise UserError("spread='members' works in a single process only; leave it out.")
     on_cpu = jax.default_backend() == "cpu"
     epoch, members = execution.epoch, execution.members
     if streamed and epoch == "device":
-        raise UserError("epoch='device' needs data that lie on the device; these are streamed.")
+        raise UserError(
+            "epoch='device' needs data on the device, and these are streamed; write epoch='loop'."
+        )
     if epoch == "auto":
         epoch = "loop" if streamed or (on_cpu and slow_in_loops) else "device"
     if execution.spread == "members" and (epoch == "loop" or members == "single"):
         raise UserError(
             "spread='members' needs members of one program and an epoch on the device; write "
-            "members='vmap' or 'map' and epoch='device', or spread='data'."
+            "epoch='device' and members='vmap' or 'map', or spread='data'."
         )
     if epoch == "loop" and members in ("vmap", "map"):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and whose they are."""
+"""Numbers that are not finite: which they are, and the error of a run that met one."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,17 +7,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.training.state import StepMetrics
+from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.types import Array, PyTree
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
 
 
-def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[str] = ()) -> str:
-    """What is not finite among a step's numbers on the host; empty if all are.
+class EpochEnd(NamedTuple):
+    """The end of an epoch.
+
+    Attributes:
+      epoch: its number; −1 is the start of the run.
+      state: after it.
+    """
+
+    epoch: int
+    state: TrainState
+
+
+class DivergedError(FloatingPointError):
+    """Training met a number that is not finite; the text names step, epoch, quantity and group.
+
+    Attributes:
+      last_good: the end of the last epoch without such a number.
+    """
+
+    def __init__(self, message: str, last_good: EpochEnd):
+        super().__init__(message)
+        self.last_good = last_good
+
+
+def diverged(what: str, step: int | None, epoch: int, last_good: EpochEnd) -> DivergedError:
+    """The error of a run.
 
     Args:
-      metrics: of one step.
+      what: which number is not finite.
+      step: where it was met; None: at the end of the epoch.
+      epoch: of that step.
+      last_good: where the last epoch without such a number ended.
+    """
+    where = f"the end of epoch {epoch}" if step is None else f"step {step} (epoch {epoch})"
+    return DivergedError(
+        f"{what} at {where}. Lower optimizer.learning_rate or dual.learning_rate; "
+        "constraint.overall_term='full' is a known cause.",
+        last_good,
+    )
+
+
+def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[str] = ()) -> str:
+    """What is not finite among the numbers of one step; empty if all are finite.
+
+    Args:
+      metrics: of one step, on the host.
       names: one name a constraint; of several sets, a dict by name.
       group_names: one name a group.
     """
@@ -25,16 +66,16 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
     for quantity in ("proxy", "violation", "multipliers"):
         sets, masks = getattr(metrics, quantity), getattr(metrics, f"{quantity}_mask", True)
         for key in sets if isinstance(sets, Mapping) else [None]:
-            values, seen = np.asarray(_of(sets, key)), _of(masks, key)
+            values, seen = np.asarray(_of_set(sets, key)), _of_set(masks, key)
             bad = ~np.isfinite(values) & seen
             everywhere = bad.sum() > 1 and (bad == seen).all()
             if everywhere and metrics.nonfinite_group >= 0:
                 return _nonfinite_group(metrics, group_names)
             if bad.any():
-                which = int(np.argmax(bad))
-                one = _label(_of(names, key) or (), which, "constraint")
-                whose = "every observed group" if everywhere else one
-                return f"{quantity} of {whose} is {values[which]}"
+                index = int(np.argmax(bad))
+                label = _label(_of_set(names, key) or (), index, "constraint")
+                whose = "every observed group" if everywhere else label
+                return f"{quantity} of {whose} is {values[index]}"
     if metrics.nonfinite_group >= 0:  # without constraints
         return _nonfinite_group(metrics, group_names)
     for quantity in ("loss", "lagrangian"):
@@ -49,7 +90,7 @@ class Bad(NamedTuple):
 
     Attributes:
       step: index of that step in the block.
-      text: what it is, as of `in_metrics`.
+      text: what it is, see `in_metrics`.
     """
 
     step: int
@@ -59,12 +100,12 @@ class Bad(NamedTuple):
 def in_block(
     metrics: StepMetrics, member: int, names: Names = (), group_names: Sequence[str] = ()
 ) -> Bad | None:
-    """The first step in which a number of one member is not finite.
+    """The first step in which a number of one member is not finite; None if all are finite.
 
     Args:
       metrics: `(member, step, ...)` on the host.
-      member: which.
-      names, group_names: as of `in_metrics`.
+      member: index of the member.
+      names, group_names: see `in_metrics`.
     """
     own = jax.tree.map(lambda leaf: leaf[member], metrics)
     if _block_is_finite(own):
@@ -86,7 +127,7 @@ def _block_is_finite(metrics):
     return fine
 
 
-def _of(sets, key):
+def _of_set(sets, key):
     """The entry of one named set; what has no names, as it is."""
     return sets.get(key) if isinstance(sets, Mapping) else sets
 
@@ -112,5 +153,5 @@ def all_finite(tree: PyTree) -> Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
-def _label(names, which, kind):
-    return f"group {names[which]!r}" if which < len(names) else f"{kind} {which}"
+def _label(names, index, noun):
+    return f"group {names[index]!r}" if index < len(names) else f"{noun} {index}"

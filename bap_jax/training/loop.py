@@ -1,52 +1,150 @@
-"""The host's side of training: programs are started, and numbers handed on as they come in.
+"""Training runs that differ in arrays alone: their program, and the loop that runs it.
 
-An epoch on the device gives its numbers when the next one has been started; a loop over steps gives
-those of each step when the next step has been started. So the device never waits for the host.
+    Program   what is computed, as pure functions of one member's arrays
+    Runner    compiles a program for several members, and runs its epochs from the host
+
+An epoch on the device hands on its numbers when the next one has been started; a loop over steps
+hands on those of each step when the next step has been started. So the device never waits for the
+host.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import abc
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from bap_jax import sharding
-from bap_jax.data.batches import feed
+from bap_jax.data.batches import epoch_indices, feed
 from bap_jax.training import finite
-from bap_jax.training.epoch import Program, make_epoch, make_order, make_step, over_members
 from bap_jax.training.execution import Execution
-from bap_jax.training.finite import Names
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer
-from bap_jax.types import Array, Dataset, PyTree
+from bap_jax.types import Array, Dataset, PyTree, Variables
 
-Progress = Callable[[Iterable], Iterable]
-
-
-class DivergedError(FloatingPointError):
-    """Training met a number that is not finite; the text names step, epoch, quantity and group.
-
-    Attributes:
-      last_good: how the last epoch without such a number ended; epoch −1 is the start.
-    """
-
-    def __init__(self, message: str, last_good: "EpochEnd"):
-        super().__init__(message)
-        self.last_good = last_good
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
-class EpochEnd(NamedTuple):
-    """How an epoch ended.
+class Program(abc.ABC):
+    """Training runs that differ in arrays only, as pure functions of these arrays.
+
+    `values` are the arrays of one member, `shared` those that all members share.
 
     Attributes:
-      epoch: which; −1 is the start.
-      state: after it.
+      num_samples: of the training split.
+      batch_size: samples of a step.
+      mesh: devices that share the samples of a batch; None for a single one.
     """
 
-    epoch: int
-    state: TrainState
+    num_samples: int
+    batch_size: int
+    mesh: Mesh | None
+
+    @abc.abstractmethod
+    def trainer(self, values: PyTree, shared: PyTree) -> Trainer:
+        """The trainer of one member; called while the program is traced."""
+
+    @abc.abstractmethod
+    def keys(self, values: PyTree) -> tuple[Array, Array]:
+        """Two random keys: one for the order of samples, one for the first state."""
+
+    @abc.abstractmethod
+    def observe(self, state: TrainState, values: PyTree, shared: PyTree) -> PyTree:
+        """What the host wants to know about the end of an epoch."""
+
+    def init(self, values: PyTree, shared: PyTree, variables: Variables) -> TrainState:
+        """The state before the first step."""
+        state = self.trainer(values, shared).init(variables, self.keys(values)[1])
+        return sharding.everywhere(state, self.mesh)
+
+    def order(self, values: PyTree, epoch: Array | int) -> Array:
+        """`(step, batch)` indices of an epoch's batches, see `data.batches`."""
+        key = jax.random.fold_in(self.keys(values)[0], epoch)
+        order = epoch_indices(key, self.num_samples, self.batch_size)
+        return sharding.split_batch(order, self.mesh)
+
+    def whole_order(self, values: PyTree, epoch: Array | int) -> Array:
+        """The same, whole on every device, for a loop over its rows."""
+        return sharding.everywhere(self.order(values, epoch), self.mesh)
+
+    def epoch(
+        self, state: TrainState, values: PyTree, shared: PyTree, data: Dataset, number: Array | int
+    ) -> tuple[TrainState, StepMetrics, tuple[Array, PyTree]]:
+        """All steps of epoch `number`.
+
+        Returns:
+          The state after them, metrics `(step, ...)`, and what `end` says of that state.
+        """
+        trainer = self.trainer(values, shared)
+
+        def step(state, indices):
+            return trainer.step(state, data, indices, number)
+
+        state, metrics = jax.lax.scan(step, state, self.order(values, number))
+        return sharding.everywhere((state, metrics, self._end(state, values, shared)), self.mesh)
+
+    def step(
+        self,
+        state: TrainState,
+        values: PyTree,
+        shared: PyTree,
+        data: Dataset,
+        indices: Array,
+        number: Array | int,
+    ) -> tuple[TrainState, StepMetrics]:
+        """One step of epoch `number` on the samples `indices` `(batch,)`; metrics `(1, ...)`."""
+        indices = sharding.split_batch(indices, self.mesh)
+        state, metrics = self.trainer(values, shared).step(state, data, indices, number)
+        return sharding.everywhere((state, _as_member(metrics)), self.mesh)
+
+    def end(self, state: TrainState, values: PyTree, shared: PyTree) -> tuple[Array, PyTree]:
+        """Whether all weights are finite, and what the program observes."""
+        return sharding.everywhere(self._end(state, values, shared), self.mesh)
+
+    def _end(self, state, values, shared):
+        return finite.all_finite(state.params), self.observe(state, values, shared)
+
+
+def over_members(function: Callable, how: str, num_batched: int, mesh: Mesh | None = None):
+    """Turns a function of one member into a function of several.
+
+    Args:
+      function: its first `num_batched` arguments and its results belong to one member; the other
+        arguments are shared.
+      how: `vmap` (all members at once), `map` (one after another within the program) or `single`;
+        a single member is never batched.
+      num_batched: see above.
+      mesh: devices among which the members are shared out; their number must divide that of the
+        members.
+
+    Returns:
+      A function whose first `num_batched` arguments and whose results have a leading axis `member`.
+    """
+
+    def of_members(*args):
+        own, shared = args[:num_batched], args[num_batched:]
+        is_alone = jax.tree.leaves(own)[0].shape[0] == 1
+        if how == "vmap" and not is_alone:
+            return jax.vmap(lambda *own: function(*own, *shared))(*own)
+        if how == "map" and not is_alone:
+            return jax.lax.map(lambda own: function(*own, *shared), own)
+        return _as_member(function(*member_state(own, 0), *shared))
+
+    if mesh is None:
+        return of_members
+    by_member = PartitionSpec(sharding.AXIS)
+
+    def on_devices(*args):
+        specs = (by_member,) * num_batched + (PartitionSpec(),) * (len(args) - num_batched)
+        spread = jax.shard_map(
+            of_members, mesh=mesh, in_specs=specs, out_specs=by_member, check_vma=False
+        )
+        return spread(*args)
+
+    return on_devices
 
 
 class StepBlock(NamedTuple):
@@ -64,12 +162,12 @@ class StepBlock(NamedTuple):
 
 
 class MembersEnd(NamedTuple):
-    """How an epoch of a program ended.
+    """The end of an epoch of a program.
 
     Attributes:
-      epoch: which.
+      epoch: its number.
       states: after it, `(member, ...)`.
-      is_finite: `(member,)` bool, whether all weights are.
+      is_finite: `(member,)` bool, whether all weights are finite.
       observed: what the program observes, `(member, ...)` on the host.
     """
 
@@ -79,182 +177,107 @@ class MembersEnd(NamedTuple):
     observed: Any
 
 
-class Runner(NamedTuple):
-    """A program's compiled functions.
-
-    Attributes:
-      init: `(values, shared, variables) -> TrainState`, values `(member, ...)`.
-      run: `(states, values, shared, data, epochs) -> ` iterator over `StepBlock` and `MembersEnd`;
-        the blocks of an epoch come before its end.
-    """
-
-    init: Callable[..., TrainState]
-    run: Callable[..., Iterator[StepBlock | MembersEnd]]
-
-
-def make_runner(program: Program, execution: Execution) -> Runner:
-    """Compiles a program when it is first called, once for each number of members.
+class Runner:
+    """Runs the epochs of a program; compiles it once for each number of members.
 
     Args:
       program: what is run.
-      execution: how, resolved.
+      execution: how, resolved by `resolve_execution`.
     """
-    members_mesh = execution.mesh() if execution.spread == "members" else None
-    how = execution.members
 
-    def init(values, shared, variables):
-        trainer = program.trainer(values, shared)
-        state = trainer.init(variables, program.keys(values)[1])
-        return sharding.everywhere(state, program.mesh)
+    def __init__(self, program: Program, execution: Execution):
+        mesh = execution.mesh() if execution.spread == "members" else None
+        how = execution.members
+        self._mesh, self._in_loop = program.mesh, execution.epoch != "device"
+        self._init = jax.jit(over_members(program.init, how, 1, mesh))
+        # The state is not donated: what went in is the last good state, should this epoch diverge.
+        self._epoch = jax.jit(over_members(program.epoch, how, 2, mesh))
+        self._step = jax.jit(program.step, donate_argnums=0)
+        self._order, self._end = jax.jit(program.whole_order), jax.jit(program.end)
 
-    if execution.epoch == "device":
-        run = _device_epochs(over_members(make_epoch(program), how, 2, members_mesh))
-    else:
-        run = _loop_epochs(program)
-    return Runner(jax.jit(over_members(init, how, 1, members_mesh)), run)
+    def init(self, values: PyTree, shared: PyTree, variables: Variables) -> TrainState:
+        """The states `(member, ...)` before the first step.
 
+        Args:
+          values: arrays of the members, `(member, ...)`.
+          shared: arrays that they share.
+          variables: of the network with which all of them start.
+        """
+        return self._init(values, shared, variables)
 
-def _device_epochs(epoch_of_members):
-    # The state is not donated: what went in is the last good state, should this epoch diverge.
-    compiled = jax.jit(epoch_of_members)
+    def run(
+        self,
+        states: TrainState,
+        values: PyTree,
+        shared: PyTree,
+        data: Dataset,
+        epochs: Iterable[int],
+    ) -> Iterator[StepBlock | MembersEnd]:
+        """Trains all members, and yields their numbers as they come in.
 
-    def run(states, values, shared, data, epochs):
+        Args:
+          states: where to start, `(member, ...)`.
+          values, shared: see `init`.
+          data: the training split, on the device or, in a loop over steps, streamed.
+          epochs: their numbers.
+
+        Yields:
+          The blocks of an epoch, then its end.
+        """
+        run = self._run_steps if self._in_loop else self._run_epochs
+        yield from run(states, values, shared, data, epochs)
+
+    def _run_epochs(self, states, values, shared, data, epochs):
         pending = None
         for epoch in epochs:
-            # The metrics of an epoch are handed on while the next one runs.
-            found = compiled(states, values, shared, data, epoch)
-            states = found[0]
-            if pending:
+            states, *numbers = self._epoch(states, values, shared, data, epoch)
+            if pending:  # the numbers of the epoch before, while this one runs
                 yield from _hand_on(*pending)
-            pending = epoch, found
+            pending = epoch, states, numbers
         if pending:
             yield from _hand_on(*pending)
 
-    return run
-
-
-def _hand_on(epoch, found):
-    states, *numbers = found
-    metrics, (is_finite, observed) = jax.device_get(numbers)
-    yield StepBlock(epoch, epoch * metrics.loss.shape[1], metrics)
-    yield MembersEnd(epoch, states, is_finite, observed)
-
-
-def _loop_epochs(program):
-    step = jax.jit(make_step(program), donate_argnums=0)
-    order = jax.jit(make_order(program))
-    end = jax.jit(lambda state, values, shared: _end(program, state, values, shared))
-
-    def run(states, values, shared, data, epochs):
-        state, values = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (states, values))
+    def _run_steps(self, states, values, shared, data, epochs):
+        state, values = member_state((states, values), 0)
         state, count = jax.tree.map(jnp.copy, state), 0
         for epoch in epochs:
             pending = None
-            for batch, indices in feed(data, order(values, epoch), mesh=program.mesh):
-                state, metrics = step(state, values, shared, batch, indices, epoch)
+            for batch, indices in feed(data, self._order(values, epoch), mesh=self._mesh):
+                state, metrics = self._step(state, values, shared, batch, indices, epoch)
                 if pending:
                     yield _step_block(*pending)
                 pending, count = (epoch, count, metrics), count + 1
             if pending:
                 yield _step_block(*pending)
-            numbers = _stacked(jax.device_get(end(state, values, shared)))
+            numbers = _stacked(jax.device_get(self._end(state, values, shared)))
             yield MembersEnd(epoch, _stacked(jax.tree.map(jnp.copy, state)), *numbers)
 
-    return run
+
+def _hand_on(epoch, states, numbers):
+    metrics, (is_finite, observed) = jax.device_get(numbers)
+    yield StepBlock(epoch, epoch * metrics.loss.shape[1], metrics)
+    yield MembersEnd(epoch, states, is_finite, observed)
 
 
 def _step_block(epoch, count, metrics):
     return StepBlock(epoch, count, _stacked(jax.device_get(metrics)))
 
 
-def _end(program, state, values, shared):
-    found = finite.all_finite(state.params), program.observe(state, values, shared)
-    return sharding.everywhere(found, program.mesh)
-
-
-def _stacked(tree):
+def _stacked(tree: PyTree) -> PyTree:
+    """The same arrays with a leading axis of length 1; those on the host stay there."""
     return jax.tree.map(lambda leaf: leaf[None], tree)
 
 
-def run_epochs(
-    trainer: Trainer,
-    state: TrainState,
-    data: Dataset,
-    *,
-    num_epochs: int,
-    batch_size: int,
-    key: Array,
-    constraint_names: Names = (),
-    group_names: Sequence[str] = (),
-    on_step: Callable[[int, int, StepMetrics], None] = lambda step, epoch, metrics: None,
-    progress: Progress = iter,
-    epoch: str = "device",
-    num_samples: int | None = None,
-    mesh: Mesh | None = None,
-) -> Iterator[EpochEnd]:
-    """Trains one network, and yields at the end of every epoch.
-
-    Args:
-      trainer: see there.
-      state: where to start.
-      data: the training split, on the device; with `epoch='loop'` it may be streamed.
-      num_epochs: how many.
-      batch_size: samples of a step.
-      key: seeds the order of samples, a fresh one each epoch.
-      constraint_names: one name a constraint, for errors; of several sets, a dict by name.
-      group_names: one name a group, for errors.
-      on_step: called with `(step, epoch, metrics on the host)`.
-      progress: wraps the range of epochs, for instance in a progress bar.
-      epoch: `device` (one program an epoch) or `loop` (a program a step), see `training.execution`.
-      num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
-      mesh: devices that share the samples of a batch; `data` then lie there.
-
-    Raises:
-      DivergedError: a loss, multiplier, observed violation or proxy, or at the end of an epoch a
-        weight, is NaN or infinite.
-    """
-    program = Program(
-        trainer=lambda values, shared: trainer,
-        keys=lambda values: (values, values),
-        observe=lambda state, values, shared: (),
-        num_samples=data.size if num_samples is None else num_samples,
-        batch_size=batch_size,
-        mesh=mesh,
-    )
-    runner = make_runner(program, Execution(epoch=epoch, members="single"))
-    good = EpochEnd(-1, state)
-    first = sharding.replicate((_stacked(state), _stacked(key)), mesh)
-    run = runner.run(*first, (), data, progress(range(num_epochs)))
-    for found in run:
-        if isinstance(found, StepBlock):
-            bad = finite.in_block(found.metrics, 0, constraint_names, group_names)
-            for i in range(bad.step if bad else found.metrics.loss.shape[1]):
-                on_step(found.first + i, found.epoch, member_step(found.metrics, 0, i))
-            if bad:
-                raise diverged(bad.text, found.first + bad.step, found.epoch, good)
-            continue
-        end = EpochEnd(found.epoch, member_state(found.states, 0))
-        if not found.is_finite[0]:
-            raise diverged(f"weight {finite.in_tree(end.state.params)}", None, end.epoch, good)
-        good = end
-        yield end
+def _as_member(tree: PyTree) -> PyTree:
+    """The same within a compiled function, where numbers become arrays."""
+    return _stacked(jax.tree.map(jnp.asarray, tree))
 
 
 def member_step(metrics: StepMetrics, member: int, step: int) -> StepMetrics:
-    """The numbers of one member's step, from those of a block."""
+    """The numbers of one step of one member, from `(member, step, ...)`."""
     return jax.tree.map(lambda leaf: leaf[member, step], metrics)
 
 
-def member_state(states: PyTree, member: int) -> PyTree:
-    """One member's arrays, from those of all."""
+def member_state(states: PyTree, member: int | Array) -> PyTree:
+    """The arrays of one member, from `(member, ...)`."""
     return jax.tree.map(lambda leaf: leaf[member], states)
-
-
-def diverged(found: str, step: int | None, epoch: int, last_good: EpochEnd) -> DivergedError:
-    """The error of a run; without a step, of the end of an epoch."""
-    where = f"the end of epoch {epoch}" if step is None else f"step {step} (epoch {epoch})"
-    return DivergedError(
-        f"{found} at {where}. Lower optimizer.learning_rate or dual.learning_rate; "
-        "constraint.overall_term='full' is a known cause.",
-        last_good,
-    )

@@ -1,202 +1,126 @@
-"""Methods by name: objective, constraint and formulation of the fine-tuning.
+"""Methods by name, the user's own among them.
 
-nft                    mean loss, no constraint
-el                     equalized loss, the paper's baseline
-ceag                   constrained excess accuracy gaps, the paper's method
-pairwise               excess gaps bounded on both sides
-floor                  no group's accuracy falls by more than ε
-distillation           no group's predictions move far from the dense model's
-group_dro(_excess)     the worst group's loss (less the dense model's)
-reweighted(_sqrt), class_balanced    samples weighted by their group's size
-penalty                quadratic penalty on CEAG's proxies, no multipliers
-performance_weighted   samples weighted by how unsure the dense model is
+A method is named in `Settings.method`, in `prune_and_tune(method=...)` and in `config.method` by
+
+    a registered name     see `METHODS` and `register_method`
+    module:function       a `MethodBuilder` that Python can import
+
+and in Python also by the object itself: a `MethodBuilder`, a `Method` or a `Constraint`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bap_jax import constraints, lagrangian
-from bap_jax.constraints import Constraint, DenseReference
-from bap_jax.constraints.objectives import Objective, mean_loss
+from bap_jax._user_code import check_registration, import_object
+from bap_jax.constraints import (
+    Constraint,
+    ConstraintValues,
+    DenseReference,
+    activate_when,
+    restrict,
+)
 from bap_jax.lagrangian import Formulation
-from bap_jax.training.optimizers import dual_formulation
+from bap_jax.lagrangian.formulations import named
+from bap_jax.training.built_in_methods import BUILT_IN
+from bap_jax.training.method_contract import Method, MethodBuilder, MethodLike, MethodSpec
+from bap_jax.training.optimizers import formulation_from_settings
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, UserError
 
+METHODS: dict[str, MethodSpec] = dict(BUILT_IN)
+_UNNAMED = "custom"
 
-class Method(NamedTuple):
-    """What is minimised, under what, and how.
 
-    Attributes:
-      constraint: what must hold.
-      formulation: how its multipliers move.
-      objective: what is minimised.
-      group_weights: `(frequency, multipliers) -> (group,)` weight of each group's loss in the
-        weights' gradient; None where the gradient is not linear in the groups' losses.
-      needs_dense_logits: whether `Dataset.dense_logits` is read.
-      is_constrained: whether violations are meant to end at or below 0.
-      watches_all: whether groups under `min_group_size` are watched, too.
+def register_method(
+    name: str,
+    build: MethodBuilder | Method | Constraint,
+    *,
+    supports_switching: bool = False,
+    supports_augmented: bool = True,
+    description: str = "",
+    replace: bool = False,
+) -> None:
+    """Makes a method known by name, for settings, configs and sweeps.
+
+    Args:
+      name: letters, numbers and `_ . + -`.
+      build: the function that builds it, see `training.MethodBuilder` for its contract; or a method
+        or constraint that depends on neither the dense model nor the settings.
+      supports_switching: whether a scheme without multipliers, such as `switching`, may step on its
+        constraints one at a time.
+      supports_augmented: whether `dual.rule='augmented'` may weigh its constraints beyond their
+        multipliers.
+      description: one line for lists of methods.
+      replace: give a name that is in use a new meaning.
+
+    Raises:
+      UserError: the name is taken, unless by the same function, or cannot be a name; or `build` is
+        none of the above.
+
+    Example:
+      >>> from bap_jax import constraints, register_method
+      >>> def tight(reference, settings):
+      ...     return constraints.worst_group_floor(reference, settings.tolerance / 2)
+      >>> register_method("tight_floor", tight, supports_switching=True)
+      >>> METHODS.pop("tight_floor").supports_switching  # forgets it again
+      True
     """
-
-    constraint: Constraint
-    formulation: Formulation
-    objective: Objective = mean_loss
-    group_weights: Callable[[Array, Array], Array] | None = None
-    needs_dense_logits: bool = False
-    is_constrained: bool = False
-    watches_all: bool = False
+    spec = MethodSpec(_as_builder(build), supports_switching, supports_augmented, description)
+    known = {key: registered.build for key, registered in METHODS.items()}
+    check_registration("method", name, spec.build, known, replace)
+    METHODS[name] = spec
 
 
-def _formulation(settings: Settings, bound=float("inf")):
-    return dual_formulation(settings.dual, settings.constraint.overall_term, bound)
+def find_method(method: MethodLike) -> MethodSpec:
+    """The method that `Settings.method` names, or is.
 
-
-def _gap_options(settings: Settings):
-    chosen = settings.constraint
-    return {
-        "buffer_size": chosen.buffer_size,
-        "estimator": chosen.estimator,
-        "overall_accuracy": chosen.overall_accuracy,
-        "proxy": chosen.proxy,
-    }
-
-
-def _reads_dense_logits(settings: Settings) -> bool:
-    return settings.constraint.proxy == "kl" or settings.constraint.estimator != "plain"
-
-
-def _gap_method(make, group_weights, bound=lambda reference: float("inf")):
-    """A method that constrains accuracy gaps."""
-
-    def build(reference: DenseReference, settings: Settings) -> Method:
-        chosen = settings.constraint
-        constraint = make(reference, settings.tolerance, **_gap_options(settings))
-        linear = chosen.proxy == "loss" and settings.dual.rule != "augmented"
-
-        def weights(frequency, multipliers):
-            return group_weights(frequency, multipliers, chosen.overall_term)
-
-        return Method(
-            constraint,
-            _formulation(settings, bound(reference)),
-            group_weights=weights if linear else None,
-            needs_dense_logits=_reads_dense_logits(settings),
-            is_constrained=True,
-        )
-
-    return build
-
-
-def _two_sided_bound(reference):
-    """λ of the lower side ≤ w_g: a group that fares well may be left alone, but its loss is not
-    driven up, which has no end."""
-    return jnp.concatenate([jnp.full_like(reference.frequency, jnp.inf), reference.frequency])
-
-
-def _two_sided_weights(frequency, multipliers, overall_term):
-    upper, lower = multipliers.reshape(2, -1)
-    kept = (upper - lower).sum()
-    kept = kept * (1 - lagrangian.detached_share(multipliers.sum(), overall_term))
-    return frequency * (1 - kept) + upper - lower
-
-
-def _el(reference, settings):
-    chosen = settings.constraint
-    constraint = constraints.equalized_loss(
-        reference,
-        absolute=chosen.el_absolute,
-        buffer_size=chosen.el_buffer_size,
-        overall_loss=chosen.overall_accuracy,
+    Raises:
+      UserError: it is unknown, cannot be imported, or is no method; the message lists the known
+        names.
+    """
+    if not isinstance(method, str):
+        return MethodSpec(_as_builder(method))
+    if method in METHODS:
+        return METHODS[method]
+    if ":" in method:
+        return MethodSpec(_as_builder(import_object(method, "method")))
+    raise UserError(
+        f"unknown method {method!r}; known: {', '.join(METHODS)}. For your own write "
+        "'module:function', or call bap_jax.register_method(name, build) first."
     )
 
-    def weights(frequency, multipliers):
-        return lagrangian.group_weights(frequency, multipliers, "full")
 
-    linear = not chosen.el_absolute and settings.dual.rule != "augmented"
-    formulation = _formulation(settings, chosen.el_bound)
-    return Method(constraint, formulation, group_weights=weights if linear else None)
+def method_name(method: MethodLike) -> str:
+    """How reports and folders call it: its name, or `custom` where it has none.
 
-
-def _distillation(reference, settings):
-    chosen = settings.constraint
-    constraint = constraints.group_distillation(
-        reference, chosen.kl_limit, buffer_size=chosen.buffer_size
-    )
-    formulation = _formulation(settings)
-    return Method(constraint, formulation, needs_dense_logits=True, is_constrained=True)
-
-
-def _penalty(reference, settings):
-    constraint = constraints.excess_accuracy_gap(
-        reference, settings.tolerance, **_gap_options(settings)
-    )
-    formulation = lagrangian.quadratic_penalty(
-        settings.dual.penalty, overall_term=settings.constraint.overall_term
-    )
-    return Method(constraint, formulation, needs_dense_logits=_reads_dense_logits(settings))
-
-
-def _group_dro(excess):
-    def build(reference, settings):
-        constraint = constraints.group_risk(
-            reference, adjustment=settings.baseline.dro_adjustment, excess=excess
-        )
-        formulation = lagrangian.exponentiated_gradient(settings.dual.learning_rate)
-        # A group that the adversary does not watch would not be learned from at all.
-        return Method(
-            constraint, formulation, group_weights=lambda frequency, q: q, watches_all=True
-        )
-
-    return build
-
-
-def _without_constraint(objective, settings, **others):
-    return Method(constraints.unconstrained(), _formulation(settings), objective, **others)
-
-
-def _reweighted(form):
-    def build(reference, settings):
-        beta = settings.baseline.class_balanced_beta
-        objective = constraints.reweighted_loss(reference, form, beta)
-        return _without_constraint(objective, settings)
-
-    return build
-
-
-def _performance_weighted(reference, settings):
-    chosen = settings.baseline
-    objective = constraints.performance_weighted_loss(
-        chosen.performance_floor, chosen.performance_gamma
-    )
-    return _without_constraint(objective, settings, needs_dense_logits=True)
-
-
-METHODS = {
-    "nft": lambda reference, settings: _without_constraint(mean_loss, settings),
-    "el": _el,
-    "ceag": _gap_method(constraints.excess_accuracy_gap, lagrangian.group_weights),
-    "pairwise": _gap_method(constraints.pairwise_disparity, _two_sided_weights, _two_sided_bound),
-    "floor": _gap_method(constraints.worst_group_floor, lambda w, m, term: w + m),
-    "distillation": _distillation,
-    "group_dro": _group_dro(excess=False),
-    "group_dro_excess": _group_dro(excess=True),
-    "reweighted": _reweighted("inverse"),
-    "reweighted_sqrt": _reweighted("inverse_sqrt"),
-    "class_balanced": _reweighted("class_balanced"),
-    "penalty": _penalty,
-    "performance_weighted": _performance_weighted,
-}
+    Example:
+      >>> method_name("ceag"), method_name(lambda reference, settings: None)
+      ('ceag', 'custom')
+    """
+    if isinstance(method, str):
+        return method
+    if isinstance(method, Method):
+        return method.name or _UNNAMED
+    name = getattr(method, "__name__", "")
+    return name if name.isidentifier() else _UNNAMED
 
 
 def build_method(reference: DenseReference, settings: Settings) -> Method:
-    """The method of `settings.method`, watching groups of at least `min_group_size` samples.
+    """The method of `settings.method`, whose small groups are left out.
+
+    Args:
+      reference: the dense model on the training split.
+      settings: of the run; what `training.SWEPT` names may be traced.
 
     Raises:
-      UserError: the reference has no group sizes.
+      UserError: the reference has no group sizes; or a user's builder returns no method, or cannot
+        be traced.
     """
-    method = METHODS[settings.method](reference, settings)
+    method = _complete(find_method(settings.method), reference, settings)
     if method.watches_all:
         return method
     if jnp.ndim(reference.count) == 0:
@@ -204,8 +128,82 @@ def build_method(reference: DenseReference, settings: Settings) -> Method:
             "DenseReference.count must hold the training samples of each group, (group,); got a "
             "single number. training.dense_reference fills it in."
         )
-    large = reference.count >= settings.constraint.min_group_size
-    sides = method.constraint.size // large.size
-    return method._replace(
-        constraint=constraints.restrict(method.constraint, jnp.tile(large, sides))
-    )
+    large = jnp.asarray(reference.count >= settings.constraint.min_group_size)
+    return method._replace(constraint=_restrict(method.constraint, large))
+
+
+def watched(method: Method, large: np.ndarray) -> np.ndarray:
+    """`(constraint,)` bool: which constraints act; those of several sets follow one another.
+
+    Args:
+      method: of the run.
+      large: `(group,)` bool, which groups have at least `constraint.min_group_size` samples.
+    """
+    sizes = method.constraint.size
+    sizes = list(sizes.values()) if isinstance(sizes, Mapping) else [sizes]
+    masks = [np.asarray(_mask(size, large | method.watches_all)) for size in sizes]
+    return np.concatenate([np.zeros(0, bool), *masks])
+
+
+def _as_builder(method) -> MethodBuilder:
+    if isinstance(method, Method | Constraint):
+        return lambda reference, settings, /: method
+    if not callable(method):
+        raise UserError(
+            "a method is a name, a function (reference, settings) -> Method or Constraint, or one "
+            f"of these; got {method!r}."
+        )
+    return cast(MethodBuilder, method)
+
+
+def _complete(spec: MethodSpec, reference: DenseReference, settings: Settings) -> Method:
+    """What the builder returns; a constraint alone is met on the mean loss."""
+    try:
+        method = spec.build(reference, settings)
+    except jax.errors.JAXTypeError as error:
+        raise UserError(
+            f"method {method_name(settings.method)!r} cannot be traced: {_first_line(error)} The "
+            "reference, and settings that a sweep may vary, are arrays there: write jnp.where in "
+            "place of if, and no float()."
+        ) from error
+    if isinstance(method, Constraint):
+        return Method(method, _formulation_for(method, settings), is_constrained=True)
+    if not isinstance(method, Method):
+        raise UserError(
+            f"method {method_name(settings.method)!r} must return a Method or a Constraint; got "
+            f"{type(method).__name__}."
+        )
+    return method
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _formulation_for(constraint: Constraint, settings: Settings) -> Formulation:
+    formulation = formulation_from_settings(settings)
+    if isinstance(constraint.size, Mapping):
+        return named(dict.fromkeys(constraint.size, formulation))
+    return formulation
+
+
+def _restrict(constraint: Constraint, large: Array) -> Constraint:
+    """The constraint of large groups alone; the multipliers of others stay where they start."""
+    if not isinstance(constraint.size, Mapping):
+        return restrict(constraint, _mask(constraint.size, large))
+    masks = {name: _mask(size, large) for name, size in constraint.size.items()}
+
+    def evaluate(state, observations):
+        values, state = constraint.evaluate(state, observations)
+        parts = cast(Mapping[str, ConstraintValues], values)
+        return {name: activate_when(parts[name], masks[name]) for name in parts}, state
+
+    return constraint._replace(evaluate=evaluate)
+
+
+def _mask(size: int, large: Array) -> Array:
+    """`(constraint,)` bool, group by group for each kind of constraint."""
+    kinds, rest = divmod(size, large.size)
+    if rest:  # not one a group: nothing says which group each is about
+        return np.ones(size, bool)
+    return np.tile(large, kinds) if isinstance(large, np.ndarray) else jnp.tile(large, kinds)

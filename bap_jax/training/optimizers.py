@@ -6,14 +6,20 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax import lagrangian
-from bap_jax.training.settings import DualSettings, OptimizerSettings
+from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array
 
 
 def step_schedule(
     settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """Learning rate by step: × `decay` from epoch ⌊milestone · num_epochs⌋ on."""
+    """Learning rate by step: × `decay` from epoch ⌊milestone · num_epochs⌋ on.
+
+    Example:
+      >>> schedule = step_schedule(OptimizerSettings(0.5, milestones=(0.5,), decay=0.1), 4, 10)
+      >>> [round(float(schedule(step)), 3) for step in (19, 20)]
+      [0.5, 0.05]
+    """
     boundaries: dict[int, float] = {}
     for milestone in settings.milestones:
         # .29 · 100 is 28.999…; milestones that meet in one epoch multiply.
@@ -34,7 +40,7 @@ def primal_optimizer(
 
 
 def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
-    """Gradient ascent, with momentum where that is asked for."""
+    """Gradient ascent, with the momentum of the settings."""
     if not settings.momentum:
         return optax.sgd(settings.learning_rate)
     momentum = lagrangian.dampened_momentum(settings.momentum, settings.dampening)
@@ -49,7 +55,7 @@ def dual_formulation(
     Args:
       settings: of the multipliers.
       overall_term: see `lagrangian.overall_term`.
-      bound: largest |λ|, `()` or `(constraint,)`, where it is less than `settings.bound`.
+      bound: a further bound on |λ|, `()` or `(constraint,)`; the smaller of the two holds.
     """
     bound = jnp.minimum(bound, settings.bound)
     if settings.rule == "augmented":
@@ -74,3 +80,15 @@ def dual_formulation(
         restart=settings.restart,
         restart_confidence=settings.restart_confidence,
     )
+
+
+def formulation_from_settings(
+    settings: Settings, bound: Array | float = math.inf
+) -> lagrangian.Formulation:
+    """How the multipliers of a run move, by `settings.dual` and `settings.constraint.overall_term`.
+
+    Args:
+      settings: of the run.
+      bound: a further bound on |λ|, see `dual_formulation`.
+    """
+    return dual_formulation(settings.dual, settings.constraint.overall_term, bound)

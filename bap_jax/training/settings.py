@@ -1,4 +1,4 @@
-"""Every knob of a run and its default. The one place that knows them all.
+"""Every setting of a run and its default, in one place.
 
 Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, divided by ten at 60,
 80 and 90 % of the epochs, batch 128, 15 epochs of pruning and 45 of fine-tuning, buffer 40.
@@ -6,6 +6,10 @@ Defaults are the paper's (section 5 and appendix): SGD .01 with momentum .9, div
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # which itself reads these settings
+    from bap_jax.training.method_contract import MethodLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,11 +18,11 @@ class OptimizerSettings:
 
     Attributes:
       learning_rate: initial step size.
-      momentum: of the heavy ball.
+      momentum: heavy-ball momentum.
       milestones: fractions of all epochs at which the step size is multiplied by `decay`.
-      decay: that factor.
+      decay: the factor at each milestone.
       weight_decay: L2 term added to the gradient.
-      nesterov: whether momentum looks ahead.
+      nesterov: whether momentum is Nesterov's.
     """
 
     learning_rate: float = 0.01
@@ -31,7 +35,7 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PruningSettings:
-    """What is removed, and when; names are explained in `training.pruner_settings`.
+    """Which weights are removed, and when; `training.pruner_settings` explains the names.
 
     Attributes:
       algorithm: `magnitude` (the paper), another of `pruning.ALGORITHM_REGISTRY`, `channels`,
@@ -43,7 +47,7 @@ class PruningSettings:
       counting: `ceil` (the paper) or `round` (jaxpruner), how many weights a sparsity removes.
       sparsity: fraction of the prunable weights that end as zeros, in [0, 1).
       epochs: length of the pruning phase; the last pruning opens the epoch after it.
-      frequency: prune every so many epochs.
+      frequency: number of epochs from one pruning to the next.
       prunable: which weights: `all_but_first_and_last` (the paper: the first convolution and the
         last linear layer stay dense), `kernels` (all of them), or paths joined by commas.
     """
@@ -65,12 +69,12 @@ class DualSettings:
 
     Attributes:
       rule: `ascent` (gradient ascent), `nu_pi` or `augmented` (the augmented Lagrangian).
-      learning_rate: η_λ, step size of `ascent` and `nu_pi`, and of group DRO's adversary. A group
-        that misses its tolerance by one point gains .01 η_λ a step: the fewer the steps, the larger
-        it must be.
+      learning_rate: η_λ, step size of `ascent` and `nu_pi`, and of group DRO's adversary. The
+        multiplier of a group that misses its tolerance by one point grows by .01 η_λ a step: the
+        fewer the steps, the larger η_λ must be.
       momentum, dampening: of `ascent`'s direction, as in `lagrangian.dampened_momentum`.
       nu, proportional, integral: ν, κ_p and κ_i of `nu_pi`.
-      penalty: κ; `augmented` starts with it, the method `penalty` stays with it.
+      penalty: κ; where `augmented` starts, and the constant of the method `penalty`.
       penalty_growth, largest_penalty: of `augmented`.
       start: initial λ.
       bound: largest |λ|.
@@ -99,7 +103,7 @@ class DualSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ConstraintSettings:
-    """What the players see.
+    """What the constraints are, and how their values are estimated.
 
     Attributes:
       first_epoch: first epoch in which the method acts; −1 is the epoch of the last pruning.
@@ -110,8 +114,8 @@ class ConstraintSettings:
       overall_accuracy: `population` or `group_mean` (the reference), see `constraints.gaps`.
       overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.overall_term`.
       el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
-      el_buffer_size: the same as `buffer_size`, for EL.
-      el_bound: largest |λ| of EL, which also drives losses up.
+      el_buffer_size: `buffer_size` of EL.
+      el_bound: largest |λ| of EL, whose constraints also drive losses up.
       kl_limit: δ of `distillation`, nats.
     """
 
@@ -130,7 +134,7 @@ class ConstraintSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineSettings:
-    """Of methods without constraints.
+    """Settings of methods without constraints.
 
     Attributes:
       dro_adjustment: C of `group_dro`, see `constraints.group_risk`.
@@ -150,18 +154,19 @@ class Settings:
     """One run of pruning and fine-tuning under a method.
 
     Attributes:
-      method: one of `training.METHODS`.
-      scheme: one of `lagrangian.SCHEMES`, how weights and multipliers take turns.
+      method: a registered name (see `training.METHODS`), `module:function`, or in Python a
+        `MethodBuilder`, a `Method` or a `Constraint`, see `training.methods`.
+      scheme: one of `lagrangian.SCHEMES`, in which order weights and multipliers move.
       seed: of the order of samples, and of dropout.
       tolerance: ε, how much more than the overall accuracy a group's may drop; a fraction.
       finetune_epochs: epochs after the pruning phase.
       batch_size: samples of one step.
       precision: in which the network computes, `float32` or `bfloat16`; parameters, statistics,
         losses and multipliers are float32 in any case.
-      optimizer, pruning, dual, constraint, baseline: see there.
+      optimizer, pruning, dual, constraint, baseline: sections, each of its own class.
     """
 
-    method: str = "ceag"
+    method: "MethodLike" = "ceag"
     scheme: str = "dual_primal"
     seed: int = 0
     tolerance: float = 0.01

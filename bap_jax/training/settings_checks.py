@@ -1,4 +1,4 @@
-"""Mistakes in settings, found before anything is traced."""
+"""Checks of settings, before anything is traced."""
 
 import math
 import numbers
@@ -8,25 +8,27 @@ from bap_jax.constraints.gaps import PROXIES
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
+from bap_jax.training.method_contract import MethodSpec
+from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.pruner_settings import check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import UserError
 
-_SWITCHABLE = ("nft", "ceag", "floor", "distillation")
 DUAL_RULES = ("ascent", "nu_pi", "augmented")
 
 
-def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
-    """Finds a value that no run can have.
+def check_settings(settings: Settings) -> None:
+    """Raises an error for settings that no run can have.
 
     Raises:
-      UserError: a value that no run can have; the message says what was expected.
+      UserError: a value is out of range or unknown, or two do not go together; the message says
+        what was expected.
     """
     for section in ("optimizer", "pruning", "dual", "constraint", "baseline"):
         expected = type(getattr(Settings, section))
         if not isinstance(getattr(settings, section), expected):
             raise UserError(f"{section} must be a {expected.__name__}(...).")
-    _one_of("method", settings.method, known_methods)
+    method = find_method(settings.method)
     _one_of("scheme", settings.scheme, tuple(SCHEMES))
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
     check_integer("seed", settings.seed, 0)
@@ -40,19 +42,22 @@ def check_settings(settings: Settings, known_methods: tuple[str, ...]) -> None:
     _check_dual(settings.dual)
     _check_constraint(settings.constraint)
     _check_baseline(settings.baseline)
-    _check_combination(settings)
+    _check_combination(settings, method)
 
 
-def _check_combination(settings):
-    if settings.scheme == "switching" and settings.method not in _SWITCHABLE:
+def _check_combination(settings: Settings, method: MethodSpec) -> None:
+    name = method_name(settings.method)
+    if not (SCHEMES[settings.scheme].has_multipliers or method.supports_switching):
+        suited = ", ".join(known for known, spec in METHODS.items() if spec.supports_switching)
         raise UserError(
-            f"scheme 'switching' steps on one violated constraint at a time, unfit for method "
-            f"{settings.method!r}; methods it fits: {', '.join(_SWITCHABLE)}."
+            f"scheme {settings.scheme!r} has no multipliers and steps on one violated constraint "
+            f"at a time, which does not suit method {name!r}; methods it suits: {suited}. If it "
+            "suits yours, say so: register_method(name, build, supports_switching=True)."
         )
-    if settings.dual.rule == "augmented" and settings.method in ("el", "pairwise"):
+    if settings.dual.rule == "augmented" and not method.supports_augmented:
         raise UserError(
             f"dual.rule 'augmented' weighs a constraint beyond its multiplier, so the bound that "
-            f"method {settings.method!r} needs would not hold; write dual.rule='ascent'."
+            f"method {name!r} needs would not hold; write dual.rule='ascent'."
         )
 
 
@@ -110,10 +115,10 @@ def _check_positive(name, value):
 
 
 def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") -> None:
-    """Finds an optimiser that no run can have.
+    """Raises an error for an optimiser that no run can have.
 
     Raises:
-      UserError: a negative rate, or a milestone that is no fraction of the epochs.
+      UserError: a rate is negative, or a milestone is not a fraction of the epochs.
     """
     for name in ("learning_rate", "momentum", "decay", "weight_decay"):
         check_number(f"{prefix}{name}", getattr(optimizer, name))
@@ -125,20 +130,20 @@ def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") ->
 
 
 def check_number(name: str, value: float, note: str = "") -> None:
-    """Finds what is no number ≥ 0.
+    """Raises an error unless `value` is a number ≥ 0.
 
     Raises:
-      UserError: `value` is negative or not finite.
+      UserError: `value` is negative, not finite or not a number.
     """
     if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise UserError(f"{name} must be a number ≥ 0{note}; got {value}.")
 
 
 def check_integer(name: str, value: int, least: int) -> None:
-    """Finds what is no whole number ≥ `least`.
+    """Raises an error unless `value` is a whole number ≥ `least`.
 
     Raises:
-      UserError: `value` is no whole number, or less than `least`.
+      UserError: `value` is not a whole number, or less than `least`.
     """
     if not (isinstance(value, numbers.Integral) and _is_number(value) and value >= least):
         raise UserError(f"{name} must be an integer ≥ {least}; got {value}.")

@@ -11,11 +11,11 @@ class TrainState(NamedTuple):
     """A training run between two steps.
 
     Attributes:
-      params: weights; those that `masks` remove are exactly 0, but under straight-through pruning,
-        which keeps all of them.
+      params: weights; those that `masks` remove are exactly 0, except under straight-through
+        pruning, which keeps all of them.
       model_state: arrays moved by the forward pass.
       masks: 0 or 1 for each weight of a pruned leaf, None for other leaves.
-      targets: the pruner's target sparsities.
+      targets: the target sparsity of each leaf.
       lagrangian: multipliers and optimiser states.
       constraint: the constraint's state (replay buffer).
       step: `()` int32 steps done.
@@ -35,25 +35,26 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        """What the network needs; removed weights are 0."""
+        """The network's arrays; removed weights are 0."""
         return Variables(apply_masks(self.params, self.masks), self.model_state)
 
 
 class StepMetrics(NamedTuple):
     """Numbers of one step, left on the device.
 
-    Of several sets of constraints, what has one entry a constraint is a dict by name.
+    With several sets of constraints, `(constraint,)` arrays are dicts of arrays by name.
 
     Attributes:
       loss: `()` mean cross-entropy of the batch.
       accuracy: `()` fraction right in the batch.
-      lagrangian: `()`.
+      lagrangian: `()` value of the Lagrangian.
       multipliers: `(constraint,)` after this step.
-      violation: `(constraint,)` true violations that moved them; NaN where not observed.
-      proxy: `(constraint,)` as the weights saw it; NaN where not observed.
+      violation: `(constraint,)` true violations, which moved them; NaN where not observed.
+      proxy: `(constraint,)` differentiable violations, which the weights saw; NaN where not
+        observed.
       violation_mask, proxy_mask: `(constraint,)` bool, which were observed.
-      nonfinite_group: `()` int32 group of the first sample whose loss is not finite; −1 where there
-        is none, or where no sample's is.
+      nonfinite_group: `()` int32 group of the first sample whose loss is not finite; −1 if all
+        losses are finite, or none is.
     """
 
     loss: Array

@@ -1,13 +1,13 @@
-"""What may differ between members of one program: settings that are arrays.
+"""What may differ between the members of one program: settings that become arrays.
 
 A trainer is built from `Settings` while it is traced, so a setting may itself be a traced number.
-Members that differ only in the settings of `SWEPT` share one compiled program; of everything else
-the program's structure depends.
+Members that differ only in the settings of `SWEPT` share one compiled program; every other setting
+shapes the program itself.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from bap_jax.pruning.arrays import UpdaterArrays
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array
 
-# Beside `seed` and `pruning.sparsity`, which reach a program through keys and the pruner's arrays.
+# `seed` and `pruning.sparsity` reach a program through its keys and the pruner's arrays.
 _NUMBERS = (
     "tolerance",
     "optimizer.learning_rate",
@@ -29,7 +29,7 @@ SWEPT = ("seed", "pruning.sparsity", *_NUMBERS)
 
 
 class MemberValues(NamedTuple):
-    """The arrays of a member; of several members with a leading axis.
+    """The arrays of one member; those of several members have a leading axis.
 
     Attributes:
       seed: `()` uint32.
@@ -37,8 +37,8 @@ class MemberValues(NamedTuple):
       pruner: arrays of its pruning updater.
     """
 
-    seed: Array
-    numbers: dict[str, Array]
+    seed: Array | np.uint32
+    numbers: Mapping[str, Array | np.float32]
     pruner: UpdaterArrays
 
 
@@ -56,16 +56,43 @@ def with_values(settings: Settings, values: MemberValues) -> Settings:
 
 
 def structure_of(settings: Settings) -> Settings:
-    """The settings with all that is swept at one value: equal for members of one program."""
+    """The settings with everything that is swept at its default: equal for members of one program.
+
+    A method given as an object, or a function, counts as the same if it is the same object.
+
+    Example:
+      >>> structure_of(Settings(seed=3)) == structure_of(Settings(tolerance=0.1))
+      True
+      >>> structure_of(Settings("nft")) == structure_of(Settings("ceag"))
+      False
+    """
     for name in SWEPT:
         settings = _set(settings, name.split("."), _get(Settings(), name))
     return settings
 
 
-def _get(settings, name):
+def changed_fields(one: Any, other: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """The fields in which two dataclasses of one type differ, by dotted name.
+
+    Example:
+      >>> changed_fields(Settings(seed=1), Settings(batch_size=64))
+      {'seed': (1, 0), 'batch_size': (128, 64)}
+    """
+    changed = {}
+    for field in dataclasses.fields(one):
+        pair, name = (getattr(one, field.name), getattr(other, field.name)), prefix + field.name
+        if dataclasses.is_dataclass(pair[0]):
+            changed |= changed_fields(*pair, f"{name}.")
+        elif pair[0] != pair[1]:
+            changed[name] = pair
+    return changed
+
+
+def _get(settings: Settings, name: str) -> Any:
+    value = settings
     for part in name.split("."):
-        settings = getattr(settings, part)
-    return settings
+        value = getattr(value, part)
+    return value
 
 
 def _set(settings, path: Sequence[str], value):

@@ -8,6 +8,7 @@ from bap_jax import data, models, pipeline, sharding, training
 from bap_jax.data import Records
 from bap_jax.training.settings import OptimizerSettings, PruningSettings, Settings
 from tests.data.images import both
+from tests.tuning import prune_and_tune
 
 
 def read_from(split):
@@ -78,7 +79,7 @@ def test_streamed_runs(digits_splits, batch_size, method, algorithm):
         execution = training.Execution(devices=devices)
         options = {"epochs": 1, "batch_size": batch_size, "seed": 0, "execution": execution}
         dense = pipeline.train_dense(model, first, splits.train, OptimizerSettings(0.1), **options)
-        found.append(pipeline.prune_and_tune(model, dense, splits, settings, execution=execution))
+        found.append(prune_and_tune(model, dense, splits, settings, execution=execution))
     one, eight = found
     assert one.selected.score == pytest.approx(eight.selected.score, abs=1e-6)
     jax.tree.map(np.testing.assert_array_equal, one.last.masks, eight.last.masks)

@@ -1,6 +1,8 @@
 """Runs that meet numbers which are not finite: what the error names and what it keeps."""
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,13 @@ from tests.training.tiny import settings_of, tiny, trainer_of
 
 NAMES = ("a", "b", "c")
 DATA = Dataset(np.zeros((6, 1)), np.zeros(6, int), np.zeros((6, 1), int))  # three steps an epoch
+
+
+class FakeTrainer(NamedTuple):
+    """Two functions in place of a `training.Trainer`."""
+
+    init: Callable
+    step: Callable
 
 
 def fake_trainer(spoil, at, sets=()):
@@ -47,7 +56,7 @@ def fake_trainer(spoil, at, sets=()):
             )
         return state._replace(params=params, step=state.step + 1, epoch=epoch), metrics
 
-    return training.Trainer(init, step)
+    return FakeTrainer(init, step)
 
 
 def spoiled(name, value, which=None):

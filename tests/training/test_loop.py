@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import audit, data, metric_rows, pipeline, training
+from bap_jax import audit, data, pipeline, training
 from bap_jax.constraints import DenseReference
 from bap_jax.lagrangian import OVERALL_TERMS
 from bap_jax.training import methods
@@ -22,6 +22,8 @@ from bap_jax.training.settings import (
     Settings,
 )
 from bap_jax.types import Dataset, UserError
+from tests.step_rows import step_row
+from tests.tuning import prune_and_tune
 
 SHORT = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=3)
 
@@ -59,15 +61,11 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def run(digits_splits, small_dense):
     """Its step may be traced once, over pruning and constraints alike."""
-    rows, build = [], training.make_trainer
-
-    def traced_once(*args, **options):
-        trainer = build(*args, **options)
-        return trainer._replace(step=chex.assert_max_traces(trainer.step, n=1))
+    rows, step = [], training.Trainer.step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_trainer", traced_once)
-        tuned = pipeline.prune_and_tune(*small_dense, digits_splits, SHORT, log=rows.append)
+        patch.setattr(training.Trainer, "step", chex.assert_max_traces(step, n=1))
+        tuned = prune_and_tune(*small_dense, digits_splits, SHORT, log=rows.append)
     steps, epochs = [row for row in rows if "step" in row], [r for r in rows if "step" not in r]
     return Run(tuned, steps, epochs)
 
@@ -95,13 +93,13 @@ def test_rows_are_made_without_the_device(method, term):
     rows = np.ones(size, np.float32), np.zeros(size), np.full(size, np.nan)
     metrics = training.StepMetrics(np.float32(0.5), np.float32(0.9), np.float32(1), *rows, *masks)
     with jax.transfer_guard("disallow"):
-        found = metric_rows.step_row(0, 0, metrics, np.full(3, 1 / 3, np.float32), method)
+        found = step_row(0, 0, metrics, np.full(3, 1 / 3, np.float32), method)
     assert isinstance(found["min_group_weight"], float) if size else len(found) == 4
 
 
 def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_dense, run):
     spoiled = digits_splits.test._replace(inputs=0 * digits_splits.test.inputs)
-    again = pipeline.prune_and_tune(*small_dense, digits_splits._replace(test=spoiled), SHORT)
+    again = prune_and_tune(*small_dense, digits_splits._replace(test=spoiled), SHORT)
     for which in ("selected", "last"):
         one, other = getattr(again, which), getattr(run.tuned, which)
         chex.assert_trees_all_equal(one.variables, other.variables)
@@ -110,7 +108,7 @@ def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_
 
 def test_a_run_depends_on_its_seed(digits_splits, small_dense, run):
     settings = dataclasses.replace(SHORT, seed=1)
-    other = pipeline.prune_and_tune(*small_dense, digits_splits, settings)
+    other = prune_and_tune(*small_dense, digits_splits, settings)
     one, two = (audit.tree_sha256(t.last.variables.params) for t in (run.tuned, other))
     assert one != two
 
@@ -179,4 +177,4 @@ def test_device_data_keeps_its_values():
 )
 def test_settings_that_no_run_can_have(change, text):
     with pytest.raises(UserError, match=text):
-        training.check_settings(dataclasses.replace(Settings(), **change), tuple(training.METHODS))
+        training.check_settings(dataclasses.replace(Settings(), **change))

@@ -16,6 +16,7 @@ from bap_jax.training import METHODS, methods
 from bap_jax.training.settings import DualSettings
 from bap_jax.types import UserError
 from tests.training.tiny import settings_of, tiny, trainer_of, whole_split
+from tests.tuning import prune_and_tune
 
 CONSTRAINED = ("ceag", "pairwise", "floor", "distillation", "el", "penalty")
 
@@ -146,7 +147,7 @@ def test_the_report_names_groups_too_small_to_constrain():
     chosen = dataclasses.replace(settings_of("ceag", min_group_size=11), finetune_epochs=2)
     rows = []
     args = tiny().model, tiny().variables, splits
-    tuned = pipeline.prune_and_tune(*args, chosen, log=rows.append)
+    tuned = prune_and_tune(*args, chosen, log=rows.append)
     assert tuned.unconstrained == {"b": 10, "c": 6}
     epochs = [row["multipliers"] for row in rows if "sparsity" in row]
     assert all(multipliers[1:] == [0.5, 0.5] for multipliers in epochs)

@@ -73,7 +73,7 @@ def larger_half(score):
 @pytest.mark.parametrize("algorithm", pruning.algorithm_names())
 def test_every_algorithm_reaches_its_sparsity_and_keeps_removed_weights_at_zero(algorithm):
     settings = chosen(algorithm)
-    training.check_settings(Settings(pruning=settings), tuple(training.METHODS))
+    training.check_settings(Settings(pruning=settings))
     states = run(trainer_of(pruner_of(settings)))
     expected = {"no_prune": 0, "channels": 0.6}.get(algorithm, 0.5)  # 3 of 5 channels
     for state in states[2:]:
@@ -215,7 +215,7 @@ def test_a_schedule_may_count_steps():
 def test_mistakes_in_settings(options, text):
     with pytest.raises(UserError, match=text):
         pruner_settings.check_pruning(chosen(**options)) if "counting" not in options else (
-            training.check_settings(Settings(pruning=chosen(**options)), ("ceag",))
+            training.check_settings(Settings(pruning=chosen(**options)))
         )
 
 
