@@ -45,7 +45,10 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def trainer(self, values: PyTree, shared: PyTree) -> Trainer:
-        """The trainer of one member; called while the program is traced."""
+        """The trainer of one member; called while the program is traced.
+
+        `pipeline.tuner.TuningProgram` builds it from the settings of a run.
+        """
 
     @abc.abstractmethod
     def keys(self, values: PyTree) -> tuple[Array, Array]:

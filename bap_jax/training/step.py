@@ -110,6 +110,7 @@ class Trainer(NamedTuple):
         state = self._restart_moments(state, masks)
         active = epoch >= self.first_epoch
         problem = StepProblem(self, state, masks, batch, weight, key, active)
+        # The default scheme is `lagrangian.dual_primal`.
         params, lagrangian, info = self.scheme.update(problem, state.params, state.lagrangian)
         params, masks = finalize_params(self.pruner, params, masks, state, epoch)
         aux: StepAux = info.evaluation.aux

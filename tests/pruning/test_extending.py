@@ -114,7 +114,7 @@ def test_data_driven_masks_of_a_class_of_ones_own(mine):
     mine(WorstGroup)
     problem = tiny()
     settings = Settings(pruning=settings_of(prunable="first,last"), batch_size=15, seed=2)
-    training.check_settings(settings, tuple(training.METHODS))
+    training.check_settings(settings)
     pruner = pipeline.pruner_from_settings(
         problem.model, problem.variables, problem.train, settings, 3
     )

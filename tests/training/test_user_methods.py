@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import bap_jax
-from bap_jax import pipeline
+from bap_jax import pipeline, sweep
+from bap_jax.config import default_config
 from bap_jax.training import Execution, Settings, check_settings
 from bap_jax.training.methods import METHODS, build_method, method_name
 from bap_jax.training.settings import DualSettings, PruningSettings
@@ -268,3 +269,16 @@ def test_a_builder_must_be_traceable(context):
 def test_every_built_in_method_is_described():
     texts = [spec.description for spec in METHODS.values()]
     assert all(texts) and len(set(texts)) == len(texts)
+
+
+@pytest.mark.smoke
+def test_a_sweep_over_methods(tmp_path):
+    config = default_config()
+    config.model.hidden = (8,)
+    config.dense.epochs = config.pruning.epochs = config.finetune_epochs = 1
+    methods = ["floor", f"{MODULE}:floor_constraint"]
+    rows = sweep.run_sweep(config, tmp_path / "w", {"method": methods, "seed": "0:2"})
+    assert [row["report"]["method"] for row in rows] == [name for name in methods for _ in (0, 1)]
+    built_in, users = rows[:2], rows[2:]
+    for one, other in zip(built_in, users, strict=True):
+        assert one["report"]["splits"] == other["report"]["splits"]
