@@ -125,8 +125,9 @@ class Trainer(NamedTuple):
         )
         return new_state, _step_metrics(info, lagrangian.multipliers)
 
-    def _dense_gradient(self, params, model_state, key, batch, weight):
-        """Of the batch's mean loss, with respect to every weight, removed ones included."""
+    def _dense_gradient(self, params: Params, *operands: PyTree) -> Params:
+        """Gradient of the batch's mean loss with respect to every weight, removed ones included."""
+        model_state, key, batch, weight = operands
 
         def loss(params):
             variables = Variables(params, model_state)
