@@ -38,8 +38,7 @@ class PruningSettings:
     """Which weights are removed, and when; `training.pruner_settings` explains the names.
 
     Attributes:
-      algorithm: `magnitude` (the paper), another of `pruning.ALGORITHM_REGISTRY`, `channels`,
-        `snip`, `synflow` or `fairgrape`.
+      algorithm: `magnitude` (the paper), or another name of `pruning.algorithm_names()`.
       distribution: `uniform` (the paper: the same sparsity in every layer) or `erk`.
       type: `unstructured`, `nm_2,4`, `block_4,4` or `channel`.
       schedule: `gradual` (the paper), `polynomial`, `one_shot` (at the start), `periodic`, `none`,
