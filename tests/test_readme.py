@@ -10,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -62,7 +63,8 @@ def run_examples(page, monkeypatch):
             Path(example.file).write_text(example.code)
         else:
             code = "\n" * example.line + example.code  # so that tracebacks show the page's line
-            with contextlib.redirect_stdout(printed):
+            # As users run it: the tests' own setting of JAX would refuse `x @ w + b`.
+            with contextlib.redirect_stdout(printed), jax.numpy_rank_promotion("allow"):
                 exec(compile(code, page, "exec"), vars(module))
         outputs.append(printed.getvalue())
         if example.output is not None:
