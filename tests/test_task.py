@@ -12,11 +12,17 @@ from tests.data.images import face
 from tests.experiment_files import config_of
 
 
-def load_faces(tmp_path, **changes):
+@pytest.fixture(scope="module")
+def made_up_faces(tmp_path_factory):
+    """A folder for images, which the first test makes up."""
+    return tmp_path_factory.mktemp("faces")
+
+
+def load_faces(folder, **changes):
     config = config_of("celeba", "smoke")
     config.data.synthetic = 300
     config.update_from_flattened_dict(changes)
-    return task.load_task(json.loads(config.to_json()), Execution(data_cache=str(tmp_path)))
+    return task.load_task(json.loads(config.to_json()), Execution(data_cache=str(folder)))
 
 
 @pytest.mark.parametrize(
@@ -35,16 +41,17 @@ def load_faces(tmp_path, **changes):
         ({"model.pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),
     ],
 )
-def test_mistakes_cost_no_decoding(changes, text, tmp_path, monkeypatch):
+def test_mistakes_cost_no_decoding(changes, text, made_up_faces, monkeypatch):
     monkeypatch.setattr(image_cache, "decode_images", lambda *args: pytest.fail("decoded"))
     with pytest.raises(UserError, match=text):
-        load_faces(tmp_path, **changes)
+        load_faces(made_up_faces, **changes)
 
 
-def test_without_a_mistake_images_are_decoded(tmp_path):
-    loaded = load_faces(tmp_path)
+def test_without_a_mistake_images_are_decoded(made_up_faces):
+    assert not list(made_up_faces.glob("celeba-*/32/images.bin"))
+    loaded = load_faces(made_up_faces)
     assert sum(loaded.summary["splits"].values()) == 300
-    assert len(list(tmp_path.glob("celeba-*/32/images.bin"))) == 1
+    assert len(list(made_up_faces.glob("celeba-*/32/images.bin"))) == 1
 
 
 def load_splits(**changes):

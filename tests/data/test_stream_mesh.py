@@ -18,7 +18,15 @@ def read_from(split):
     return split._replace(inputs=records)
 
 
-@pytest.mark.parametrize(("size", "batch"), [(40, 16), (37, 16), (30, 12), (5, 5), (9, 3)])
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [
+        (40, 16),
+        (30, 12),
+        (9, 3),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((37, 16), (5, 5))),
+    ],
+)
 def test_what_is_fed_to_a_mesh(size, batch):
     mesh = sharding.data_mesh(8)
     streamed, arrays = both(size)

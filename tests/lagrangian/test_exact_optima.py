@@ -10,6 +10,7 @@ import pytest
 
 from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
+from tests.covering import every_pair
 from tests.lagrangian import convex
 
 STEPS = 5000
@@ -34,13 +35,6 @@ UPDATES = {
     "augmented": lagrangian.augmented(0.02, largest_penalty=0.2),
 }
 TURNS = [name for name in lagrangian.SCHEMES if name != "switching"]
-
-
-def product():
-    """Each update rule with SGD, each optimiser with plain ascent; other pairs are slow tests."""
-    for names in itertools.product(TURNS, PRIMAL, UPDATES):
-        slow = names[1] != "sgd" and names[2] != "ascent"
-        yield pytest.param(*names, marks=[pytest.mark.slow] if slow else [])
 
 
 def test_the_problems_have_active_inactive_and_negative_parts():
@@ -68,7 +62,9 @@ def test_a_saddle_point_is_a_fixed_point(scheme, solved):
         convex.assert_found((moved, state.multipliers), (params, solved.multipliers), 1e-12)
 
 
-@pytest.mark.parametrize(("scheme", "primal", "update"), list(product()))
+@pytest.mark.parametrize(
+    ("scheme", "primal", "update"), every_pair(itertools.product(TURNS, PRIMAL, UPDATES))
+)
 def test_the_product(scheme, primal, update):
     """Ten constraints, among them equalities, from four starting points at once."""
     solved = convex.side_by_side()

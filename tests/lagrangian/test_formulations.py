@@ -1,5 +1,7 @@
 """Gradients of every formulation by finite differences; masks; named sets; what is accepted."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
 from bap_jax.lagrangian import OVERALL_TERMS
 from bap_jax.lagrangian.formulations import as_formulation, named
+from tests.covering import every_pair
 
 START = np.array([0.5, 0.0, 1.2, 0.8])
 ROWS = np.array([[1.0, -2, 0.5], [0.3, 1, 1], [-1, 0.2, 2], [0.1, -0.4, -0.3]])
@@ -49,9 +52,12 @@ def values_at(params, mask, equality):
     )
 
 
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("equality", EQUALITIES)
-@pytest.mark.parametrize("name", ["ascent", "augmented", "penalty", "exponentiated"])
+@pytest.mark.parametrize(
+    ("name", "equality", "mask"),
+    every_pair(
+        itertools.product(["ascent", "augmented", "penalty", "exponentiated"], EQUALITIES, MASKS)
+    ),
+)
 def test_full_gradient_by_finite_differences(name, equality, mask):
     formulation = build(name, "full")
     with jax.enable_x64(True):
@@ -75,10 +81,12 @@ def weights_by_hand(name, values):
     return np.where(values.proxy_mask, shifted, 0)
 
 
-@pytest.mark.parametrize("term", OVERALL_TERMS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("equality", EQUALITIES)
-@pytest.mark.parametrize("name", ["ascent", "augmented", "penalty"])
+@pytest.mark.parametrize(
+    ("name", "equality", "mask", "term"),
+    every_pair(
+        itertools.product(["ascent", "augmented", "penalty"], EQUALITIES, MASKS, OVERALL_TERMS)
+    ),
+)
 def test_gradient_is_a_weighted_sum(name, equality, mask, term):
     """Σ_c W_c ∇(own part) minus the kept share of Σ W times ∇(overall part)."""
     formulation = build(name, term)

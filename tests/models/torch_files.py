@@ -3,6 +3,7 @@
 python -m tests.models.torch_files          writes torch_logits.json anew; needs torch
 """
 
+import functools
 import json
 import zlib
 from pathlib import Path
@@ -25,6 +26,7 @@ CASES = {
 LOGITS = Path(__file__).with_name("torch_logits.json")
 
 
+@functools.cache
 def network(case: str, classes: int = 5) -> models.Model:
     name, options = CASES[case]
     return models.build(name, classes, **options)

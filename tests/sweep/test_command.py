@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bap_jax.sweep.__main__ import main
+from tests.commands import error_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,7 +50,13 @@ def test_a_sweep_that_was_cut_off_goes_on(tmp_path):
     ],
 )
 def test_mistakes_cost_nothing(flags, text, tmp_path):
-    done = command(f"--workdir={tmp_path / 'w'}", *flags)
-    assert done.returncode == 1
-    assert text in done.stderr and "Traceback" not in done.stderr
+    config = f"--config={ROOT / 'experiments' / 'digits.py'}"
+    assert text in error_of(main, config, f"--workdir={tmp_path / 'w'}", *flags)
     assert not (tmp_path / "w").exists()
+
+
+def test_a_mistake_is_one_line_and_exit_code_1(tmp_path):
+    done = command(f"--workdir={tmp_path / 'w'}")
+    assert done.returncode == 1 and not (tmp_path / "w").exists()
+    assert done.stderr.startswith("error: a sweep needs an axis") and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,35 @@
+"""Commands within the process of the tests: a process of its own would take seconds to start."""
+
+import sys
+import warnings
+from collections.abc import Callable
+
+from absl import logging
+from absl.testing import flagsaver
+
+from bap_jax import flags
+
+
+def error_of(main: Callable[[list[str]], None], *arguments: str) -> str:
+    """The text with which a command ends; what it would print in front of it is left out.
+
+    Args:
+      main: of the command's module, such as `bap_jax.main.main`.
+      arguments: of the command line.
+
+    Raises:
+      AssertionError: the command ends well.
+      Exception: whatever the command does not turn into a text; users would see a traceback.
+    """
+    verbosity = logging.get_verbosity()
+    try:
+        with flagsaver.as_parsed(), warnings.catch_warnings():  # restores all flags
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the way to load a config file
+            arguments = flags.parse([sys.argv[0], *arguments])
+            main(arguments)
+    except SystemExit as end:
+        assert isinstance(end.code, str), f"ended with exit code {end.code} and no text"
+        return end.code  # which Python prints, with exit code 1
+    finally:
+        logging.set_verbosity(verbosity)
+    raise AssertionError("the command ended without an error")
