@@ -12,7 +12,7 @@ import bap_jax
 
 PACKAGE = Path(bap_jax.__file__).parent
 
-# A room may import itself and rooms above it in this list; those in one row, each other not.
+# A package may import itself and packages above it in this list; those in one row not each other.
 LAYERS = [
     ["types", "_deprecated"],
     ["trees", "_user_code"],
@@ -30,7 +30,7 @@ LAYERS = [
     ["profiling", "flags"],
     ["main", "sweep", "sweeping"],
 ]
-RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
+RANK = {package: rank for rank, row in enumerate(LAYERS) for package in row}
 CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")
 OUTSIDE = (
     "absl",
@@ -43,7 +43,7 @@ OUTSIDE = (
     "os",
     "json",
 )
-ONE_ROOM = {
+ONE_PACKAGE = {
     "flax": "models",
     "orbax": "checkpoint",
     "sklearn": "data",
@@ -63,7 +63,7 @@ ONE_FILE = {
 }
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -76,7 +76,7 @@ def imported(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def rooms_imported(path):
+def packages_imported(path):
     for name in imported(path):
         parts = name.split(".")
         if parts[0] == "bap_jax":
@@ -88,17 +88,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
-    room = room_of(path)
-    for other in rooms_imported(path):
-        assert other == room or RANK[other] < RANK[room], f"{room} imports {other}"
+    package = package_of(path)
+    for other in packages_imported(path):
+        assert other == package or RANK[other] < RANK[package], f"{package} imports {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_heavy_or_young_libraries_live_in_one_room(path):
+def test_heavy_or_young_libraries_live_in_one_package(path):
     roots = {name.split(".")[0] for name in imported(path)}
-    for library, room in ONE_ROOM.items():
-        assert library not in roots or room_of(path) == room
-    if room_of(path) in CORE:
+    for library, package in ONE_PACKAGE.items():
+        assert library not in roots or package_of(path) == package
+    if package_of(path) in CORE:
         assert not roots & set(OUTSIDE), f"{path} is core and knows {roots & set(OUTSIDE)}"
 
 
@@ -108,10 +108,10 @@ def test_one_file_imports_it(library, only):
     assert [str(path.relative_to(PACKAGE)) for path in found] == [only]
 
 
-@pytest.mark.parametrize("room", CORE)
-def test_the_core_names_no_data_set(room):
+@pytest.mark.parametrize("package", CORE)
+def test_the_core_names_no_data_set(package):
     for path in FILES:
-        if room_of(path) == room:
+        if package_of(path) == package:
             found = re.findall(
                 r"digits|config_?dict|celeba|utkface|cifar-", path.read_text().lower()
             )
