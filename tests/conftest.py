@@ -11,14 +11,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 # optimisation, by the emitters of single operations instead of those of fusions, in one thread
 # (compiling takes a third of the time). Claims about results are made of programs as users compile
 # them: `make test-slow` asks for those.
-COMPILE_FAST = (
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=8"
+    if "BAP_OPTIMIZED" in os.environ
+    else " --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8"
-    + COMPILE_FAST * ("BAP_OPTIMIZED" not in os.environ)
 )
 
 import jax
