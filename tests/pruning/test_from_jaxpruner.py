@@ -80,7 +80,7 @@ def test_only_one_file_imports_it_and_only_when_called():
     indents = {}
     for path in Path(bap_jax.__file__).parent.rglob("*.py"):
         text = path.read_text()
-        if found := re.findall(r"^( *)(?:import|from) jaxpruner", text, re.MULTILINE):
+        if found := re.findall(r"^( *)(?:import|from) jaxpruner\b", text, re.MULTILINE):
             indents[path.name] = found
     assert list(indents) == ["from_jaxpruner.py"]
     assert "" not in indents["from_jaxpruner.py"]
