@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from unittest import mock
 
 from absl import logging
 from absl.testing import flagsaver
@@ -23,10 +24,13 @@ def error_of(main: Callable[[list[str]], None], *arguments: str) -> str:
     """
     verbosity = logging.get_verbosity()
     try:
-        with flagsaver.as_parsed(), warnings.catch_warnings():  # restores all flags
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the way to load a config file
-            arguments = flags.parse([sys.argv[0], *arguments])
-            main(arguments)
+        with (
+            flagsaver.as_parsed(),  # restores all flags
+            mock.patch.object(sys, "argv", [sys.argv[0], *arguments]),  # ml_collections reads it
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", DeprecationWarning)  # how it loads a config file
+            main(flags.parse(sys.argv))
     except SystemExit as end:
         assert isinstance(end.code, str), f"ended with exit code {end.code} and no text"
         return end.code  # which Python prints, with exit code 1

@@ -82,6 +82,12 @@ ENTRY_KINDS = (
 _REQUIRED = object()
 
 
+def some(found, what: str):
+    """What there is to compare; the files of this repository must hold some."""
+    assert found or FOLDER != DEFAULT_FOLDER, f"nothing to compare: no {what}"
+    return found
+
+
 def cases(prefix: str, holding: str) -> list[str]:
     """Names below `prefix` whose folder holds the array `holding`, sorted."""
     suffix = f"/{holding}"

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import checkpoint, data, experiment, task
+from bap_jax import checkpoint, data, experiment, main, task
 from bap_jax.config import to_settings
 from bap_jax.data import synthetic
 from bap_jax.pipeline import tuner
 from bap_jax.training import METHODS, Execution
 from bap_jax.types import UserError
+from tests.commands import error_of
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
 QUICK = (("utkface", "nft"), ("utkface", "ceag"))
@@ -139,11 +140,10 @@ def test_unknown_settings_list_the_known_ones(name):
 
 
 def test_unknown_settings_have_no_traceback(tmp_path):
-    command = [sys.executable, "-m", "bap_jax.main", f"--workdir={tmp_path / 'w'}"]
-    command += [f"--config={ROOT / 'experiments' / 'celeba'}.py:fast"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert "error: unknown setting 'fast' of this config file" in done.stderr
+    config = f"--config={ROOT / 'experiments' / 'celeba'}.py:fast"
+    error = error_of(main.main, config, f"--workdir={tmp_path / 'w'}")
+    assert error.startswith("error: unknown setting 'fast' of this config file")
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.smoke

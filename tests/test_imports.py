@@ -1,6 +1,7 @@
 """Imports point one way, the core is generic, and importing stays light."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -67,13 +68,17 @@ def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imported(path):
     """Full names of everything that a file imports, at any depth."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{path} imports relatively; write the full name"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def packages_imported(path):
@@ -94,12 +99,16 @@ def test_imports_point_one_way(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_heavy_or_young_libraries_live_in_one_package(path):
+def test_the_core_knows_no_outside(path):
     roots = {name.split(".")[0] for name in imported(path)}
-    for library, package in ONE_PACKAGE.items():
-        assert library not in roots or package_of(path) == package
     if package_of(path) in CORE:
         assert not roots & set(OUTSIDE), f"{path} is core and knows {roots & set(OUTSIDE)}"
+
+
+@pytest.mark.parametrize(("library", "only"), ONE_PACKAGE.items())
+def test_one_package_imports_it(library, only):
+    found = [path for path in FILES if library in {n.split(".")[0] for n in imported(path)}]
+    assert {package_of(path) for path in found} == {only}
 
 
 @pytest.mark.parametrize(("library", "only"), ONE_FILE.items())
@@ -110,12 +119,11 @@ def test_one_file_imports_it(library, only):
 
 @pytest.mark.parametrize("package", CORE)
 def test_the_core_names_no_data_set(package):
-    for path in FILES:
-        if package_of(path) == package:
-            found = re.findall(
-                r"digits|config_?dict|celeba|utkface|cifar-", path.read_text().lower()
-            )
-            assert not found, f"{path} knows {found}"
+    files = [path for path in FILES if package_of(path) == package]
+    assert files
+    for path in files:
+        found = re.findall(r"digits|config_?dict|celeba|utkface|cifar-", path.read_text().lower())
+        assert not found, f"{path} knows {found}"
 
 
 def test_importing_needs_none_of_the_heavy_libraries():

@@ -36,6 +36,7 @@ def test_every_set_is_found_prepared_and_decoded(name, folders, tmp_path):
     again = data.load(name, request)
     np.testing.assert_array_equal(again.inputs.take(range(9)), found.inputs.take(range(9)))
     uncached = data.load(name, request._replace(cache=None))
+    assert uncached.attributes.keys() == found.attributes.keys()
     np.testing.assert_array_equal(uncached.inputs.take(range(9)), found.inputs.take(range(9)))
     for attribute, grouping in uncached.attributes.items():
         np.testing.assert_array_equal(grouping.ids, found.attributes[attribute].ids)
@@ -51,6 +52,7 @@ def test_builders_hold_what_the_listing_says(name, folders, tmp_path):
     )
     builder.download_and_prepare()
     assert list(tmp_path.rglob("*.array_record*"))
+    assert sum(map(len, builder.rows().values())) == len(listing.names) == COUNTS[name]
     for split, rows in builder.rows().items():
         source = builder.as_data_source(split)
         assert len(source) == len(rows)

@@ -64,7 +64,7 @@ def test_they_do_not_become_an_array_by_themselves():
     records, seen = numbers()
     with pytest.raises(TypeError, match=r"write records\.take"):
         np.asarray(records)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="records take a slice or an array of indices"):
         list(records)
     assert not seen
 

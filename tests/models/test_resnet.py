@@ -160,10 +160,11 @@ def test_training(name):
     (loss, (logits, state)), grads = run.trained
     assert_close(logits, run.golden["masked_train_logits"], "logits")
     assert_close(loss, run.golden["train_loss"], "loss")
-    for key, expected in below(run.golden, "grad/").items():
+    for key, expected in golden_files.some(below(run.golden, "grad/"), "gradients").items():
         found, tolerance = entry(grads, our_path(key)[1]), GRADIENT_TOLERANCE * abs(expected).max()
         assert_close(found, our_layout(expected), key, tolerance)
-    for key, expected in below(run.golden, "after_train_fwd/").items():
+    after = golden_files.some(below(run.golden, "after_train_fwd/"), "running statistics")
+    for key, expected in after.items():
         if not key.endswith("num_batches_tracked"):
             assert_close(entry(state["batch_stats"], our_path(key)[1]), expected, key)
 

@@ -77,9 +77,13 @@ def test_says_what_is_not_installed(absent):
 
 
 def test_only_one_file_imports_it_and_only_when_called():
+    indents = {}
     for path in Path(bap_jax.__file__).parent.rglob("*.py"):
-        found = re.findall(r"^( *)(?:import|from) jaxpruner", path.read_text(), re.MULTILINE)
-        assert not found or (path.name == "from_jaxpruner.py" and "" not in found)
+        text = path.read_text()
+        if found := re.findall(r"^( *)(?:import|from) jaxpruner\b", text, re.MULTILINE):
+            indents[path.name] = found
+    assert list(indents) == ["from_jaxpruner.py"]
+    assert "" not in indents["from_jaxpruner.py"]
 
 
 @pytest.mark.parametrize("other", [3, "magnitude", HALF])

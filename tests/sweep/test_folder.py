@@ -75,8 +75,9 @@ def test_a_finished_member_is_known_by_its_config(tmp_path):
 
 def test_a_member_with_an_infinite_number_is_recognised(tmp_path):
     folder, member = open_sweep_folder(tmp_path), member_of("dual.bound=inf")
-    finish(folder, member)
-    assert folder.outcome(member)
+    report = finish(folder, member)
+    assert folder.outcome(member) == MemberOutcome(report, None)
+    assert folder.outcome(member).report["config"]["dual"]["bound"] == float("inf")
 
 
 def test_a_member_is_found_under_the_label_of_another_sweep(tmp_path):
@@ -85,7 +86,8 @@ def test_a_member_is_found_under_the_label_of_another_sweep(tmp_path):
     assert first.plain == second.plain and first.name != second.name
     finish(folder, first)
     folder = open_sweep_folder(tmp_path)
-    assert folder.outcome(second) and folder.member(second) == folder.member(first)
+    assert folder.outcome(second) == folder.outcome(first) is not None
+    assert folder.member(second) == folder.member(first)
 
 
 def test_a_run_that_diverged_is_finished(tmp_path):

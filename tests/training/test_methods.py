@@ -98,8 +98,14 @@ def test_every_scheme_takes_every_kind_of_formulation(method, scheme):
 def test_dense_logits_are_read_only_where_a_method_says_so(method):
     chosen = settings_of(method)
     trainer = trainer_of(tiny(), chosen)
-    if not methods.build_method(tiny().reference, chosen).needs_dense_logits:
-        assert trace(trainer, dense_logits=None)
+    needs = methods.build_method(tiny().reference, chosen).needs_dense_logits
+    assert_reads_dense_logits(trainer, needs)
+
+
+def assert_reads_dense_logits(trainer, needs):
+    """A step without them is an error if they are needed, and an ordinary step if not."""
+    if not needs:
+        assert signature(trace(trainer, dense_logits=None)) == signature(first_state(trainer))
         return
     with pytest.raises(UserError, match="the data have none; write data._replace"):
         trace(trainer, dense_logits=None)
@@ -118,7 +124,9 @@ def test_dense_logits_are_read_only_where_a_method_says_so(method):
 def test_options_that_need_dense_logits(method, change, needs):
     chosen = settings_of(method, **change)
     assert methods.build_method(tiny().reference, chosen).needs_dense_logits == needs
-    assert trace(trainer_of(tiny(), chosen))
+    trainer = trainer_of(tiny(), chosen)
+    assert signature(trace(trainer)) == signature(first_state(trainer))
+    assert_reads_dense_logits(trainer, needs)
 
 
 @pytest.mark.parametrize("method", CONSTRAINED)
