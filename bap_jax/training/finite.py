@@ -60,8 +60,8 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
 
     Args:
       metrics: of one step, on the host.
-      names: one name a constraint; of several sets, a dict by name.
-      group_names: one name a group.
+      names: one name per constraint; for several sets, a dict by name.
+      group_names: one name per group.
     """
     # From cause to effect: a group's proxy spoils the Lagrangian, and that the multipliers.
     for quantity in ("proxy", "violation", "multipliers"):

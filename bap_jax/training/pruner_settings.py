@@ -5,7 +5,7 @@ distribution    uniform | erk, the sparsity of each leaf
 type            unstructured | nm_2,4 | block_4,4 | channel, shapes in which weights go
 schedule        gradual | polynomial | one_shot | periodic | none, by epochs
 
-What an algorithm allows, and what `auto` means for it, its class declares (`pruning.declarations`).
+The class of an algorithm declares what it allows and what `auto` means (`pruning.declarations`).
 """
 
 import functools
@@ -31,7 +31,7 @@ SCHEDULES = {
 
 
 def check_pruning(settings: PruningSettings) -> None:
-    """Refuses names that do not exist or do not go together.
+    """Raises an error for names that are unknown or do not go together.
 
     Raises:
       UserError: the message says what to write, or lists the known names.
