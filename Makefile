@@ -24,6 +24,7 @@ demo: install
 test: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m basedpyright
 	$(RUN) -m pytest -n $(JOBS) --dist loadscope
 
 test-smoke: install

@@ -168,7 +168,7 @@ def _check_source_arguments(source, labels, group_names, group_by):
     if labels is not None or group_names is not None:
         raise UserError("a source brings labels and groups; choose them by target= and group_by=.")
     if not group_by:
-        raise UserError("say by which attributes of the source to group: group_by='race*gender'.")
+        raise UserError("name the attributes of the source to group by: group_by='race*gender'.")
     if source.skipped:
         logging.warning(
             "%d samples were left out, the first: %s", len(source.skipped), source.skipped[0]

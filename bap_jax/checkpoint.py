@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from bap_jax import sharding
 from bap_jax._deprecated import former_names
 from bap_jax.audit import tree_sha256
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import PyTree, UserError, first_of
 
 
@@ -70,10 +71,8 @@ def _write(path, tree):
 
 def _arrays(tree):
     """Type and shape of every array, by its path."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    leaves = leaves_by_path(tree).items()
+    return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _check_same(path, like):

@@ -83,7 +83,7 @@ def config() -> ConfigDict:
     if _DATA_DIR.value is not None:
         config.data.dir = _DATA_DIR.value
     if len(config.data.dir) > 1:
-        # One spelling, `faces` for `faces/`: runs that share a workdir must agree in it.
+        # One spelling, `faces` for `faces/`: runs that share a workdir must agree on it.
         config.data.dir = config.data.dir.rstrip("/")
     return config
 

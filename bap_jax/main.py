@@ -1,7 +1,7 @@
 """python -m bap_jax.main --config=experiments/digits.py --workdir=runs/digits
 
-Prunes and tunes one network by one method. Every key of the config can be set on the command line:
---config.method=nft --config.seed=1 --config.pruning.sparsity=0.98
+Prunes and tunes one network with one method. Every key of the config can be set on the command
+line: --config.method=nft --config.seed=1 --config.pruning.sparsity=0.98
 """
 
 import sys

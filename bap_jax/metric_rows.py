@@ -1,4 +1,4 @@
-"""The lines of `metrics.jsonl`: one a step and one an epoch."""
+"""The lines of `metrics.jsonl`: one per step and one per epoch."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ LISTED, LISTED_EPOCH = 100, 10_000
 
 @contextlib.contextmanager
 def json_lines(path: Path) -> Iterator[Callable[[dict[str, Any]], object]]:
-    """A function that writes dicts to a file, one JSON object a line."""
+    """A function that writes dicts to a file, one JSON object per line."""
     with open(path, "w", encoding="utf-8") as file:
         yield lambda row: file.write(json.dumps(row) + "\n")
 
@@ -51,7 +51,7 @@ def step_rows(
       method: of the run.
 
     Returns:
-      One dict a step, ready for JSON.
+      One dict per step, ready for JSON.
     """
     multipliers, violation, proxy = (
         flatten_sets(sets) for sets in (metrics.multipliers, metrics.violation, metrics.proxy)
@@ -76,7 +76,7 @@ def step_rows(
 
 
 def _of_constraints(metrics, multipliers, violation, proxy):
-    """Summaries over the constraints, a list a column."""
+    """Summaries over the constraints, each with one number per step."""
     seen = ~np.isnan(violation)
     largest = np.where(seen, violation, -np.inf).max(1)
     return {

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bap_jax._deprecated import former_names
+from bap_jax.training import METHODS
 from bap_jax.types import UserError
 
 DATA_CACHE = "data_cache"
@@ -48,15 +49,17 @@ class Workdir:
             shutil.copyfile(run / name, self.root / name)
 
     def reports(self) -> dict[str, list[dict[str, Any]]]:
-        """Reports of all finished runs by method, each method's in the order of the seeds."""
+        """Reports of all finished runs by method, as registered; of each method by seed."""
         reports = [json.loads(path.read_text()) for path in self.root.glob("*-seed*/report.json")]
         reports.sort(key=lambda report: report["seed"])
-        methods = sorted({report["method"] for report in reports}, key=_drawing_order)
+        methods = sorted({report["method"] for report in reports}, key=_registration_order)
         return {name: [r for r in reports if r["method"] == name] for name in methods}
 
 
-def _drawing_order(method):
-    return (method == "ceag", method != "nft", method)
+def _registration_order(method):
+    """Methods that are not registered in this process come last, by name."""
+    known = list(METHODS)
+    return (known.index(method) if method in known else len(known), method)
 
 
 def check_workdir(root: str | Path, config: Mapping[str, Any]) -> None:

@@ -3,20 +3,18 @@
 import os
 import tempfile
 
+from tests.xla_flags import COMPILE_FAST
+
 # Programs that several tests or commands compile are compiled once; workers share the folder.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="bap_jax_programs_")  # removed at exit
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
-# Tests compile more than they compute, so that they ask XLA for code that is made quickly: without
-# optimisation, by the emitters of single operations instead of those of fusions, in one thread
-# (compiling takes a third of the time). Claims about results are made of programs as users compile
-# them: `make test-slow` asks for those.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_force_host_platform_device_count=8"
-    if "BAP_OPTIMIZED" in os.environ
-    else " --xla_force_host_platform_device_count=8"
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        COMPILE_FAST if "BAP_OPTIMIZED" not in os.environ else "",
+    ]
 )
 
 import jax

@@ -115,7 +115,7 @@ def test_a_sources_own_validation_split_is_used():
 @pytest.mark.parametrize(
     ("given", "options", "text"),
     [
-        ((source(),), {}, "say by which attributes of the source to group"),
+        ((source(),), {}, "name the attributes of the source to group by"),
         ((source(), [0]), {"group_by": "side"}, "a source brings labels and groups"),
         (
             (source(),),

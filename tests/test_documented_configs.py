@@ -158,9 +158,9 @@ def test_smoke_settings_end_and_write_a_report(name, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "w" / "report.json").read_text())
     assert np.isfinite(report["splits"]["test"]["sparse_accuracy"])
-    told = json.loads((tmp_path / "w" / "data.json").read_text())
-    assert min(told["splits"].values()) > 0 and "Groups" in done.stdout
-    assert told["made_up"] == ("Made up" in done.stdout) == (name != "digits")
+    summary = json.loads((tmp_path / "w" / "data.json").read_text())
+    assert min(summary["splits"].values()) > 0 and "Groups" in done.stdout
+    assert summary["made_up"] == ("Made up" in done.stdout) == (name != "digits")
 
 
 @pytest.mark.smoke
@@ -175,8 +175,8 @@ def test_the_users_own_files_by_flags(tmp_path):
     command += ["--config.data.target=Smiling", "--config.data.group_by=Male*Young"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "w" / "data.json").read_text())
-    assert not told["made_up"] and sum(told["splits"].values()) == 300
-    assert [row["name"] for row in told["labels"]] == ["no_Smiling", "Smiling"]
-    assert {row["name"] for row in told["groups"]} >= {"Male*Young", "no_Male*no_Young"}
+    summary = json.loads((tmp_path / "w" / "data.json").read_text())
+    assert not summary["made_up"] and sum(summary["splits"].values()) == 300
+    assert [row["name"] for row in summary["labels"]] == ["no_Smiling", "Smiling"]
+    assert {row["name"] for row in summary["groups"]} >= {"Male*Young", "no_Male*no_Young"}
     assert any((tmp_path / "cache").glob("celeba-*")) and not (tmp_path / "w/data_cache").exists()

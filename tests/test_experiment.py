@@ -220,7 +220,7 @@ def test_groups_too_small_are_reported(method, tmp_path):
     table = audit.format_report(report)
     assert "Too small to constrain" in table and "Never observed" not in table
     status = {row["name"]: row["status"] for row in report["feasibility"]["constraints"]}
-    assert {name for name, told in status.items() if told == "left out"} >= set(small)
+    assert {name for name, state in status.items() if state == "left out"} >= set(small)
     assert report["feasibility"]["status"] != "not observed"
 
 

@@ -182,13 +182,13 @@ def test_eight_devices_on_the_whole_digits(tmp_path):
 
 
 def test_what_only_the_first_process_does(monkeypatch):
-    """Alone it simply happens; of two, the other hears how it ended."""
+    """With one process the work is simply done; with two, the other learns how it ended."""
     seen = []
     sharding.by_first_process(lambda: seen.append(1))
     assert seen == [1]
-    told = {}
+    sent = {}
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(sharding, "from_first_process", lambda tree: told.setdefault("it", tree))
+    monkeypatch.setattr(sharding, "from_first_process", lambda tree: sent.setdefault("it", tree))
 
     def fails():
         raise UserError("a § b: c")
@@ -198,7 +198,7 @@ def test_what_only_the_first_process_does(monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     with pytest.raises(UserError, match="^a § b: c$"):
         sharding.by_first_process(lambda: seen.append(2))
-    told.clear()
+    sent.clear()
     monkeypatch.setattr(jax, "process_index", lambda: 0)
     with pytest.raises(ZeroDivisionError):
         sharding.by_first_process(lambda: 1 / 0)

@@ -8,7 +8,7 @@ import pytest
 from bap_jax.config import default_config
 from bap_jax.sweep.folder import open_sweep_folder
 from bap_jax.types import UserError
-from bap_jax.workdir import check_workdir, open_workdir, read_json, write_atomically
+from bap_jax.workdir import Workdir, check_workdir, open_workdir, read_json, write_atomically
 
 
 def config_with(**changes):
@@ -94,3 +94,14 @@ def test_a_file_without_an_object_is_read_as_none(text, tmp_path):
     assert read_json(path) is None
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}
+
+
+def test_reports_are_in_the_order_of_registration_and_of_seeds(tmp_path):
+    runs = [("zeta", 0), ("ceag", 1), ("ceag", 0), ("alpha", 0), ("nft", 0), ("el", 0)]
+    for method, seed in runs:
+        folder = Workdir(tmp_path).run_folder(method, seed)
+        folder.mkdir()
+        (folder / "report.json").write_text(json.dumps({"method": method, "seed": seed}))
+    reports = Workdir(tmp_path).reports()
+    assert list(reports) == ["nft", "el", "ceag", "alpha", "zeta"]
+    assert [report["seed"] for report in reports["ceag"]] == [0, 1]

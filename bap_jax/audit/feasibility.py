@@ -1,7 +1,7 @@
 """Could the constraints be met at all? How multipliers and violations moved gives the answer.
 
 If a multiplier keeps growing while its violation stays where it is, this training cannot meet this
-constraint (docs/method.md, equation 35). All numbers here are from the training split.
+constraint (docs/method.md, equation (35)). All numbers here are from the training split.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""How much accuracy each group loses by pruning (docs/method.md, equations 1 to 4)."""
+"""How much accuracy each group loses by pruning (docs/method.md, equations (1) to (4))."""
 
 from typing import NamedTuple
 

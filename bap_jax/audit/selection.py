@@ -1,4 +1,4 @@
-"""Which iterate is reported: one rule for every method (docs/method.md, equation 34).
+"""Which iterate is reported: one rule for every method (docs/method.md, equation (34)).
 
 Iterates at the final sparsity are compared on the validation split. Of those whose largest excess
 gap is within the tolerance, the one with the best accuracy is selected; if there is none, the one

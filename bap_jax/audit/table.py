@@ -5,6 +5,7 @@ from typing import Any
 
 from bap_jax.audit.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.audit.gaps import exceeds
+from bap_jax.types import first_of
 
 _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 
@@ -40,10 +41,9 @@ def _training_notes(report):
         yield from _feasibility_notes(report["feasibility"])
     small = report.get("unconstrained_groups")
     if small:
-        listed = ", ".join(f"{name} ({n})" for name, n in list(small.items())[:10])
+        listed = first_of([f"{name} ({n})" for name, n in small.items()], 10)
         yield (
-            f"Too small to constrain: {_count(small, 'group')}. Training samples of each: {listed}"
-            f"{_more(small, 10)}."
+            f"Too small to constrain: {_count(small, 'group')}. Training samples of each: {listed}."
         )
 
 
@@ -59,18 +59,14 @@ def _feasibility_notes(feasibility):
     unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
     if unseen:
         yield (
-            f"Never observed: {_count(unseen, 'constraint')}: {', '.join(unseen[:10])}"
-            f"{_more(unseen, 10)}. A constraint is observed once the buffer of its group is full: "
-            "train for more epochs or lower constraint.buffer_size."
+            f"Never observed: {_count(unseen, 'constraint')}: {first_of(unseen, 10)}. A constraint "
+            "is observed once the buffer of its group is full: train for more epochs or lower "
+            "constraint.buffer_size."
         )
 
 
 def _count(items, noun):
     return f"{len(items)} {noun}" + "s" * (len(items) != 1)
-
-
-def _more(items, shown):
-    return f" and {len(items) - shown} more" * (len(items) > shown)
 
 
 def _execution_note(report):

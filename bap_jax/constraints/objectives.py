@@ -21,7 +21,7 @@ REWEIGHTINGS = ("inverse", "inverse_sqrt", "class_balanced")
 
 
 class Objective(Protocol):
-    """What the weights minimise, beside the constraints."""
+    """What the weights minimise, apart from the constraints."""
 
     def __call__(self, observations: Observations, /) -> Array:
         """`()` objective on one batch; pure and differentiable. Ignores samples of weight 0."""

@@ -1,13 +1,13 @@
 """From a listing to a source: images prepared, decoded and cached, unreadable ones left out."""
 
 import errno
-import importlib
 import math
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from bap_jax._user_code import import_object
 from bap_jax.data import image_cache, synthetic
 from bap_jax.data.listing import Listing, ReadImage, digest_of
 from bap_jax.data.locking import locked
@@ -138,8 +138,7 @@ class _PreparedOnDemand:
 def _prepare(builder, listing, folder):
     from bap_jax.data.builders.tfds import prepare
 
-    module, _, name = builder.partition(":")
-    return prepare(getattr(importlib.import_module(module), name), listing, folder)
+    return prepare(import_object(builder, "builder"), listing, folder)
 
 
 def _renumber(indices, kept):

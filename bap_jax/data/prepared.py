@@ -106,19 +106,19 @@ def split_samples(samples: Samples, num_classes: int, **split: Any) -> PreparedD
     return PreparedData(samples, splits, split_indices(samples.data.group_ids, **split))
 
 
-def require_one_split(own: object, asked: object, *, if_both: str, if_neither: str) -> None:
+def require_one_split(own: object, requested: object, *, if_both: str, if_neither: str) -> None:
     """Checks that a split is defined exactly once.
 
     Args:
       own: the split that the data set brings; None if it has none.
-      asked: the split that the user asks for in its place; None for none.
+      requested: the split that the user asks for in its place; None for none.
       if_both: text of the error if there are both.
       if_neither: text of the error if there is neither.
 
     Raises:
       UserError: there are both or neither.
     """
-    if own is not None and asked is not None:
+    if own is not None and requested is not None:
         raise UserError(if_both)
-    if own is None and asked is None:
+    if own is None and requested is None:
         raise UserError(if_neither)

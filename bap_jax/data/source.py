@@ -28,7 +28,7 @@ IMAGENET_SCALE = PixelScale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Source(NamedTuple):
-    """A whole data set with everything that is known of its samples.
+    """A whole data set with everything that is known about its samples.
 
     Attributes:
       inputs: `(sample, ...)`; an array, or `Records` that are read when needed.

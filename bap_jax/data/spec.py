@@ -1,4 +1,4 @@
-"""One `DatasetSpec` object for each data set: everything that the library knows of it.
+"""One `DatasetSpec` object for each data set: everything that the library knows about it.
 
 There are two kinds of data sets:
 

@@ -22,7 +22,7 @@ PIECE = 16
 
 
 class OnWait(Protocol):
-    """Is called once for every batch."""
+    """Called once for every batch."""
 
     def __call__(self, seconds: float, /) -> object:
         """Receives the seconds for which the reader of the batch had to wait."""

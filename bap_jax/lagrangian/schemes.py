@@ -31,7 +31,7 @@ class MakeScheme(Protocol):
     ) -> Scheme:
         """Makes a scheme; `steps.primal_dual_steps` explains the arguments.
 
-        A maker may take options of its own, which `build_scheme` hands on. One that is registered
+        A maker may take further options, which `build_scheme` passes on. One that is registered
         with `has_multipliers=False` is also given `overall_term=`, see `overall_term`.
         """
         ...

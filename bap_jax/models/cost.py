@@ -9,9 +9,9 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend import core
 
 from bap_jax.models.adapt import adapt
+from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, UserError, Variables
 
 
@@ -72,7 +72,7 @@ def _of_equation(equation) -> int:
         # A kernel's input axis has the length of one feature group.
         kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
         return equation.outvars[0].aval.size * (math.prod(kernel) // max(kernel[axes[0]], 1))
-    inner = [_multiply_adds(jaxpr) for jaxpr in _jaxprs(params)]
+    inner = [_multiply_adds(jaxpr) for jaxpr in inner_jaxprs(equation)]
     if name == "while" and any(inner):
         raise UserError(
             "the network has products in a loop of unknown length; write the loop as jax.lax.scan, "
@@ -81,13 +81,3 @@ def _of_equation(equation) -> int:
     if name == "cond":
         return max(inner)
     return sum(inner) * (params["length"] if name == "scan" else 1)
-
-
-def _jaxprs(params):
-    """Every jaxpr among the parameters of an equation."""
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, core.Jaxpr):
-                yield item

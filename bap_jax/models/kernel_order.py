@@ -12,6 +12,7 @@ import jax
 from jax.extend import core
 
 from bap_jax.models.base import Model
+from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, Variables
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -124,12 +125,5 @@ class _Walk:
 
 
 def _jaxprs(equation):
-    """Every jaxpr among the parameters of an equation, those with the most results first."""
-    jaxprs = []
-    for value in equation.params.values():
-        for item in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                jaxprs.append(item.jaxpr)
-            elif isinstance(item, core.Jaxpr):
-                jaxprs.append(item)
-    return sorted(jaxprs, key=lambda jaxpr: -len(jaxpr.outvars))
+    """Every program of an equation, those with the most results first."""
+    return sorted(inner_jaxprs(equation), key=lambda jaxpr: -len(jaxpr.outvars))

@@ -6,9 +6,9 @@ On XLA:CPU the plain gradient of a convolution's kernel is slow inside loops (ja
 from typing import NamedTuple
 
 import jax
-from jax.extend import core
 
 from bap_jax.models.base import Model
+from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, Variables
 
 
@@ -47,9 +47,5 @@ def _own_gradients(jaxpr, has_own):
         name = equation.primitive.name
         if name == "conv_general_dilated":
             yield has_own
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else [value]:
-                if isinstance(inner, core.ClosedJaxpr):
-                    inner = inner.jaxpr
-                if isinstance(inner, core.Jaxpr):
-                    yield from _own_gradients(inner, has_own or name.startswith("custom_vjp"))
+        for inner in inner_jaxprs(equation):
+            yield from _own_gradients(inner, has_own or name.startswith("custom_vjp"))

@@ -1,8 +1,11 @@
 """Built-in networks by name."""
 
 import inspect
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+from flax import linen as nn
 
 from bap_jax.models.base import Model
 from bap_jax.models.imagenet_resnet import ImageNetResNet
@@ -36,11 +39,24 @@ def _mobilenet_v2(num_classes, convolution="auto", masked_norm=True):
     return MobileNetV2(num_classes, convolution=convolution, masked_norm=masked_norm)
 
 
+class NetworkSpec(NamedTuple):
+    """A built-in network.
+
+    Attributes:
+      make: `(num_classes, **options) -> ` its Linen module.
+      is_init_compiled: whether one compiled function makes the first arrays. Without it Linen
+        takes half a minute for MobileNetV2; a small network is ready before it is compiled.
+    """
+
+    make: Callable[..., nn.Module]
+    is_init_compiled: bool = True
+
+
 NETWORKS = {
-    "mlp": _mlp,
-    "resnet": _resnet,
-    "imagenet_resnet": _imagenet_resnet,
-    "mobilenet_v2": _mobilenet_v2,
+    "mlp": NetworkSpec(_mlp, is_init_compiled=False),
+    "resnet": NetworkSpec(_resnet),
+    "imagenet_resnet": NetworkSpec(_imagenet_resnet),
+    "mobilenet_v2": NetworkSpec(_mobilenet_v2),
 }
 
 
@@ -66,11 +82,10 @@ def build(name: str, num_classes: int, **options) -> Model:
     """
     network = _find(name)
     try:
-        model = from_linen(network(num_classes, **options))
+        model = from_linen(network.make(num_classes, **options))
     except TypeError as error:
         raise UserError(f"model {name!r} cannot be built with {options}: {error}.") from error
-    # Without jit, Linen takes half a minute to initialise MobileNetV2.
-    return model if name == "mlp" else model._replace(init=jax.jit(model.init))
+    return model._replace(init=jax.jit(model.init)) if network.is_init_compiled else model
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -83,7 +98,7 @@ def options(name: str) -> tuple[str, ...]:
       >>> options("mlp")
       ('hidden',)
     """
-    return tuple(inspect.signature(_find(name)).parameters)[1:]
+    return tuple(inspect.signature(_find(name).make).parameters)[1:]
 
 
 def _find(name):

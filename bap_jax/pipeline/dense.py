@@ -28,7 +28,7 @@ def train_dense(
 
     Args:
       model: the network.
-      variables: its first arrays.
+      variables: its initial arrays.
       train: the training split, on the host.
       optimizer: how the weights move.
       epochs: how many epochs.

@@ -57,7 +57,7 @@ class TuningResult(NamedTuple):
 
 
 class _Member:
-    """What is known so far of one run."""
+    """What is known so far about one run."""
 
     def __init__(self, settings: Settings, log: Log):
         self.settings, self.log = settings, log
@@ -174,7 +174,7 @@ class RunMonitor:
 
 
 def _flat_names(names: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]:
-    """One name a constraint; those of several sets follow one another as `SET: NAME`."""
+    """One name per constraint; for several sets `SET: NAME`, one set after the other."""
     if isinstance(names, Mapping):
         return [f"{key}: {name}" for key, part in names.items() for name in part]
     return list(names)

@@ -169,7 +169,7 @@ class Tuner(NamedTuple):
 
         Args:
           members: settings of the runs.
-          logs: for each a function that takes one dict a step and one an epoch; by default their
+          logs: for each a function that takes one dict per step and one per epoch; by default their
             rows are dropped.
           progress: wraps the range of epochs.
 
@@ -253,7 +253,7 @@ def _drop(row: dict) -> None:
 
 
 def _filled_up(members, context):
-    """Members in a number that their devices divide: the last member is repeated."""
+    """The members, the last one repeated until all devices have the same number."""
     mesh = context.execution.mesh() if context.execution.spread == "members" else None
     short = -len(members) % mesh.size if mesh else 0
     return [*members, *[members[-1]] * short]

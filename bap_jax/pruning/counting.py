@@ -40,7 +40,7 @@ RULES = {"ceil": _keep_ceil, "round": _keep_round}
 
 
 def check_counting(rule: str) -> None:
-    """Refuses a rule that does not exist.
+    """Raises an error for an unknown rule.
 
     Raises:
       UserError: the name is unknown; the message lists the known ones.

@@ -48,7 +48,7 @@ class MaskInputs(NamedTuple):
       counting: a key of `counting.RULES`.
       num_groups: number of all groups of all attributes.
       seed: the run's seed.
-      sample_losses: see there; differentiable in the parameters.
+      sample_losses: see `SampleLosses`; differentiable in the parameters.
       make_batches: reads the training split, every sample once in random order.
       make_flow: makes the network's flow, with running statistics of initialisation.
     """
@@ -131,7 +131,7 @@ class SnipMasks(MasksFromData):
 
     @classmethod
     def make_masks(cls, inputs: MaskInputs) -> PyTree:
-        """What the loss needs, in 100 rounds."""
+        """Keeps the weights that the loss needs most, in 100 rounds."""
         return snip(
             inputs.summed_loss,
             inputs.params,
@@ -150,7 +150,7 @@ class SynflowMasks(MasksFromData):
 
     @classmethod
     def make_masks(cls, inputs: MaskInputs) -> PyTree:
-        """What the flow through the network needs, in 100 rounds."""
+        """Keeps the weights that carry most of the flow, in 100 rounds."""
         return synflow(
             inputs.make_flow(),
             inputs.params,
@@ -166,7 +166,7 @@ class FairgrapeMasks(MasksFromData):
 
     @classmethod
     def make_masks(cls, inputs: MaskInputs) -> PyTree:
-        """Every group's share of each layer's importance, in one round."""
+        """Keeps every group's share of each layer's importance, in one round."""
         return fairgrape(
             inputs.group_loss,
             inputs.params,

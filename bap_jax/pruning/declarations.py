@@ -1,7 +1,7 @@
 """What an algorithm's class says about itself, and what the settings of a run say to it.
 
-Nothing outside a class decides by its name or by where it is written: all that differs between
-algorithms is an attribute below, so a user's class has the same possibilities as ours.
+No other code depends on the name of a class or on its module. All differences between algorithms
+are attributes, listed below, so a class in a user's file can do whatever ours can.
 """
 
 from collections.abc import Callable, Sequence

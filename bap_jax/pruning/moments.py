@@ -21,7 +21,7 @@ RULES = ("restart", "zero", "keep")
 
 
 def check_moments_rule(rule: str) -> None:
-    """Refuses a rule that does not exist.
+    """Raises an error for an unknown rule.
 
     Raises:
       UserError: the name is unknown; the message lists the known ones.

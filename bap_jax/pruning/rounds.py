@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.sparsity_distributions import check_sparsity
 from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, Params, PyTree, UserError
 
@@ -140,11 +141,7 @@ def masked(leaves: Sequence[Array], masks: Sequence[Array]) -> list[Array]:
 
 
 def _checked(sparsity, name):
-    if not 0 <= sparsity < 1:
-        raise UserError(
-            f"{name} must lie in [0, 1), the fraction of weights removed; got {sparsity}. "
-            "For 95 % write 0.95."
-        )
+    check_sparsity(sparsity, name)
     return float(sparsity)
 
 

@@ -1,4 +1,4 @@
-"""What an updater needs of its schedule, and what it uses where a schedule has more."""
+"""What an updater needs from its schedule, and what else it uses if the schedule has it."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from bap_jax.types import Array, PyTree
 
 
 class Schedule(Protocol):
-    """What an updater needs of its schedule.
+    """What an updater needs from its schedule.
 
     Subclasses of `NoUpdateSchedule` have everything; a class of your own needs these three.
     """

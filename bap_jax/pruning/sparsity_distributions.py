@@ -108,7 +108,7 @@ def erk(
 
 
 def check_sparsity(sparsity: Array | float, name: str = "sparsity") -> None:
-    """Refuses a number that is not a fraction of weights to remove; traced numbers pass.
+    """Checks that a number is a fraction of weights to remove; traced numbers pass.
 
     Raises:
       UserError: outside [0, 1).

@@ -88,7 +88,7 @@ def parse(text: str) -> SparsityType:
 
 
 def check_type(value: object) -> None:
-    """Refuses a type that no tensor can have.
+    """Raises an error for a type that no tensor can have.
 
     Raises:
       UserError: `value` is not a sparsity type, or its numbers make no sense.

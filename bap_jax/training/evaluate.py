@@ -176,7 +176,7 @@ def split_means(sums: SplitSums) -> SplitMeans:
 
 
 def dense_reference(means: SplitMeans) -> DenseReference:
-    """What constraints need to know of the dense model, from its means on the training split."""
+    """What constraints need to know about the dense model, from its means on the training split."""
     arrays = (
         means.group_accuracy,
         means.accuracy,

@@ -1,6 +1,6 @@
 """How a program runs on this machine. Nothing here changes what is computed.
 
-    epoch     device   one compiled loop an epoch, with the data set on the device
+    epoch     device   one compiled loop per epoch, with the data set on the device
               loop     the compiled step, called from Python; also for data read from disk
     members   vmap     all members of a program at once
               map      one after another within the program

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.training.state import StepMetrics, TrainState
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import Array, PyTree
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
@@ -59,8 +60,8 @@ def in_metrics(metrics: StepMetrics, names: Names = (), group_names: Sequence[st
 
     Args:
       metrics: of one step, on the host.
-      names: one name a constraint; of several sets, a dict by name.
-      group_names: one name a group.
+      names: one name per constraint; for several sets, a dict by name.
+      group_names: one name per group.
     """
     # From cause to effect: a group's proxy spoils the Lagrangian, and that the multipliers.
     for quantity in ("proxy", "violation", "multipliers"):
@@ -139,12 +140,11 @@ def _nonfinite_group(metrics, group_names):
 
 def in_tree(tree: PyTree) -> str:
     """Path of the first leaf that holds NaN or infinity; empty if none does."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     if bool(jax.jit(all_finite)(tree)):
         return ""
-    for path, leaf in leaves:
+    for path, leaf in leaves_by_path(tree).items():
         if not bool(jnp.isfinite(leaf).all()):
-            return jax.tree_util.keystr(path, simple=True, separator="/")
+            return path
     return ""
 
 

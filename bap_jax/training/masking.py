@@ -62,7 +62,7 @@ def no_pruning() -> Pruner:
 
 
 def check_pruner(pruner: Pruner) -> None:
-    """Refuses a pruner that a training step cannot use.
+    """Raises an error for a pruner that a training step cannot use.
 
     Raises:
       UserError: its masks are packed, or its unit is unknown.

@@ -80,7 +80,7 @@ class MethodBuilder(Protocol):
           of `settings.dual`. Constraints that have one entry for each group, or several, list all
           groups before the next kind (`reference.frequency.shape[0]` is the number of groups):
           those of groups with fewer than `settings.constraint.min_group_size` training samples
-          are left out. If their number is no multiple of the number of groups, all of them act.
+          are left out. If their number is not a multiple of the number of groups, all of them act.
         """
         ...
 

@@ -79,7 +79,7 @@ def find_method(method: MethodLike) -> MethodSpec:
     """The method that `Settings.method` names, or is.
 
     Raises:
-      UserError: it is unknown, cannot be imported, or is no method; the message lists the known
+      UserError: it is unknown, cannot be imported, or is not a method; the message lists the known
         names.
     """
     if not isinstance(method, str):
@@ -117,8 +117,8 @@ def build_method(reference: DenseReference, settings: Settings) -> Method:
       settings: of the run; what `training.SWEPT` names may be traced.
 
     Raises:
-      UserError: the reference has no group sizes; or a user's builder returns no method, or cannot
-        be traced.
+      UserError: the reference has no group sizes; or a user's builder does not return a method, or
+        cannot be traced.
     """
     method = _complete(find_method(settings.method), reference, settings)
     if method.watches_all:
@@ -204,6 +204,6 @@ def _restrict(constraint: Constraint, large: Array) -> Constraint:
 def _mask(size: int, large: Array) -> Array:
     """`(constraint,)` bool, group by group for each kind of constraint."""
     kinds, rest = divmod(size, large.size)
-    if rest:  # not one a group: nothing says which group each is about
+    if rest:  # not one per group: nothing says which group each is about
         return np.ones(size, bool)
     return np.tile(large, kinds) if isinstance(large, np.ndarray) else jnp.tile(large, kinds)

@@ -5,11 +5,11 @@ distribution    uniform | erk, the sparsity of each leaf
 type            unstructured | nm_2,4 | block_4,4 | channel, shapes in which weights go
 schedule        gradual | polynomial | one_shot | periodic | none, by epochs
 
-What an algorithm allows, and what `auto` means for it, its class declares (`pruning.declarations`).
+The class of an algorithm declares what it allows and what `auto` means (`pruning.declarations`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bap_jax.pruning import registry, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
@@ -31,15 +31,15 @@ SCHEDULES = {
 
 
 def check_pruning(settings: PruningSettings) -> None:
-    """Refuses names that do not exist or do not go together.
+    """Raises an error for names that are unknown or do not go together.
 
     Raises:
       UserError: the message says what to write, or lists the known names.
     """
     algorithm = settings.algorithm
-    _one_of("pruning.algorithm", algorithm, registry.algorithm_names())
-    _one_of("pruning.distribution", settings.distribution, tuple(registry.DISTRIBUTIONS))
-    _one_of("pruning.schedule", settings.schedule, ("auto", *SCHEDULES))
+    check_known("pruning.algorithm", algorithm, registry.algorithm_names())
+    check_known("pruning.distribution", settings.distribution, tuple(registry.DISTRIBUTIONS))
+    check_known("pruning.schedule", settings.schedule, ("auto", *SCHEDULES))
     sparsity_types.check_type(sparsity_types.parse(settings.type))
     _check_schedule(settings)
     updater = registry.updater_class(algorithm)
@@ -104,7 +104,7 @@ def build_pruner(
 def _check_schedule(settings):
     algorithm, schedule = settings.algorithm, schedule_name(settings)
     updater = registry.updater_class(algorithm)
-    _one_of(f"default_schedule of {algorithm!r}", updater.default_schedule, tuple(SCHEDULES))
+    check_known(f"default_schedule of {algorithm!r}", updater.default_schedule, tuple(SCHEDULES))
     makes_masks_once = updater.default_schedule == "none"
     if makes_masks_once and schedule != "none":
         raise UserError(
@@ -116,6 +116,11 @@ def _check_schedule(settings):
         raise UserError(f"with schedule 'none' {algorithm!r} never prunes; known: {known}.")
 
 
-def _one_of(name, value, known):
+def check_known(name: str, value: str, known: Collection[str]) -> None:
+    """Raises an error for an unknown name.
+
+    Raises:
+      UserError: `value` is not among the known names, which the message lists.
+    """
     if value not in known:
         raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")

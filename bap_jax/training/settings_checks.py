@@ -10,7 +10,7 @@ from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
-from bap_jax.training.pruner_settings import check_pruning
+from bap_jax.training.pruner_settings import check_known, check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
 from bap_jax.types import UserError
 
@@ -29,13 +29,13 @@ def check_settings(settings: Settings) -> None:
         if not isinstance(getattr(settings, section), expected):
             raise UserError(f"{section} must be a {expected.__name__}(...).")
     method = find_method(settings.method)
-    _one_of("scheme", settings.scheme, tuple(SCHEMES))
+    check_known("scheme", settings.scheme, tuple(SCHEMES))
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
     check_integer("seed", settings.seed, 0)
     if settings.seed >= 2**32:
         raise UserError(f"seed must be less than 2**32; got {settings.seed}.")
     check_integer("batch_size", settings.batch_size, 1)
-    _one_of("precision", settings.precision, PRECISIONS)
+    check_known("precision", settings.precision, PRECISIONS)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)
     check_optimizer(settings.optimizer)
     _check_pruning(settings.pruning)
@@ -74,7 +74,7 @@ def _check_pruning(pruning):
 
 
 def _check_dual(dual):
-    _one_of("dual.rule", dual.rule, DUAL_RULES)
+    check_known("dual.rule", dual.rule, DUAL_RULES)
     for name in ("learning_rate", "momentum", "dampening", "start", "restart_confidence"):
         check_number(f"dual.{name}", getattr(dual, name))
     for name in ("proportional", "integral"):
@@ -88,9 +88,9 @@ def _check_dual(dual):
 
 
 def _check_constraint(constraint):
-    _one_of("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
-    _one_of("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
-    _one_of("constraint.proxy", constraint.proxy, PROXIES)
+    check_known("constraint.overall_accuracy", constraint.overall_accuracy, OVERALL)
+    check_known("constraint.overall_term", constraint.overall_term, OVERALL_TERMS)
+    check_known("constraint.proxy", constraint.proxy, PROXIES)
     check_integer("constraint.first_epoch", constraint.first_epoch, -1)
     check_integer("constraint.min_group_size", constraint.min_group_size, 1)
     check_integer("constraint.buffer_size", constraint.buffer_size, 0)
@@ -151,8 +151,3 @@ def check_integer(name: str, value: int, least: int) -> None:
 
 def _is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise UserError(f"unknown {name} {value!r}; known: {', '.join(known)}.")

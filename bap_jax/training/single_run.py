@@ -78,11 +78,12 @@ def run_epochs(
       num_epochs: how many epochs.
       batch_size: samples of a step.
       key: seeds the order of samples, a fresh one each epoch.
-      constraint_names: one name a constraint, for errors; of several sets, a dict by name.
-      group_names: one name a group, for errors.
+      constraint_names: one name per constraint, for errors; for several sets, a dict by name.
+      group_names: one name per group, for errors.
       on_step: called after every step.
       progress: wraps the range of epochs, for instance in a progress bar.
-      epoch: `device` (one program an epoch) or `loop` (a program a step), see `training.execution`.
+      epoch: `device` (one program per epoch) or `loop` (one program per step), see
+        `training.execution`.
       num_samples: of the data, where these hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch; `data` must then be on the mesh.
 

@@ -187,7 +187,7 @@ def make_trainer(
     check_pruner(pruner)
     first = pruner.last_epoch if constrained_from is None else constrained_from
     if first is None:
-        raise UserError("the pruner's last epoch is not known; say constrained_from=EPOCH.")
+        raise UserError("the pruner's last epoch is not known; write constrained_from=EPOCH.")
     return Trainer(model, scheme, constraint, pruner, objective, first, label_smoothing)
 
 

@@ -109,3 +109,23 @@ def test_settings_that_restore_the_reference_are_accepted():
         assert level[name] != type(level[name])(text), f"{key} is {text} by default"
         level[name] = type(level[name])(text)
     to_settings(config)
+
+
+def test_citations_in_the_code_can_be_found():
+    """Docstrings cite equations and sections of the page by number, and only what ships."""
+    package = DOCS.parent / "bap_jax"
+    texts = {path: " ".join(path.read_text().split()) for path in package.rglob("*.py")}
+    equations = page("method").count(":label: eq-")
+    sections = re.findall(r"^## (\d+)\. ", page("method"), flags=re.MULTILINE)
+    cited = []
+    for path, text in texts.items():
+        assert "recipes.md" not in text, path
+        for match in re.finditer(r"(\S*)method\.md(.{0,80})", text):
+            assert match.group(1).lstrip("(") == "docs/", f"{path}: write docs/method.md"
+            numbers = re.findall(r"\((\d+)\)", match.group(2))
+            where = re.findall(r"^, sections? (\d+)", match.group(2))
+            assert numbers or where, f"{path}: cite an equation or a section"
+            assert all(1 <= int(number) <= equations for number in numbers), path
+            assert all(number in sections for number in where), path
+            cited.append(path)
+    assert len(cited) >= 8

@@ -1,4 +1,4 @@
-"""Distributions: closed forms by hand, filters, sparsities of one's own by path, errors."""
+"""Distributions: closed forms by hand, filters, custom sparsities by path, errors."""
 
 import jax
 import jax.numpy as jnp

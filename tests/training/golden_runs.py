@@ -184,7 +184,7 @@ class NaiveRun:
         return first_variables(self._data)
 
     def batches(self):
-        """The run's batches, one a step."""
+        """The run's batches, one per step."""
         for step in range(len(self.golden["W"])):
             yield batch_of(self._data, step, np.zeros((len(self._data["y"][step]), 1), np.int32))
 
