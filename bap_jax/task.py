@@ -20,7 +20,7 @@ from bap_jax import data, models, pipeline, sharding
 from bap_jax._deprecated import former_names
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
-from bap_jax.pipeline.context import resolve_execution
+from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
 from bap_jax.types import UserError, Variables
 
@@ -100,7 +100,7 @@ def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> di
       UserError: see `load_task`, or this network and data cannot be executed as asked.
     """
     task = load_task(plain, execution)
-    resolve_execution(task.model, task.untrained, task.splits.train, execution).mesh()
+    execution_for(task.model, task.untrained, task.splits.train, execution).mesh()
     return task.summary
 
 

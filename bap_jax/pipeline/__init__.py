@@ -45,6 +45,6 @@ __getattr__ = former_names(
         "make_trainer": "bap_jax.pipeline.trainer_from_settings",
         "prepare": "bap_jax.pipeline.make_context",
         "prunable_leaves": "bap_jax.pipeline.find_prunable",
-        "resolve": "bap_jax.pipeline.context.resolve_execution",
+        "resolve": "bap_jax.pipeline.context.execution_for",
     },
 )

@@ -8,7 +8,7 @@ from bap_jax.constraints import DenseReference
 from bap_jax.models import Model, loops
 from bap_jax.training import Execution
 from bap_jax.training.evaluate import SplitMeans
-from bap_jax.training.execution import resolve_execution as resolve_choices
+from bap_jax.training.execution import resolve_execution
 from bap_jax.types import Dataset, Variables
 
 
@@ -85,7 +85,7 @@ def make_context(
     Raises:
       UserError: the choices of `execution` do not go together.
     """
-    execution = resolve_execution(model, variables, splits.train, execution or Execution())
+    execution = execution_for(model, variables, splits.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     return RunContext(model, variables, splits, execution, mesh)
 
@@ -98,12 +98,12 @@ def place(split: Dataset, mesh: Mesh | None) -> Dataset:
     return sharding.place_samples(split._replace(labels=labels, group_ids=ids), mesh)
 
 
-def resolve_execution(
+def execution_for(
     model: Model, variables: Variables, train: Dataset, execution: Execution
 ) -> Execution:
     """Makes the choices that `execution` leaves open, for this network and these data."""
     convolutions = loops.convolutions(model, variables, data.example(train))
-    return resolve_choices(
+    return resolve_execution(
         execution,
         streamed=data.is_streamed(train),
         has_convolutions=convolutions.any,

@@ -5,7 +5,7 @@ import jax
 from bap_jax import data, lagrangian, training
 from bap_jax.constraints import unconstrained
 from bap_jax.models import Model
-from bap_jax.pipeline.context import place, resolve_execution
+from bap_jax.pipeline.context import execution_for, place
 from bap_jax.training import Execution, OptimizerSettings, Settings
 from bap_jax.training.loop import Progress
 from bap_jax.training.optimizers import primal_optimizer
@@ -40,7 +40,7 @@ def train_dense(
     Raises:
       DivergedError: a number that is not finite.
     """
-    execution = resolve_execution(model, variables, train, execution or Execution())
+    execution = execution_for(model, variables, train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     steps = data.num_batches(train.size, batch_size)
     primal = primal_optimizer(optimizer, epochs, steps)

@@ -4,7 +4,6 @@ MaskInputs ─► MasksFromData.make_masks ─► masks ─► the updater's fie
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -37,6 +36,22 @@ class WeightedBatch(NamedTuple):
     weights: Array
 
 
+class MakeBatches(Protocol):
+    """Reads the training split."""
+
+    def __call__(self) -> list[WeightedBatch]:
+        """Every sample once, in random order; the same order at each call."""
+        ...
+
+
+class MakeFlow(Protocol):
+    """Makes the network's flow."""
+
+    def __call__(self) -> Flow:
+        """The flow of `foresight.synflow`, with running statistics of initialisation."""
+        ...
+
+
 class MaskInputs(NamedTuple):
     """What a criterion can use.
 
@@ -61,8 +76,8 @@ class MaskInputs(NamedTuple):
     num_groups: int
     seed: int
     sample_losses: SampleLosses
-    make_batches: Callable[[], list[WeightedBatch]]
-    make_flow: Callable[[], Flow]
+    make_batches: MakeBatches
+    make_flow: MakeFlow
 
     def summed_loss(self, params: Params, batch: WeightedBatch) -> Array:
         """`()`, the sum of the losses in a batch, in which every sample counts alike."""

@@ -4,13 +4,13 @@ No other code depends on the name of a class or on its module. All differences b
 are attributes, listed below, so a class in a user's file can do whatever ours can.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from bap_jax.pruning.schedule_protocol import Schedule
-from bap_jax.pruning.sparsity_distributions import FilterFn
+from bap_jax.pruning.sparsity_distributions import Distribution, FilterFn
 from bap_jax.pruning.sparsity_types import SparsityType
-from bap_jax.types import ChannelGroup, Params, PyTree
+from bap_jax.types import ChannelGroup, PyTree
 
 
 class UpdaterOptions(NamedTuple):
@@ -29,7 +29,7 @@ class UpdaterOptions(NamedTuple):
     """
 
     sparsity: float
-    distribution: Callable[[Params], PyTree]
+    distribution: Distribution
     filter_fn: FilterFn
     sparsity_type: SparsityType
     scheduler: Schedule

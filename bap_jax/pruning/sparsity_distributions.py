@@ -6,7 +6,7 @@ is a function `(key, param) -> bool` of a leaf's path, as a tuple of names, and 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.core import Tracer
@@ -16,6 +16,14 @@ from bap_jax.types import Array, Params, PyTree, UserError
 Key = tuple[Any, ...]
 FilterFn = Callable[[Key, Array], bool]
 SparsityMap = Mapping[Key | str, float]
+
+
+class Distribution(Protocol):
+    """How sparse each tensor becomes, once everything but the parameters is given."""
+
+    def __call__(self, params: Params, /) -> PyTree:
+        """A sparsity in [0, 1) for each leaf, None where it is not pruned; reads shapes only."""
+        ...
 
 
 def KERNEL_FILTER_FN(key: Key, param: Array) -> bool:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,20 @@ _Item = TypeVar("_Item")
 _CHECKED = ("data", "model", "pruning")  # sections that can contradict each other
 
 
+class MakeSession(Protocol):
+    """Creates the session of a program; `Session` itself does."""
+
+    def __call__(self, plain: dict[str, Any], folder: Path, execution: Execution, /) -> Session:
+        """Creates a session.
+
+        Args:
+          plain: the config of one of the program's members, as plain values.
+          folder: of the dense model.
+          execution: how programs run on this machine.
+        """
+        ...
+
+
 class Sweep(NamedTuple):
     """A sweep that is ready to run.
 
@@ -38,15 +52,14 @@ class Sweep(NamedTuple):
       programs: the same members, grouped by the compiled program that runs them.
       folder: the workdir.
       execution: how programs run on this machine.
-      make_session: creates the session of a program from the config of one of its members, the
-        folder of its dense model and `execution`.
+      make_session: creates the session of a program.
     """
 
     members: tuple[Member, ...]
     programs: Sequence[ProgramPlan]
     folder: SweepFolder
     execution: Execution
-    make_session: Callable[[dict[str, Any], Path, Execution], Session] = Session
+    make_session: MakeSession = Session
 
 
 def print_progress(line: str) -> None:
