@@ -57,6 +57,7 @@ _PROCESS = flags.DEFINE_integer(
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "join the other processes that the cluster's environment describes"
 )
+_REQUIRED = ("config", "workdir")
 # Seconds for which a process that failed waits for the others, which then end as well.
 _LAST_WAIT = 20
 
@@ -90,7 +91,7 @@ def config() -> ConfigDict:
 
 def workdir() -> str:
     """The folder for the results, a required flag."""
-    assert WORKDIR.value is not None, "run_main marks --workdir as required"
+    assert WORKDIR.value is not None, "parse checks that --workdir is given"
     return WORKDIR.value
 
 
@@ -138,7 +139,12 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(f"error: {error}")
     except flags.Error as error:
         mistake = _first_mistake(error)
-        sys.exit(f"error: {mistake or f'{error} Pass --helpshort to see the flags.'}")
+        sys.exit(f"error: {mistake or f'{error} Pass --help to see the flags.'}")
+    if missing := [f"--{name}" for name in _REQUIRED if flags.FLAGS[name].value is None]:
+        sys.exit(
+            f"error: missing {' and '.join(missing)}. For a first run write "
+            "--config=experiments/digits.py --workdir=runs/digits; --help shows all flags."
+        )
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     return rest
@@ -158,7 +164,6 @@ def _first_mistake(error):
 
 def run_main(main) -> None:
     """Runs a command."""
-    flags.mark_flags_as_required(["config", "workdir"])
     app.run(functools.partial(_until_stopped, main), flags_parser=parse)
 
 

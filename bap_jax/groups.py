@@ -136,7 +136,7 @@ def margins(groupings: Sequence[Grouping]) -> Grouping:
 
 
 def occurring(grouping: Grouping) -> Grouping:
-    """The same grouping without the groups that no sample has; ids are numbered anew."""
+    """The same grouping without the groups that no sample has; ids are renumbered."""
     present, ids = np.unique(grouping.ids, return_inverse=True)
     names = tuple(grouping.names[i] for i in present)
     return Grouping(ids.reshape(grouping.ids.shape).astype(np.int32), names)

@@ -14,6 +14,7 @@ from bap_jax import audit, data, experiment, flags, profiling, sharding
 from bap_jax.training import DivergedError
 from bap_jax.types import UserError
 
+absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
 _PROFILE = absl_flags.DEFINE_bool(
     "profile", False, "before the run, time the steps and trace ten of them"
 )

@@ -404,6 +404,22 @@ def test_unknown_flags_are_errors():
     check_flags(["--config.dual.learning_rate=1", "--workdir=w", "config.nonsense"])
 
 
+def test_missing_flags_are_named():
+    folder, config = "--workdir=w", "--config=experiments/digits.py"
+    assert error_of(main.main).startswith("error: missing --config and --workdir. For a first run")
+    assert error_of(main.main, folder).startswith("error: missing --config. ")
+    assert error_of(main.main, config).startswith("error: missing --workdir. ")
+
+
+@pytest.mark.parametrize("program", ["bap_jax.main", "bap_jax.sweep"])
+def test_help_lists_the_flags_of_every_command(program):
+    done = subprocess.run(
+        [sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=False
+    )
+    for flag in ("config", "workdir", "data_dir", "devices"):
+        assert f"\n  --{flag}: " in done.stdout
+
+
 def test_no_key_is_an_attribute_of_its_config_dict():
     """Such a key could not be set by a flag: the library would find its own method instead."""
 

@@ -2,7 +2,7 @@
 
     files ─► Listing ─► (builder: array_record) ─► Records ─► decoded images ─► Source
 
-A listing is made anew at every start. Its digest shows whether prepared images still belong to the
+A new listing is made at every start. Its digest shows whether prepared images still belong to the
 files.
 """
 
@@ -73,8 +73,8 @@ class Listing(NamedTuple):
           paths: `(sample,)` existing files.
           attributes: by name, see `groups.encode`.
           names: by default the names of the files.
-          splits: see above.
-          skipped: see above.
+          splits: see `Listing`.
+          skipped: see `Listing`.
 
         Raises:
           OSError: there is no such file.

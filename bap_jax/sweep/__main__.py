@@ -37,6 +37,7 @@ from bap_jax.sweep.workers import (
 )
 from bap_jax.types import UserError
 
+absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
 _SWEEP = absl_flags.DEFINE_multi_string(
     "sweep", [], "KEY=VALUE,VALUE,… or KEY=START:STOP; repeatable"
 )

@@ -71,7 +71,7 @@ def _gap_method(
 
 
 def _two_sided_bound(reference: DenseReference) -> Array:
-    """λ of the lower side ≤ w_g: a group that fares well may be left alone, but its loss is not
+    """λ of the lower side ≤ w_g: a group that does well may be left alone, but its loss is not
     driven up, which has no end."""
     frequency = jnp.asarray(reference.frequency)
     return jnp.concatenate([jnp.full_like(frequency, jnp.inf), frequency])

@@ -29,7 +29,10 @@ class Execution:
     """How programs run; `auto` leaves a choice to the backend.
 
     Attributes:
-      epoch, members: see above.
+      epoch: `device` runs an epoch as one compiled program, `loop` calls the compiled step from
+        Python.
+      members: `vmap` runs all members of a program at once, `map` one after another within the
+        program, `single` calls a program of one member for each.
       chunk: how many members one program has; 0: as many as fit into memory.
       devices: how many devices take part; 0: all accelerators, or one CPU device (there are more
         only in tests) unless there are several processes.
