@@ -1,5 +1,6 @@
 """Eight fake devices for all tests; data and dense model of the digits, made once."""
 
+import gc
 import os
 import tempfile
 
@@ -23,6 +24,8 @@ import pytest
 from bap_jax import compilation, data, models, pipeline
 from bap_jax.training.settings import OptimizerSettings
 
+# Traces make many objects and few cycles: Python's own choice of 700 costs a twentieth of the time.
+gc.set_threshold(20_000)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 compilation.keep_programs()
 

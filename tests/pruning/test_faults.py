@@ -120,7 +120,7 @@ def test_blocks_of_any_shape(shape, block, kept, use_avg_pooling):
     updater = pruning.MagnitudePruning(
         sparsity_type=Block(block, use_avg_pooling), sparsity_distribution_fn=lambda params: 0.5
     )
-    _, mask = updater.instant_sparsify(weights)
+    _, mask = jax.jit(updater.instant_sparsify)(weights)
     assert mask.shape == shape
     assert alive_blocks(np.asarray(mask), block) == kept
 
@@ -137,7 +137,7 @@ def test_a_block_cut_by_the_edge_counts_by_its_own_mean():
 @pytest.mark.parametrize("shape", [(8, 5), (3, 3, 4, 5)])
 def test_n_by_m_lies_along_the_inputs(shape):
     weights = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    _, mask = make("magnitude", sparsity_type=NByM(2, 4)).instant_sparsify(weights)
+    _, mask = jax.jit(make("magnitude", sparsity_type=NByM(2, 4)).instant_sparsify)(weights)
     by_input = np.moveaxis(np.asarray(mask), -2, -1).reshape(-1, 4)
     np.testing.assert_array_equal(by_input.sum(-1), 2)
     # Five outputs are no multiple of four: along them the same weights cannot be pruned.

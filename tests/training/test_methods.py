@@ -138,9 +138,14 @@ def test_small_groups_keep_their_multipliers(method):
     start = dual = built.formulation.init(built.constraint.size)
     state = built.constraint.init()
     seen = whole_split(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
-    for _ in range(2):
+
+    @jax.jit
+    def update(state, dual):
         values, state = built.constraint.evaluate(state, seen)
-        dual = built.formulation.update_multipliers(values, dual)
+        return values, state, built.formulation.update_multipliers(values, dual)
+
+    for _ in range(2):
+        values, state, dual = update(state, dual)
     before, after = (one.multipliers.reshape(-1, 3) for one in (start, dual))
     np.testing.assert_array_equal(after[:, 2], before[:, 2])
     for mask in (values.violation_mask, values.proxy_mask):
