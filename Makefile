@@ -31,7 +31,7 @@ test-smoke: install
 	$(RUN) -m pytest -m smoke -n $(JOBS) --dist loadgroup
 
 test-slow: install
-	BAP_OPTIMIZED=1 $(RUN) -m pytest -m slow
+	BAP_OPTIMIZED=1 $(RUN) -m pytest -m slow -n $(JOBS) --dist loadgroup
 
 # -E reads every page anew: a page that is not read again would not warn again.
 docs: $(DOCS_STAMP)
