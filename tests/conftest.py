@@ -6,10 +6,13 @@ import tempfile
 
 from tests.xla_flags import COMPILE_FAST
 
-# Programs that several tests or commands compile are compiled once; workers share the folder.
+# Programs that several tests or commands compile are compiled once. Each of pytest's processes has
+# its own folder of them: JAX warns when it reads a program that another process is still writing.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="bap_jax_programs_")  # removed at exit
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+if os.environ["JAX_COMPILATION_CACHE_DIR"] != "none" and "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ["PYTEST_XDIST_WORKER"]
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
