@@ -13,6 +13,8 @@ from bap_jax.data import Records
 from bap_jax.types import Dataset, UserError
 from tests.data.images import both, encoded, picture, records_of
 
+gather = jax.jit(data.gather)
+
 
 def orders(size, batch):
     yield data.ordered_indices(size, batch)
@@ -38,7 +40,7 @@ def test_streamed_batches_are_gathered_batches(size, batch, kind):
         steps = 0
         for found, indices in data.stream(streamed if kind == "records" else arrays, order):
             assert indices.dtype == np.int32 and indices.shape == (batch,)
-            local, whole = data.gather(found, indices), data.gather(arrays, order[steps])
+            local, whole = gather(found, indices), gather(arrays, order[steps])
             jax.tree.map(np.testing.assert_array_equal, local, whole)
             assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
             steps += 1
@@ -169,7 +171,7 @@ def test_what_is_fed():
     assert len(one_by_one) == len(order)
     for (batch, local), (whole, indices) in zip(one_by_one, fed, strict=True):
         assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((batch, local)))
-        found, expected = data.gather(batch, local), data.gather(whole, indices)
+        found, expected = gather(batch, local), gather(whole, indices)
         jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 

@@ -10,6 +10,8 @@ from bap_jax.training.settings import OptimizerSettings, PruningSettings, Settin
 from tests.data.images import both
 from tests.tuning import prune_and_tune
 
+gather = jax.jit(data.gather)
+
 
 def read_from(split):
     """The same split, its inputs read when needed."""
@@ -37,7 +39,7 @@ def test_what_is_fed_to_a_mesh(size, batch):
         rows = {len(shard.data) for shard in found.inputs.addressable_shards}
         assert rows == {-(-batch // 8)}  # each device holds its share
         assert (indices.dtype == bool) == (batch % 8 == 0)
-        local, whole = data.gather(found, indices), data.gather(arrays, wanted)
+        local, whole = gather(found, indices), gather(arrays, wanted)
         jax.tree.map(np.testing.assert_array_equal, local, whole)
 
 
