@@ -4,15 +4,22 @@
 `lagrangian`, `pruning`, `models`, `data`, `training` and `audit` can also be used separately;
 `pipeline` and `sweep` put them together. `register_dataset`, `register_method`, `register_pruner`
 and `register_scheme` make your own data sets and functions known by name.
+
+Everything is imported when it is first used, so that a part that needs no JAX does not load it.
 """
 
-from bap_jax.api import Result, prune_and_tune
-from bap_jax.data.registry import register_dataset
-from bap_jax.lagrangian import register_scheme
-from bap_jax.models import Model
-from bap_jax.pruning import register_algorithm as register_pruner
-from bap_jax.training import Settings, register_method
-from bap_jax.types import UserError, Variables
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bap_jax.api import Result, prune_and_tune
+    from bap_jax.data.registry import register_dataset
+    from bap_jax.lagrangian import register_scheme
+    from bap_jax.models import Model
+    from bap_jax.pruning import register_algorithm as register_pruner
+    from bap_jax.training import Settings, register_method
+    from bap_jax.types import UserError, Variables
 
 __all__ = [
     "Model",
@@ -26,3 +33,33 @@ __all__ = [
     "register_pruner",
     "register_scheme",
 ]
+
+# For each public name its module, and its name there.
+_FOUND_IN = {
+    "Model": ("models", "Model"),
+    "Result": ("api", "Result"),
+    "Settings": ("training", "Settings"),
+    "UserError": ("types", "UserError"),
+    "Variables": ("types", "Variables"),
+    "prune_and_tune": ("api", "prune_and_tune"),
+    "register_dataset": ("data.registry", "register_dataset"),
+    "register_method": ("training", "register_method"),
+    "register_pruner": ("pruning", "register_algorithm"),
+    "register_scheme": ("lagrangian", "register_scheme"),
+}
+_MODULES = frozenset(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FOUND_IN:
+        module, attribute = _FOUND_IN[name]
+        value = getattr(importlib.import_module(f"bap_jax.{module}"), attribute)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"bap_jax.{name}")
+    raise AttributeError(f"module 'bap_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -126,9 +126,28 @@ def test_the_core_names_no_data_set(package):
         assert not found, f"{path} knows {found}"
 
 
+def loaded_by(statement):
+    """The libraries that a new process has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    command = [sys.executable, "-c", code]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_package_alone_loads_no_jax():
+    assert not {"jax", "flax", "numpy"} & loaded_by("import bap_jax, bap_jax._deprecated")
+
+
+def test_every_public_name_and_module_is_found_when_used():
+    assert {"prune_and_tune", "pipeline", "training", "audit"} <= set(dir(bap_jax))
+    for name in bap_jax.__all__:
+        assert getattr(bap_jax, name) is getattr(bap_jax, name)
+    loaded = loaded_by("import bap_jax; bap_jax.training.make_trainer")
+    assert "jax" in loaded
+    with pytest.raises(AttributeError, match="no attribute 'prune_and_tone'"):
+        _ = bap_jax.prune_and_tone
+
+
 def test_importing_needs_none_of_the_heavy_libraries():
-    code = "import sys, bap_jax; print(' '.join(sorted({m.split('.')[0] for m in sys.modules})))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {
         "tensorflow",
         "torch",
@@ -141,4 +160,4 @@ def test_importing_needs_none_of_the_heavy_libraries():
         "tensorflow_datasets",
         "safetensors",
     }
-    assert not heavy & set(found.stdout.split())
+    assert not heavy & loaded_by("from bap_jax import *")
