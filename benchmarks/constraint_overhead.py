@@ -12,13 +12,11 @@ import time
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import timing
+import workloads
 from absl import app, flags
 
-from bap_jax import constraints, data, lagrangian, models, training
+from bap_jax import data, models, training
 from bap_jax.types import Dataset
 
 _JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
@@ -49,35 +47,23 @@ BATCH, NUM_CLASSES, NUM_BATCHES = 128, 10, 32
 
 def make_data(case: Case) -> Dataset:
     """Random inputs, labels and groups."""
-    rng = np.random.default_rng(0)
     size = BATCH * (NUM_BATCHES if case.network == "mlp" else 2)
-    return data.on_device(
-        Dataset(
-            rng.normal(size=(size, *case.shape)).astype(np.float32),
-            rng.integers(0, NUM_CLASSES, size),
-            rng.integers(0, case.num_groups, (size, 1)),
-        )
-    )
+    return workloads.make_data(case.shape, size, NUM_CLASSES, case.num_groups)
 
 
 def make_runs(case: Case, train: Dataset) -> dict:
     """A list `[compiled step, state]` for each method."""
     model = models.build(case.network, NUM_CLASSES, **case.options)
     variables = model.init(jax.random.key(0), train.inputs[:1])
-    ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
-    formulation = lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached")
     runs = {}
-    for name, constraint in (("nft", constraints.unconstrained()), ("ceag", ceag)):
-        scheme = lagrangian.build_scheme(
-            "dual_primal" if name == "nft" else _SCHEME.value,
-            optax.sgd(0.01, momentum=0.9),
-            formulation,
-            weight_limit=20.0,
+    for name, num_groups in (("nft", 0), ("ceag", case.num_groups)):
+        trainer = workloads.make_trainer(
+            model,
+            training.no_pruning(),
+            num_groups,
+            scheme="dual_primal" if name == "nft" else _SCHEME.value,
         )
-        trainer = training.make_trainer(
-            model, scheme, constraint, training.no_pruning(), constrained_from=0
-        )
-        state = jax.tree.map(jnp.copy, trainer.init(variables, jax.random.key(1)))
+        state = workloads.start(trainer, variables)
         runs[name] = [jax.jit(trainer.step, donate_argnums=0), state]
     return runs
 

@@ -22,15 +22,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import timing
+import workloads
 from absl import app, flags
 
-from bap_jax import constraints, data, lagrangian, metrics, models, pruning, training
+from bap_jax import data, models, training
 from bap_jax.models import Model
-from bap_jax.pruning import filters
-from bap_jax.training.settings import PruningSettings
 from bap_jax.types import Dataset, Variables
 
 _JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
@@ -60,20 +58,8 @@ FIRST_EPOCH = 1  # masks are computed when epoch 0 begins
 
 def make_data(case: Case) -> Dataset:
     """Random images, labels and groups of four batches."""
-    rng = np.random.default_rng(0)
-    count = 4 * case.batch
-    return data.on_device(
-        Dataset(
-            rng.normal(size=(count, case.size, case.size, 3)).astype(np.float32),
-            rng.integers(0, case.num_classes, count),
-            rng.integers(0, case.num_groups, (count, 1)),
-        )
-    )
-
-
-def optimizer() -> optax.GradientTransformation:
-    """The optimiser of every row."""
-    return optax.sgd(0.01, momentum=0.9)
+    shape = (case.size, case.size, 3)
+    return workloads.make_data(shape, 4 * case.batch, case.num_classes, case.num_groups)
 
 
 class Run:
@@ -94,44 +80,23 @@ class Run:
 
 def plain_run(model: Model, variables: Variables, batches: list, update: bool) -> Run:
     """Forward and backward pass, and an SGD update if `update`."""
-
-    def loss(params, state, batch):
-        logits, state = model.apply(Variables(params, state), batch.inputs, train=True, key=None)
-        return metrics.cross_entropy(logits, batch.labels).mean(), state
+    forward_backward, optimizer = workloads.forward_backward(model), workloads.optimizer()
 
     def step(carry, batch):
         variables, moments = carry
-        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(*variables, batch)
+        (value, state), grads = forward_backward(variables, batch)
         if not update:
             return carry, (value, state, grads)
-        updates, moments = optimizer().update(grads, moments)
+        updates, moments = optimizer.update(grads, moments)
         params = optax.apply_updates(variables.params, updates)
         return (Variables(params, state), moments), value
 
-    return Run(step, (variables, optimizer().init(variables.params) if update else ()), batches)
+    return Run(step, (variables, optimizer.init(variables.params) if update else ()), batches)
 
 
-def make_pruner(model: Model, variables: Variables, images: jax.Array) -> training.Pruner:
-    """Magnitude masks for the layers that the paper prunes."""
-    settings = PruningSettings(schedule="one_shot")
-    paths = pruning.leaf_paths(variables.params)
-    kernels = [
-        filters.Kernel(paths[use.leaf], use.convolution)
-        for use in models.kernel_order(model, variables, images[:1])
-    ]
-    prunable = filters.prunable_leaves(settings.prunable, variables.params, kernels)
-    return training.build_pruner(settings, prunable)
-
-
-def method_run(case, model, variables, train, indices, constraint, pruner) -> Run:
+def method_run(model, variables, train, indices, num_groups, pruner) -> Run:
     """Steps of a trainer, after a first step that computes the masks."""
-    scheme = lagrangian.build_scheme(
-        "dual_primal",
-        optimizer(),
-        lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached"),
-        weight_limit=20.0,
-    )
-    trainer = training.make_trainer(model, scheme, constraint, pruner, constrained_from=FIRST_EPOCH)
+    trainer = workloads.make_trainer(model, pruner, num_groups, first_epoch=FIRST_EPOCH)
     state = trainer.init(variables, jax.random.key(1))
     state, _ = jax.jit(trainer.step)(state, train, indices[0], 0)
 
@@ -154,18 +119,17 @@ def make_runs(case: Case) -> dict[str, Run]:
     variables = jax.jit(model.init)(jax.random.key(0), train.inputs[:1])
     indices = list(data.epoch_indices(jax.random.key(2), train.size, case.batch))
     batches = [jax.tree.map(lambda leaf: leaf[rows], train) for rows in indices]  # noqa: B023
-    ceag = constraints.excess_accuracy_gap(timing.reference(case.num_groups), 0.01)
-    pruner = make_pruner(model, variables, train.inputs)
+    pruner = workloads.make_pruner(model, variables, train.inputs)
     methods = {
-        "nft_dense": (constraints.unconstrained(), training.no_pruning()),
-        "nft": (constraints.unconstrained(), pruner),
-        "ceag": (ceag, pruner),
+        "nft_dense": (0, training.no_pruning()),
+        "nft": (0, pruner),
+        "ceag": (case.num_groups, pruner),
     }
     return {
         "floor": plain_run(model, variables, batches, update=False),
         "sgd": plain_run(model, variables, batches, update=True),
         **{
-            name: method_run(case, model, variables, train, indices, *method)
+            name: method_run(model, variables, train, indices, *method)
             for name, method in methods.items()
         },
     }

@@ -52,16 +52,45 @@ def compare(
       `ratio`, the median over rounds of the seconds of `run` over those of `against`, with its
       quartiles, and the median times `ms` of `run` and `against_ms`.
     """
-    functions, seconds = (run, against), ([], [])
-    for function in functions:
+    return against_each_other(
+        *interleaved({"run": run, "against": against}, rounds, clock).values()
+    )
+
+
+def interleaved(
+    functions: dict[str, Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    is_enough: Callable[[], bool] = lambda: False,
+) -> dict[str, list[float]]:
+    """Times functions in turn, after a warm-up; their order is reversed every round.
+
+    Args:
+      functions: by name; they are called without arguments.
+      rounds: how often each is timed.
+      clock: returns seconds.
+      is_enough: asked after every round from the third on; True ends the timing early.
+
+    Returns:
+      The seconds of each function, one for each round.
+    """
+    seconds = {name: [] for name in functions}
+    for function in functions.values():
         time_once(function, clock)
     for i in range(rounds):
-        for which in (0, 1) if i % 2 == 0 else (1, 0):
-            seconds[which].append(time_once(functions[which], clock))
+        for name in functions if i % 2 == 0 else reversed(functions):
+            seconds[name].append(time_once(functions[name], clock))
+        if i >= 2 and is_enough():
+            break
+    return seconds
+
+
+def against_each_other(seconds: Sequence[float], against: Sequence[float]) -> dict[str, float]:
+    """`ratios`, and the median times `ms` and `against_ms`."""
     return {
-        **ratios(*seconds),
-        "ms": median_ms(seconds[0]),
-        "against_ms": median_ms(seconds[1]),
+        **ratios(seconds, against),
+        "ms": median_ms(seconds),
+        "against_ms": median_ms(against),
     }
 
 
