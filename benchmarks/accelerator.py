@@ -35,7 +35,7 @@ _ROUNDS = flags.DEFINE_integer(
 )
 
 # Modules of `accelerator_parts` that have a `PART` of the same name, in order of value.
-PARTS = ()
+PARTS = ("steps", "epoch", "sweep")
 
 
 def main(argv):

@@ -23,78 +23,16 @@ import time
 
 import jax
 import jax.numpy as jnp
+import mask_work
 import numpy as np
 import optax
 from absl import app, flags
-
-from bap_jax import pruning
-from bap_jax.pruning import sparsity_distributions
+from mask_work import END, SPARSITY, argsort_each, argsort_jointly, make_updater
 
 _JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of each case")
 _ONLY = flags.DEFINE_list("only", [], "names of ratios; default: all")
 _SMALL = flags.DEFINE_bool("small", False, "two small leaves, to try the script")
-SPARSITY, END = 0.9, 100
-
-
-def resnet50_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of the 161 parameters of a ResNet-50, 25.6 million weights."""
-    shapes = {"stem/conv": (7, 7, 3, 64), "stem/norm": (64,)}
-    width_in, block = 64, 0
-    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
-        for position in range(blocks):
-            kernels = [(1, 1, width_in, width), (3, 3, width, width), (1, 1, width, 4 * width)]
-            if position == 0:
-                kernels.append((1, 1, width_in, 4 * width))
-            for i, kernel in enumerate(kernels):
-                shapes[f"block_{block}/conv_{i}"] = kernel
-                shapes[f"block_{block}/norm_{i}"] = kernel[-1:]
-            width_in, block = 4 * width, block + 1
-    norms = {f"{name}_bias": shape for name, shape in shapes.items() if len(shape) == 1}
-    return {**shapes, **norms, "head/kernel": (2048, 1000), "head/bias": (1000,)}
-
-
-def make_params() -> dict[str, jax.Array]:
-    """Random weights."""
-    shapes = {"a": (8, 8), "b": (8,)} if _SMALL.value else resnet50_shapes()
-    keys = jax.random.split(jax.random.key(0), len(shapes))
-    return {
-        name: jax.random.normal(key, shape)
-        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
-    }
-
-
-def make_updater(joint: bool = False) -> pruning.BaseUpdater:
-    """Magnitude pruning whose sparsity changes with every step."""
-    scheduler = pruning.PolynomialSchedule(1, 0, END)
-    if joint:
-        return pruning.GlobalMagnitudePruning(scheduler=scheduler, sparsity=SPARSITY)
-    uniform = functools.partial(sparsity_distributions.uniform, sparsity=SPARSITY)
-    return pruning.MagnitudePruning(scheduler=scheduler, sparsity_distribution_fn=uniform)
-
-
-@jax.jit
-def argsort_each(params, kept_share):
-    """The mask of every kernel from its sorted scores."""
-    return {name: _argsort(w, kept_share) for name, w in params.items() if w.ndim > 1}
-
-
-@jax.jit
-def argsort_jointly(params, kept_share):
-    """One mask from the sorted, normalised scores of all kernels."""
-    kernels = [jnp.abs(w) for w in params.values() if w.ndim > 1]
-    flat = [(w / (jnp.linalg.norm(w) + 1e-8)).ravel() for w in kernels]
-    return _argsort(jnp.concatenate(flat), kept_share)
-
-
-def _argsort(weight, kept_share):
-    score = jnp.abs(weight).ravel()
-    count = jnp.maximum(1, jnp.round(score.size * kept_share)).astype(jnp.int32)
-    rank = jnp.argsort(-score)
-    last = rank[count - 1]
-    tied = score == score[last]
-    keep = (score > score[last]) | (tied & (jnp.arange(score.size) <= last))
-    return keep.astype(jnp.uint8).reshape(weight.shape)
 
 
 def seconds(function, *arguments) -> float:
@@ -190,7 +128,7 @@ CASES = {
 
 def main(argv):
     del argv
-    params, ratios, times = make_params(), {}, {}
+    params, ratios, times = mask_work.make_params(_SMALL.value), {}, {}
     for name in _ONLY.value or CASES:
         measure, option = CASES[name]
         times[name] = measure(params, option)

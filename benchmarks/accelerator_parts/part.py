@@ -3,7 +3,7 @@
 A row is one JSON object in `results.jsonl`. It has the keys `part`, `case`, `status` (`ok`,
 `failed` or `skipped`), `device`, `jax`, `date`, `small` (whether sizes were tiny), `at` (seconds
 since the start) and its numbers. Ratios are `ratio`, `lower_quartile`, `upper_quartile`; with a
-`goal`, `met` says whether the ratio is at most that.
+`goal`, `met` says whether the ratio is at most that (not in a dry run).
 """
 
 import datetime
@@ -112,11 +112,18 @@ class Recorder:
     def row(self, case: str, **numbers: Any) -> None:
         """Hands in the numbers of a case: finite numbers, None, strings, bools, or lists of them.
 
-        With `ratio` and `goal`, `met` is added.
+        With `ratio` and `goal`, `met` is added, except in a dry run, which proves nothing.
         """
-        if numbers.get("goal") is not None and numbers.get("ratio") is not None:
+        if not self.small and None not in (numbers.get("goal"), numbers.get("ratio")):
             numbers["met"] = bool(numbers["ratio"] <= numbers["goal"])
         self._results.add(self._part, case, "ok", **numbers)
+
+    def earlier(self, part: str, case: str) -> dict[str, Any] | None:
+        """The row of a case that was measured before, in this or another part; None if none was."""
+        for row in reversed(self._results.rows):
+            if (row["part"], row["case"], row["status"]) == (part, case, "ok"):
+                return row
+        return None
 
     def failed(self, case: str, error: BaseException) -> None:
         """Reports a case that raised an error, by the last lines of its traceback."""
@@ -184,9 +191,10 @@ def ratio_text(row: Mapping[str, Any]) -> str:
 
 def goal_text(row: Mapping[str, Any]) -> str:
     """The goal of a row and whether it is met; empty if it has none."""
-    if "met" not in row:
+    if row.get("goal") is None:
         return ""
-    return f"≤ {row['goal']:g} {'met' if row['met'] else 'NOT met'}"
+    verdict = {True: " met", False: " NOT met", None: ""}[row.get("met")]
+    return f"≤ {row['goal']:g}{verdict}"
 
 
 _KEYS = {"part", "case", "status", "device", "jax", "date", "small", "at"}
