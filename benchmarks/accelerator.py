@@ -15,7 +15,9 @@ and a ratio is the median over rounds, with quartiles. Needs jax, flax, optax, n
 an installed bap_jax: the folder above this one is put on the path.
 """
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,6 +26,8 @@ import jax
 from absl import app, flags
 from accelerator_parts import runner, table
 from accelerator_parts.part import Results
+
+from bap_jax import compilation
 
 _MINUTES = flags.DEFINE_float("minutes", 8.0, "time for all parts, compilation included")
 _OUT = flags.DEFINE_string("out", "accelerator", "folder for results.jsonl and table.md")
@@ -35,7 +39,7 @@ _ROUNDS = flags.DEFINE_integer(
 )
 
 # Modules of `accelerator_parts` that have a `PART` of the same name, in order of value.
-PARTS = ("steps", "epoch", "sweep")
+PARTS = ("steps", "epoch", "sweep", "masks", "choices")
 
 
 def main(argv):
@@ -49,6 +53,11 @@ def main(argv):
         for part in parts:
             print(f"{part.name:12} {part.share:4.1f}  {part.what}")
         return
+    # A second command on the same machine finds what the first one compiled.
+    compilation.keep_programs(
+        os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        or f"{tempfile.gettempdir()}/bap_jax_accelerator"
+    )
     results = Results(_OUT.value, _DRY_RUN.value)
     results.add("machine", "start", "ok", **machine())
     runner.run(parts, results, 60 * _MINUTES.value, _ROUNDS.value)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import pruning
-from bap_jax.pruning import sparsity_distributions
+from bap_jax.pruning import sparsity_distributions, sparsity_types
 
 SPARSITY, END = 0.9, 100
 
@@ -69,3 +69,26 @@ def _argsort(weight, kept_share):
     tied = score == score[last]
     keep = (score > score[last]) | (tied & (jnp.arange(score.size) <= last))
     return keep.astype(jnp.uint8).reshape(weight.shape)
+
+
+def make_group_updater(keep: int, of: int) -> pruning.BaseUpdater:
+    """Magnitude pruning that keeps `keep` weights of every `of` in a row along the inputs."""
+    kept = functools.partial(sparsity_distributions.uniform, sparsity=1 - keep / of)
+    return pruning.MagnitudePruning(
+        sparsity_type=sparsity_types.NByM(keep, of),
+        scheduler=pruning.PolynomialSchedule(1, 0, END),
+        sparsity_distribution_fn=kept,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def sort_groups(params, keep, of):
+    """The same masks, except for ties, of kernels whose inputs divide by `of`, from a sort."""
+    return {name: _keep_largest(w, keep, of) for name, w in params.items()}
+
+
+def _keep_largest(weight, keep, of):
+    rows = jnp.moveaxis(jnp.abs(weight), -2, -1)
+    groups = rows.reshape(*rows.shape[:-1], -1, of)
+    last = jnp.sort(groups, axis=-1)[..., of - keep, None]
+    return jnp.moveaxis((groups >= last).astype(jnp.uint8).reshape(rows.shape), -1, -2)

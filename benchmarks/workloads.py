@@ -35,6 +35,28 @@ def make_data(
     return data.on_device(Dataset(inputs, labels, rng.integers(0, num_groups, (size, 1))))
 
 
+def random_variables(model: Model, inputs: Array) -> Variables:
+    """Arrays of an untrained network from random numbers of the host: nothing has to be compiled.
+
+    Kernels are normal with variance 2 / fan-in, scales and variances 1, all others 0.
+
+    Args:
+      model: the network.
+      inputs: `(batch, ...)`; only shape and type matter.
+    """
+    rng = np.random.default_rng(1)
+
+    def fill(path, leaf):
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        if leaf.ndim > 1:
+            scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
+        return jnp.full(leaf.shape, name in ("scale", "var"), leaf.dtype)
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs[:1])
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
 def optimizer() -> optax.GradientTransformation:
     """SGD as in the paper."""
     return optax.sgd(0.01, momentum=0.9)

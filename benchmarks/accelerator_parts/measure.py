@@ -12,7 +12,6 @@ import timing
 from accelerator_parts.part import Recorder
 from bap_jax import models
 from bap_jax.models import Model
-from bap_jax.types import Variables
 
 PRECISIONS = ("float32", "bfloat16")
 BLOCK_SECONDS = 0.05  # a block of steps lasts at least this long
@@ -45,16 +44,6 @@ class Program:
     def __call__(self, *operands: Any) -> Any:
         self.state, out = self.compiled(self.state, *(operands or self.operands))
         return self.state, out
-
-    def repeated(self, count: int) -> Callable[[], Any]:
-        """A function that calls the program `count` times."""
-
-        def run():
-            for _ in range(count - 1):
-                self()
-            return self()
-
-        return run
 
     def bytes(self) -> int | None:
         """Memory of a call: arguments, results that are not written over them, and the rest."""
@@ -96,6 +85,17 @@ def compile_all(tasks: Mapping[str, Task]) -> dict[str, Program]:
             name: Program(program, tasks[name])
             for name, program in zip(tasks, compiled, strict=True)
         }
+
+
+def repeated(run: Callable[[], Any], count: int) -> Callable[[], Any]:
+    """A function that calls `run` `count` times and returns the last result."""
+
+    def run_all():
+        for _ in range(count - 1):
+            run()
+        return run()
+
+    return run_all
 
 
 def steps_of_a_block(run: Callable[[], Any], least: float) -> int:
@@ -190,9 +190,3 @@ def mlp(small: bool) -> Network:
     """The MLP 64-256-256-10, or a tiny one."""
     hidden = (8, 8) if small else (256, 256)
     return Network("mlp", {"hidden": hidden}, (64,), 10, 8 if small else 128, 16)
-
-
-def init(model: Model, network: Network, dtype: Any = jnp.float32) -> Variables:
-    """Untrained arrays of a network."""
-    inputs = jnp.zeros((1, *network.shape), dtype)
-    return jax.jit(model.init)(jax.random.key(0), inputs)
