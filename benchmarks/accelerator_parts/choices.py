@@ -32,7 +32,7 @@ CHANNELS_LAST, CHANNELS_FIRST = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW
 
 
 def compare(recorder: Recorder, case: str, tasks: dict[str, Task], steps: int = 1) -> None:
-    """A row: the first of two tasks, of so many steps, over the second; blocks of at least 50 ms."""
+    """A row: the first of two tasks, of `steps` each, over the second; blocks of 50 ms or more."""
     above, below = tasks
     programs = measure.compile_all(tasks)
     least = 0 if recorder.small else measure.BLOCK_SECONDS
