@@ -15,6 +15,7 @@ from bap_jax.models import Model
 
 PRECISIONS = ("float32", "bfloat16")
 BLOCK_SECONDS = 0.05  # a block of steps lasts at least this long
+MOST_SECONDS = 12.0  # of a comparison, after which three rounds suffice
 _MOST_STEPS = 5000
 
 
@@ -52,7 +53,10 @@ class Program:
 
 def program_bytes(compiled: Any) -> int | None:
     """Memory that a compiled program needs, by XLA's analysis; None if there is none."""
-    memory = compiled.memory_analysis()
+    try:
+        memory = compiled.memory_analysis()
+    except (NotImplementedError, jax.errors.JaxRuntimeError):
+        return None
     if memory is None:
         return None
     return (
@@ -123,7 +127,7 @@ def compare(
 ) -> dict[str, list[float]]:
     """Times runs in turn, and hands in a row for each pair: one over the other.
 
-    It stops early, after three rounds, when the part has no time left.
+    After three rounds it stops when the part has no time left, or after `MOST_SECONDS`.
 
     Args:
       recorder: gets the rows, called `case one/other`.
@@ -131,21 +135,25 @@ def compare(
       runs: by name.
       pairs: names of runs, numerator first.
       rounds: how often each is timed; `--rounds` goes before it.
-      goals: by name of the numerator, the largest ratio that is wanted.
+      goals: the largest ratio that is wanted, by `one/other`.
       per: calls or steps of a run, by which milliseconds are divided.
       **numbers: for every row.
 
     Returns:
       Seconds of each run, one for each round.
     """
-    seconds = timing.interleaved(
-        dict(runs), recorder.rounds(rounds), is_enough=lambda: recorder.seconds_left() < 0
-    )
+    end = time.perf_counter() + MOST_SECONDS
+
+    def is_enough():
+        return recorder.seconds_left() < 0 or time.perf_counter() > end
+
+    seconds = timing.interleaved(dict(runs), recorder.rounds(rounds), is_enough=is_enough)
     for above, below in pairs:
         row = timing.against_each_other(seconds[above], seconds[below])
         row |= {"ms": row["ms"] / per, "against_ms": row["against_ms"] / per}
         goal = (goals or {}).get(f"{above}/{below}")
         goal = {} if goal is None else {"goal": goal}
+        numbers |= {"rounds": len(seconds[above])}
         recorder.row(f"{case} {above}/{below}", **row, **goal, **numbers)
     return seconds
 

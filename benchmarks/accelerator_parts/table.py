@@ -23,7 +23,7 @@ def _cells(row):
 
 def short(rows: Sequence[Mapping[str, Any]], longest: int = LONGEST) -> str:
     """One line for each row; other numbers than ratios are left out if it gets too long."""
-    for width in (200, 120, 80):
+    for width in (200, 130, 100, 86):
         lines = [_line(row, width) for row in rows]
         text = "\n".join(lines)
         if len(text) <= longest:
