@@ -2,7 +2,8 @@
 
     convolution   gradients of `models.convolution` (`loop`) over those of JAX (`lax`), ResNet-56,
                   forward and backward, one step and inside a compiled loop
-    vmap          a layer of 8 networks with kernels of their own, at once over one after another
+    vmap          a layer of 8 networks with kernels of their own, one after another (`map`) over at
+                  once
     layout        channels first over channels last, first layers of both networks
     donated       a step that overwrites its state over one that does not, and its memory
     precision     float32 products at `highest` precision over the default's
@@ -70,7 +71,7 @@ def _layer(numbers: tuple[str, str, str], stride: int) -> Callable:
 
 
 def vmap(recorder: Recorder, pixels: int, channels: int, precision: str) -> None:
-    """A convolution and its gradients for 8 members: `vmap` over `map`."""
+    """A convolution and its gradients for 8 members: one after another over at once."""
     members, batch = (2, 2) if recorder.small else (8, 128)
     images = jnp.ones((members, batch, pixels, pixels, channels), precision)
     kernels = jnp.ones((members, 3, 3, channels, channels), precision)
@@ -83,7 +84,7 @@ def vmap(recorder: Recorder, pixels: int, channels: int, precision: str) -> None
         return state, lax.map(lambda both: layer(*both), (kernels, images))
 
     operands = (images, kernels)
-    tasks = {"vmap": Task(at_once, (), operands), "map": Task(in_turn, (), operands)}
+    tasks = {"map": Task(in_turn, (), operands), "vmap": Task(at_once, (), operands)}
     compare(recorder, f"vmap {pixels}x{pixels}x{channels} {precision}", tasks)
 
 
@@ -179,7 +180,12 @@ def answers(recorder: Recorder) -> None:
         for kind in ("bfloat16", "float32")
     ]
     maps = [("sweep", f"resnet56 x8 {kind} map/vmap") for kind in ("bfloat16", "float32")]
-    maps += [("sweep", "resnet56 x2 float32 map/vmap")]
+    maps += [("sweep", "resnet56 x2 float32 map/vmap")]  # of a dry run
+    maps += [
+        ("choices", f"vmap {pixels}x{pixels}x{channels} {kind} map/vmap")
+        for kind in ("bfloat16", "float32")
+        for pixels, channels in LAYERS
+    ]
     hosts = [("epoch", f"resnet56 {kind} loop/device") for kind in ("bfloat16", "float32")]
     answer(recorder, "convolution", "lax", "loop", loops)
     answer(recorder, "members with convolutions", "vmap", "map", maps)

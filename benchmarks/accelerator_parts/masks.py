@@ -52,10 +52,14 @@ def pairs(params: dict) -> dict[str, tuple[Callable, Callable]]:
     }
 
 
+def step_case(precision: str) -> str:
+    """The row of the part `steps` whose `ms` is that of a training step of ResNet-50."""
+    return f"resnet50 {precision} in_epoch ceag/nft"
+
+
 def step_row(recorder: Recorder, precision: str) -> dict:
-    """A row whose `ms` is that of a training step of ResNet-50; measures one if there is none."""
-    case = f"resnet50 {precision} in_epoch ceag/nft"
-    row = recorder.earlier("steps", case)
+    """The row `step_case`; a step is measured if there is none."""
+    row = recorder.earlier("steps", step_case(precision))
     if row:
         return row
     network = measure.resnet50(recorder.small)
@@ -91,12 +95,11 @@ def run(recorder: Recorder) -> None:
     params = mask_work.make_params(recorder.small)
     for name, (update, sort) in pairs(params).items():
         recorder.attempt(name, compare, name, update, sort, need=5)
-    for precision in measure.PRECISIONS if updates and not recorder.small else ():
+    for precision in ("float32",) if recorder.small else measure.PRECISIONS:
+        need = 5 if recorder.earlier("steps", step_case(precision)) else 45
         recorder.attempt(
-            f"share of a step {precision}", share, recorder, precision, updates, need=5
+            f"share of a step {precision}", share, recorder, precision, updates, need=need
         )
-    if recorder.small:
-        recorder.attempt("share of a step float32", share, recorder, "float32", updates)
 
 
 PART = Part(
