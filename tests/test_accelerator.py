@@ -131,6 +131,7 @@ def test_parts_and_cases_without_time_say_so(tmp_path):
         ("b", "all", "skipped"),
     ]
     assert all("no time left" in row["why"] for row in rows)
+    assert (tmp_path / "table.md").read_text().count("no time left") == 2
 
 
 def test_numbers_of_any_kind_become_json(tmp_path):

@@ -60,11 +60,11 @@ def run(
         left = end - clock()
         share = part.share / sum(other.share for other in parts[i:])
         recorder = Recorder(part.name, results, clock() + left * share, rounds, clock)
-        if left <= 0:
-            recorder.skipped("all", f"no time left: {left:.0f} s")
-            continue
         try:
-            part.run(recorder)
+            if left <= 0:
+                recorder.skipped("all", f"no time left: {left:.0f} s")
+            else:
+                part.run(recorder)
         except Exception as error:
             recorder.failed("all", error)
         table.write(results)
