@@ -21,7 +21,8 @@ from bap_jax import data, pipeline, sharding
 from bap_jax.experiment import Session
 from bap_jax.pipeline.tuner import CompiledRun, make_compiled_run
 from bap_jax.training import Settings, TrainState
-from bap_jax.training.loop import Program, Runner, member_state, over_members
+from bap_jax.training.loop import Program, Runner, jit_epoch
+from bap_jax.training.members import member_state
 from bap_jax.training.values import MemberValues
 from bap_jax.types import Array
 
@@ -176,8 +177,11 @@ def _order(program: Program, values: MemberValues) -> Array:
 def _epoch_seconds(
     compiled: CompiledRun, values: MemberValues, states: TrainState, members: str
 ) -> float:
-    """Seconds of an epoch: the median over as many as have the steps to be timed."""
-    epoch = jax.jit(over_members(compiled.program.epoch, members, 2))
+    """Seconds of an epoch: the median over as many as have the steps to be timed.
+
+    The first epoch deletes the arrays of `states`.
+    """
+    epoch = jit_epoch(compiled.program, members)
     epoch.lower(states, values, compiled.shared, compiled.train, 0).compile()
     seconds = []
     for _ in range(-(-_STEPS // _num_steps(compiled.program))):

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from bap_jax import audit, metric_rows
+from bap_jax import audit, metric_rows, sharding
 from bap_jax.pipeline.context import RunContext
+from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.evaluate import split_means
-from bap_jax.training.loop import MembersEnd, StepBlock, member_state
+from bap_jax.training.loop import MembersEnd, StepBlock
+from bap_jax.training.members import member_state, own_member_state
 from bap_jax.training.methods import watched
 from bap_jax.types import PyTree, Variables
 
@@ -75,7 +77,7 @@ class RunMonitor:
       method: of all members.
       members: settings of each.
       logs: where the rows of each go.
-      states: before the first epoch, `(member, ...)`.
+      states: before the first epoch, `(member, ...)`, on the host.
     """
 
     def __init__(
@@ -138,25 +140,30 @@ class RunMonitor:
         member.log(metric_rows.epoch_row(end.epoch, numbers, score))
         best = member.selected and member.selected.score
         is_pruned = end.epoch >= member.settings.pruning.epochs
-        if is_pruned and audit.better(score, best, member.settings.tolerance):
-            member.selected = _snapshot(end, i, score)
-        if end.epoch == member.settings.epochs - 1:
-            member.last = _snapshot(end, i, score)
+        is_better = is_pruned and audit.better(score, best, member.settings.tolerance)
+        is_last = end.epoch == member.settings.epochs - 1
+        if not (is_better or is_last):
+            return
+        variables, masks = _network(end.states, i)
+        snapshot = Snapshot(end.epoch, variables, masks, score)
+        member.selected = snapshot if is_better else member.selected
+        member.last = snapshot if is_last else None
 
     def _score(self, sums, end: MembersEnd, i: int) -> audit.Score:
         if sums is None:
-            variables = member_state(end.states, i).variables
+            variables, _ = _network(end.states, i)
             means = self._context.evaluate(variables, "validation")
         else:
             means = split_means(sums)
         return audit.score(self._context.dense_means("validation"), means)
 
     def _fail(self, i: int, member: _Member, text: str, step: int | None, epoch: int) -> None:
-        good = EpochEnd(self._good_epoch, member_state(self._good_states, i))
+        good = EpochEnd(self._good_epoch, own_member_state(self._good_states, i))
         member.error = finite.diverged(text, step, epoch, good)
 
     def _result(self, member: _Member) -> TuningResult:
         assert member.selected and member.last, "the last epoch has not ended"
+        selected, last = map(self._on_device, (member.selected, member.last))
         counts = np.asarray(self._context.reference.count).astype(int)
         large = counts >= member.settings.constraint.min_group_size
         small = None
@@ -170,7 +177,12 @@ class RunMonitor:
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
             feasibility = audit.feasibility(member.history, names, left_out=left_out)
-        return TuningResult(member.selected, member.last, feasibility, small)
+        return TuningResult(selected, last, feasibility, small)
+
+    def _on_device(self, snapshot: Snapshot) -> Snapshot:
+        arrays, mesh = (snapshot.variables, snapshot.masks), self._context.mesh
+        arrays = jax.device_put(arrays) if mesh is None else sharding.replicate(arrays, mesh)
+        return snapshot._replace(variables=arrays[0], masks=arrays[1])
 
 
 def _flat_names(names: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]:
@@ -180,14 +192,10 @@ def _flat_names(names: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]
     return list(names)
 
 
-def _snapshot(end: MembersEnd, i: int, score: audit.Score) -> Snapshot:
-    variables, masks = _network(end.states, i)
-    return Snapshot(end.epoch, variables, masks, score)
-
-
-@jax.jit
-def _network(states: Any, i):
-    """Variables and masks of one member."""
-    states = states._replace(lagrangian=(), constraint=())
-    state = member_state(states, i)
-    return state.variables, state.masks
+def _network(states: TrainState, i: int) -> tuple[Variables, PyTree]:
+    """Variables and masks of one member, on the host."""
+    parts = states.params, states.model_state, states.masks
+    params, model_state, masks = own_member_state(parts, i)
+    # As `apply_masks`, which would put them on the device.
+    params = map_masks(lambda mask, leaf: np.where(mask, leaf, 0).astype(leaf.dtype), masks, params)
+    return Variables(params, model_state), masks

@@ -21,6 +21,7 @@ from bap_jax.pruning.arrays import updater_arrays, with_arrays
 from bap_jax.training import DivergedError, Pruner, Settings, Trainer, TrainState
 from bap_jax.training.evaluate import SplitSums, make_split_sums
 from bap_jax.training.loop import Program, Progress, Runner
+from bap_jax.training.members import copy_to_host
 from bap_jax.training.methods import build_method, method_name
 from bap_jax.training.values import (
     MemberValues,
@@ -191,9 +192,11 @@ class Tuner(NamedTuple):
         values = self.compiled.values(_filled_up(members, context))
         states = self.runner.init(values, shared, context.variables)
         method = build_method(context.reference, settings)
-        monitor = RunMonitor(context, method, members, logs, states)
+        monitor = RunMonitor(context, method, members, logs, copy_to_host(states))
         epochs = progress(range(settings.epochs))
-        for event in self.runner.run(states, values, shared, train, epochs):
+        events = self.runner.run(states, values, shared, train, epochs)
+        del states  # which the runner overwrites
+        for event in events:
             monitor.update(event)
             if monitor.all_diverged:
                 break

@@ -19,7 +19,7 @@ class EpochEnd(NamedTuple):
 
     Attributes:
       epoch: its number; −1 is the start of the run.
-      state: after it.
+      state: after it, on the device.
     """
 
     epoch: int
@@ -30,7 +30,7 @@ class DivergedError(FloatingPointError):
     """Training met a number that is not finite; the text names step, epoch, quantity and group.
 
     Attributes:
-      last_good: the end of the last epoch without such a number.
+      last_good: the end of the last epoch without such a number; its state is on the host.
     """
 
     def __init__(self, message: str, last_good: EpochEnd):

@@ -3,9 +3,11 @@
     Program   what is computed, as pure functions of one member's arrays
     Runner    compiles a program for several members, and runs its epochs from the host
 
-An epoch on the device hands on its numbers when the next one has been started; a loop over steps
-hands on those of each step when the next step has been started. So the device never waits for the
-host.
+The states are donated: an epoch overwrites those that it starts from, so that the device holds one
+copy of them. What outlasts an epoch, for selection or for the error of a run that diverges, is a
+copy on the host. An epoch on the device hands on its numbers when its states have been copied and
+the next epoch has been started; a loop over steps hands on those of each step when the next step
+has been started. So the device waits for that copy, and otherwise never for the host.
 """
 
 import abc
@@ -15,12 +17,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from bap_jax import sharding
 from bap_jax.data.batches import epoch_indices, feed
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
+from bap_jax.training.members import (
+    as_member,
+    copy_to_host,
+    member_state,
+    over_members,
+    stacked,
+)
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer
 from bap_jax.types import Array, Dataset, PyTree, Variables
@@ -101,7 +110,7 @@ class Program(abc.ABC):
         """One step of epoch `number` on the samples `indices` `(batch,)`; metrics `(1, ...)`."""
         indices = sharding.split_batch(indices, self.mesh)
         state, metrics = self.trainer(values, shared).step(state, data, indices, number)
-        return sharding.everywhere((state, _as_member(metrics)), self.mesh)
+        return sharding.everywhere((state, as_member(metrics)), self.mesh)
 
     def end(self, state: TrainState, values: PyTree, shared: PyTree) -> tuple[Array, PyTree]:
         """Whether all weights are finite, and what the program observes."""
@@ -111,43 +120,18 @@ class Program(abc.ABC):
         return finite.all_finite(state.params), self.observe(state, values, shared)
 
 
-def over_members(function: Callable, how: str, num_batched: int, mesh: Mesh | None = None):
-    """Turns a function of one member into a function of several.
+def jit_epoch(program: Program, how: str, mesh: Mesh | None = None):
+    """The compiled epoch of several members; it overwrites the states that it is called with.
 
     Args:
-      function: its first `num_batched` arguments and its results belong to one member; the other
-        arguments are shared.
-      how: `vmap` (all members at once), `map` (one after another within the program) or `single`;
-        a single member is never batched.
-      num_batched: see above.
-      mesh: devices among which the members are shared out; their number must divide that of the
-        members.
+      program: what is run.
+      how, mesh: see `over_members`.
 
     Returns:
-      A function whose first `num_batched` arguments and whose results have a leading axis `member`.
+      `Program.epoch` with a leading axis `member`.
     """
-
-    def of_members(*args):
-        own, shared = args[:num_batched], args[num_batched:]
-        is_alone = jax.tree.leaves(own)[0].shape[0] == 1
-        if how == "vmap" and not is_alone:
-            return jax.vmap(lambda *own: function(*own, *shared))(*own)
-        if how == "map" and not is_alone:
-            return jax.lax.map(lambda own: function(*own, *shared), own)
-        return _as_member(function(*member_state(own, 0), *shared))
-
-    if mesh is None:
-        return of_members
-    by_member = PartitionSpec(sharding.AXIS)
-
-    def on_devices(*args):
-        specs = (by_member,) * num_batched + (PartitionSpec(),) * (len(args) - num_batched)
-        spread = jax.shard_map(
-            of_members, mesh=mesh, in_specs=specs, out_specs=by_member, check_vma=False
-        )
-        return spread(*args)
-
-    return on_devices
+    epoch = over_members(program.epoch, how, 2, mesh, is_in_place=True)
+    return jax.jit(epoch, donate_argnums=0)
 
 
 class StepBlock(NamedTuple):
@@ -169,7 +153,7 @@ class MembersEnd(NamedTuple):
 
     Attributes:
       epoch: its number.
-      states: after it, `(member, ...)`.
+      states: after it, `(member, ...)`, copied to the host; random keys stay on the device.
       is_finite: `(member,)` bool, whether all weights are finite.
       observed: what the program observes, `(member, ...)` on the host.
     """
@@ -193,8 +177,7 @@ class Runner:
         how = execution.members
         self._mesh, self._in_loop = program.mesh, execution.epoch != "device"
         self._init = jax.jit(over_members(program.init, how, 1, mesh))
-        # The state is not donated: what went in is the last good state, should this epoch diverge.
-        self._epoch = jax.jit(over_members(program.epoch, how, 2, mesh))
+        self._epoch = jit_epoch(program, how, mesh)
         self._step = jax.jit(program.step, donate_argnums=0)
         self._order, self._end = jax.jit(program.whole_order), jax.jit(program.end)
 
@@ -219,30 +202,33 @@ class Runner:
         """Trains all members, and yields their numbers as they come in.
 
         Args:
-          states: where to start, `(member, ...)`.
+          states: where to start, `(member, ...)`; their arrays are deleted.
           values, shared: see `init`.
           data: the training split, on the device or, in a loop over steps, streamed.
           epochs: their numbers.
 
-        Yields:
-          The blocks of an epoch, then its end.
+        Returns:
+          The blocks of an epoch, then its end, one epoch after the other.
         """
         run = self._run_steps if self._in_loop else self._run_epochs
-        yield from run(states, values, shared, data, epochs)
+        return run(states, values, shared, data, epochs)
 
     def _run_epochs(self, states, values, shared, data, epochs):
         pending = None
         for epoch in epochs:
+            if pending:  # the next epoch overwrites them
+                pending = pending._replace(states=copy_to_host(states))
             states, *numbers = self._epoch(states, values, shared, data, epoch)
             if pending:  # the numbers of the epoch before, while this one runs
                 yield from _hand_on(*pending)
-            pending = epoch, states, numbers
+            pending = _Pending(epoch, None, numbers)
         if pending:
-            yield from _hand_on(*pending)
+            yield from _hand_on(*pending._replace(states=copy_to_host(states)))
 
     def _run_steps(self, states, values, shared, data, epochs):
-        state, values = member_state((states, values), 0)
-        state, count = jax.tree.map(jnp.copy, state), 0
+        state, values = jax.tree.map(jnp.copy, member_state((states, values), 0))
+        del states  # the steps overwrite the copy
+        count = 0
         for epoch in epochs:
             pending = None
             for batch, indices in feed(data, self._order(values, epoch), mesh=self._mesh):
@@ -252,8 +238,16 @@ class Runner:
                 pending, count = (epoch, count, metrics), count + 1
             if pending:
                 yield _step_block(*pending)
-            numbers = _stacked(jax.device_get(self._end(state, values, shared)))
-            yield MembersEnd(epoch, _stacked(jax.tree.map(jnp.copy, state)), *numbers)
+            numbers = stacked(jax.device_get(self._end(state, values, shared)))
+            yield MembersEnd(epoch, stacked(copy_to_host(state)), *numbers)
+
+
+class _Pending(NamedTuple):
+    """An epoch that has been started: its number, its states on the host, and its numbers."""
+
+    epoch: int
+    states: TrainState | None
+    numbers: PyTree
 
 
 def _hand_on(epoch, states, numbers):
@@ -263,24 +257,4 @@ def _hand_on(epoch, states, numbers):
 
 
 def _step_block(epoch, count, metrics):
-    return StepBlock(epoch, count, _stacked(jax.device_get(metrics)))
-
-
-def _stacked(tree: PyTree) -> PyTree:
-    """The same arrays with a leading axis of length 1; those on the host stay there."""
-    return jax.tree.map(lambda leaf: leaf[None], tree)
-
-
-def _as_member(tree: PyTree) -> PyTree:
-    """The same within a compiled function, where numbers become arrays."""
-    return _stacked(jax.tree.map(jnp.asarray, tree))
-
-
-def member_step(metrics: StepMetrics, member: int, step: int) -> StepMetrics:
-    """The numbers of one step of one member, from `(member, step, ...)`."""
-    return jax.tree.map(lambda leaf: leaf[member, step], metrics)
-
-
-def member_state(states: PyTree, member: int | Array) -> PyTree:
-    """The arrays of one member, from `(member, ...)`."""
-    return jax.tree.map(lambda leaf: leaf[member], states)
+    return StepBlock(epoch, count, stacked(jax.device_get(metrics)))

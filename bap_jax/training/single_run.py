@@ -11,7 +11,8 @@ from bap_jax import sharding
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
 from bap_jax.training.finite import EpochEnd, Names, diverged
-from bap_jax.training.loop import Program, Progress, Runner, StepBlock, member_state, member_step
+from bap_jax.training.loop import Program, Progress, Runner, StepBlock
+from bap_jax.training.members import copy_to_host, member_state, member_step
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer
 from bap_jax.types import Array, Dataset, PyTree
@@ -94,7 +95,7 @@ def run_epochs(
     size = data.size if num_samples is None else num_samples
     program = SingleProgram(trainer, size, batch_size, mesh)
     runner = Runner(program, Execution(epoch=epoch, members="single"))
-    good = EpochEnd(-1, state)
+    good = EpochEnd(-1, copy_to_host(state))
     first = jax.tree.map(lambda leaf: leaf[None], (state, key))
     states, keys = sharding.replicate(first, mesh)
     for event in runner.run(states, keys, (), data, progress(range(num_epochs))):
@@ -109,4 +110,10 @@ def run_epochs(
         if not event.is_finite[0]:
             raise diverged(f"weight {finite.in_tree(end.state.params)}", None, end.epoch, good)
         good = end
-        yield end
+        yield end._replace(state=_on_device(end.state, mesh))
+
+
+def _on_device(state, mesh):
+    if mesh is None:
+        return jax.device_put(state, may_alias=False)
+    return sharding.replicate(state, mesh)
