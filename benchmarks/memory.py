@@ -33,8 +33,7 @@ from bap_jax.models import registry
 from bap_jax.pipeline.memory import need_of_program
 from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution, Settings
-from bap_jax.training.loop import jit_epoch
-from bap_jax.training.members import over_members
+from bap_jax.training.loop import jit_epoch, over_members
 from bap_jax.types import Dataset
 
 _NETWORK = flags.DEFINE_enum("network", "mlp", list(registry.NETWORKS), "built-in network")

@@ -215,3 +215,18 @@ def test_a_grid_prints_a_line_for_each_combination():
     ]
     out = python("benchmarks/grid.py", *flags, "--axis=method=nft,ceag", "--seeds=2")
     assert [line.split()[0] for line in out.splitlines()] == ["method", "nft", "ceag"]
+
+
+@pytest.mark.slow
+def test_memory_writes_what_each_member_needs(tmp_path):
+    path = tmp_path / "memory.json"
+    python("benchmarks/memory.py", "--size=8", "--members=1,2", "--modes=map", f"--json={path}")
+    rows = json.loads(path.read_text())["mebibytes"]
+    assert rows.keys() == {
+        f"map {kind} {count}" for kind in ("kept", "donated") for count in (1, 2, "each")
+    }
+    for row in rows.values():
+        parts = row["arguments"] + row["outputs"] + row["temporary"] + row["between"]
+        assert row["in all"] == pytest.approx(parts - row["aliased"])
+    assert rows["map donated each"]["in all"] < rows["map kept each"]["in all"] / 2
+    assert rows["map donated 2"]["between"] == 0 < rows["map kept 2"]["between"]

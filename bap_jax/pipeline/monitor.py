@@ -11,8 +11,7 @@ from bap_jax.pipeline.context import RunContext
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.evaluate import split_means
-from bap_jax.training.loop import MembersEnd, StepBlock
-from bap_jax.training.members import member_state, own_member_state
+from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
 from bap_jax.training.methods import watched
 from bap_jax.types import PyTree, Variables
 

@@ -12,22 +12,23 @@ has been started. So the device waits for that copy, and otherwise never for the
 
 import abc
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from bap_jax import sharding
 from bap_jax.data.batches import epoch_indices, feed
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
 from bap_jax.training.members import (
+    MembersEnd,
+    StepBlock,
     as_member,
     copy_to_host,
+    map_in_place,
     member_state,
-    over_members,
     stacked,
 )
 from bap_jax.training.state import StepMetrics, TrainState
@@ -120,6 +121,57 @@ class Program(abc.ABC):
         return finite.all_finite(state.params), self.observe(state, values, shared)
 
 
+def over_members(
+    function: Callable,
+    how: str,
+    num_batched: int,
+    mesh: Mesh | None = None,
+    *,
+    is_in_place: bool = False,
+):
+    """Turns a function of one member into a function of several.
+
+    Args:
+      function: its first `num_batched` arguments and its results belong to one member; the other
+        arguments are shared.
+      how: `vmap` (all members at once), `map` (one after another within the program) or `single`;
+        a single member is never batched.
+      num_batched: see above.
+      mesh: devices among which the members are shared out; their number must divide that of the
+        members.
+      is_in_place: whether the first argument is a state and the first of several results the state
+        that replaces it. `map` then writes it where the old one was, so that donating it saves the
+        memory of a second copy.
+
+    Returns:
+      A function whose first `num_batched` arguments and whose results have a leading axis `member`.
+    """
+
+    def of_members(*args):
+        own, shared = args[:num_batched], args[num_batched:]
+        is_alone = jax.tree.leaves(own)[0].shape[0] == 1
+        if how == "vmap" and not is_alone:
+            return jax.vmap(lambda *own: function(*own, *shared))(*own)
+        if how == "map" and is_in_place and not is_alone:
+            return map_in_place(lambda *own: function(*own, *shared), *own)
+        if how == "map" and not is_alone:
+            return jax.lax.map(lambda own: function(*own, *shared), own)
+        return as_member(function(*member_state(own, 0), *shared))
+
+    if mesh is None:
+        return of_members
+    by_member = PartitionSpec(sharding.AXIS)
+
+    def on_devices(*args):
+        specs = (by_member,) * num_batched + (PartitionSpec(),) * (len(args) - num_batched)
+        spread = jax.shard_map(
+            of_members, mesh=mesh, in_specs=specs, out_specs=by_member, check_vma=False
+        )
+        return spread(*args)
+
+    return on_devices
+
+
 def jit_epoch(program: Program, how: str, mesh: Mesh | None = None):
     """The compiled epoch of several members; it overwrites the states that it is called with.
 
@@ -132,36 +184,6 @@ def jit_epoch(program: Program, how: str, mesh: Mesh | None = None):
     """
     epoch = over_members(program.epoch, how, 2, mesh, is_in_place=True)
     return jax.jit(epoch, donate_argnums=0)
-
-
-class StepBlock(NamedTuple):
-    """Numbers of some steps.
-
-    Attributes:
-      epoch: of all of them.
-      first: the number of the first step.
-      metrics: `(member, step, ...)` on the host.
-    """
-
-    epoch: int
-    first: int
-    metrics: StepMetrics
-
-
-class MembersEnd(NamedTuple):
-    """The end of an epoch of a program.
-
-    Attributes:
-      epoch: its number.
-      states: after it, `(member, ...)`, copied to the host; random keys stay on the device.
-      is_finite: `(member,)` bool, whether all weights are finite.
-      observed: what the program observes, `(member, ...)` on the host.
-    """
-
-    epoch: int
-    states: TrainState
-    is_finite: np.ndarray
-    observed: Any
 
 
 class Runner:

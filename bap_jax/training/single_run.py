@@ -11,8 +11,8 @@ from bap_jax import sharding
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
 from bap_jax.training.finite import EpochEnd, Names, diverged
-from bap_jax.training.loop import Program, Progress, Runner, StepBlock
-from bap_jax.training.members import copy_to_host, member_state, member_step
+from bap_jax.training.loop import Program, Progress, Runner
+from bap_jax.training.members import StepBlock, copy_to_host, member_state, member_step
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer
 from bap_jax.types import Array, Dataset, PyTree

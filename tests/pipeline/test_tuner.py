@@ -117,6 +117,57 @@ def test_a_member_that_diverges_leaves_the_others_alone(digits_splits, small_den
     assert_same(kept, ([single[0][0], single[0][3]], [single[1][0], single[1][3]]))
 
 
+ONE_STEP = dataclasses.replace(SETTINGS, batch_size=2000)  # an epoch
+
+
+def last_good(digits_splits, small_dense, **how):
+    """The last good epoch and state of a member that diverges in the second epoch, among others."""
+    hasty, other = (
+        dataclasses.replace(one, batch_size=ONE_STEP.batch_size)
+        for one in (member(5, rate=1e30), member(0))
+    )
+    outcomes, rows = run(digits_splits, small_dense, [other, hasty, other], **how)
+    assert isinstance(outcomes[1], training.DivergedError)
+    assert "step 1 (epoch 1)" in str(outcomes[1])
+    assert [row["epoch"] for row in rows[1] if "step" not in row] == [0]
+    for outcome in (outcomes[0], outcomes[2]):
+        assert outcome.last.epoch == ONE_STEP.epochs - 1
+    return outcomes[1].last_good
+
+
+@pytest.fixture(scope="module")
+def good_of_one(digits_splits, small_dense):
+    return last_good(digits_splits, small_dense, members="single", epoch="device")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"members": "vmap"},
+        {"members": "map"},
+        {"epoch": "loop"},
+        {"members": "vmap", "devices": 8},
+        {"members": "map", "devices": 3, "spread": "members"},
+    ],
+    ids=lambda how: "-".join(map(str, how.values())),
+)
+def test_the_last_good_state_is_that_of_the_epoch_before(
+    digits_splits, small_dense, good_of_one, how
+):
+    """Although the epochs that came after it have overwritten it on the device."""
+    good = last_good(digits_splits, small_dense, **how)
+    assert good.epoch == good_of_one.epoch == 0
+    state, expected = good.state, good_of_one.state
+    assert state.step == expected.step == 1 and state.epoch == 0
+    assert training.finite.in_tree(state) == ""
+    jax.tree.map(np.testing.assert_array_equal, state.masks, expected.masks)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e24)  # noqa: E731
+    for name in ("params", "lagrangian"):
+        jax.tree.map(close, getattr(state, name), getattr(expected, name))
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(state.params)) > 1e26
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state.params))
+
+
 def test_when_all_members_have_diverged_no_epoch_is_started(digits_splits, small_dense):
     context = pipeline.make_context(*small_dense, digits_splits, Execution())
     started = []
