@@ -29,14 +29,15 @@ import timing
 from absl import app, flags
 
 from bap_jax import data, models
-from bap_jax.models import registry
 from bap_jax.pipeline.memory import need_of_program
 from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution, Settings
 from bap_jax.training.loop import jit_epoch, over_members
 from bap_jax.types import Dataset
 
-_NETWORK = flags.DEFINE_enum("network", "mlp", list(registry.NETWORKS), "built-in network")
+_NETWORK = flags.DEFINE_enum(
+    "network", "mlp", ["mlp", "resnet", "imagenet_resnet", "mobilenet_v2"], "built-in network"
+)
 _DEPTH = flags.DEFINE_integer("depth", 50, "of a residual network")
 _SIZE = flags.DEFINE_integer("size", 32, "height and width of images; inputs of an MLP")
 _BATCH = flags.DEFINE_integer("batch", 128, "samples of a step")
