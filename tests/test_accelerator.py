@@ -3,7 +3,7 @@
 No time is checked here: the clock of these tests moves when a part says so.
 """
 
-import importlib
+import importlib.util
 import json
 import signal
 import subprocess
@@ -240,7 +240,8 @@ def test_every_part_runs_on_tiny_sizes(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path)
     assert all(row.keys() >= KEYS and row["small"] for row in rows)
-    assert [row for row in rows if row["status"] != "ok"] == []
+    others = [row["part"] for row in rows if row["status"] != "ok"]
+    assert others == ([] if importlib.util.find_spec("torch") else ["torch_steps"])
     names = [line.split()[0] for line in command("--list").stdout.splitlines()]
     assert {row["part"] for row in rows} == {"machine", *names}
     for row in rows:
