@@ -124,6 +124,8 @@ class Nft:
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss and correctness of each sample, `(batch,)` float32."""
+        if self.form.graphs:  # results of the step before may be overwritten from here on
+            torch.compiler.cudagraph_mark_step_begin()
         kind = batch.inputs.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self._bfloat16):
             logits = self._apply(batch.inputs)

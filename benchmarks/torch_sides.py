@@ -153,7 +153,7 @@ class Theirs:
 
     def __init__(self, case: Case, method: str, arrays: Arrays, form: str):
         torch, paper = import_torch()
-        self._device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        self._device = torch_device()
         network, masks = make_network(case)
         self.network = network.to(self._device)
         options = paper.Form(**FORMS[form])
@@ -204,6 +204,18 @@ def import_torch() -> tuple[Any, Any]:
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     return torch, paper_step_torch
+
+
+def torch_device() -> str:
+    """PyTorch's name of the device that JAX uses.
+
+    Raises:
+      RuntimeError: it is neither a CPU nor a GPU.
+    """
+    backend = jax.default_backend()
+    if backend not in ("cpu", "gpu"):
+        raise RuntimeError(f"PyTorch is compared on CPUs and GPUs only; JAX runs on {backend}")
+    return "cuda" if backend == "gpu" else "cpu"
 
 
 def make_network(case: Case) -> tuple[Any, dict]:

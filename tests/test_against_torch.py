@@ -146,6 +146,16 @@ def test_the_part_is_left_out_without_torch(without_torch, tmp_path):
     assert "pip install torch" in row["why"]
 
 
+def test_the_part_is_left_out_on_other_devices(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    results = module("accelerator_parts.part").Results(tmp_path, small=True)
+    part = module("accelerator_parts.torch_steps").PART
+    module("accelerator_parts.runner").run([part], results, 100)
+    assert [(row["status"], row["why"]) for row in results.rows] == [
+        ("skipped", "PyTorch is compared on CPUs and GPUs only; JAX runs on tpu")
+    ]
+
+
 def test_the_part_measures_the_paper_s_own_form_first():
     part, cases = module("accelerator_parts.torch_steps"), module("torch_cases")
     case, forms = part.cases(small=False)[0]

@@ -72,10 +72,11 @@ def goal_of(method: str, form: str) -> float | None:
 
 
 def run(recorder: Recorder) -> None:
-    """All forms of all cases, as far as time goes, if PyTorch is installed."""
+    """All forms of all cases, as far as time goes, if PyTorch is there and knows the device."""
     try:
+        torch_sides.torch_device()
         torch, _ = torch_sides.import_torch()
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         recorder.skipped("all", str(error))
         return
     made: dict[Any, Any] = {}
