@@ -79,11 +79,11 @@ def measure(case: torch_cases.Case) -> dict[str, dict[str, float]]:
         name = f"{case.network}_{case.num_groups}_{method}"
         forms = torch_cases.forms_of(method, _FORMS.value)
         found = torch_comparison.Comparison(case, method).measure(forms)
-        print(f"{name:28} {'theirs':>12} {'ours':>12}   ours / theirs, quartiles")
+        print(f"{name:34} {'theirs':>12} {'ours':>12}   ours / theirs, quartiles")
         for own, form in torch_comparison.pairs_of(forms):
             row = found[f"{own}/{form}"]
             print(
-                f"    {f'{own} / {form}':24} {row['against_ms']:9.3f} ms {row['ms']:9.3f} ms   "
+                f"    {f'{own} / {form}':30} {row['against_ms']:9.3f} ms {row['ms']:9.3f} ms   "
                 f"{row['ratio']:.3f} ({row['lower_quartile']:.3f} – {row['upper_quartile']:.3f})",
                 flush=True,
             )
