@@ -209,9 +209,11 @@ def test_a_part_that_cannot_be_imported_fails_when_it_runs(tmp_path):
 
 def command(*arguments):
     """Runs the command where packages are missing that a lent machine lacks."""
+    missing = ["grain", "ml_collections", "tensorflow_datasets", "array_record"]
+    missing += ["matplotlib", "PIL", "safetensors", "sklearn", "tqdm"]
     program = f"""
         import runpy, sys
-        for name in ("grain", "ml_collections", "tensorflow_datasets", "array_record"):
+        for name in {missing}:
             sys.modules[name] = None
         sys.path.insert(0, "benchmarks")
         sys.argv = {["accelerator.py", *arguments]}
