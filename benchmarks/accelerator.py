@@ -39,7 +39,7 @@ _ROUNDS = flags.DEFINE_integer(
 )
 
 # Modules of `accelerator_parts` that have a `PART` of the same name, in order of value.
-PARTS = ("steps", "epoch", "sweep", "masks", "choices")
+PARTS = ("steps", "epoch", "sweep", "masks", "choices", "torch_steps")
 
 
 def main(argv):

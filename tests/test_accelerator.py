@@ -3,8 +3,9 @@
 No time is checked here: the clock of these tests moves when a part says so.
 """
 
-import importlib
+import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -209,9 +210,11 @@ def test_a_part_that_cannot_be_imported_fails_when_it_runs(tmp_path):
 
 def command(*arguments):
     """Runs the command where packages are missing that a lent machine lacks."""
+    missing = ["grain", "ml_collections", "tensorflow_datasets", "array_record"]
+    missing += ["matplotlib", "PIL", "safetensors", "sklearn", "tqdm"]
     program = f"""
         import runpy, sys
-        for name in ("grain", "ml_collections", "tensorflow_datasets", "array_record"):
+        for name in {missing}:
             sys.modules[name] = None
         sys.path.insert(0, "benchmarks")
         sys.argv = {["accelerator.py", *arguments]}
@@ -240,7 +243,8 @@ def test_every_part_runs_on_tiny_sizes(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path)
     assert all(row.keys() >= KEYS and row["small"] for row in rows)
-    assert [row for row in rows if row["status"] != "ok"] == []
+    others = [row["part"] for row in rows if row["status"] != "ok"]
+    assert others == ([] if importlib.util.find_spec("torch") else ["torch_steps"])
     names = [line.split()[0] for line in command("--list").stdout.splitlines()]
     assert {row["part"] for row in rows} == {"machine", *names}
     for row in rows:
@@ -249,5 +253,6 @@ def test_every_part_runs_on_tiny_sizes(tmp_path):
             assert row["ms"] > 0 and row["against_ms"] > 0
     table = (tmp_path / "table.md").read_text()
     assert table.count("\n") == 2 + len(rows)
-    assert done.stdout.count(rows[-1]["case"]) == 2  # when it came, and in the last table
+    last = rf"{rows[-1]['part']} +{re.escape(rows[-1]['case'])} "
+    assert len(re.findall(last, done.stdout)) == 2  # when it came, and in the last table
     assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "table.md"}

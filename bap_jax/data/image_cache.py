@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from bap_jax.data.images import Decoded, decode
 from bap_jax.data.listing import ReadImage, digest_of
@@ -170,6 +169,8 @@ def _decode_all(read, names, size, shape, outcome: _Outcome) -> Iterator[bytes]:
         content = image.pixels.tobytes()
         digest = hashlib.blake2b(content, digest_size=8).digest()
         return _Encoded(content, digest, image.mode != "RGB")
+
+    from tqdm import tqdm  # so that nothing else needs it
 
     at_once = max(1, min(512, _BYTES_AT_ONCE // math.prod(shape)))
     starts = tqdm(
