@@ -71,8 +71,19 @@ def tree_sha256(tree: PyTree) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that the numbers depend on, and the device's kind."""
+    """Versions of Python and of the libraries that the numbers depend on, and the device's kind.
+
+    A package that is read from a folder of sources, without having been installed, has the version
+    `not installed`.
+    """
     packages = ("bap_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    installed = {name: importlib.metadata.version(name) for name in packages}
+    installed = {name: _version(name) for name in packages}
     device = jax.devices()[0]
     return {"python": platform.python_version(), **installed, "device": device.device_kind}
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,5 +1,6 @@
 """The report: its numbers, its table, its figure and its digests."""
 
+import importlib.metadata
 import json
 
 import jax
@@ -127,6 +128,19 @@ def test_versions_name_what_shapes_the_numbers():
     versions, packages = audit.versions(), {"bap_jax", "jax", "jaxlib", "flax", "optax", "numpy"}
     assert set(versions) == {"python", "device", *packages}
     assert versions["jax"] == jax.__version__
+
+
+def test_sources_that_are_not_installed_have_no_version(monkeypatch):
+    installed = importlib.metadata.version
+
+    def version(name):
+        if name == "bap_jax":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert audit.versions()["bap_jax"] == "not installed"
+    assert audit.versions()["jax"] == jax.__version__
 
 
 TABLE = [
