@@ -10,6 +10,11 @@ that is killed loses only what it was measuring; DIR/table.md has all of them af
 part or case that fails is reported, and the rest goes on. `--dry_run` (or `--dry-run`) has tiny
 sizes, for a CPU.
 
+    python3 benchmarks/accelerator.py --paper --data=packed.npz --minutes=10 --out=DIR
+
+runs in place of the parts the paper's CIFAR-100 experiment, see `accelerator_parts.paper` and
+`pack_images.py`. Repeated with the same folder it goes on where it was stopped or killed.
+
 Ratios are of things timed in turn in one process, after a warm-up; the order changes every round,
 and a ratio is the median over rounds, with quartiles. Needs jax, flax, optax, numpy and absl, not
 an installed bap_jax: the folder above this one is put on the path.
@@ -24,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 from absl import app, flags
-from accelerator_parts import runner, table
+from accelerator_parts import paper_flags, runner, table
 from accelerator_parts.part import Results
 
 from bap_jax import compilation
@@ -60,8 +65,28 @@ def main(argv):
     )
     results = Results(_OUT.value, _DRY_RUN.value)
     results.add("machine", "start", "ok", **machine())
+    if paper_flags.PAPER.value:
+        run_paper(results)
+        return
     runner.run(parts, results, 60 * _MINUTES.value, _ROUNDS.value)
     print("\n" + table.short(results.rows))
+
+
+def run_paper(results: Results) -> None:
+    """Runs the paper's experiment as the flags describe it."""
+    from accelerator_parts import paper
+
+    data, small = paper_flags.DATA.value, _DRY_RUN.value
+    if not data and not small:
+        raise app.UsageError("--paper needs --data=FILE, see pack_images.py; or --dry_run")
+
+    def report(case, **numbers):
+        results.add("paper", case, "ok", **numbers)
+
+    try:
+        paper.run(_OUT.value, _MINUTES.value, paper_flags.plan(small), data, report)
+    except ValueError as error:  # a mistake in flags or files, `UserError` among them
+        raise app.UsageError(f"--paper: {error}") from error
 
 
 def machine() -> dict:

@@ -31,8 +31,13 @@ SOURCES += sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("exper
 FILES_OF = {
     "bap_jax.main": ["bap_jax/main.py", "bap_jax/flags.py"],
     "bap_jax.sweep": ["bap_jax/sweep/__main__.py", "bap_jax/flags.py"],
+    "benchmarks/accelerator.py": [
+        "benchmarks/accelerator.py",
+        "benchmarks/accelerator_parts/paper_flags.py",
+    ],
 }
 AXES = ("sweep", "axis")
+FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2}
 # Words in capitals that a user replaces, ellipses, and variables of a shell's loop.
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*\b|…|\$")
 OTHER_PROGRAMS = ("xla_",)
@@ -139,6 +144,8 @@ def check_axis(config, text):
 def check_command(page, words):
     program, *arguments = words
     flags, config, axes = flags_of(program), None, []
+    if len(arguments) == FILES_WITHOUT_FLAG.get(program):
+        return
     for argument in sorted(arguments, key=lambda text: not text.startswith("--config=")):
         assert argument.startswith("--"), f"{argument!r} is no flag"
         name, _, value = argument[2:].partition("=")

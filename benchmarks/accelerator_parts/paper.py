@@ -1,0 +1,302 @@
+"""The paper's CIFAR-100 run: a dense ResNet-56, then sparse ones under several methods.
+
+    array file ─► dense network ─► predictions ─► for each method its networks ─► predictions, table
+
+Label and groups are the fine classes. The dense network is trained for 60 epochs with crops and
+flips; the settings of pruning and tuning are those of experiments/cifar100.py. All networks of a
+method, every sparsity with every seed, are members of one program. The last iterate is what is
+kept and reported: its predictions on every split, see `paper_predictions`.
+
+In the folder of results:
+
+    dense.npz         the dense network
+    predictions.npz   see `paper_predictions`
+    state-0.npz …     of the program that is not finished, see `paper_files`
+
+The same command with the same folder goes on where it was stopped or killed, on another machine if
+need be; it loses what came after the last save. What it then computes is bit for bit what it would
+have computed without the break, provided that the device computes the same twice. On a GPU this
+takes XLA_FLAGS=--xla_gpu_deterministic_ops=true; without it, two runs differ in rounding anyway.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from accelerator_parts import paper_data, paper_files, paper_predictions, paper_programs
+from accelerator_parts.paper_predictions import Predictions
+from accelerator_parts.paper_programs import Pace
+from bap_jax import audit, pipeline, training
+from bap_jax.training import (
+    ConstraintSettings,
+    DualSettings,
+    Execution,
+    OptimizerSettings,
+    PruningSettings,
+    Settings,
+)
+from bap_jax.types import Variables
+
+DENSE_FILE = "dense.npz"
+_CONSTRAINT = ConstraintSettings()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes:
+      methods: of tuning, names of `training.METHODS`; with none, only the dense network.
+      sparsities, seeds: every sparsity is tuned with every seed.
+      depth, width: of the residual network.
+      dense_epochs, dense_decay: epochs and weight decay of the dense network.
+      pruning_epochs, tuning_epochs: of the sparse networks.
+      batch_size: samples of a step, of the dense and of the sparse networks.
+      precision: in which the networks compute, `float32` or `bfloat16`.
+      members: `vmap` or `map`, see `training.Execution`; `auto` leaves it to the backend.
+      constraint: section of the settings.
+      save_seconds: from one save of a state to the next.
+      start_seconds: what the first epoch of a program may take, compilation included; a program is
+        not started with less time left.
+    """
+
+    methods: tuple[str, ...] = ("nft", "ceag")
+    sparsities: tuple[float, ...] = (0.925, 0.95)
+    seeds: tuple[int, ...] = (0, 1)
+    depth: int = 56
+    width: int = 16
+    dense_epochs: int = 60
+    dense_decay: float = 5e-4
+    pruning_epochs: int = 15
+    tuning_epochs: int = 45
+    batch_size: int = 128
+    precision: str = "float32"
+    members: str = "auto"
+    constraint: ConstraintSettings = _CONSTRAINT
+    save_seconds: float = 20.0
+    start_seconds: float = paper_programs.START_SECONDS
+
+    def dense_optimizer(self) -> OptimizerSettings:
+        """SGD .1 with momentum .9, ×.1 after a half, three quarters and nine tenths."""
+        return OptimizerSettings(0.1, milestones=(0.5, 0.75, 0.9), weight_decay=self.dense_decay)
+
+    def settings(self, method: str, sparsity: float, seed: int) -> Settings:
+        """The settings of one sparse network."""
+        settings = Settings(
+            method,
+            seed=seed,
+            tolerance=0.1,
+            finetune_epochs=self.tuning_epochs,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            optimizer=OptimizerSettings(weight_decay=1e-4),
+            pruning=PruningSettings(sparsity, self.pruning_epochs),
+            dual=DualSettings(learning_rate=1e-2),
+            constraint=self.constraint,
+        )
+        training.check_settings(settings)
+        return settings
+
+    def networks(self, method: str) -> dict[str, Settings]:
+        """Settings of all sparse networks of a method, by their names."""
+        return {
+            f"{method}-{sparsity:g}-seed{seed}": self.settings(method, sparsity, seed)
+            for sparsity in self.sparsities
+            for seed in self.seeds
+        }
+
+
+SMALL = {
+    "seeds": (0,),
+    "depth": 8,
+    "width": 4,
+    "dense_epochs": 3,
+    "pruning_epochs": 1,
+    "tuning_epochs": 2,
+    "batch_size": 50,
+    "constraint": ConstraintSettings(min_group_size=2, buffer_size=2),
+    "start_seconds": 0.0,
+}
+
+
+def run(
+    out: str | Path,
+    minutes: float,
+    plan: Plan,
+    data_file: str = "",
+    report: Callable[..., object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Runs the plan, or as much of it as there is time for; the same call again goes on.
+
+    Args:
+      out: folder of results.
+      minutes: for everything, compilation included.
+      plan: what is run.
+      data_file: array file, packed or not; empty for made-up images.
+      report: takes the name of a finished network and, as keywords, its numbers.
+      clock: returns seconds.
+
+    Returns:
+      Whether everything is finished.
+
+    Raises:
+      ValueError: the file cannot be read, or the folder holds results of other settings.
+    """
+    deadline = clock() + 60 * minutes
+    networks = {method: plan.networks(method) for method in plan.methods}
+    images = paper_data.load(data_file) if data_file else paper_data.made_up()
+    pace = Pace(deadline, plan.save_seconds, plan.start_seconds, clock)
+    work = _Work(Path(out), plan, images, pace, report or _no_report)
+    finished = work.dense() and all(work.method(of_method) for of_method in networks.values())
+    if work.predictions.arrays:
+        print("\n" + paper_predictions.table(work.predictions.arrays))
+    if not finished:
+        print("\nNot finished: the same command with the same --out and --data goes on from here.")
+    return finished
+
+
+class _Work:
+    """The parts of the run, on one set of data."""
+
+    def __init__(self, out: Path, plan: Plan, images: paper_data.Images, pace: Pace, report):
+        self._out, self._plan, self._images = out, plan, images
+        self._pace, self._report = pace, report
+        self._files = paper_files.StateFiles(out)
+        num_classes = images.splits.num_classes
+        self._model = paper_data.make_network(num_classes, plan.depth, plan.width, plan.precision)
+        self._predict = paper_predictions.make_predict(
+            self._model, images.samples.inputs, num_classes
+        )
+        self._dense_settings = {
+            "data": images.digest,
+            **{key: getattr(plan, key) for key in ("depth", "width", "precision", "batch_size")},
+            "epochs": plan.dense_epochs,
+            "optimizer": dataclasses.asdict(plan.dense_optimizer()),
+        }
+        self.predictions = Predictions(out, self._dense_settings)
+        self._variables: Variables | None = None
+        self._context: pipeline.RunContext | None = None
+
+    def dense(self) -> bool:
+        """Trains the dense network unless that is done; whether it is now."""
+        splits = self._images.splits
+        untrained = self._model.init(jax.random.key(0), splits.train.inputs[:1])
+        saved = paper_files.read_npz(self._out / DENSE_FILE)
+        if saved:
+            settings = paper_files.read_about(saved)
+            paper_files.check_same(settings, self._dense_settings, DENSE_FILE)
+            self._variables = paper_files.from_arrays(saved, untrained)
+        else:
+            self._variables = self._train_dense(untrained)
+        if self._variables is None:
+            return False
+        if not self.predictions.arrays:
+            samples = self._images.samples
+            groups = np.asarray(samples.group_ids)[:, 0]
+            self.predictions.add_dense(
+                np.asarray(samples.labels),
+                groups,
+                self._images.split_of,
+                self._predict(self._variables),
+            )
+            self._report("dense", **self._accuracies())
+        return True
+
+    def _train_dense(self, untrained):
+        train, plan = self._images.splits.train, self._plan
+        program = paper_programs.dense_program(
+            self._model,
+            untrained,
+            pipeline.context.place(train, None),
+            plan.dense_optimizer(),
+            epochs=plan.dense_epochs,
+            batch_size=plan.batch_size,
+            seed=0,
+            settings=self._dense_settings,
+        )
+        states = paper_programs.run_program(program, self._files, self._pace)
+        if states is None:
+            return None
+        variables = jax.tree.map(lambda leaf: leaf[0], states.variables)
+        arrays = paper_files.to_arrays(variables)
+        about = paper_files.as_about(self._dense_settings)
+        paper_files.write_npz(self._out / DENSE_FILE, {**arrays, "about": about})
+        self._files.clear()
+        return variables
+
+    def _accuracies(self):
+        arrays = self.predictions.arrays
+        right = arrays["dense_class"] == arrays["label"]
+        return {"test_accuracy": 100 * float(right[arrays["split"] == 2].mean())}
+
+    def method(self, networks: Mapping[str, Settings]) -> bool:
+        """Prunes and tunes those networks of a method that are not finished; whether all are."""
+        for name, settings in networks.items():
+            self.predictions.check_member(name, paper_programs.as_json(settings))
+        names = [name for name in networks if name not in self.predictions.members]
+        if not names:
+            return True
+        first = networks[names[0]]
+        if self._context is None:
+            assert self._variables is not None, "the dense network comes first"
+            execution = Execution(epoch="device", members=self._plan.members)
+            self._context = pipeline.make_context(
+                self._model, self._variables, self._images.splits, execution
+            )
+        tuner = pipeline.make_tuner(self._context, first)
+        need = paper_programs.bytes_of_member(tuner, self._context, first)
+        chunk = max(1, paper_files.LARGEST_STATE // need)
+        chunks = [names[start : start + chunk] for start in range(0, len(names), chunk)]
+        return all(self._tune(tuner, {name: networks[name] for name in part}) for part in chunks)
+
+    def _tune(self, tuner: pipeline.Tuner, networks: Mapping[str, Settings]) -> bool:
+        members, names = list(networks.values()), list(networks)
+        assert self._context is not None
+        program = paper_programs.tuning_program(
+            f"{names[0]} … {names[-1]}",
+            self._context,
+            tuner,
+            members,
+            audit.tree_sha256(self._variables),
+        )
+        states = paper_programs.run_program(program, self._files, self._pace)
+        if states is None:
+            return False
+        self._keep(names, members, states)
+        self._files.clear()
+        return True
+
+    def _keep(self, names: Sequence[str], members: Sequence[Settings], states) -> None:
+        """Adds the predictions of finished networks."""
+        of_member = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], states.variables) for i in range(len(names))
+        ]
+        finite = jax.jit(training.finite.all_finite)
+        self.predictions.add(
+            names,
+            [paper_programs.as_json(member) for member in members],
+            [self._predict(variables) for variables in of_member],
+            [not bool(finite(variables.params)) for variables in of_member],
+            _conditions(self._context),
+        )
+        for row in paper_predictions.rows(self.predictions.arrays):
+            if row["network"] in names:
+                self._report(row.pop("network"), **row)
+
+
+def _conditions(context) -> dict[str, Any]:
+    return {
+        "versions": audit.versions(),
+        "device": jax.devices()[0].device_kind,
+        "members_by": context.execution.members,
+    }
+
+
+def _no_report(name: str, **numbers: Any) -> None:
+    del name, numbers
