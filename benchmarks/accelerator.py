@@ -33,6 +33,7 @@ from accelerator_parts import paper_flags, runner, table
 from accelerator_parts.part import Results
 
 from bap_jax import compilation
+from bap_jax.types import UserError
 
 _MINUTES = flags.DEFINE_float("minutes", 8.0, "time for all parts, compilation included")
 _OUT = flags.DEFINE_string("out", "accelerator", "folder for results.jsonl and table.md")
@@ -85,8 +86,8 @@ def run_paper(results: Results) -> None:
 
     try:
         paper.run(_OUT.value, _MINUTES.value, paper_flags.plan(small), data, report)
-    except ValueError as error:  # a mistake in flags or files, `UserError` among them
-        raise app.UsageError(f"--paper: {error}") from error
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def machine() -> dict:

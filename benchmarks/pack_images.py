@@ -33,6 +33,7 @@ images, on two busy CPU cores), and not every Pillow has it.
 
 import io
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import app
+
+from bap_jax.types import UserError
 
 IMAGES_OF_MOSAIC, COLUMNS = 1000, 50
 _BLOCK = 8
@@ -56,16 +59,16 @@ def pack(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       arrays: by name; those of uint8 `(image, height, width, 3)` are images.
 
     Raises:
-      ValueError: there are no images, or their sides are no multiples of eight.
+      UserError: there are no images, or their sides are no multiples of eight.
     """
     images = [name for name, array in arrays.items() if array.dtype == np.uint8 and array.ndim == 4]
     if not images:
-        raise ValueError(f"no array of uint8 images (image, height, width, 3) among {set(arrays)}")
+        raise UserError(f"no array of uint8 images (image, height, width, 3) among {set(arrays)}")
     packed = {name: array for name, array in arrays.items() if name not in images}
     for name in images:
         shape = arrays[name].shape
         if shape[1] % _BLOCK or shape[2] % _BLOCK or shape[3] != 3:
-            raise ValueError(
+            raise UserError(
                 f"{name} has shape {shape}; expected (image, height, width, 3), height and width "
                 f"multiples of {_BLOCK}."
             )
@@ -96,13 +99,13 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of a packed or an ordinary array file.
 
     Raises:
-      ValueError: it is no array file, or not complete.
+      UserError: it is no array file, or not complete.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return unpack(dict(arrays))
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a complete array file: {error}") from error
+        raise UserError(f"{path} is not a complete array file: {error}") from error
 
 
 def peak_signal_to_noise(images: np.ndarray, others: np.ndarray) -> float:
@@ -182,4 +185,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    try:
+        app.run(main)
+    except UserError as error:
+        sys.exit(str(error))

@@ -21,7 +21,7 @@ takes XLA_FLAGS=--xla_gpu_deterministic_ops=true; without it, two runs differ in
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,99 +29,14 @@ import jax
 import numpy as np
 
 from accelerator_parts import paper_data, paper_files, paper_predictions, paper_programs
+from accelerator_parts.paper_plan import Plan
 from accelerator_parts.paper_predictions import Predictions
-from accelerator_parts.paper_programs import Pace
-from bap_jax import audit, pipeline, training
-from bap_jax.training import (
-    ConstraintSettings,
-    DualSettings,
-    Execution,
-    OptimizerSettings,
-    PruningSettings,
-    Settings,
-)
-from bap_jax.types import Variables
+from accelerator_parts.paper_programs import Pace, print_now
+from bap_jax import audit, pipeline
+from bap_jax.training import Execution, Settings, finite
+from bap_jax.types import UserError, Variables
 
 DENSE_FILE = "dense.npz"
-_CONSTRAINT = ConstraintSettings()
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is run.
-
-    Attributes:
-      methods: of tuning, names of `training.METHODS`; with none, only the dense network.
-      sparsities, seeds: every sparsity is tuned with every seed.
-      depth, width: of the residual network.
-      dense_epochs, dense_decay: epochs and weight decay of the dense network.
-      pruning_epochs, tuning_epochs: of the sparse networks.
-      batch_size: samples of a step, of the dense and of the sparse networks.
-      precision: in which the networks compute, `float32` or `bfloat16`.
-      members: `vmap` or `map`, see `training.Execution`; `auto` leaves it to the backend.
-      constraint: section of the settings.
-      save_seconds: from one save of a state to the next.
-      start_seconds: what the first epoch of a program may take, compilation included; a program is
-        not started with less time left.
-    """
-
-    methods: tuple[str, ...] = ("nft", "ceag")
-    sparsities: tuple[float, ...] = (0.925, 0.95)
-    seeds: tuple[int, ...] = (0, 1)
-    depth: int = 56
-    width: int = 16
-    dense_epochs: int = 60
-    dense_decay: float = 5e-4
-    pruning_epochs: int = 15
-    tuning_epochs: int = 45
-    batch_size: int = 128
-    precision: str = "float32"
-    members: str = "auto"
-    constraint: ConstraintSettings = _CONSTRAINT
-    save_seconds: float = 20.0
-    start_seconds: float = paper_programs.START_SECONDS
-
-    def dense_optimizer(self) -> OptimizerSettings:
-        """SGD .1 with momentum .9, ×.1 after a half, three quarters and nine tenths."""
-        return OptimizerSettings(0.1, milestones=(0.5, 0.75, 0.9), weight_decay=self.dense_decay)
-
-    def settings(self, method: str, sparsity: float, seed: int) -> Settings:
-        """The settings of one sparse network."""
-        settings = Settings(
-            method,
-            seed=seed,
-            tolerance=0.1,
-            finetune_epochs=self.tuning_epochs,
-            batch_size=self.batch_size,
-            precision=self.precision,
-            optimizer=OptimizerSettings(weight_decay=1e-4),
-            pruning=PruningSettings(sparsity, self.pruning_epochs),
-            dual=DualSettings(learning_rate=1e-2),
-            constraint=self.constraint,
-        )
-        training.check_settings(settings)
-        return settings
-
-    def networks(self, method: str) -> dict[str, Settings]:
-        """Settings of all sparse networks of a method, by their names."""
-        return {
-            f"{method}-{sparsity:g}-seed{seed}": self.settings(method, sparsity, seed)
-            for sparsity in self.sparsities
-            for seed in self.seeds
-        }
-
-
-SMALL = {
-    "seeds": (0,),
-    "depth": 8,
-    "width": 4,
-    "dense_epochs": 3,
-    "pruning_epochs": 1,
-    "tuning_epochs": 2,
-    "batch_size": 50,
-    "constraint": ConstraintSettings(min_group_size=2, buffer_size=2),
-    "start_seconds": 0.0,
-}
 
 
 def run(
@@ -146,7 +61,7 @@ def run(
       Whether everything is finished.
 
     Raises:
-      ValueError: the file cannot be read, or the folder holds results of other settings.
+      UserError: the file cannot be read, or the folder holds results of other settings.
     """
     deadline = clock() + 60 * minutes
     networks = {method: plan.networks(method) for method in plan.methods}
@@ -155,9 +70,11 @@ def run(
     work = _Work(Path(out), plan, images, pace, report or _no_report)
     finished = work.dense() and all(work.method(of_method) for of_method in networks.values())
     if work.predictions.arrays:
-        print("\n" + paper_predictions.table(work.predictions.arrays))
+        print_now("\n" + paper_predictions.table(work.predictions.arrays))
     if not finished:
-        print("\nNot finished: the same command with the same --out and --data goes on from here.")
+        print_now(
+            "\nNot finished: the same command with the same --out and --data goes on from here."
+        )
     return finished
 
 
@@ -167,7 +84,7 @@ class _Work:
     def __init__(self, out: Path, plan: Plan, images: paper_data.Images, pace: Pace, report):
         self._out, self._plan, self._images = out, plan, images
         self._pace, self._report = pace, report
-        self._files = paper_files.StateFiles(out)
+        self._files = paper_files.StateFiles(out, print_now)
         num_classes = images.splits.num_classes
         self._model = paper_data.make_network(num_classes, plan.depth, plan.width, plan.precision)
         self._predict = paper_predictions.make_predict(
@@ -220,10 +137,12 @@ class _Work:
             seed=0,
             settings=self._dense_settings,
         )
-        states = paper_programs.run_program(program, self._files, self._pace)
+        states = self._run(program, self._names_left())
         if states is None:
             return None
         variables = jax.tree.map(lambda leaf: leaf[0], states.variables)
+        if not _is_finite(variables):
+            raise UserError("the dense network diverged; write another --out and --dense_decay.")
         arrays = paper_files.to_arrays(variables)
         about = paper_files.as_about(self._dense_settings)
         paper_files.write_npz(self._out / DENSE_FILE, {**arrays, "about": about})
@@ -238,7 +157,7 @@ class _Work:
     def method(self, networks: Mapping[str, Settings]) -> bool:
         """Prunes and tunes those networks of a method that are not finished; whether all are."""
         for name, settings in networks.items():
-            self.predictions.check_member(name, paper_programs.as_json(settings))
+            self.predictions.check_member(name, self._as_json(settings))
         names = [name for name in networks if name not in self.predictions.members]
         if not names:
             return True
@@ -263,26 +182,43 @@ class _Work:
             self._context,
             tuner,
             members,
-            audit.tree_sha256(self._variables),
+            [self._as_json(member) for member in members],
         )
-        states = paper_programs.run_program(program, self._files, self._pace)
+        states = self._run(program, self._names_left() - networks.keys(), len(members))
         if states is None:
             return False
         self._keep(names, members, states)
         self._files.clear()
         return True
 
+    def _as_json(self, settings: Settings) -> dict[str, Any]:
+        """Everything that the result of a sparse network depends on."""
+        dense = audit.tree_sha256(self._variables)
+        return {"dense": dense, **paper_programs.as_json(settings)}
+
+    def _names_left(self) -> set[str]:
+        """Names of the sparse networks that are not finished."""
+        names = [name for method in self._plan.methods for name in self._plan.networks(method)]
+        return set(names) - set(self.predictions.members)
+
+    def _run(self, program, names_after: Collection[str], num_members: int = 1):
+        """Runs a program; an epoch of later networks is taken to cost as much as in this one."""
+        epochs = self._plan.pruning_epochs + self._plan.tuning_epochs
+        epochs_after = epochs * len(names_after) / num_members
+        return paper_programs.run_program(
+            program, self._files, self._pace, epochs_after=epochs_after
+        )
+
     def _keep(self, names: Sequence[str], members: Sequence[Settings], states) -> None:
         """Adds the predictions of finished networks."""
         of_member = [
             jax.tree.map(lambda leaf, i=i: leaf[i], states.variables) for i in range(len(names))
         ]
-        finite = jax.jit(training.finite.all_finite)
         self.predictions.add(
             names,
-            [paper_programs.as_json(member) for member in members],
+            [self._as_json(member) for member in members],
             [self._predict(variables) for variables in of_member],
-            [not bool(finite(variables.params)) for variables in of_member],
+            [not _is_finite(variables) for variables in of_member],
             _conditions(self._context),
         )
         for row in paper_predictions.rows(self.predictions.arrays):
@@ -296,6 +232,10 @@ def _conditions(context) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "members_by": context.execution.members,
     }
+
+
+def _is_finite(variables):
+    return bool(jax.jit(finite.all_finite)(variables.params))
 
 
 def _no_report(name: str, **numbers: Any) -> None:

@@ -15,7 +15,7 @@ import pack_images
 
 from bap_jax import data, models
 from bap_jax.data.datasets import DATASETS
-from bap_jax.types import Dataset
+from bap_jax.types import Dataset, UserError
 
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 # As in experiments/cifar100.py.
@@ -42,12 +42,12 @@ def load(path: str | Path) -> Images:
     """Reads an array file, packed by `pack_images.py` or not.
 
     Raises:
-      ValueError: it is not an array file, or lacks images or labels.
+      UserError: it is not an array file, or lacks images or labels.
     """
     arrays = pack_images.read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays)}.")
+        raise UserError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays)}.")
     names = tuple(map(str, arrays.get("fine_label_names", ())))
     return divide(*(arrays[name] for name in NEEDED), names)
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.types import PyTree
+from bap_jax.types import PyTree, UserError
 
 LARGEST_FILE = 15 * 2**20  # bytes
 MOST_FILES = 4
@@ -60,12 +60,12 @@ class StateFiles:
         """Replaces the saved state.
 
         Raises:
-          ValueError: it takes more than four files.
+          UserError: it takes more than four files.
         """
         arrays = to_arrays(states)
         parts = _parts(arrays)
         if len(parts) > MOST_FILES:
-            raise ValueError(
+            raise UserError(
                 f"the state of {about.name} takes {len(parts)} files of {LARGEST_FILE >> 20} MiB; "
                 f"at most {MOST_FILES} are allowed."
             )
@@ -85,7 +85,7 @@ class StateFiles:
           like: shapes and types of the state.
 
         Raises:
-          ValueError: the state is of the same program with other settings.
+          UserError: the state is of the same program with other settings.
         """
         contents = [_read(path) for path in sorted(self._folder.glob("state-*.npz"))]
         if not contents:
@@ -121,12 +121,12 @@ def check_same(saved: Mapping[str, Any], settings: Mapping[str, Any], what: str)
     """Raises an error if what is saved was made with other settings.
 
     Raises:
-      ValueError: it names the first that differs.
+      UserError: it names the first that differs.
     """
     settings = json.loads(json.dumps(settings))
     for key in [*settings, *saved]:
         if saved.get(key) != settings.get(key):
-            raise ValueError(
+            raise UserError(
                 f"{what} was made with {key}={saved.get(key)}, not {settings.get(key)}; write "
                 "another --out, or the settings of before."
             )
@@ -156,7 +156,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
       like: shapes and types of the tree.
 
     Raises:
-      ValueError: an array is missing or has another shape or type.
+      UserError: an array is missing or has another shape or type.
     """
     leaves, structure = jax.tree.flatten(like)
     restored = []
@@ -164,7 +164,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
         array = arrays.get(f"leaf-{i}")
         expected = jax.eval_shape(_key_data, leaf)
         if array is None or (array.shape, array.dtype) != (expected.shape, expected.dtype):
-            raise ValueError(f"the saved state does not fit this network: array {i}.")
+            raise UserError(f"the saved state does not fit this network: array {i}.")
         array = jax.device_put(array)
         restored.append(jax.random.wrap_key_data(array) if _is_key(leaf) else array)
     return jax.tree.unflatten(structure, restored)
@@ -179,11 +179,11 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of a file; none if there is no such file.
 
     Raises:
-      ValueError: it is damaged.
+      UserError: it is damaged.
     """
     arrays = _read(Path(path))
     if not arrays and Path(path).exists():
-        raise ValueError(f"{path} is damaged; remove it, and what it held is computed again.")
+        raise UserError(f"{path} is damaged; remove it, and what it held is computed again.")
     return arrays
 
 

@@ -1,11 +1,13 @@
-"""Flags of `accelerator.py --paper`; the defaults are those of `paper.Plan` or `paper.SMALL`."""
+"""Flags of `accelerator.py --paper`; the defaults are those of `paper_plan`."""
 
 from typing import TYPE_CHECKING
 
 from absl import flags
 
+from bap_jax.types import UserError
+
 if TYPE_CHECKING:
-    from accelerator_parts.paper import Plan
+    from accelerator_parts.paper_plan import Plan
 
 PAPER = flags.DEFINE_bool("paper", False, "the paper's CIFAR-100 run in place of the parts")
 DATA = flags.DEFINE_string(
@@ -34,14 +36,22 @@ def plan(small: bool) -> "Plan":
     """The plan that the flags describe.
 
     Raises:
-      ValueError: a flag has a value that no run can have.
+      UserError: a flag has a value that no run can have.
     """
-    from accelerator_parts import paper
+    from accelerator_parts import paper_plan
 
-    options = dict(paper.SMALL) if small else {}
+    options = dict(paper_plan.SMALL) if small else {}
     for name, flag in _OPTIONS.items():
         value = flag.value
         if value is not None:
-            kind = _TYPES.get(name)
-            options[name] = tuple(map(kind, filter(None, value))) if kind else value
-    return paper.Plan(**options)
+            options[name] = _of_type(name, value) if name in _TYPES else value
+    return paper_plan.Plan(**options)
+
+
+def _of_type(name, words):
+    """The entries of a list; an empty list may hold an empty word."""
+    kind = _TYPES[name]
+    try:
+        return tuple(kind(word) for word in words if word)
+    except ValueError as error:
+        raise UserError(f"--{name}={','.join(words)}: expected numbers ({error}).") from error

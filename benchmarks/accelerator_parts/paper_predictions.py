@@ -83,7 +83,7 @@ class Predictions:
       about: settings of the dense network and of the data, as JSON holds them.
 
     Raises:
-      ValueError: it is damaged, or belongs to another dense network.
+      UserError: it is damaged, or belongs to another dense network.
     """
 
     def __init__(self, folder: str | Path, about: Mapping[str, Any]):

@@ -8,6 +8,7 @@ runs, changes nothing.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ from bap_jax.types import Dataset, PyTree, Variables
 
 START_SECONDS = 60.0  # to compile a program, as long as none has been compiled
 END_SECONDS = 5.0  # kept back for the end of a run
+# Flushed, because a command that is killed shows only what it had handed on.
+print_now = functools.partial(print, flush=True)
 
 
 class NetworkProgram(NamedTuple):
@@ -100,7 +103,7 @@ def tuning_program(
     context: pipeline.RunContext,
     tuner: pipeline.Tuner,
     members: Sequence[Settings],
-    dense_digest: str,
+    as_json: Sequence[dict[str, Any]],
 ) -> NetworkProgram:
     """The pruning and tuning of networks, the same as by `pipeline.Tuner.run`.
 
@@ -111,13 +114,11 @@ def tuning_program(
       context: dense network and data.
       tuner: of `context` and the structure of these members.
       members: their settings.
-      dense_digest: changes with the dense network and the data.
+      as_json: everything that the result of each depends on, as JSON holds it.
     """
     compiled = tuner.compiled
     values, shared = compiled.values(members), compiled.shared._replace(validation=None)
-    settings = {"dense": dense_digest}
-    for i, member in enumerate(members):
-        settings |= {f"{i}.{key}": value for key, value in as_json(member).items()}
+    settings = {f"{i}.{key}": value for i, one in enumerate(as_json) for key, value in one.items()}
 
     def init():
         return tuner.runner.init(values, shared, context.variables)
@@ -220,7 +221,8 @@ def run_program(
     program: NetworkProgram,
     files: paper_files.StateFiles,
     pace: Pace,
-    print_line: Callable[[str], object] = print,
+    print_line: Callable[[str], object] = print_now,
+    epochs_after: float = 0.0,
 ) -> TrainState | None:
     """Runs a program from where it was saved to its end, or as far as there is time.
 
@@ -229,12 +231,14 @@ def run_program(
       files: where its state is saved.
       pace: how often, and until when.
       print_line: takes a line after every block.
+      epochs_after: of later programs, counted as if each took as long as one of this program; for
+        the estimate of what is left to do.
 
     Returns:
       The states `(member, ...)` after the last epoch; None if it has not been reached.
 
     Raises:
-      ValueError: a state of the same program with other settings is saved.
+      UserError: a state of the same program with other settings is saved.
     """
     pace.start()
     like = jax.eval_shape(program.init)
@@ -251,23 +255,31 @@ def run_program(
         states, done = end.states, done + count
         files.save(paper_files.About(program.name, program.settings, done), states)
         seconds = pace.block_ended(count)
-        print_line(_line(program, done, count, seconds, end, block, pace))
+        line = _progress(program, done, end, block)
+        if pace.epoch_seconds is None:
+            line += f", {seconds:.1f} s with compilation"
+        else:
+            line += f", {seconds / count:.2f} s an epoch"
+            line += _estimate(pace, program.epochs - done, epochs_after)
+        print_line(line)
     return states
 
 
-def _line(program, done, count, seconds, end, block, pace):
-    """How far a program is."""
+def _progress(program, done, end, block):
+    """How far a program is; the accuracy is the mean over the steps of the last epoch."""
     accuracy = 100 * np.asarray(block.metrics.accuracy, np.float64).mean(1)
     shown = " ".join(f"{number:.1f}" for number in accuracy)
     line = f"{program.name}: epoch {done} of {program.epochs}, training accuracy {shown}"
-    if pace.epoch_seconds is None:
-        line += f", {seconds:.1f} s with compilation"
-    else:
-        to_go = (program.epochs - done) * pace.epoch_seconds
-        line += f", {seconds / count:.2f} s an epoch, {to_go:.0f} s to go"
-        line += f" ({max(0, pace.seconds_left()):.0f} s left)"
     diverged = np.flatnonzero(~np.asarray(end.is_finite)).tolist()
     return f"{line}, DIVERGED: {diverged}" if diverged else line
+
+
+def _estimate(pace, epochs, epochs_after):
+    """What is left to do, and whether there is time for it."""
+    to_go, after = epochs * pace.epoch_seconds, epochs_after * pace.epoch_seconds
+    left = max(0.0, pace.seconds_left())
+    line = f"; about {to_go:.0f} s to go, {after:.0f} s for later networks, {left:.0f} s left"
+    return line if to_go + after <= left else f"{line}: not enough, so repeat the command"
 
 
 def _stacked(tree):

@@ -63,5 +63,5 @@ def test_a_command_that_was_killed_twice_ends_like_a_whole_one(tmp_path):
 @pytest.mark.smoke
 def test_without_time_the_command_says_how_to_go_on(tmp_path):
     out = command(f"--out={tmp_path}", "--minutes=0", "--methods=nft")
-    assert "Not finished: the same command with the same --out and --data goes on" in out
+    assert "Not finished: the same command with the same --out and --data goes on." in out
     assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl"}

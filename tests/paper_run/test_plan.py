@@ -10,7 +10,7 @@ from tests.paper_run.modules import module
 
 
 def test_the_plan_is_that_of_the_experiment_file():
-    plan = module("paper").Plan()
+    plan = module("paper_plan").Plan()
     for method, sparsity, seed in (("nft", 0.925, 0), ("ceag", 0.95, 1)):
         experiment = config_of("cifar100")
         experiment.method, experiment.pruning.sparsity, experiment.seed = method, sparsity, seed
@@ -25,7 +25,7 @@ def test_the_plan_is_that_of_the_experiment_file():
 
 
 def test_networks_are_named_by_method_sparsity_and_seed():
-    networks = module("paper").Plan().networks("ceag")
+    networks = module("paper_plan").Plan().networks("ceag")
     assert list(networks) == [
         *("ceag-0.925-seed0", "ceag-0.925-seed1", "ceag-0.95-seed0", "ceag-0.95-seed1"),
     ]

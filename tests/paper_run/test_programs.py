@@ -19,9 +19,9 @@ SETTINGS = Settings(
 
 
 class OneByOne:
-    """A pace of `block` epochs between saves that stops after `epochs`."""
+    """A pace of `block` epochs of 2 s between saves that stops after `epochs`."""
 
-    epoch_seconds = None
+    epoch_seconds = 2.0
 
     def __init__(self, epochs, block=1):
         self.epochs, self.block = epochs, block
@@ -30,7 +30,7 @@ class OneByOne:
         pass
 
     def seconds_left(self):
-        return 0.0
+        return 7.0
 
     def next_block(self, epochs_left):
         count = min(self.block, self.epochs, epochs_left)
@@ -38,7 +38,7 @@ class OneByOne:
         return count
 
     def block_ended(self, epochs):
-        return float(epochs)
+        return 2.0 * epochs
 
 
 def members(method):
@@ -49,12 +49,17 @@ def members(method):
 def tuned_program(context, method):
     """A program of two members that shares nothing compiled with those made before."""
     tuner = pipeline.make_tuner(context, members(method)[0])
-    return module("paper_programs").tuning_program("t", context, tuner, members(method), "dense")
+    programs, settings = module("paper_programs"), members(method)
+    texts = [programs.as_json(one) for one in settings]
+    return programs.tuning_program("t", context, tuner, settings, texts)
 
 
-def run(program, folder, *pace):
-    files = module("paper_files").StateFiles(folder, print_line=lambda line: None)
-    return module("paper_programs").run_program(program, files, OneByOne(*pace), str)
+def run(program, folder, *pace, lines=None):
+    lines = [] if lines is None else lines
+    files = module("paper_files").StateFiles(folder, lines.append)
+    return module("paper_programs").run_program(
+        program, files, OneByOne(*pace), lines.append, epochs_after=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +70,16 @@ def whole(context, tmp_path_factory):
 
 def test_an_interrupted_run_ends_like_a_whole_one(tmp_path, context, whole):
     """Multipliers, buffers, momentum, masks and random keys included."""
-    assert run(tuned_program(context, "ceag"), tmp_path, 3, 2) is None
-    again = run(tuned_program(context, "ceag"), tmp_path, 2)
+    lines = []
+    assert run(tuned_program(context, "ceag"), tmp_path, 3, 2, lines=lines) is None
+    again = run(tuned_program(context, "ceag"), tmp_path, 2, lines=lines)
+    assert [line.partition(", training")[0] for line in lines] == [
+        *("t: epoch 2 of 5", "t: epoch 3 of 5"),
+        *("t: 3 of 5 epochs were saved", "t: epoch 4 of 5", "t: epoch 5 of 5"),
+    ]
+    left = "s to go, 2 s for later networks, 7 s left"
+    assert lines[0].endswith(f"2.00 s an epoch; about 6 {left}: not enough, so repeat the command")
+    assert lines[1].endswith(f"; about 4 {left}")
     assert same(whole, again)
     assert again.epoch.tolist() == [4, 4]
     assert (np.asarray(again.lagrangian.multipliers) > 0).any()
