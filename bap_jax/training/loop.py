@@ -213,6 +213,19 @@ class Runner:
         """
         return self._init(values, shared, variables)
 
+    def compile(self, values: PyTree, shared: PyTree, variables: Variables, data: Dataset) -> None:
+        """Compiles what `init` and `run` call, without running any of it.
+
+        Another thread may do so while the device is busy. Only for an epoch as one program.
+
+        Args:
+          values, shared, variables: see `init`; other arrays of the same shapes and types will do.
+          data: see `run`.
+        """
+        states = jax.eval_shape(self._init, values, shared, variables)
+        self._init.lower(values, shared, variables).compile()
+        self._epoch.lower(states, values, shared, data, 0).compile()
+
     def run(
         self,
         states: TrainState,

@@ -20,6 +20,7 @@ takes XLA_FLAGS=--xla_gpu_deterministic_ops=true; without it, two runs differ in
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ import jax
 import numpy as np
 
 from accelerator_parts import paper_data, paper_files, paper_predictions, paper_programs
+from accelerator_parts.paper_ahead import CompiledAhead
 from accelerator_parts.paper_plan import Plan
 from accelerator_parts.paper_predictions import Predictions
 from accelerator_parts.paper_programs import Pace, print_now
@@ -64,17 +66,16 @@ def run(
       UserError: the file cannot be read, or the folder holds results of other settings.
     """
     deadline = clock() + 60 * minutes
-    networks = {method: plan.networks(method) for method in plan.methods}
+    for method in plan.methods:
+        plan.networks(method)  # a mistake in the plan is found before data are read
     images = paper_data.load(data_file) if data_file else paper_data.made_up()
     pace = Pace(deadline, plan.save_seconds, plan.start_seconds, clock)
     work = _Work(Path(out), plan, images, pace, report or _no_report)
-    finished = work.dense() and all(work.method(of_method) for of_method in networks.values())
+    finished = work.dense() and all(map(work.method, plan.methods))
     if work.predictions.arrays:
         print_now("\n" + paper_predictions.table(work.predictions.arrays))
     if not finished:
-        print_now(
-            "\nNot finished: the same command with the same --out and --data goes on from here."
-        )
+        print_now("\nNot finished: the same command with the same --out and --data goes on.")
     return finished
 
 
@@ -87,9 +88,7 @@ class _Work:
         self._files = paper_files.StateFiles(out, print_now)
         num_classes = images.splits.num_classes
         self._model = paper_data.make_network(num_classes, plan.depth, plan.width, plan.precision)
-        self._predict = paper_predictions.make_predict(
-            self._model, images.samples.inputs, num_classes
-        )
+        self._predict = paper_predictions.Predict(self._model, images.samples.inputs, num_classes)
         self._dense_settings = {
             "data": images.digest,
             **{key: getattr(plan, key) for key in ("depth", "width", "precision", "batch_size")},
@@ -99,6 +98,7 @@ class _Work:
         self.predictions = Predictions(out, self._dense_settings)
         self._variables: Variables | None = None
         self._context: pipeline.RunContext | None = None
+        self._ahead = CompiledAhead({})
 
     def dense(self) -> bool:
         """Trains the dense network unless that is done; whether it is now."""
@@ -109,7 +109,9 @@ class _Work:
             settings = paper_files.read_about(saved)
             paper_files.check_same(settings, self._dense_settings, DENSE_FILE)
             self._variables = paper_files.from_arrays(saved, untrained)
-        else:
+            self._context = self._make_context(self._variables)
+        self._compile_ahead(untrained)
+        if self._variables is None:
             self._variables = self._train_dense(untrained)
         if self._variables is None:
             return False
@@ -124,6 +126,34 @@ class _Work:
             )
             self._report("dense", **self._accuracies())
         return True
+
+    def _make_context(self, variables):
+        execution = Execution(epoch="device", members=self._plan.members)
+        return pipeline.make_context(self._model, variables, self._images.splits, execution)
+
+    def _compile_ahead(self, untrained):
+        """Starts to compile what comes later; a dense network that is not there has a stand-in."""
+        wanted = self._plan.compile_ahead
+        if not (jax.default_backend() != "cpu" if wanted is None else wanted):
+            return
+        context = functools.cache(lambda: self._context or self._make_context(untrained))
+
+        def compile_method(method):
+            networks = self._networks_left(method)
+            tuner = pipeline.make_tuner(context(), next(iter(networks.values())))
+            [first, *_] = self._chunks(tuner, context(), networks)
+            arrays = paper_programs.arrays_of(tuner, list(first.values()))
+            tuner.runner.compile(*arrays, untrained, tuner.compiled.train)
+            return tuner.runner
+
+        jobs = {
+            method: functools.partial(compile_method, method)
+            for method in self._plan.methods
+            if self._networks_left(method)
+        }
+        if jobs:
+            jobs = {"predictions": functools.partial(self._predict.compile, untrained), **jobs}
+        self._ahead = CompiledAhead(jobs, print_now)
 
     def _train_dense(self, untrained):
         train, plan = self._images.splits.train, self._plan
@@ -154,27 +184,36 @@ class _Work:
         right = arrays["dense_class"] == arrays["label"]
         return {"test_accuracy": 100 * float(right[arrays["split"] == 2].mean())}
 
-    def method(self, networks: Mapping[str, Settings]) -> bool:
+    def method(self, method: str) -> bool:
         """Prunes and tunes those networks of a method that are not finished; whether all are."""
-        for name, settings in networks.items():
+        for name, settings in self._plan.networks(method).items():
             self.predictions.check_member(name, self._as_json(settings))
-        names = [name for name in networks if name not in self.predictions.members]
-        if not names:
+        networks = self._networks_left(method)
+        if not networks:
             return True
-        first = networks[names[0]]
-        if self._context is None:
-            assert self._variables is not None, "the dense network comes first"
-            execution = Execution(epoch="device", members=self._plan.members)
-            self._context = pipeline.make_context(
-                self._model, self._variables, self._images.splits, execution
-            )
-        tuner = pipeline.make_tuner(self._context, first)
-        need = paper_programs.bytes_of_member(tuner, self._context, first)
-        chunk = max(1, paper_files.LARGEST_STATE // need)
-        chunks = [names[start : start + chunk] for start in range(0, len(names), chunk)]
-        return all(self._tune(tuner, {name: networks[name] for name in part}) for part in chunks)
+        assert self._variables is not None, "the dense network comes first"
+        self._context = self._context or self._make_context(self._variables)
+        tuner = pipeline.make_tuner(self._context, next(iter(networks.values())))
+        runner = self._ahead.take(method, self._pace.seconds_left())
+        tuner = tuner._replace(runner=runner or tuner.runner)
+        parts = self._chunks(tuner, self._context, networks)
+        return all(self._tune(tuner, part, is_compiled=bool(runner)) for part in parts)
 
-    def _tune(self, tuner: pipeline.Tuner, networks: Mapping[str, Settings]) -> bool:
+    def _networks_left(self, method: str) -> dict[str, Settings]:
+        """Settings of the networks of a method that are not finished."""
+        done = self.predictions.members
+        networks = self._plan.networks(method).items()
+        return {name: settings for name, settings in networks if name not in done}
+
+    def _chunks(self, tuner, context, networks: dict[str, Settings]) -> list[dict[str, Settings]]:
+        """The networks in parts whose states fit into the files."""
+        names = list(networks)
+        need = paper_programs.bytes_of_member(tuner, context, networks[names[0]])
+        size = max(1, paper_files.LARGEST_STATE // need)
+        parts = [names[start : start + size] for start in range(0, len(names), size)]
+        return [{name: networks[name] for name in part} for part in parts]
+
+    def _tune(self, tuner: pipeline.Tuner, networks: Mapping[str, Settings], is_compiled) -> bool:
         members, names = list(networks.values()), list(networks)
         assert self._context is not None
         program = paper_programs.tuning_program(
@@ -184,6 +223,7 @@ class _Work:
             members,
             [self._as_json(member) for member in members],
         )
+        program = program._replace(is_compiled=is_compiled)
         states = self._run(program, self._names_left() - networks.keys(), len(members))
         if states is None:
             return False
@@ -198,8 +238,7 @@ class _Work:
 
     def _names_left(self) -> set[str]:
         """Names of the sparse networks that are not finished."""
-        names = [name for method in self._plan.methods for name in self._plan.networks(method)]
-        return set(names) - set(self.predictions.members)
+        return {name for method in self._plan.methods for name in self._networks_left(method)}
 
     def _run(self, program, names_after: Collection[str], num_members: int = 1):
         """Runs a program; an epoch of later networks is taken to cost as much as in this one."""

@@ -27,6 +27,9 @@ _OPTIONS = {
     "members": flags.DEFINE_enum(
         "members", None, ["auto", "vmap", "map"], "how the networks of a method share a program"
     ),
+    "compile_ahead": flags.DEFINE_bool(
+        "compile_ahead", None, "compile while the device is busy; default: not on a CPU"
+    ),
     "save_seconds": flags.DEFINE_float("save_seconds", None, "from one save to the next"),
 }
 _TYPES = {"methods": str, "sparsities": float, "seeds": int}

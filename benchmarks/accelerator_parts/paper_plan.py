@@ -35,6 +35,8 @@ class Plan:
       save_seconds: from one save of a state to the next.
       start_seconds: what the first epoch of a program may take, compilation included; a program is
         not started with less time left.
+      compile_ahead: whether a thread compiles the programs of the sparse networks while the dense
+        network is trained; None: unless that is done on a CPU.
     """
 
     methods: tuple[str, ...] = ("nft", "ceag")
@@ -52,6 +54,7 @@ class Plan:
     constraint: ConstraintSettings = _CONSTRAINT
     save_seconds: float = 20.0
     start_seconds: float = START_SECONDS
+    compile_ahead: bool | None = None
 
     def dense_optimizer(self) -> OptimizerSettings:
         """SGD .1 with momentum .9, ×.1 after a half, three quarters and nine tenths."""
@@ -94,4 +97,5 @@ SMALL = {
     "batch_size": 50,
     "constraint": ConstraintSettings(min_group_size=2, buffer_size=2),
     "start_seconds": 0.0,
+    "compile_ahead": True,
 }

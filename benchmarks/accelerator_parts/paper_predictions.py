@@ -14,7 +14,7 @@ Samples are in the order of the data file, training images first. This is all th
 later, without JAX, whether a group was harmed more than the whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,10 +43,8 @@ class Predicted(NamedTuple):
     confidence: np.ndarray
 
 
-def make_predict(
-    model: Model, inputs: Array, num_classes: int, batch_size: int = 500
-) -> Callable[[Variables], Predicted]:
-    """A function from a network's arrays to its predictions, compiled once.
+class Predict:
+    """From a network's arrays to its predictions, compiled once.
 
     Args:
       model: the network, evaluated as it is deployed: no augmentation, running statistics.
@@ -54,25 +52,32 @@ def make_predict(
       num_classes: length of its logits.
       batch_size: samples of a step.
     """
-    size = len(inputs)
-    order = data.ordered_indices(size, min(batch_size, size))
-    inputs = jax.device_put(inputs)
 
-    @jax.jit
-    def of_all(variables, inputs):
-        def of_batch(indices):
-            rows = jnp.where(indices < 0, -1 - indices, indices)
-            logits, _ = model.apply(variables, inputs[rows], train=False, key=None)
-            return logits.argmax(-1), jax.nn.softmax(logits).max(-1).astype(jnp.float16)
+    def __init__(self, model: Model, inputs: Array, num_classes: int, batch_size: int = 500):
+        self._inputs, size = jax.device_put(inputs), len(inputs)
+        self._type = np.min_scalar_type(num_classes - 1)
+        order = data.ordered_indices(size, min(batch_size, size))
 
-        classes, confidence = jax.lax.map(of_batch, order)
-        return classes.ravel()[:size], confidence.ravel()[:size]
+        @jax.jit
+        def of_all(variables, inputs):
+            def of_batch(indices):
+                rows = jnp.where(indices < 0, -1 - indices, indices)
+                logits, _ = model.apply(variables, inputs[rows], train=False, key=None)
+                return logits.argmax(-1), jax.nn.softmax(logits).max(-1).astype(jnp.float16)
 
-    def predict(variables):
-        classes, confidence = jax.device_get(of_all(variables, inputs))
-        return Predicted(classes.astype(np.min_scalar_type(num_classes - 1)), confidence)
+            classes, confidence = jax.lax.map(of_batch, order)
+            return classes.ravel()[:size], confidence.ravel()[:size]
 
-    return predict
+        self._of_all = of_all
+
+    def compile(self, variables: Variables) -> None:
+        """Compiles it for arrays of these shapes and types."""
+        self._of_all.lower(variables, self._inputs).compile()
+
+    def __call__(self, variables: Variables) -> Predicted:
+        """Predictions for every sample."""
+        classes, confidence = jax.device_get(self._of_all(variables, self._inputs))
+        return Predicted(classes.astype(self._type), confidence)
 
 
 class Predictions:

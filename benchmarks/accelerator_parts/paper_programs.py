@@ -41,6 +41,7 @@ class NetworkProgram(NamedTuple):
       runner: runs them.
       init: makes the states before the first epoch, `(member, ...)`.
       values, shared, train: see `Runner`.
+      is_compiled: whether the first epoch takes no longer than the others.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NetworkProgram(NamedTuple):
     values: PyTree
     shared: PyTree
     train: Dataset
+    is_compiled: bool = False
 
     def run(self, states: TrainState, epochs: range) -> tuple[MembersEnd, StepBlock]:
         """Runs some epochs; returns the end of the last one and the numbers of its steps."""
@@ -98,6 +100,11 @@ def dense_program(
     return NetworkProgram("dense", settings, epochs, runner, init, _stacked(order_key), (), train)
 
 
+def arrays_of(tuner: pipeline.Tuner, members: Sequence[Settings]) -> tuple[PyTree, PyTree]:
+    """Values and shared arrays of members; the validation split is not evaluated."""
+    return tuner.compiled.values(members), tuner.compiled.shared._replace(validation=None)
+
+
 def tuning_program(
     name: str,
     context: pipeline.RunContext,
@@ -108,6 +115,8 @@ def tuning_program(
     """The pruning and tuning of networks, the same as by `pipeline.Tuner.run`.
 
     Only the last iterate is kept, so the validation split is left out of the program.
+
+    The tuner's runner may be that of a tuner with another dense network, see `Program`.
 
     Args:
       name: see `NetworkProgram`.
@@ -153,8 +162,7 @@ def _flat(tree, prefix=""):
 
 def bytes_of_member(tuner: pipeline.Tuner, context: pipeline.RunContext, member: Settings) -> int:
     """Bytes of the state of one network."""
-    compiled = tuner.compiled
-    values, shared = compiled.values([member]), compiled.shared._replace(validation=None)
+    values, shared = arrays_of(tuner, [member])
     like = jax.eval_shape(lambda: tuner.runner.init(values, shared, context.variables))
     return sum(leaf.size * np.dtype(_number_type(leaf)).itemsize for leaf in jax.tree.leaves(like))
 
@@ -188,9 +196,10 @@ class Pace:
         self._start_seconds, self._clock = start_seconds, clock
         self.start()
 
-    def start(self) -> None:
-        """Starts a program, whose first epoch will be compiled."""
+    def start(self, is_compiled: bool = False) -> None:
+        """Starts a program; unless it is compiled, that is part of its first epoch."""
         self.epoch_seconds: float | None = None
+        self._is_compiled = is_compiled
         self._blocks, self._began = 0, self._clock()
 
     def seconds_left(self) -> float:
@@ -202,17 +211,18 @@ class Pace:
         self._began = self._clock()
         left = self.seconds_left()
         if self.epoch_seconds is None:
-            return 1 if left > (self._start_seconds if self._blocks == 0 else 0) else 0
+            is_start = self._blocks == 0 and not self._is_compiled
+            return 1 if left > (self._start_seconds if is_start else 0) else 0
         for_save = max(1, round(self._save_seconds / self.epoch_seconds))
         return max(0, min(epochs_left, for_save, int(left / self.epoch_seconds)))
 
     def block_ended(self, epochs: int) -> float:
         """Notes how long a block took; returns its seconds."""
         seconds = self._clock() - self._began
-        if self._blocks == 0:
-            self._start_seconds = min(self._start_seconds, seconds)
-        else:
+        if self._blocks:
             self.epoch_seconds = max(seconds / epochs, 1e-6)
+        elif not self._is_compiled:
+            self._start_seconds = min(self._start_seconds, seconds)
         self._blocks += 1
         return seconds
 
@@ -240,7 +250,7 @@ def run_program(
     Raises:
       UserError: a state of the same program with other settings is saved.
     """
-    pace.start()
+    pace.start(program.is_compiled)
     like = jax.eval_shape(program.init)
     done, states = files.load(program.name, program.settings, like)
     if done:
@@ -257,7 +267,7 @@ def run_program(
         seconds = pace.block_ended(count)
         line = _progress(program, done, end, block)
         if pace.epoch_seconds is None:
-            line += f", {seconds:.1f} s with compilation"
+            line += f", {seconds:.1f} s for the first one"
         else:
             line += f", {seconds / count:.2f} s an epoch"
             line += _estimate(pace, program.epochs - done, epochs_after)

@@ -33,7 +33,7 @@ def test_chance_is_what_the_normal_approximation_gives():
 
 def test_predictions_agree_with_the_library(small_dense, digits_splits, context):
     model, variables = small_dense
-    predict = module("paper_predictions").make_predict(model, digits_splits.test.inputs, 10, 100)
+    predict = module("paper_predictions").Predict(model, digits_splits.test.inputs, 10, 100)
     found = predict(variables)
     accuracy = (found.classes == digits_splits.test.labels).mean()
     assert accuracy == pytest.approx(context.evaluate(variables, "test").accuracy)

@@ -26,8 +26,8 @@ class OneByOne:
     def __init__(self, epochs, block=1):
         self.epochs, self.block = epochs, block
 
-    def start(self):
-        pass
+    def start(self, is_compiled):
+        del is_compiled
 
     def seconds_left(self):
         return 7.0
@@ -46,9 +46,10 @@ def members(method):
     return [dataclasses.replace(settings, seed=seed) for seed in (3, 4)]
 
 
-def tuned_program(context, method):
+def tuned_program(context, method, runner=None):
     """A program of two members that shares nothing compiled with those made before."""
     tuner = pipeline.make_tuner(context, members(method)[0])
+    tuner = tuner._replace(runner=runner or tuner.runner)
     programs, settings = module("paper_programs"), members(method)
     texts = [programs.as_json(one) for one in settings]
     return programs.tuning_program("t", context, tuner, settings, texts)
@@ -90,6 +91,29 @@ def test_a_run_ends_like_the_tuner(context, whole):
     for i, result in enumerate(tuner.run(members("ceag"))):
         variables = jax.tree.map(lambda leaf, i=i: leaf[i], whole.variables)
         assert same(variables, result.last.variables)
+
+
+def test_a_program_compiled_ahead_for_another_network_is_the_same(tmp_path, context, whole):
+    """With the arrays of an untrained network; then nothing is left to compile."""
+    compiled, programs, is_noting = [], module("paper_programs"), [False]
+    untrained = context.model.init(jax.random.key(1), context.splits.train.inputs[:1])
+    other = pipeline.make_context(context.model, untrained, context.splits)
+    tuner = pipeline.make_tuner(other, members("ceag")[0])
+    arrays = programs.arrays_of(tuner, members("ceag"))
+    tuner.runner.compile(*arrays, untrained, tuner.compiled.train)
+
+    def note(name, seconds, **others):
+        del seconds, others
+        if is_noting[0] and "compile" in name:
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    program = tuned_program(context, "ceag", tuner.runner)
+    is_noting[0] = True
+    program.run(program.init(), range(1))
+    is_noting[0] = False
+    assert not compiled
+    assert same(run(program, tmp_path, 5), whole)
 
 
 def dense_program(model, train):
@@ -135,6 +159,13 @@ def test_blocks_last_as_long_as_asked_for():
     assert mine.next_block(100) == 2
     now[0] = 197
     assert mine.next_block(100) == 0
+
+
+def test_a_compiled_program_needs_less_time_to_start():
+    mine = pace(100, lambda: 90.0, start_seconds=60)
+    assert mine.next_block(10) == 0
+    mine.start(is_compiled=True)
+    assert mine.next_block(10) == 1
 
 
 def test_a_program_is_not_started_without_time_to_compile():
