@@ -32,8 +32,8 @@ images, on two busy CPU cores), and not every Pillow has it.
 
 Packed images train as well: ten classes, a ResNet-8 of width 8 and eight epochs (`accelerator.py
 --paper --methods= --dense_epochs=8 --depth=8 --width=8`, two CPU cores, 2026-11-27) gave a test
-accuracy of 56.4 % with them and of 54.1 % with the originals, on 1,000 test images and with one seed
-each.
+accuracy of 56.4 % with them and of 54.1 % with the originals, on 1,000 test images and with one
+seed each.
 """
 
 import io

@@ -109,8 +109,9 @@ class _Work:
             settings = paper_files.read_about(saved)
             paper_files.check_same(settings, self._dense_settings, DENSE_FILE)
             self._variables = paper_files.from_arrays(saved, untrained)
-            self._context = self._make_context(self._variables)
-        self._compile_ahead(untrained)
+            if self._names_left():
+                self._context = self._make_context(self._variables)
+        self._plan_compilation(untrained)
         if self._variables is None:
             self._variables = self._train_dense(untrained)
         if self._variables is None:
@@ -131,8 +132,8 @@ class _Work:
         execution = Execution(epoch="device", members=self._plan.members)
         return pipeline.make_context(self._model, variables, self._images.splits, execution)
 
-    def _compile_ahead(self, untrained):
-        """Starts to compile what comes later; a dense network that is not there has a stand-in."""
+    def _plan_compilation(self, untrained):
+        """What is to be compiled for later; a dense network that is not there has a stand-in."""
         wanted = self._plan.compile_ahead
         if not (jax.default_backend() != "cpu" if wanted is None else wanted):
             return
@@ -245,8 +246,13 @@ class _Work:
         epochs = self._plan.pruning_epochs + self._plan.tuning_epochs
         epochs_after = epochs * len(names_after) / num_members
         return paper_programs.run_program(
-            program, self._files, self._pace, epochs_after=epochs_after
+            program, self._files, self._pace, self._print, epochs_after=epochs_after
         )
+
+    def _print(self, line: str) -> None:
+        """Prints a line of a program; after the first one, its own compilation is over."""
+        print_now(line)
+        self._ahead.start()
 
     def _keep(self, names: Sequence[str], members: Sequence[Settings], states) -> None:
         """Adds the predictions of finished networks."""

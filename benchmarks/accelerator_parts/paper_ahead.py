@@ -11,7 +11,8 @@ _NAME = "compiles ahead"
 class CompiledAhead:
     """Does some jobs in a thread, one after the other.
 
-    The thread ends with the process, whatever it is doing then.
+    The thread begins when `start` or `take` is called, and ends with the process, whatever it is
+    doing then.
 
     Args:
       jobs: by name, in order.
@@ -23,7 +24,13 @@ class CompiledAhead:
     ):
         self._jobs, self._print = dict(jobs), print_line
         self._results: dict[str, Future] = {name: Future() for name in jobs}
-        threading.Thread(target=self._work, name=_NAME, daemon=True).start()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread; later calls do nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=_NAME, daemon=True)
+            self._thread.start()
 
     def _work(self):
         for name, job in self._jobs.items():
@@ -43,6 +50,7 @@ class CompiledAhead:
         """
         if name not in self._results:
             return None
+        self.start()
         try:
             return self._results[name].result(max(0.0, seconds))
         except TimeoutError:

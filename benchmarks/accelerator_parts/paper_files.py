@@ -48,7 +48,7 @@ class StateFiles:
 
     Args:
       folder: of the files.
-      print_line: shows why a state cannot be used.
+      print_line: shows which epoch was saved, or why a state cannot be used.
     """
 
     def __init__(self, folder: str | Path, print_line=print):
@@ -102,6 +102,7 @@ class StateFiles:
             self._print(f"the saved state of {first['name']} is left behind")
             return 0, None
         check_same(first["settings"], settings, f"the saved state of {name}")
+        self._print(f"{name}: {first['epoch']} epochs were saved")
         arrays = {key: array for one in contents for key, array in one.items()}
         return first["epoch"], from_arrays(arrays, like)
 

@@ -253,8 +253,6 @@ def run_program(
     pace.start(program.is_compiled)
     like = jax.eval_shape(program.init)
     done, states = files.load(program.name, program.settings, like)
-    if done:
-        print_line(f"{program.name}: {done} of {program.epochs} epochs were saved")
     if states is None:
         states = program.init()
     while done < program.epochs:

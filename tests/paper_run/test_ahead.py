@@ -17,9 +17,11 @@ def test_results_are_waited_for_and_errors_are_told():
 
     jobs = {"a": waits, "b": fails, "c": lambda: "third"}
     ahead = module("paper_ahead").CompiledAhead(jobs, lines.append)
-    assert module("paper_ahead").is_working()
+    assert not module("paper_ahead").is_working()
     assert ahead.take("a", 0.0) is None
     assert ahead.take("a", -1.0) is None
+    assert module("paper_ahead").is_working()
+    ahead.start()
     may_go_on.set()
     assert [ahead.take(name, 60.0) for name in "abcd"] == ["first", None, "third", None]
     assert lines == ["b was not compiled ahead: MemoryError: no room"]

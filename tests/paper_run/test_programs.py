@@ -76,7 +76,7 @@ def test_an_interrupted_run_ends_like_a_whole_one(tmp_path, context, whole):
     again = run(tuned_program(context, "ceag"), tmp_path, 2, lines=lines)
     assert [line.partition(", training")[0] for line in lines] == [
         *("t: epoch 2 of 5", "t: epoch 3 of 5"),
-        *("t: 3 of 5 epochs were saved", "t: epoch 4 of 5", "t: epoch 5 of 5"),
+        *("t: 3 epochs were saved", "t: epoch 4 of 5", "t: epoch 5 of 5"),
     ]
     left = "s to go, 2 s for later networks, 7 s left"
     assert lines[0].endswith(f"2.00 s an epoch; about 6 {left}: not enough, so repeat the command")
