@@ -263,13 +263,8 @@ def run_program(
         states, done = end.states, done + count
         files.save(paper_files.About(program.name, program.settings, done), states)
         seconds = pace.block_ended(count)
-        line = _progress(program, done, end, block)
-        if pace.epoch_seconds is None:
-            line += f", {seconds:.1f} s for the first one"
-        else:
-            line += f", {seconds / count:.2f} s an epoch"
-            line += _estimate(pace, program.epochs - done, epochs_after)
-        print_line(line)
+        estimate = _estimate(pace, seconds / count, program.epochs - done, epochs_after)
+        print_line(_progress(program, done, end, block) + estimate)
     return states
 
 
@@ -282,11 +277,16 @@ def _progress(program, done, end, block):
     return f"{line}, DIVERGED: {diverged}" if diverged else line
 
 
-def _estimate(pace, epochs, epochs_after):
-    """What is left to do, and whether there is time for it."""
+def _estimate(pace, seconds, epochs, epochs_after):
+    """What an epoch took, what is left to do, and whether there is time for it."""
+    if pace.epoch_seconds is None:
+        return f", {seconds:.1f} s for the first one"
     to_go, after = epochs * pace.epoch_seconds, epochs_after * pace.epoch_seconds
     left = max(0.0, pace.seconds_left())
-    line = f"; about {to_go:.0f} s to go, {after:.0f} s for later networks, {left:.0f} s left"
+    line = (
+        f", {seconds:.2f} s an epoch; about {to_go:.0f} s to go, {after:.0f} s for later networks"
+    )
+    line += f", {left:.0f} s left"
     return line if to_go + after <= left else f"{line}: not enough, so repeat the command"
 
 
