@@ -99,7 +99,9 @@ class _Walk:
         """Follows a loop until the sources of its carry no longer change."""
         params = equation.params
         if equation.primitive.name == "scan":
-            body, start, size = params["jaxpr"].jaxpr, params["num_consts"], params["num_carry"]
+            body = params["jaxpr"].jaxpr
+            size = _num_whole(equation.outvars, body.outvars)
+            start = _num_whole(equation.invars, body.invars) - size
         else:
             body, size = params["body_jaxpr"].jaxpr, len(equation.outvars)
             start = len(inputs) - size
@@ -122,6 +124,12 @@ class _Walk:
         if _MIXED in known:
             return _MIXED
         return frozenset().union(*known) if known else None
+
+
+def _num_whole(outside, inside):
+    """How many values a scan's body sees as they are, without an axis of steps taken off."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(outer.aval.ndim == inner.aval.ndim for outer, inner in pairs)
 
 
 def _jaxprs(equation):
