@@ -6,6 +6,7 @@ equation (13)). A `push` sorts the batch and gathers `batch × k` values: its co
 the number of groups.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.types import Array, UserError
+
+_LARGEST_COMPARED = 1024  # entries of a batch that are compared in pairs
 
 
 class ReplayBuffer(NamedTuple):
@@ -102,26 +105,50 @@ def push(
     groups = group_ids.ravel()
     groups = jnp.where((groups >= 0) & (groups < num_groups), groups, num_groups)
 
-    order = jnp.argsort(groups, stable=True)
-    groups, entries = groups[order], entries[order]
-    position = jnp.arange(groups.size)
-    rank = position - jnp.searchsorted(groups, groups, side="left")
-    newer = jnp.searchsorted(groups, groups, side="right") - 1 - position
+    groups, entries, rank, newer = _places(groups, entries)
+
+    # Each row of the buffer at most once, and a row beyond it for every entry that is not written:
+    # where indices may occur twice, a GPU writes one after the other.
+    beyond = num_groups + jnp.arange(groups.size, dtype=groups.dtype)
+    is_member = groups < num_groups
+    target = jnp.where(is_member & (newer < memory), groups, beyond)
+    row = jnp.where(is_member & (newer == 0), groups, beyond)
+    write = functools.partial(_write, row)
 
     before = buffer.seen.at[groups].get(mode="fill", fill_value=0)
     slot = (before + rank) % memory
-    target = jnp.where(newer < memory, groups, num_groups)
-    ring = buffer.values.at[target, slot].set(entries, mode="drop")
+    ring = buffer.values.at[target, slot].set(entries, mode="drop", unique_indices=True)
     # Rows that changed are summed again: a running sum of real numbers would drift.
     rows = ring.at[groups].get(mode="fill", fill_value=0)
     return ReplayBuffer(
         ring,
-        buffer.total.at[groups].set(decode(rows).astype(jnp.float32).sum(1), mode="drop"),
+        write(buffer.total, decode(rows).astype(jnp.float32).sum(1)),
         # Set, not add: what is written depends on what was read, so XLA updates in place.
-        buffer.seen.at[groups].set(before + rank + newer + 1, mode="drop"),
-        buffer.updated.at[groups].set(buffer.pushes, mode="drop"),
-        buffer.pushes + (groups < num_groups).any(),
+        write(buffer.seen, before + rank + 1),
+        write(buffer.updated, buffer.pushes),
+        buffer.pushes + is_member.any(),
     )
+
+
+def _places(groups, entries):
+    """Groups and entries, in any order, and of how many of its group each is in front and behind.
+
+    A small batch is compared with itself, which is one operation on a GPU; a sort and two binary
+    searches are loops. Both give the same numbers.
+    """
+    size = groups.size
+    if size <= _LARGEST_COMPARED:
+        same = groups[:, None] == groups[None]
+        return groups, entries, jnp.tril(same, -1).sum(1), jnp.triu(same, 1).sum(1)
+    order = jnp.argsort(groups, stable=True)
+    groups, entries, position = groups[order], entries[order], jnp.arange(size)
+    rank = position - jnp.searchsorted(groups, groups, side="left")
+    newer = jnp.searchsorted(groups, groups, side="right") - 1 - position
+    return groups, entries, rank, newer
+
+
+def _write(rows, array, values):
+    return array.at[rows].set(values, mode="drop", unique_indices=True)
 
 
 def query(buffer: ReplayBuffer) -> Estimate:

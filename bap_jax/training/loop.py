@@ -91,12 +91,8 @@ class Program(abc.ABC):
         Returns:
           The state after them, metrics `(step, ...)`, and what `end` says of that state.
         """
-        trainer = self.trainer(values, shared)
-
-        def step(state, indices):
-            return trainer.step(state, data, indices, number)
-
-        state, metrics = jax.lax.scan(step, state, self.order(values, number))
+        order = self.order(values, number)
+        state, metrics = self.trainer(values, shared).run_steps(state, data, order, number)
         return sharding.everywhere((state, metrics, self._end(state, values, shared)), self.mesh)
 
     def step(
@@ -108,10 +104,16 @@ class Program(abc.ABC):
         indices: Array,
         number: Array | int,
     ) -> tuple[TrainState, StepMetrics]:
-        """One step of epoch `number` on the samples `indices` `(batch,)`; metrics `(1, ...)`."""
+        """One step on the samples `indices` `(batch,)`, after `begin_epoch`; metrics `(1, ...)`."""
         indices = sharding.split_batch(indices, self.mesh)
-        state, metrics = self.trainer(values, shared).step(state, data, indices, number)
+        state, metrics = self.trainer(values, shared).step_in_epoch(state, data, indices, number)
         return sharding.everywhere((state, as_member(metrics)), self.mesh)
+
+    def begin_epoch(self, state, values, shared, data, indices, number) -> TrainState:
+        """What comes before the first step of an epoch; arguments as in `step`."""
+        indices = sharding.split_batch(indices, self.mesh)
+        state = self.trainer(values, shared).begin_epoch(state, data, indices, number)
+        return sharding.everywhere(state, self.mesh)
 
     def end(self, state: TrainState, values: PyTree, shared: PyTree) -> tuple[Array, PyTree]:
         """Whether all weights are finite, and what the program observes."""
@@ -200,6 +202,7 @@ class Runner:
         self._mesh, self._in_loop = program.mesh, execution.epoch != "device"
         self._init = jax.jit(over_members(program.init, how, 1, mesh))
         self._epoch = jit_epoch(program, how, mesh)
+        self._begin = jax.jit(program.begin_epoch, donate_argnums=0)
         self._step = jax.jit(program.step, donate_argnums=0)
         self._order, self._end = jax.jit(program.whole_order), jax.jit(program.end)
 
@@ -267,6 +270,8 @@ class Runner:
         for epoch in epochs:
             pending = None
             for batch, indices in feed(data, self._order(values, epoch), mesh=self._mesh):
+                if pending is None:
+                    state = self._begin(state, values, shared, batch, indices, epoch)
                 state, metrics = self._step(state, values, shared, batch, indices, epoch)
                 if pending:
                     yield _step_block(*pending)

@@ -4,13 +4,14 @@ Removed weights are 0 after every step, whoever wrote the updater, so a user has
 Straight-through updaters keep dense weights and the masks of the current step.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from bap_jax.pruning import NoPruning, SparseState, apply_masks
+from bap_jax.pruning import NoPruning, SparseState, apply_masks, moments
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.types import Array, Params, PyTree, UserError
@@ -54,6 +55,11 @@ class Pruner(NamedTuple):
     def is_straight_through(self) -> bool:
         """Whether the weights stay dense and only what the network sees is masked."""
         return getattr(self.updater, "is_straight_through", False)
+
+    @property
+    def masks_last_an_epoch(self) -> bool:
+        """Whether masks change in the first step of an epoch, and in no other."""
+        return self.unit == "epoch" and not self.is_straight_through
 
 
 def no_pruning() -> Pruner:
@@ -118,6 +124,7 @@ def update_masks(
         return sparse.masks
 
     sparse = SparseState(state.masks, optax.EmptyState(), state.targets, count)
+    operands = operands if updater.needs_gradients else ()
     return cond_per_member(due, update, keep, sparse, state.params, operands)
 
 
@@ -131,17 +138,17 @@ def masked_params(pruner: Pruner, params: Params, masks: PyTree) -> Params:
 
 
 def finalize_params(
-    pruner: Pruner, params: Params, masks: PyTree, state: Any, epoch: Array
+    pruner: Pruner, params: Params, state: Any, epoch: Array
 ) -> tuple[Params, PyTree]:
     """Weights and masks to carry on with, after the weights have been updated.
 
     Args:
       pruner: the updater and its unit.
       params: the updated weights.
-      masks: of this step.
-      state: a `TrainState`, before the step.
+      state: a `TrainState`, before the step but with its masks.
       epoch: `()` int32, the epoch of the step.
     """
+    masks = state.masks
     count = epoch if pruner.unit == "epoch" else state.step + 1
     sparse = SparseState(masks, optax.EmptyState(), state.targets, count)
     if pruner.is_straight_through:
@@ -149,6 +156,27 @@ def finalize_params(
     return apply_masks(pruner.updater.post_gradient_update(params, sparse), masks), masks
 
 
-def regrown(old: PyTree, new: PyTree) -> PyTree:
-    """Bool for each weight of a pruned leaf: removed before, kept now."""
-    return map_masks(lambda before, after: (before == 0) & (after != 0), old, new)
+def restart_moments(pruner: Pruner, init: Callable, state: Any, masks: PyTree) -> PyTree:
+    """The optimiser's state with fresh moments for weights that come back, see `pruning.moments`.
+
+    Args:
+      pruner: its updater says which rule holds.
+      init: the optimiser's `init`.
+      state: a `TrainState` with the masks before.
+      masks: those after.
+    """
+    updater, old = pruner.updater, state.lagrangian.primal_state
+    is_kept = updater.pruned_moments == "keep" or pruner.is_straight_through
+    if is_kept or not updater.may_regrow():
+        return old
+    back = map_masks(lambda before, after: (before == 0) & (after != 0), state.masks, masks)
+    return moments.refresh(init, old, back, state.params)
+
+
+def hold_moments(pruner: Pruner, init: Callable, state: Any) -> PyTree:
+    """The optimiser's state with moments of removed weights at 0, if that is the rule."""
+    old = state.lagrangian.primal_state
+    if pruner.updater.pruned_moments != "zero" or pruner.is_straight_through:
+        return old
+    removed = map_masks(lambda mask: mask == 0, state.masks, otherwise=lambda mask: None)
+    return moments.refresh(init, old, removed, state.params)

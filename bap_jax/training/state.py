@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
-from bap_jax.lagrangian import LagrangianState
+import jax
+import jax.numpy as jnp
+
+from bap_jax.lagrangian import LagrangianState, SchemeInfo, each_set
 from bap_jax.pruning import apply_masks
 from bap_jax.types import Array, ModelState, Params, PyTree, Variables
 
@@ -66,3 +69,51 @@ class StepMetrics(NamedTuple):
     violation_mask: Array
     proxy_mask: Array
     nonfinite_group: Array | int = -1
+
+
+class StepAux(NamedTuple):
+    """What a step needs from the forward pass, apart from loss and constraint values.
+
+    Attributes:
+      model_state: arrays that the forward pass moved.
+      constraint_state: the constraint's state (replay buffer) after the batch.
+      loss: `()` mean cross-entropy of the batch.
+      accuracy: `()` fraction right in the batch.
+      nonfinite_group: `()` int32, see `StepMetrics`.
+    """
+
+    model_state: ModelState
+    constraint_state: PyTree
+    loss: Array
+    accuracy: Array
+    nonfinite_group: Array
+
+
+def step_metrics(info: SchemeInfo, multipliers: PyTree) -> StepMetrics:
+    """The numbers of a step.
+
+    Args:
+      info: what the scheme saw, with a `StepAux`.
+      multipliers: after the step.
+    """
+    aux: StepAux = info.evaluation.aux
+
+    def pick(name):
+        return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
+
+    def seen(name):
+        return jax.tree.map(
+            lambda value, mask: jnp.where(mask, value, jnp.nan), pick(name), pick(f"{name}_mask")
+        )
+
+    return StepMetrics(
+        loss=aux.loss,
+        accuracy=aux.accuracy,
+        lagrangian=info.lagrangian,
+        multipliers=multipliers,
+        violation=seen("violation"),
+        proxy=seen("proxy"),
+        violation_mask=pick("violation_mask"),
+        proxy_mask=pick("proxy_mask"),
+        nonfinite_group=aux.nonfinite_group,
+    )

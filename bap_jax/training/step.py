@@ -2,6 +2,9 @@
 
 masks (first step of a pruning epoch) ─► forward ─► group sums ─► buffer ─► violation
     ─► multipliers ─► gradient of the Lagrangian ─► weights ─► masked weights
+
+What happens in the first step of an epoch only is a function of its own, `Trainer.begin_epoch`, so
+that a compiled loop over steps need neither test for it nor carry masks.
 """
 
 from typing import NamedTuple
@@ -13,39 +16,22 @@ from bap_jax import metrics
 from bap_jax.constraints import Constraint, Observations, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
-from bap_jax.lagrangian import Evaluation, Scheme, SchemeInfo, each_set
+from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
-from bap_jax.pruning import apply_masks, moments
-from bap_jax.pruning.masks import map_masks
+from bap_jax.pruning import apply_masks
+from bap_jax.training import packing
 from bap_jax.training.masking import (
     Pruner,
     check_pruner,
     finalize_params,
+    hold_moments,
     initial_masks,
     masked_params,
-    regrown,
+    restart_moments,
     update_masks,
 )
-from bap_jax.training.state import StepMetrics, TrainState
-from bap_jax.types import Array, Dataset, ModelState, Params, PyTree, UserError, Variables
-
-
-class StepAux(NamedTuple):
-    """What a step needs from the forward pass, apart from loss and constraint values.
-
-    Attributes:
-      model_state: arrays that the forward pass moved.
-      constraint_state: the constraint's state (replay buffer) after the batch.
-      loss: `()` mean cross-entropy of the batch.
-      accuracy: `()` fraction right in the batch.
-      nonfinite_group: `()` int32, see `StepMetrics`.
-    """
-
-    model_state: ModelState
-    constraint_state: PyTree
-    loss: Array
-    accuracy: Array
-    nonfinite_group: Array
+from bap_jax.training.state import StepAux, StepMetrics, TrainState, step_metrics
+from bap_jax.types import Array, Dataset, Params, PyTree, UserError, Variables
 
 
 class Trainer(NamedTuple):
@@ -101,18 +87,39 @@ class Trainer(NamedTuple):
           indices: `(batch,)` int32 samples of the batch; an index −1 − i is sample i with weight 0.
           epoch: `()` number of the epoch.
         """
+        state = self.begin_epoch(state, data, indices, epoch)
+        return self.step_in_epoch(state, data, indices, epoch)
+
+    def begin_epoch(
+        self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
+    ) -> TrainState:
+        """The part of a step that changes something in the first step of an epoch only.
+
+        That is new masks, if they last an epoch, and fresh moments for weights that come back.
+        Arguments as in `step`.
+        """
+        if not self.pruner.masks_last_an_epoch:
+            return state
+        return self._with_new_masks(state, data, indices, jnp.asarray(epoch, jnp.int32))
+
+    def step_in_epoch(
+        self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
+    ) -> tuple[TrainState, StepMetrics]:
+        """The rest of a step; arguments and results as in `step`.
+
+        Where masks last an epoch, those of the state are used and returned as they are.
+        """
         epoch = jnp.asarray(epoch, jnp.int32)
+        if not self.pruner.masks_last_an_epoch:
+            state = self._with_new_masks(state, data, indices, epoch)
         batch, weight = gather(data, indices)
         key = jax.random.fold_in(state.key, state.step)
-        masks = update_masks(
-            self.pruner, state, epoch, self._dense_gradient, state.model_state, key, batch, weight
-        )
-        state = self._restart_moments(state, masks)
+        state = _with_moments(state, hold_moments(self.pruner, self._init_optimizer, state))
         active = epoch >= self.first_epoch
-        problem = StepProblem(self, state, masks, batch, weight, key, active)
+        problem = StepProblem(self, state, state.masks, batch, weight, key, active)
         # The default scheme is `lagrangian.dual_primal`.
         params, lagrangian, info = self.scheme.update(problem, state.params, state.lagrangian)
-        params, masks = finalize_params(self.pruner, params, masks, state, epoch)
+        params, masks = finalize_params(self.pruner, params, state, epoch)
         aux: StepAux = info.evaluation.aux
         new_state = state._replace(
             params=params,
@@ -123,7 +130,36 @@ class Trainer(NamedTuple):
             step=state.step + 1,
             epoch=epoch,
         )
-        return new_state, _step_metrics(info, lagrangian.multipliers)
+        return new_state, step_metrics(info, lagrangian.multipliers)
+
+    def run_steps(
+        self, state: TrainState, data: Dataset, order: Array, epoch: Array | int
+    ) -> tuple[TrainState, StepMetrics]:
+        """The steps of an epoch as one loop: what `step` makes of each row of `order`.
+
+        Masks that last an epoch stay outside of it. Within, each step would test whether they are
+        due, for which a GPU waits for the host, and under `vmap` copy the masks of all members.
+
+        Args:
+          state, data, epoch: as in `step`.
+          order: `(step, batch)` indices.
+
+        Returns:
+          The state after the steps, and metrics `(step, ...)`.
+        """
+        state = self.begin_epoch(state, data, order[0], epoch)
+        fixed = {"masks": state.masks} if self.pruner.masks_last_an_epoch else {}
+        left_out, how = dict.fromkeys(fixed), None
+
+        def step(state, indices):
+            nonlocal how
+            state, metrics = self.step_in_epoch(state._replace(**fixed), data, indices, epoch)
+            packed, how = packing.pack(metrics)
+            return state._replace(**left_out), packed
+
+        with jax.named_scope("steps"):
+            state, packed = jax.lax.scan(step, state._replace(**left_out), order)
+        return state._replace(**fixed), packing.unpack(packed, how)
 
     def _dense_gradient(self, params: Params, *operands: PyTree) -> Params:
         """Gradient of the batch's mean loss with respect to every weight, removed ones included."""
@@ -136,25 +172,18 @@ class Trainer(NamedTuple):
 
         return jax.grad(loss)(params)
 
-    def _restart_moments(self, state, masks):
-        """Fresh moments where the updater's rule asks for them, see `pruning.moments`."""
-        updater = self.pruner.updater
-        rule = updater.pruned_moments
-        unneeded = rule == "restart" and not updater.may_regrow()
-        if rule == "keep" or unneeded or self.pruner.is_straight_through:
-            return state
+    def _with_new_masks(self, state, data, indices, epoch):
+        """The state with this step's masks, and moments that go with them."""
+        batch, weight = gather(data, indices)
+        key = jax.random.fold_in(state.key, state.step)
+        masks = update_masks(
+            self.pruner, state, epoch, self._dense_gradient, state.model_state, key, batch, weight
+        )
+        primal_state = restart_moments(self.pruner, self._init_optimizer, state, masks)
+        return _with_moments(state, primal_state)._replace(masks=masks, epoch=epoch)
 
-        def init(params):
-            return self.scheme.init(params, self.constraint.size).primal_state
-
-        fresh = regrown(state.masks, masks)
-        if rule == "zero":
-            fresh = map_masks(
-                lambda back, mask: back | (mask == 0), fresh, masks, otherwise=lambda mask: None
-            )
-        old = state.lagrangian.primal_state
-        primal_state = moments.refresh(init, old, fresh, state.params)
-        return state._replace(lagrangian=state.lagrangian._replace(primal_state=primal_state))
+    def _init_optimizer(self, params):
+        return self.scheme.init(params, self.constraint.size).primal_state
 
 
 def make_trainer(
@@ -244,6 +273,10 @@ class StepProblem(NamedTuple):
         return Evaluation(objective, values, aux)
 
 
+def _with_moments(state, primal_state):
+    return state._replace(lagrangian=state.lagrangian._replace(primal_state=primal_state))
+
+
 def _observe(logits, batch, weight, label_smoothing):
     return Observations(
         metrics.cross_entropy(logits, batch.labels, label_smoothing),
@@ -261,27 +294,3 @@ def _nonfinite_group(seen):
     bad = ~jnp.isfinite(seen.loss)
     group = seen.group_ids[jnp.argmax(bad), 0]
     return jnp.where(bad.any() & ~bad.all(), group, -1)
-
-
-def _step_metrics(info: SchemeInfo, multipliers) -> StepMetrics:
-    aux: StepAux = info.evaluation.aux
-
-    def pick(name):
-        return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
-
-    def seen(name):
-        return jax.tree.map(
-            lambda value, mask: jnp.where(mask, value, jnp.nan), pick(name), pick(f"{name}_mask")
-        )
-
-    return StepMetrics(
-        loss=aux.loss,
-        accuracy=aux.accuracy,
-        lagrangian=info.lagrangian,
-        multipliers=multipliers,
-        violation=seen("violation"),
-        proxy=seen("proxy"),
-        violation_mask=pick("violation_mask"),
-        proxy_mask=pick("proxy_mask"),
-        nonfinite_group=aux.nonfinite_group,
-    )

@@ -1,5 +1,6 @@
 """The replay buffer against a list in Python and against the reference."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,3 +148,20 @@ def test_statistics_of_each_value_are_summed():
     found = replay_buffer.query(buffer)
     np.testing.assert_array_equal(found.observed, [True, False])
     np.testing.assert_allclose(found.mean, [[3 / 4, 2 / 4, 2 / 4], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("memory", [1, 3, 40])
+def test_comparing_a_batch_and_sorting_it_give_the_same_buffer(memory, monkeypatch):
+    """Two attributes, ids outside the groups, and groups with more samples than fit."""
+    rng = np.random.default_rng(memory)
+    batches = [(rng.integers(0, 2, 30), rng.integers(-2, 9, (30, 2))) for _ in range(4)]
+
+    def push_all():
+        buffer = replay_buffer.init(7, memory, dtype=bool)
+        for values, ids in batches:
+            buffer = replay_buffer.push(buffer, jnp.asarray(values), jnp.asarray(ids))
+        return buffer
+
+    compared = push_all()
+    monkeypatch.setattr(replay_buffer, "_LARGEST_COMPARED", 0)
+    chex.assert_trees_all_equal(push_all(), compared)
