@@ -2,8 +2,8 @@
 
 A batch holds few samples of each group, so the accuracy of a group is estimated from its last
 k = 40 samples instead, and only once it has had k of them (paper section 4; docs/method.md,
-equation (13)). A `push` sorts the batch and gathers `batch × k` values: its cost does not grow with
-the number of groups.
+equation (13)). A `push` compares the batch with itself, or sorts a large one, and gathers
+`batch × k` values: its cost does not grow with the number of groups.
 """
 
 import functools
