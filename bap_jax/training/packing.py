@@ -19,7 +19,7 @@ def pack(tree: PyTree) -> tuple[list[Array], PyTree]:
     for i, leaf in enumerate(leaves):
         alone = i if leaf.size > _LARGEST_PACKED else None
         kinds.setdefault((leaf.shape, leaf.dtype, alone), []).append(i)
-    places = [None] * len(leaves)
+    places: list[tuple[int, int | None]] = [(0, None)] * len(leaves)
     for row, members in enumerate(kinds.values()):
         for k, i in enumerate(members):
             places[i] = (row, k if len(members) > 1 else None)

@@ -22,10 +22,19 @@ DATA = Dataset(np.zeros((6, 1)), np.zeros(6, int), np.zeros((6, 1), int))  # thr
 
 
 class FakeTrainer(NamedTuple):
-    """Two functions in place of a `training.Trainer`."""
+    """Two functions in place of a `training.Trainer`; nothing happens as an epoch begins."""
 
     init: Callable
     step: Callable
+
+    def begin_epoch(self, state, data, indices, epoch):
+        return state
+
+    def step_in_epoch(self, state, data, indices, epoch):
+        return self.step(state, data, indices, epoch)
+
+    def run_steps(self, state, data, order, epoch):
+        return jax.lax.scan(lambda state, row: self.step(state, data, row, epoch), state, order)
 
 
 def fake_trainer(spoil, at, sets=()):
