@@ -111,12 +111,13 @@ def step_task(case: Case, trainer: Any, variables: Any, train: Dataset, looped: 
 
     def loop(state, train, epoch):
         def body(state, i):
-            return trainer.step(state, train, indices[i % network.batches], epoch)
+            return trainer.step_in_epoch(state, train, indices[i % network.batches], epoch)
 
+        state = trainer.begin_epoch(state, train, indices[0], epoch)
         return jax.lax.scan(body, state, jnp.arange(case.steps))
 
     def step(state, train, epoch):
-        return trainer.step(state, train, indices[0], epoch)
+        return trainer.step_in_epoch(state, train, indices[0], epoch)
 
     state = trainer.init(variables, jax.random.key(1))
     return Task(loop if looped else step, state, (train, jnp.int32(1)))
