@@ -101,7 +101,7 @@ def method_run(model, variables, train, indices, num_groups, pruner) -> Run:
     state, _ = jax.jit(trainer.step)(state, train, indices[0], 0)
 
     def step(state, batch):
-        return trainer.step(state, *batch)
+        return trainer.step_in_epoch(state, *batch)
 
     return Run(step, state, [(train, rows, jnp.int32(FIRST_EPOCH)) for rows in indices])
 

@@ -58,9 +58,10 @@ class Ours:
         if method == "ceag":
             state = state._replace(constraint=_full(state.constraint, arrays.correct))
         program = SingleProgram(trainer, self.train.size, case.batch)
+        state = jax.jit(trainer.begin_epoch)(state, self.train, self.orders[0], jnp.int32(0))
 
         def step(state, train, indices, epoch):
-            state, metrics = trainer.step(state, train, indices, epoch)
+            state, metrics = trainer.step_in_epoch(state, train, indices, epoch)
             return state, _numbers(metrics)
 
         def train_epoch(state, train, epoch):
@@ -118,7 +119,7 @@ def make_model(case: Case) -> models.Model:
 def make_trainer(case: Case, method: str, variables: Variables, inputs: Array) -> training.Trainer:
     """Our trainer, with the settings that restore what the paper's code computes.
 
-    Magnitude masks are computed in the first step of epoch 0; constraints act from then on.
+    Magnitude masks are computed at the start of epoch 0; constraints act from then on.
     """
     model = make_model(case)
     constraint = constraints.unconstrained()
