@@ -1,0 +1,94 @@
+"""Depthwise convolution, and its gradients, as shifted products.
+
+Every channel is convolved by itself, with m kernels. For sample n, position p, channel c, its
+kernel j, and offset q, with stride s, dilation d and padding l in front:
+
+    y[n, p, c, j] = Σ_q x[n, s p + d q − l, c] · w[q, c, j]
+
+    ∂w[q, c, j] = Σ_{n, p} x[n, s p + d q − l, c] · ∂y[n, p, c, j]
+    ∂x[n, r, c] = Σ_{p, q, j : s p + d q − l = r} ∂y[n, p, c, j] · w[q, c, j]
+
+XLA:CPU has no kernel for it; it computes every product with a general loop. As a sum of one
+shifted image for every offset, each times a number for every channel, it is a single pass over the
+image with vector instructions. The kernel's gradient is added up over blocks of rows, as in
+`kernel_gradient`.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bap_jax.models.kernel_gradient import row_blocks, whole_blocks
+from bap_jax.models.windows import Window, padded, rows_of, shifted
+
+
+def depthwise(lhs: jax.Array, rhs: jax.Array, windows: Sequence[Window]) -> jax.Array:
+    """y `(batch, *position, channel · m)`.
+
+    Args:
+      lhs: x, `(batch, *spatial, channel)`.
+      rhs: w, `(*offset, 1, channel · m)`.
+      windows: one for each spatial axis.
+    """
+    parts = _shifted_once(lhs[..., None], windows)
+    kernels = _kernels(rhs, lhs.shape[-1])
+    total = sum(part * kernel for part, kernel in zip(parts, kernels, strict=True))
+    return total.reshape(*total.shape[:-2], -1).astype(lhs.dtype)
+
+
+def depthwise_gradients(
+    lhs: jax.Array, rhs: jax.Array, cotangent: jax.Array, windows: Sequence[Window]
+) -> tuple[jax.Array, jax.Array]:
+    """∂x and ∂w, for ∂y `(batch, *position, channel · m)`."""
+    by_channel = cotangent.reshape(*cotangent.shape[:-1], lhs.shape[-1], -1)
+    return (
+        _lhs_gradient(rhs, by_channel, windows).astype(lhs.dtype),
+        _rhs_gradient(lhs, by_channel, windows).reshape(rhs.shape).astype(rhs.dtype),
+    )
+
+
+def _lhs_gradient(rhs, cotangent, windows):
+    spread = [(0, 0, window.stride - 1) for window in windows]
+    zero = cotangent.dtype.type(0)
+    cotangent = lax.pad(cotangent, zero, ((0, 0, 0), *spread, (0, 0, 0), (0, 0, 0)))
+    parts = _shifted_once(cotangent, [window.transposed() for window in windows])
+    kernels = reversed(_kernels(rhs, cotangent.shape[-2]))
+    return sum(part * kernel for part, kernel in zip(parts, kernels, strict=True)).sum(-1)
+
+
+def _rhs_gradient(lhs, cotangent, windows):
+    wide = jnp.promote_types(lhs.dtype, jnp.float32)
+    channels, multiplier = cotangent.shape[-2:]
+    rows, blocks = row_blocks(lhs.dtype.itemsize * channels * multiplier, cotangent[..., 0])
+    lhs, cotangent = whole_blocks(padded(lhs, windows), cotangent, windows[0].stride, rows * blocks)
+    inside = [windows[0]._replace(positions=rows), *windows[1:]]
+
+    def add(total, block):
+        here = rows_of(lhs, windows, block * rows, rows)[..., None].astype(wide)
+        rows_here = lax.dynamic_slice_in_dim(cotangent, block * rows, rows, 1).astype(wide)
+        axes = tuple(range(rows_here.ndim - 2))
+        sums = [(part * rows_here).sum(axes) for part in shifted(here, inside)]
+        return total + jnp.stack(sums), None
+
+    offsets = math.prod(window.offsets for window in windows)
+    empty = jnp.zeros((offsets, channels, multiplier), wide)
+    return lax.scan(add, empty, jnp.arange(blocks))[0]
+
+
+def _shifted_once(x, windows):
+    """As `shifted`, of x before padding with one more axis behind it; in float32 at least."""
+    pads = [(window.start, window.end, 0) for window in windows]
+    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)))
+    # Otherwise whatever makes x is computed again for every offset.
+    x = lax.optimization_barrier(x)
+    return shifted(x.astype(jnp.promote_types(x.dtype, jnp.float32)), windows)
+
+
+def _kernels(rhs, channels):
+    """`(1, ..., channel, m)` for every offset, in float32 at least."""
+    ones = (1,) * (rhs.ndim - 1)
+    rhs = rhs.reshape(-1, *ones, channels, rhs.shape[-1] // channels)
+    return list(rhs.astype(jnp.promote_types(rhs.dtype, jnp.float32)))
