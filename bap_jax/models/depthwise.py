@@ -14,7 +14,9 @@ image with vector instructions. The kernel's gradient is added up over blocks of
 `kernel_gradient`.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -34,8 +36,7 @@ def depthwise(lhs: jax.Array, rhs: jax.Array, windows: Sequence[Window]) -> jax.
       windows: one for each spatial axis.
     """
     parts = _shifted_once(lhs[..., None], windows)
-    kernels = _kernels(rhs, lhs.shape[-1])
-    total = sum(part * kernel for part, kernel in zip(parts, kernels, strict=True))
+    total = _sum_of_products(parts, _kernels(rhs, lhs.shape[-1]))
     return total.reshape(*total.shape[:-2], -1).astype(lhs.dtype)
 
 
@@ -55,8 +56,7 @@ def _lhs_gradient(rhs, cotangent, windows):
     zero = cotangent.dtype.type(0)
     cotangent = lax.pad(cotangent, zero, ((0, 0, 0), *spread, (0, 0, 0), (0, 0, 0)))
     parts = _shifted_once(cotangent, [window.transposed() for window in windows])
-    kernels = reversed(_kernels(rhs, cotangent.shape[-2]))
-    return sum(part * kernel for part, kernel in zip(parts, kernels, strict=True)).sum(-1)
+    return _sum_of_products(parts, _kernels(rhs, cotangent.shape[-2])[::-1]).sum(-1)
 
 
 def _rhs_gradient(lhs, cotangent, windows):
@@ -85,6 +85,11 @@ def _shifted_once(x, windows):
     # Otherwise whatever makes x is computed again for every offset.
     x = lax.optimization_barrier(x)
     return shifted(x.astype(jnp.promote_types(x.dtype, jnp.float32)), windows)
+
+
+def _sum_of_products(parts, kernels):
+    products = (part * kernel for part, kernel in zip(parts, kernels, strict=True))
+    return functools.reduce(operator.add, products)
 
 
 def _kernels(rhs, channels):

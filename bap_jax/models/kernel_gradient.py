@@ -46,10 +46,9 @@ def kernel_gradient(
 
     def product(block, patches):
         # Flat, and ∂y first: with several axes, or the other way round, XLA:CPU transposes.
-        flat = [array.reshape(-1, array.shape[-1]) for array in (block, patches)]
-        return lax.dot_general(
-            *flat, (((0,), (0,)), ((), ())), precision=precision, preferred_element_type=wide
-        )
+        left, right = (array.reshape(-1, array.shape[-1]) for array in (block, patches))
+        axes = (((0,), (0,)), ((), ()))
+        return lax.dot_general(left, right, axes, precision=precision, preferred_element_type=wide)
 
     rows, blocks = row_blocks(lhs.dtype.itemsize * inner * math.prod(offsets), cotangent)
     if blocks == 1:
