@@ -35,65 +35,58 @@ def depthwise(lhs: jax.Array, rhs: jax.Array, windows: Sequence[Window]) -> jax.
       rhs: w, `(*offset, 1, channel · m)`.
       windows: one for each spatial axis.
     """
-    parts = _shifted_once(lhs[..., None], windows)
-    total = _sum_of_products(parts, _kernels(rhs, lhs.shape[-1]))
-    return total.reshape(*total.shape[:-2], -1).astype(lhs.dtype)
+    return _sum_of_products(_repeated(lhs, rhs), rhs, windows).astype(lhs.dtype)
 
 
 def depthwise_gradients(
     lhs: jax.Array, rhs: jax.Array, cotangent: jax.Array, windows: Sequence[Window]
 ) -> tuple[jax.Array, jax.Array]:
     """∂x and ∂w, for ∂y `(batch, *position, channel · m)`."""
-    by_channel = cotangent.reshape(*cotangent.shape[:-1], lhs.shape[-1], -1)
     return (
-        _lhs_gradient(rhs, by_channel, windows).astype(lhs.dtype),
-        _rhs_gradient(lhs, by_channel, windows).reshape(rhs.shape).astype(rhs.dtype),
+        _lhs_gradient(rhs, cotangent, windows, lhs.shape[-1]).astype(lhs.dtype),
+        _rhs_gradient(_repeated(lhs, rhs), cotangent, windows).reshape(rhs.shape).astype(rhs.dtype),
     )
 
 
-def _lhs_gradient(rhs, cotangent, windows):
+def _lhs_gradient(rhs, cotangent, windows, channels):
     spread = [(0, 0, window.stride - 1) for window in windows]
     zero = cotangent.dtype.type(0)
-    cotangent = lax.pad(cotangent, zero, ((0, 0, 0), *spread, (0, 0, 0), (0, 0, 0)))
-    parts = _shifted_once(cotangent, [window.transposed() for window in windows])
-    return _sum_of_products(parts, _kernels(rhs, cotangent.shape[-2])[::-1]).sum(-1)
+    cotangent = lax.pad(cotangent, zero, ((0, 0, 0), *spread, (0, 0, 0)))
+    flipped = jnp.flip(rhs, tuple(range(len(windows))))
+    total = _sum_of_products(cotangent, flipped, [window.transposed() for window in windows])
+    return total.reshape(*total.shape[:-1], channels, -1).sum(-1)
 
 
 def _rhs_gradient(lhs, cotangent, windows):
     wide = jnp.promote_types(lhs.dtype, jnp.float32)
-    channels, multiplier = cotangent.shape[-2:]
-    rows, blocks = row_blocks(lhs.dtype.itemsize * channels * multiplier, cotangent[..., 0])
+    rows, blocks = row_blocks(lhs.dtype.itemsize * lhs.shape[-1], cotangent)
     lhs, cotangent = whole_blocks(padded(lhs, windows), cotangent, windows[0].stride, rows * blocks)
     inside = [windows[0]._replace(positions=rows), *windows[1:]]
 
     def add(total, block):
-        here = rows_of(lhs, windows, block * rows, rows)[..., None].astype(wide)
+        here = rows_of(lhs, windows, block * rows, rows).astype(wide)
         rows_here = lax.dynamic_slice_in_dim(cotangent, block * rows, rows, 1).astype(wide)
-        axes = tuple(range(rows_here.ndim - 2))
+        axes = tuple(range(rows_here.ndim - 1))
         sums = [(part * rows_here).sum(axes) for part in shifted(here, inside)]
         return total + jnp.stack(sums), None
 
     offsets = math.prod(window.offsets for window in windows)
-    empty = jnp.zeros((offsets, channels, multiplier), wide)
+    empty = jnp.zeros((offsets, lhs.shape[-1]), wide)
     return lax.scan(add, empty, jnp.arange(blocks))[0]
 
 
-def _shifted_once(x, windows):
-    """As `shifted`, of x before padding with one more axis behind it; in float32 at least."""
-    pads = [(window.start, window.end, 0) for window in windows]
-    x = lax.pad(x, x.dtype.type(0), ((0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)))
+def _repeated(lhs, rhs):
+    """x with every channel m times in a row."""
+    multiplier = rhs.shape[-1] // lhs.shape[-1]
+    return lhs if multiplier == 1 else jnp.repeat(lhs, multiplier, -1)
+
+
+def _sum_of_products(x, rhs, windows):
+    """Over all offsets, of what the positions meet in x and the kernel; in float32 at least."""
     # Otherwise whatever makes x is computed again for every offset.
-    x = lax.optimization_barrier(x)
-    return shifted(x.astype(jnp.promote_types(x.dtype, jnp.float32)), windows)
-
-
-def _sum_of_products(parts, kernels):
+    x = lax.optimization_barrier(padded(x, windows))
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    kernels = rhs.reshape(-1, *(1,) * (x.ndim - 1), x.shape[-1]).astype(wide)
+    parts = shifted(x.astype(wide), windows)
     products = (part * kernel for part, kernel in zip(parts, kernels, strict=True))
     return functools.reduce(operator.add, products)
-
-
-def _kernels(rhs, channels):
-    """`(1, ..., channel, m)` for every offset, in float32 at least."""
-    ones = (1,) * (rhs.ndim - 1)
-    rhs = rhs.reshape(-1, *ones, channels, rhs.shape[-1] // channels)
-    return list(rhs.astype(jnp.promote_types(rhs.dtype, jnp.float32)))

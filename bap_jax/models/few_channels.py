@@ -37,7 +37,7 @@ def channels_last_product(
     numbers = channels_last(lhs.ndim - 2)
     strides = [window.stride for window in windows]
     steps = [window.step for window in windows]
-    padding = [(window.start, window.end) for window in windows]
+    padding = [(window.start, window.loose_end) for window in windows]
     count = 1 if lhs_dilation else merged_positions(lhs, rhs, windows)
     if count == 1:
         return lax.conv_general_dilated(

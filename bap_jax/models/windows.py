@@ -39,6 +39,11 @@ class Window(NamedTuple):
         """Length of padded x that the positions need."""
         return self.stride * (self.positions - 1) + self.step * (self.offsets - 1) + 1
 
+    @property
+    def loose_end(self) -> int:
+        """As `end`, but x is cut off only where positions would be added otherwise."""
+        return self.end if self.end >= 0 else min(0, self.end + self.stride - 1)
+
     def transposed(self) -> "Window":
         """That of the gradient by x: a convolution over ∂y, spread by s, with a flipped kernel."""
         start = self.step * (self.offsets - 1) - self.start
