@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from bap_jax import models
-from bap_jax.models import kernel_gradient
+from bap_jax.models import kernel_gradient, loops
 from bap_jax.models.convolution import conv_general_dilated, convolution
 from bap_jax.types import UserError
 
@@ -393,3 +393,19 @@ def test_the_residual_network_uses_it():
         assert len(models.kernel_order(model, variables, images)) == 10
     assert programs["auto"].count("custom_vjp_call") == programs["loop"].count("custom_vjp_call")
     assert programs["loop"].count("custom_vjp_call") >= 9 and "custom_vjp" not in programs["lax"]
+
+
+def test_programs_are_read_as_with_the_convolution_of_lax():
+    """Merged positions and shifted sums are one convolution each, and none is slow in loops."""
+    images = jnp.ones((1, 32, 32, 3))
+    read = {}
+    for name in ("loop", "lax"):
+        model = models.build("mobilenet_v2", 3, convolution=name)
+        variables = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape),
+            jax.eval_shape(model.init, jax.random.key(0), images),
+        )
+        arguments = model, variables, images
+        assert loops.convolutions(*arguments) == loops.Convolutions(True, name == "lax")
+        read[name] = models.cost(*arguments), models.kernel_order(*arguments)
+    assert read["loop"] == read["lax"] and len(read["loop"][1]) == 53
