@@ -100,6 +100,20 @@ def test_mask_update_writes_its_ratios(tmp_path):
 
 
 @pytest.mark.slow
+def test_convolutions_writes_its_ratios(tmp_path):
+    path = tmp_path / "convolutions.json"
+    layers = "--only=cifar_stage_1,cifar_shortcut,depthwise_stride"
+    python("benchmarks/convolutions.py", "--small", layers, "--rounds=1", f"--json={path}")
+    times = json.loads(path.read_text())
+    for name in ("cifar_stage_1", "cifar_shortcut", "depthwise_stride"):
+        for part in ("forward", "input", "kernel"):
+            assert {f"{name}_{part}_{kind}" for kind in ("alone", "scan")} <= times["ratios"].keys()
+    for name, ratio in times["ratios"].items():
+        row = times["details"][name]
+        assert ratio == pytest.approx(row["ms"] / row["against_ms"])
+
+
+@pytest.mark.slow
 def test_input_writes_its_ratios(tmp_path):
     path = tmp_path / "input.json"
     python("benchmarks/input.py", "--small", "--rounds=1", f"--json={path}")

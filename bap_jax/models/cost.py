@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bap_jax.models.adapt import adapt
+from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, UserError, Variables
 
@@ -68,10 +69,11 @@ def _of_equation(equation) -> int:
         (contracted, _), _ = params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
         return equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-    if name == "conv_general_dilated":
+    if is_convolution(equation):
         # A kernel's input axis has the length of one feature group.
-        kernel, axes = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
-        return equation.outvars[0].aval.size * (math.prod(kernel) // max(kernel[axes[0]], 1))
+        kernel, numbers = equation.invars[1].aval.shape, params.get("dimension_numbers")
+        out_axis = numbers.rhs_spec[0] if numbers else -1
+        return equation.outvars[0].aval.size * (math.prod(kernel) // max(kernel[out_axis], 1))
     inner = [_multiply_adds(jaxpr) for jaxpr in inner_jaxprs(equation)]
     if name == "while" and any(inner):
         raise UserError(

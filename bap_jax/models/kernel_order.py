@@ -12,10 +12,10 @@ import jax
 from jax.extend import core
 
 from bap_jax.models.base import Model
+from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, Variables
 
-_PRODUCTS = ("dot_general", "conv_general_dilated")
 _MIXED = frozenset({-1})  # depends on the inputs
 
 
@@ -80,19 +80,19 @@ class _Walk:
     def _outputs(self, equation, inputs):
         """Sources of an equation's results; a single one stands for all of them."""
         name = equation.primitive.name
-        if name in _PRODUCTS:
-            return self._product(name, inputs)
+        if name == "dot_general" or is_convolution(equation):
+            return self._product(name != "dot_general", inputs)
         if name in ("scan", "while"):
             return self._loop(equation, inputs)
         results = [self._call(inner, inputs) for inner in _jaxprs(equation)]
         return results[0] if results else [self._join(inputs)]
 
-    def _product(self, primitive, inputs):
+    def _product(self, convolution, inputs):
         joined = self._join(inputs)
         if joined == _MIXED:
             for source in inputs:
                 for leaf in sorted((source or frozenset()) - _MIXED):
-                    self.uses.setdefault(leaf, KernelUse(leaf, primitive == _PRODUCTS[1]))
+                    self.uses.setdefault(leaf, KernelUse(leaf, convolution))
         return [joined]
 
     def _loop(self, equation, inputs):

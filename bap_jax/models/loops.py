@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 
 from bap_jax.models.base import Model
+from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import Array, Variables
 
@@ -45,7 +46,8 @@ def _own_gradients(jaxpr, has_own):
     """For each convolution, whether it is inside a function with its own gradient."""
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        if name == "conv_general_dilated":
+        if is_convolution(equation):
             yield has_own
+            continue
         for inner in inner_jaxprs(equation):
             yield from _own_gradients(inner, has_own or name.startswith("custom_vjp"))

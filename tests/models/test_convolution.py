@@ -1,6 +1,7 @@
 """The convolution for loops: its gradients against lax's and against finite differences."""
 
 import functools
+import re
 from typing import NamedTuple
 
 import chex
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from bap_jax import models
+from bap_jax.models import kernel_gradient, loops
 from bap_jax.models.convolution import conv_general_dilated, convolution
 from bap_jax.types import UserError
 
@@ -21,22 +23,24 @@ NUMBERS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "
 
 
 class Case(NamedTuple):
-    """A convolution of 3 images of 2 channels into 4 channels."""
+    """A convolution of 3 images; every channel by itself if a kernel has one input channel."""
 
     image: tuple[int, ...]
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     padding: str | tuple
     steps: tuple[int, ...] | None = None
+    channels: tuple[int, int, int] = (2, 2, 4)  # of the image; of the kernel, in and out
 
     def arrays(self, dtype=jnp.float32, batch=3):
         draw = np.random.default_rng(0).normal
-        lhs = draw(size=(batch, *self.image, 2))
-        return jnp.asarray(lhs, dtype), jnp.asarray(draw(size=(*self.kernel, 2, 4)), dtype)
+        lhs = draw(size=(batch, *self.image, self.channels[0]))
+        rhs = draw(size=(*self.kernel, *self.channels[1:]))
+        return jnp.asarray(lhs, dtype), jnp.asarray(rhs, dtype)
 
     def call(self, conv, lhs, rhs):
-        numbers = NUMBERS[len(self.image)]
-        return conv(lhs, rhs, self.strides, self.padding, None, self.steps, numbers)
+        numbers, groups = NUMBERS[len(self.image)], self.channels[0] // self.channels[1]
+        return conv(lhs, rhs, self.strides, self.padding, None, self.steps, numbers, groups)
 
 
 # Every value of: even and odd images, kernels of 1 to 7, strides of 1 to 3, steps of 1 to 3,
@@ -59,7 +63,28 @@ CASES = {
     "line": Case((9,), (4,), (2,), "SAME"),
     "volume": Case((4, 5, 3), (3, 2, 1), (2, 1, 1), "SAME"),
 }
-SOME = ("stride", "even", "dilated_stride", "negative")
+# Several positions at a time, forward or backward.
+FEW_CHANNELS = {
+    "two_positions": Case((5, 8), (3, 3), (1, 1), "SAME", None, (16, 16, 16)),
+    "three_positions": Case((6, 9), (2, 5), (2, 1), ((2, 1), (3, 1)), None, (8, 8, 12)),
+    "four_positions": Case((4, 8), (3, 3), (1, 1), ((1, 1), (1, 1)), None, (3, 3, 16)),
+    "positions_and_stride": Case((7, 8), (3, 3), (2, 2), ((1, 1), (1, 1)), None, (3, 3, 32)),
+    "positions_and_negative_padding": Case(
+        (7, 9), (3, 3), (1, 1), ((-1, 0), (2, -1)), None, (16, 16, 16)
+    ),
+}
+DEPTHWISE = {
+    "depthwise": Case((6, 7), (3, 3), (1, 1), "SAME", None, (4, 1, 4)),
+    "depthwise_stride": Case((8, 7), (3, 3), (2, 2), ((1, 1), (1, 1)), None, (4, 1, 4)),
+    "depthwise_multiplied": Case((5, 6), (2, 3), (1, 2), "VALID", None, (3, 1, 6)),
+    "depthwise_dilated": Case((9, 10), (3, 2), (2, 1), "SAME", (2, 3), (2, 1, 4)),
+    "depthwise_negative": Case((9, 8), (3, 2), (2, 1), ((-1, 2), (1, -2)), (1, 2), (3, 1, 3)),
+    "depthwise_larger": Case((4, 3), (7, 5), (2, 3), ((3, 4), (2, 2)), None, (2, 1, 2)),
+    "depthwise_point": Case((4, 3), (1, 1), (1, 1), "SAME", None, (2, 1, 2)),
+    "depthwise_line": Case((9,), (4,), (2,), "SAME", None, (3, 1, 3)),
+}
+CASES |= FEW_CHANNELS | DEPTHWISE
+SOME = ("stride", "even", "dilated_stride", "negative", "two_positions", "depthwise_multiplied")
 
 
 def value_and_grads(case, conv, lhs, rhs):
@@ -97,7 +122,74 @@ def test_gradients_are_those_of_lax(name):
     assert_close(found, expected(name))
 
 
-@pytest.mark.parametrize("name", ("plain", "shortcut", "negative"))
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "shortcut"])
+def test_the_kernel_gradient_by_blocks_of_rows(monkeypatch, name, rows):
+    """Also where the last block has fewer rows: its missing ones add nothing, whatever x holds."""
+    case = CASES[name]
+    lhs, rhs = case.arrays()
+    positions = expected(name)[0].shape[2:-1]
+    channels = case.channels[2 if name in DEPTHWISE else 0]
+    offsets = 1 if name in DEPTHWISE else np.prod(case.kernel)
+    row_bytes = 4 * 3 * channels * np.prod(positions, dtype=int) * offsets
+    monkeypatch.setattr(kernel_gradient, "BLOCK_BYTES", int(rows * row_bytes))
+    program = jax.jit(functools.partial(value_and_grads, case, conv_general_dilated))
+    assert_close(program(lhs, rhs), expected(name))
+    count = expected(name)[0].shape[1]
+    if count > rows:
+        blocks = -(-count // -(-count // -(-count // rows)))
+        assert f"length={blocks}" in str(jax.make_jaxpr(program)(lhs, rhs))
+
+
+def test_rows_behind_the_last_position_do_not_count(monkeypatch):
+    """A stride can leave rows of x unread; they may hold anything."""
+    monkeypatch.setattr(kernel_gradient, "BLOCK_BYTES", 2 * 4 * 3 * 4 * 9 * 2)
+    for name, channels in (("plain", (2, 2, 4)), ("depthwise", (2, 1, 2))):
+        case = CASES[name]._replace(
+            image=(11, 9), strides=(2, 2), padding=((0, -4), (0, 0)), channels=channels
+        )
+        lhs, rhs = case.arrays()
+        ours = functools.partial(value_and_grads, case, conv_general_dilated)
+        grads = [jax.jit(ours)(lhs.at[:, 7:].set(tail), rhs)[2] for tail in (0, jnp.inf)]
+        np.testing.assert_array_equal(*grads)
+
+
+def test_how_many_positions_are_merged():
+    """As many as give the products 32 columns, or 64 with few input channels."""
+    counts = {}
+    for name, case in FEW_CHANNELS.items():
+        programs = str(
+            jax.make_jaxpr(functools.partial(case.call, convolution("loop")))(*case.arrays())
+        )
+        widths = re.findall(r"f32\[(\d+),(\d+),\d+,(\d+)\] = concatenate", programs)
+        counts[name] = int(widths[0][2]) // case.channels[2] if widths else 1
+    assert counts == {
+        "two_positions": 2,
+        "three_positions": 3,
+        "four_positions": 4,
+        "positions_and_stride": 2,
+        "positions_and_negative_padding": 2,
+    }
+    wide = CASES["two_positions"]._replace(channels=(16, 16, 32))
+    assert "concatenate" not in str(
+        jax.make_jaxpr(functools.partial(wide.call, convolution("loop")))(*wide.arrays())
+    )
+
+
+def test_gradients_in_float64():
+    with jax.enable_x64(True):
+        for name in ("stride", "two_positions", "depthwise_multiplied"):
+            case, arrays = CASES[name], CASES[name].arrays(jnp.float64)
+            found, wanted = (
+                jax.jit(functools.partial(value_and_grads, case, conv))(*arrays)
+                for conv in (conv_general_dilated, LAX)
+            )
+            for one, other in zip(found, wanted, strict=True):
+                assert one.dtype == jnp.float64
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ("plain", "shortcut", "negative", "depthwise_multiplied"))
 def test_gradients_in_bfloat16(name):
     """Eight bits of mantissa; both sides round."""
     case, dtype = CASES[name], jnp.bfloat16
@@ -162,9 +254,11 @@ def test_under_vmap(name, axes):
         assert_close([array[i] for array in found], scaled)
 
 
-def test_gradients_of_gradients():
+@pytest.mark.parametrize("name", ("stride", "two_positions", "depthwise_stride"))
+def test_gradients_of_gradients(monkeypatch, name):
     """Reverse over reverse and forward over reverse work; forward mode alone does not."""
-    case = CASES["stride"]
+    monkeypatch.setattr(kernel_gradient, "BLOCK_BYTES", 1)
+    case = CASES[name]
     arrays = case.arrays()
 
     def slope(conv, lhs, rhs):
@@ -183,16 +277,20 @@ def test_gradients_of_gradients():
         jax.jvp(functools.partial(case.call, conv_general_dilated), arrays, arrays)
 
 
-def test_a_batch_on_eight_devices():
+@pytest.mark.parametrize("name", ("stride", "two_positions", "depthwise_multiplied"))
+def test_a_batch_on_eight_devices(monkeypatch, name):
     """The gradient of the kernel is summed over devices; no device receives the whole batch."""
-    case = CASES["stride"]
+    monkeypatch.setattr(kernel_gradient, "BLOCK_BYTES", 1)
+    case = CASES[name]
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     lhs, rhs = case.arrays(batch=16)
     ours = jax.jit(functools.partial(value_and_grads, case, conv_general_dilated))
     sharded = jax.device_put(lhs, NamedSharding(mesh, PartitionSpec("data")))
     assert_close(ours(sharded, rhs), ours(lhs, rhs))
     program = jax.jit(jax.grad(lambda rhs, lhs: case.call(conv_general_dilated, lhs, rhs).sum()))
-    assert "all-gather" not in program.lower(rhs, sharded).compile().as_text()
+    text = program.lower(rhs, sharded).compile().as_text()
+    assert "while" in text and "all-reduce" in text
+    assert not re.search("all-gather|all-to-all|collective-permute", text)
 
 
 class Net(nn.Module):
@@ -224,7 +322,7 @@ LAX = lax.conv_general_dilated
 FALL_THROUGH = {
     "lhs_dilation": {"lhs_dilation": (2, 1)},
     "channels_first": {"dimension_numbers": None, "shapes": ((3, 2, 5, 6), (4, 2, 2, 3))},
-    "feature_groups": {"feature_group_count": 2, "shapes": ((3, 5, 6, 2), (2, 3, 1, 4))},
+    "feature_groups": {"feature_group_count": 2, "shapes": ((3, 5, 6, 4), (2, 3, 2, 4))},
     "batch_groups": {"batch_group_count": 2, "shapes": ((4, 5, 6, 2), (2, 3, 2, 4))},
     "wider_result": {"preferred_element_type": jnp.float32, "dtype": jnp.bfloat16},
 }
@@ -295,3 +393,19 @@ def test_the_residual_network_uses_it():
         assert len(models.kernel_order(model, variables, images)) == 10
     assert programs["auto"].count("custom_vjp_call") == programs["loop"].count("custom_vjp_call")
     assert programs["loop"].count("custom_vjp_call") >= 9 and "custom_vjp" not in programs["lax"]
+
+
+def test_programs_are_read_as_with_the_convolution_of_lax():
+    """Merged positions and shifted sums are one convolution each, and none is slow in loops."""
+    images = jnp.ones((1, 32, 32, 3))
+    read = {}
+    for name in ("loop", "lax"):
+        model = models.build("mobilenet_v2", 3, convolution=name)
+        variables = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape),
+            jax.eval_shape(model.init, jax.random.key(0), images),
+        )
+        arguments = model, variables, images
+        assert loops.convolutions(*arguments) == loops.Convolutions(True, name == "lax")
+        read[name] = models.cost(*arguments), models.kernel_order(*arguments)
+    assert read["loop"] == read["lax"] and len(read["loop"][1]) == 53
