@@ -28,7 +28,7 @@ def cache_folder(folder: str = "") -> Path | None:
 def keep_programs(folder: str = "") -> Path | None:
     """Lets this process read and write compiled programs in a folder.
 
-    Small programs are kept, too: a run compiles hundreds of them.
+    Small programs are kept, too: a run compiles about twenty of them.
 
     Args:
       folder: see `cache_folder`.
