@@ -1,10 +1,12 @@
 """Compiled programs: they are kept on disk, and those that run once are compiled quickly."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 _OFF = "none"
 
@@ -51,6 +53,17 @@ def jit_once(function: Callable) -> Callable:
 
     XLA optimises it less, which takes a quarter of the time for the first arrays of an MLP. The
     results are the same bit for bit: this level still joins products and sums as the others do,
-    and none of them reorders sums.
+    and none of them reorders sums. Within a function that is itself traced, it is `jax.jit`:
+    only outermost programs have options.
     """
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
+    quick = jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
+    usual = jax.jit(function)
+
+    @functools.wraps(function)
+    def call(*args):
+        # Under jit the zero is a tracer, too, so that constant arguments make no difference.
+        leaves = jax.tree.leaves((args, jnp.zeros(())))
+        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        return (usual if is_traced else quick)(*args)
+
+    return call

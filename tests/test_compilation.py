@@ -116,3 +116,13 @@ def test_a_program_that_runs_once_has_the_same_results():
     options = {"xla_backend_optimization_level": 3}
     usual = jax.jit(from_linen(network).init, compiler_options=options)(key, inputs)
     jax.tree.map(np.testing.assert_array_equal, at_once, usual)
+
+
+@pytest.mark.parametrize(
+    "within", [jax.jit, jax.vmap, lambda function: jax.jit(jax.vmap(function))]
+)
+def test_a_program_that_runs_once_may_be_part_of_another(within):
+    double = jit_once(lambda x: 2 * x)
+    np.testing.assert_array_equal(within(double)(np.arange(3.0)), [0, 2, 4])
+    assert jax.eval_shape(double, np.arange(3.0)).shape == (3,)
+    assert within(lambda x: x + double(1.0))(np.zeros(3)).tolist() == [2, 2, 2]

@@ -70,6 +70,7 @@ def build(name: str, num_classes: int, **options) -> Model:
       UserError: the name or an option is unknown, or an option has a value that is not allowed.
 
     Example:
+      >>> import jax
       >>> import jax.numpy as jnp
       >>> model = build("mlp", num_classes=10, hidden=(32,))
       >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 64)))
