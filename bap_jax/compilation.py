@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 _OFF = "none"
 
@@ -63,7 +64,7 @@ def jit_once(function: Callable) -> Callable:
     def call(*args):
         # Under jit the zero is a tracer, too, so that constant arguments make no difference.
         leaves = jax.tree.leaves((args, jnp.zeros(())))
-        is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        is_traced = any(isinstance(leaf, Tracer) for leaf in leaves)
         return (usual if is_traced else quick)(*args)
 
     return call
