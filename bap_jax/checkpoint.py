@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -103,7 +104,18 @@ def _read(path, like):
         raise DamagedCheckpointError(f"cannot read {path}: {error}") from error
     if tree_sha256(tree) != expected:
         raise DamagedCheckpointError(f"{path} differs from what was saved (digest mismatch)")
-    return tree
+    return jax.tree.map(_as_computed, tree)
+
+
+def _as_computed(leaf):
+    """The array as a program would return it, free to move to another device.
+
+    Orbax binds arrays to a device. A program's key in the cache depends on that, so that every
+    program of a network that was read would be compiled again.
+    """
+    if not isinstance(leaf, jax.Array) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return jax.device_put(np.asarray(leaf))
 
 
 def _checkpointer():

@@ -165,6 +165,25 @@ def test_the_first_step_is_timed_in_two_processes(tmp_path):
 
 
 @pytest.mark.slow
+def test_starts_are_timed_with_nothing_kept_and_with_programs_kept(tmp_path):
+    path = tmp_path / "start.json"
+    arguments = "--config=experiments/digits.py:smoke", "--rounds=1", f"--against={ROOT}"
+    printed = python("benchmarks/start.py", *arguments, f"--json={path}")
+    numbers = json.loads(path.read_text())
+    for checkout in (numbers["here"], numbers["against"]):
+        assert checkout["nothing"]["compiled"] > 5
+        assert checkout["programs"]["compiled"] == 0
+        assert checkout["programs_and_dense"]["compiled"] == 0
+        assert all(0 < row["seconds"] < 600 for row in checkout.values())
+    rows = {row["name"]: row for row in numbers["programs"]}
+    assert sum(row["count"] for row in rows.values()) == numbers["here"]["nothing"]["compiled"]
+    assert rows["of_members"]["compile"] > 0 and "of_members" in printed
+    for name, row in numbers["ratios"].items():
+        state = name.removesuffix("_cpu_seconds").removesuffix("_seconds")
+        assert state in numbers["here"] and row["ratio"] > 0
+
+
+@pytest.mark.slow
 def test_the_floor_writes_its_ratios(tmp_path):
     path = tmp_path / "floor.json"
     python("benchmarks/floor.py", "--small", f"--json={path}")

@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from bap_jax.compilation import cache_folder, keep_programs
+from bap_jax import models
+from bap_jax.compilation import cache_folder, jit_once, keep_programs
+from bap_jax.models.linen import from_linen
 
 CODE = """
 import json, sys
@@ -89,3 +92,37 @@ def test_none_in_a_process_leaves_no_file(environment, tmp_path):
     found = in_process("none")
     assert found["folder"] is None and found["hits"] == found["misses"] == 0
     assert not list(tmp_path.rglob("*-cache"))
+
+
+def test_a_kept_dense_network_needs_no_other_programs(environment, tmp_path):
+    """The first command trains the dense network, the second one reads it."""
+    command = [sys.executable, "-m", "bap_jax.main", "--config=experiments/digits.py:smoke"]
+    command += [f"--workdir={tmp_path / 'run'}", f"--compilation_cache={tmp_path / 'programs'}"]
+    environment.chdir(Path(__file__).parents[1])
+    kept = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        kept.append(programs(tmp_path / "programs"))
+    assert len(kept[0]) > 5  # so that an empty folder would not pass
+    assert kept[1] - kept[0] == set()
+
+
+def test_a_program_that_runs_once_has_the_same_results():
+    network = models.MLP((32, 10))
+    key, inputs = jax.random.key(0), np.zeros((1, 8, 8), np.float32)
+    at_once = jit_once(from_linen(network).init)(key, inputs)
+    # What `jit_once` asks for does not depend on how tests are compiled; this does.
+    options = {"xla_backend_optimization_level": 3}
+    usual = jax.jit(from_linen(network).init, compiler_options=options)(key, inputs)
+    jax.tree.map(np.testing.assert_array_equal, at_once, usual)
+
+
+@pytest.mark.parametrize(
+    "within", [jax.jit, jax.vmap, lambda function: jax.jit(jax.vmap(function))]
+)
+def test_a_program_that_runs_once_may_be_part_of_another(within):
+    double = jit_once(lambda x: 2 * x)
+    np.testing.assert_array_equal(within(double)(np.arange(3.0)), [0, 2, 4])
+    assert jax.eval_shape(double, np.arange(3.0)).shape == (3,)
+    assert within(lambda x: x + double(1.0))(np.zeros(3)).tolist() == [2, 2, 2]

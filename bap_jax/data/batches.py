@@ -7,6 +7,7 @@ computed from data only.
 
 import contextlib
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,23 +27,29 @@ def num_batches(num_samples: int, batch_size: int) -> int:
 
 def epoch_indices(key: Array, num_samples: int, batch_size: int) -> Array:
     """`(step, batch)` int32: every sample once, in random order; the last batch is filled up."""
-    return _pad(jax.random.permutation(key, num_samples), batch_size)
+    return _pad(jax.random.permutation(key, num_samples), batch_size, jnp)
 
 
-def ordered_indices(num_samples: int, batch_size: int) -> Array:
+def ordered_indices(num_samples: int, batch_size: int, xp: Any = np) -> Array:
     """`(step, batch)` int32: every sample once, in order; the last batch is filled up.
+
+    Args:
+      num_samples: of the data.
+      batch_size: samples of a step.
+      xp: `numpy`, which compiles nothing; `jax.numpy` within a compiled function, whose program
+        would otherwise hold all these numbers.
 
     Example:
       >>> ordered_indices(5, 3).tolist()
       [[0, 1, 2], [3, 4, -1]]
     """
-    return _pad(jnp.arange(num_samples), batch_size)
+    return _pad(xp.arange(num_samples, dtype=np.int32), batch_size, xp)
 
 
-def _pad(order, batch_size):
+def _pad(order, batch_size, xp):
     short = -order.size % batch_size
-    filling = -1 - order[jnp.arange(short) % order.size]
-    return jnp.concatenate([order, filling]).reshape(-1, batch_size)
+    filling = -1 - order[xp.arange(short) % order.size]
+    return xp.concatenate([order, filling]).reshape(-1, batch_size)
 
 
 def gather(data: Dataset, indices: Array) -> tuple[Dataset, Array]:

@@ -3,6 +3,7 @@
 import jax
 
 from bap_jax import data, lagrangian, training
+from bap_jax.compilation import jit_once
 from bap_jax.constraints import unconstrained
 from bap_jax.models import Model
 from bap_jax.pipeline.context import execution_for, place
@@ -46,8 +47,13 @@ def train_dense(
     primal = primal_optimizer(optimizer, epochs, steps)
     scheme = lagrangian.dual_primal(primal, training.formulation_from_settings(Settings()))
     trainer = training.make_trainer(model, scheme, unconstrained(), training.no_pruning())
-    order_key, state_key = jax.random.split(jax.random.key(seed))
-    state = trainer.init(variables, state_key)
+
+    @jit_once
+    def start(variables, key):
+        order_key, state_key = jax.random.split(key)
+        return order_key, trainer.init(variables, state_key)
+
+    order_key, state = start(variables, jax.random.key(seed))
     for end in training.run_epochs(
         trainer,
         state,

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import metrics, sharding
+from bap_jax.compilation import jit_once
 from bap_jax.constraints import DenseReference
 from bap_jax.data.batches import feed, gather, ordered_indices
 from bap_jax.data.records import Records
@@ -113,7 +114,7 @@ def make_split_sums(
     """
 
     def split_sums(variables, data):
-        batches = ordered_indices(num_samples, min(batch_size, num_samples))
+        batches = ordered_indices(num_samples, min(batch_size, num_samples), jnp)
         batches = sharding.split_batch(batches, mesh)
         each = functools.partial(batch_sums, model, num_groups, variables, data)
         return sharding.everywhere(jax.lax.map(each, batches), mesh)
@@ -124,9 +125,11 @@ def make_split_sums(
 def make_evaluator(
     model: Model, num_groups: int, batch_size: int = 512, mesh: Mesh | None = None
 ) -> Evaluator:
-    """A function that evaluates networks on splits; it is compiled once for each size of a split.
+    """A function that evaluates networks on splits.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
+    One program of a whole batch serves all splits; over several devices each size of a split has
+    its own.
 
     Args:
       model: the network.
@@ -148,15 +151,26 @@ def make_evaluator(
 
     def evaluate(variables, data, num_samples=None):
         variables = sharding.replicate(variables, mesh)
+        size = data.size if num_samples is None else num_samples
         if isinstance(data.inputs, Records):
-            order = ordered_indices(data.size, min(batch_size, data.size))
-            sums = [sums_of_batch(variables, *pair) for pair in feed(data, order, mesh=mesh)]
-            return split_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
-        if num_samples is None:
-            num_samples, data = data.size, sharding.place_samples(data, mesh)
-        return split_means(sums_of_split(num_samples)(variables, data))
+            batches = feed(data, ordered_indices(size, min(batch_size, size)), mesh=mesh)
+        elif mesh is None:
+            data = jax.tree.map(jnp.asarray, data)
+            batches = (_rows(data, indices) for indices in ordered_indices(size, batch_size))
+        else:
+            data = data if num_samples else sharding.place_samples(data, mesh)
+            return split_means(sums_of_split(size)(variables, data))
+        sums = jax.device_get([sums_of_batch(variables, *batch) for batch in batches])
+        return split_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
 
     return evaluate
+
+
+@jit_once
+def _rows(data, indices):
+    """The samples of a batch and which of them count, in a small program for each split."""
+    rows = jnp.where(indices < 0, -1 - indices, indices)
+    return jax.tree.map(lambda leaf: leaf[rows], data), indices >= 0
 
 
 def split_means(sums: SplitSums) -> SplitMeans:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from bap_jax import sharding
+from bap_jax.compilation import jit_once
 from bap_jax.data.batches import epoch_indices, feed
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
@@ -200,7 +201,7 @@ class Runner:
         mesh = execution.mesh() if execution.spread == "members" else None
         how = execution.members
         self._mesh, self._in_loop = program.mesh, execution.epoch != "device"
-        self._init = jax.jit(over_members(program.init, how, 1, mesh))
+        self._init = jit_once(over_members(program.init, how, 1, mesh))
         self._epoch = jit_epoch(program, how, mesh)
         self._begin = jax.jit(program.begin_epoch, donate_argnums=0)
         self._step = jax.jit(program.step, donate_argnums=0)

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from bap_jax import sharding
+from bap_jax.compilation import jit_once
 from bap_jax.training import finite
 from bap_jax.training.execution import Execution
 from bap_jax.training.finite import EpochEnd, Names, diverged
@@ -96,8 +98,7 @@ def run_epochs(
     program = SingleProgram(trainer, size, batch_size, mesh)
     runner = Runner(program, Execution(epoch=epoch, members="single"))
     good = EpochEnd(-1, copy_to_host(state))
-    first = jax.tree.map(lambda leaf: leaf[None], (state, key))
-    states, keys = sharding.replicate(first, mesh)
+    states, keys = sharding.replicate(_as_only_member((state, key)), mesh)
     for event in runner.run(states, keys, (), data, progress(range(num_epochs))):
         if isinstance(event, StepBlock):
             bad = finite.in_block(event.metrics, 0, constraint_names, group_names)
@@ -117,3 +118,9 @@ def _on_device(state, mesh):
     if mesh is None:
         return jax.device_put(state, may_alias=False)
     return sharding.replicate(state, mesh)
+
+
+@jit_once
+def _as_only_member(tree: PyTree) -> PyTree:
+    """Arrays with a leading axis `member` of length 1, in one program for all of them."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from bap_jax import data, groups
+from bap_jax.data import digits
 from bap_jax.types import Dataset, UserError
 
 
@@ -39,6 +40,20 @@ def test_test_split_of_the_digits_is_scikit_learns(digits_splits):
     np.testing.assert_array_equal(digits_splits.test.inputs, inputs[order])
     np.testing.assert_array_equal(digits_splits.test.labels, labels[order])
     np.testing.assert_array_equal(digits_splits.test.group_ids[:, 0], labels[order])
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 1 / 3, 0.8])
+@pytest.mark.parametrize("size", [7, 100, 1797])
+def test_random_test_splits_are_scikit_learns(size, fraction):
+    for seed in range(3):
+        [_, expected] = train_test_split(np.arange(size), test_size=fraction, random_state=seed)
+        found = data.random_test_indices(size, fraction, seed)
+        np.testing.assert_array_equal(found, np.sort(expected))
+
+
+def test_the_file_of_the_digits_is_what_scikit_learn_reads():
+    for found, expected in zip(digits._read_file(), digits._from_sklearn(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_digits_are_scaled_and_grouped_by_class():
