@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def keep_programs(folder: str = "") -> Path | None:
     return path
 
 
-def jit_once(function: Callable) -> Callable:
+def jit_once(function: Callable) -> "ProgramThatRunsOnce":
     """`jax.jit` for a function that runs once, such as one that makes the first arrays.
 
     XLA optimises it less, which takes a quarter of the time for the first arrays of an MLP. The
@@ -57,14 +58,24 @@ def jit_once(function: Callable) -> Callable:
     and none of them reorders sums. Within a function that is itself traced, it is `jax.jit`:
     only outermost programs have options.
     """
-    quick = jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
-    usual = jax.jit(function)
+    return ProgramThatRunsOnce(function)
 
-    @functools.wraps(function)
-    def call(*args):
+
+class ProgramThatRunsOnce:
+    """What `jit_once` returns: the function, compiled when it is first called."""
+
+    def __init__(self, function: Callable):
+        self._quick = jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
+        self._usual = jax.jit(function)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any) -> Any:
+        """The function's results."""
         # Under jit the zero is a tracer, too, so that constant arguments make no difference.
         leaves = jax.tree.leaves((args, jnp.zeros(())))
         is_traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-        return (usual if is_traced else quick)(*args)
+        return (self._usual if is_traced else self._quick)(*args)
 
-    return call
+    def lower(self, *args: Any) -> Any:
+        """The lowered program for arguments like these, as that of `jax.jit(function).lower`."""
+        return self._quick.lower(*args)
