@@ -51,12 +51,13 @@ def step_of(plain, context):
     settings = to_settings(plain)
     compiled = tuner.make_compiled_run(context, settings)
     values = jax.tree.map(lambda leaf: leaf[0], compiled.values([settings]))
-    step, indices = compiled.program.step, jnp.arange(settings.batch_size)
+    epoch = settings.pruning.epochs  # of the last pruning, from which on constraints act
+    arguments = values, compiled.shared, compiled.train, jnp.arange(settings.batch_size), epoch
 
     def first(variables):
         state = compiled.program.trainer(values, compiled.shared).init(variables, jax.random.key(0))
-        epoch = settings.pruning.epochs  # of the last pruning, from which on constraints act
-        return step(state, values, compiled.shared, compiled.train, indices, epoch)
+        state = compiled.program.begin_epoch(state, *arguments)
+        return compiled.program.step(state, *arguments)
 
     return first
 
