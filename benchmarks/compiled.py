@@ -15,6 +15,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+# JAX reads these when it first looks for devices, which lowering a program already does: the first
+# lets its plug-in load without a driver, the second does not ask a TPU's host.
+os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+
 import jax
 from jax.sharding import SingleDeviceSharding
 
@@ -104,9 +109,7 @@ def _device(device: str) -> Any:
 
     try:
         if device == "v5e":
-            os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # which asks a TPU's host
             return topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[0]
-        os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # of a driver
         options = {"topology": "1x1x1", "target_config": _H100}
         return topologies.get_topology_desc("", platform="cuda", **options).devices[0]
     except (NotImplementedError, RuntimeError) as error:
