@@ -36,8 +36,8 @@ def channels_last_product(
     """
     numbers = channels_last(lhs.ndim - 2)
     strides = [window.stride for window in windows]
-    steps = [window.step for window in windows]
-    padding = [(window.start, window.loose_end) for window in windows]
+    steps = [window.dilation for window in windows]
+    padding = [(window.padding, window.padding_or_crop_behind) for window in windows]
     count = 1 if lhs_dilation else merged_positions(lhs, rhs, windows)
     if count == 1:
         return lax.conv_general_dilated(
@@ -62,7 +62,7 @@ def merged_positions(lhs: jax.Array, rhs: jax.Array, windows: Sequence[Window]) 
     last = windows[-1]
     wanted = 64 if inner < 8 else 32
     slow = out < wanted if inner < 8 else out <= 16 and inner < 32
-    plain = len(windows) == 2 and all(window.step == 1 for window in windows)
+    plain = len(windows) == 2 and all(window.dilation == 1 for window in windows)
     if not (slow and plain and last.offsets > 1 and lhs.dtype == jnp.float32):
         return 1
     most = 1 + last.offsets // last.stride

@@ -15,45 +15,46 @@ class Window(NamedTuple):
 
     Attributes:
       size: length of x.
-      start: l, the padding in front of x; negative if its beginning is cut off.
+      padding: l, in front of x; negative if its beginning is cut off.
       offsets: length of the kernel.
       positions: length of y.
       stride: s.
-      step: d, between offsets.
+      dilation: d, from one offset to the next.
     """
 
     size: int
-    start: int
+    padding: int
     offsets: int
     positions: int
     stride: int
-    step: int
+    dilation: int
 
     @property
-    def end(self) -> int:
+    def padding_behind(self) -> int:
         """Padding behind x, so that it is as long as the positions need; may be negative."""
-        return self.span - self.size - self.start
+        return self.span - self.size - self.padding
 
     @property
     def span(self) -> int:
         """Length of padded x that the positions need."""
-        return self.stride * (self.positions - 1) + self.step * (self.offsets - 1) + 1
+        return self.stride * (self.positions - 1) + self.dilation * (self.offsets - 1) + 1
 
     @property
-    def loose_end(self) -> int:
-        """As `end`, but x is cut off only where positions would be added otherwise."""
-        return self.end if self.end >= 0 else min(0, self.end + self.stride - 1)
+    def padding_or_crop_behind(self) -> int:
+        """As `padding_behind`, but x is cut off only where positions would be added otherwise."""
+        behind = self.padding_behind
+        return behind if behind >= 0 else min(0, behind + self.stride - 1)
 
     def transposed(self) -> "Window":
         """That of the gradient by x: a convolution over ∂y, spread by s, with a flipped kernel."""
-        start = self.step * (self.offsets - 1) - self.start
+        padding = self.dilation * (self.offsets - 1) - self.padding
         spread = self.stride * (self.positions - 1) + 1
-        return Window(spread, start, self.offsets, self.size, 1, self.step)
+        return Window(spread, padding, self.offsets, self.size, 1, self.dilation)
 
 
 def padded(x: jax.Array, windows: Sequence[Window]) -> jax.Array:
     """x `(batch, *spatial, channel)` with the padding of its windows, of either sign."""
-    pads = [(window.start, window.end, 0) for window in windows]
+    pads = [(window.padding, window.padding_behind, 0) for window in windows]
     return lax.pad(x, x.dtype.type(0), ((0, 0, 0), *pads, (0, 0, 0)))
 
 
@@ -65,7 +66,7 @@ def shifted(x: jax.Array, windows: Sequence[Window]) -> list[jax.Array]:
         parts = [
             lax.slice_in_dim(part, start, start + length, window.stride, axis)
             for part in parts
-            for start in range(0, window.step * window.offsets, window.step)
+            for start in range(0, window.dilation * window.offsets, window.dilation)
         ]
     return parts
 

@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import metrics, sharding
-from bap_jax.compilation import jit_once
 from bap_jax.constraints import DenseReference
 from bap_jax.data.batches import feed, gather, ordered_indices
 from bap_jax.data.records import Records
@@ -166,9 +165,9 @@ def make_evaluator(
     return evaluate
 
 
-@jit_once
+@jax.jit
 def _rows(data, indices):
-    """The samples of a batch and which of them count, in a small program for each split."""
+    """The samples of a batch and which of them count; a small program for each size of a split."""
     rows = jnp.where(indices < 0, -1 - indices, indices)
     return jax.tree.map(lambda leaf: leaf[rows], data), indices >= 0
 

@@ -19,7 +19,7 @@ class EpochEnd(NamedTuple):
 
     Attributes:
       epoch: its number; −1 is the start of the run.
-      state: after it, on the device.
+      state: after it; on the device where `run_epochs` yields it, on the host in `DivergedError`.
     """
 
     epoch: int

@@ -4,10 +4,9 @@
     Runner    compiles a program for several members, and runs its epochs from the host
 
 The states are donated: an epoch overwrites those that it starts from, so that the device holds one
-copy of them. What outlasts an epoch, for selection or for the error of a run that diverges, is a
-copy on the host. An epoch on the device hands on its numbers when its states have been copied and
-the next epoch has been started; a loop over steps hands on those of each step when the next step
-has been started. So the device waits for that copy, and otherwise never for the host.
+copy of them. What outlasts an epoch, for selection or for the error of a run that diverges, is on
+the host. An epoch hands on its numbers when its states have been copied and the next one has been
+started, a loop over steps those of a step when the next has. The device waits for that copy only.
 """
 
 import abc
