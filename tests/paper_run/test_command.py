@@ -29,12 +29,26 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 FAILS = """
-import runpy, sys, threading
+import runpy, sys, threading, time
 sys.path.insert(0, "benchmarks")
+import jax
 from accelerator_parts import paper, paper_ahead
+is_lowered = threading.Event()
+
+def many_products(x):
+    for i in range(1500):
+        x = jax.numpy.sin(x @ x) + i
+    return x
+
+def compile_slowly():
+    lowered = jax.jit(many_products).lower(jax.numpy.ones((32, 32)))
+    is_lowered.set()
+    return lowered.compile()
 
 def run(*arguments):
-    paper_ahead.CompiledAhead({{"job": threading.Event().wait}}).start()
+    paper_ahead.CompiledAhead({{"job": compile_slowly}}).start()
+    is_lowered.wait()
+    time.sleep(0.5)  # the compiler is at work
     raise {error}
 
 paper.run = run
