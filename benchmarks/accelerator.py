@@ -10,10 +10,12 @@ that is killed loses only what it was measuring; DIR/table.md has all of them af
 part or case that fails is reported, and the rest goes on. `--dry_run` (or `--dry-run`) has tiny
 sizes, for a CPU.
 
-    python3 benchmarks/accelerator.py --paper --data=packed.npz --minutes=10 --out=DIR
+    python3 benchmarks/accelerator.py --paper --data=packed.npz --minutes=9 --out=DIR
 
 runs in place of the parts the paper's CIFAR-100 experiment, see `accelerator_parts.paper` and
 `pack_images.py`. Repeated with the same folder it goes on where it was stopped or killed.
+
+`--minutes` counts from when Python has loaded everything; leave half a minute of a limit.
 
 Ratios are of things timed in turn in one process, after a warm-up; the order changes every round,
 and a ratio is the median over rounds, with quartiles. Needs jax, flax, optax, numpy and absl, not
@@ -23,6 +25,7 @@ an installed bap_jax: the folder above this one is put on the path.
 import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -84,13 +87,20 @@ def run_paper(results: Results) -> None:
     def report(case, **numbers):
         results.add("paper", case, "ok", **numbers)
 
+    status = 0
     try:
         paper.run(_OUT.value, _MINUTES.value, paper_flags.plan(small), data, report)
     except UserError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        status = 1
+    except Exception:
+        traceback.print_exc()
+        status = 1
     if paper_ahead.is_working():  # Python would end while the compiler is at work, and crash
         sys.stdout.flush()
-        os._exit(0)
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def machine() -> dict:

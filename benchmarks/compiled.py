@@ -132,9 +132,7 @@ def computations(text: str) -> dict[str, list[Instruction]]:
 def _instruction(line):
     name, definition = line.removeprefix("ROOT ").split(" = ", 1)
     rest = _after_type(definition)
-    calls = re.findall(
-        r"(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.-]+)", rest
-    )
+    calls = re.findall(rf"(?:{_CALLS})=%?([\w.-]+)", rest)
     for group in re.findall(r"branch_computations=\{([^}]*)\}", rest):
         calls += [name.strip().lstrip("%") for name in group.split(",")]
     trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', rest)

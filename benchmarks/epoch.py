@@ -87,7 +87,8 @@ def make_epochs(network: Network, num_groups: int, *, constrained: bool, epoch: 
 
 def device_epochs(program, state, train):
     """Each call runs one compiled program."""
-    train_epoch, key, states = jax.jit(program.epoch), jax.random.key(2), [state]
+    train_epoch = jax.jit(program.epoch, donate_argnums=0)
+    key, states = jax.random.key(2), [state]
 
     def run():
         states[0], metrics, _ = train_epoch(states[0], key, (), train, 0)
@@ -97,13 +98,16 @@ def device_epochs(program, state, train):
 
 
 def looped_epochs(program, state, train):
-    """Each call runs a compiled step for every batch."""
+    """Each call begins an epoch and runs a compiled step for every batch."""
     order, key = jax.jit(program.order), jax.random.key(2)
-    step, states = jax.jit(program.step, donate_argnums=0), [state]
+    begin, step = (jax.jit(f, donate_argnums=0) for f in (program.begin_epoch, program.step))
+    states = [state]
 
     def run():
         all_metrics = []
-        for indices in order(key, 0):
+        for i, indices in enumerate(order(key, 0)):
+            if i == 0:
+                states[0] = begin(states[0], key, (), train, indices, 0)
             states[0], metrics = step(states[0], key, (), train, indices, 0)
             all_metrics.append(metrics)
         return all_metrics

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax import pruning
 from bap_jax.pruning import sparsity_distributions, sparsity_types
@@ -29,12 +30,11 @@ def resnet50_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def make_params(small: bool) -> dict[str, jax.Array]:
-    """Random weights of a ResNet-50, or two small leaves."""
+    """Random weights of a ResNet-50, or two small leaves; nothing has to be compiled for them."""
     shapes = {"a": (8, 8), "b": (8,)} if small else resnet50_shapes()
-    keys = jax.random.split(jax.random.key(0), len(shapes))
+    rng = np.random.default_rng(0)
     return {
-        name: jax.random.normal(key, shape)
-        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+        name: jnp.asarray(rng.standard_normal(shape, np.float32)) for name, shape in shapes.items()
     }
 
 

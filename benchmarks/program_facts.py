@@ -35,13 +35,13 @@ def facts(found: Sequence[Operation], program: str) -> dict[str, Any]:
         return [operation for operation in step if operation.name in names]
 
     sorts, scatters = named("sort"), named("scatter")
-    doubtful = [each for each in scatters if each.attributes.get("unique_indices") != "true"]
+    may_repeat = [each for each in scatters if each.attributes.get("unique_indices") != "true"]
     return {
         "ops": sum(operation.name not in FREE for operation in step),
         "branches": len(named("case", "if")),
         "loops": len(named("while")),
         "sorts": [len(sorts), max((each.results[0].size for each in sorts), default=0)],
-        "scatters": [len(doubtful), len(scatters)],
+        "scatters": [len(may_repeat), len(scatters)],
         "gathers": max((each.nbytes for each in named("gather", "dynamic_slice")), default=0),
         "transposes": sum(len(each.results[0].shape) >= 4 for each in named("transpose")),
         "masks": mask_bytes(found, program),

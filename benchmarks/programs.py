@@ -106,7 +106,7 @@ def prepare(
     states = jax.eval_shape(init, values, compiled.shared, context.variables)
     number = jnp.int32(0)
     if program != "step":
-        function = over_members(compiled.program.epoch, how, 2)
+        function = over_members(compiled.program.epoch, how, 2, is_in_place=True)
         return function, (states, values, compiled.shared, compiled.train, number)
     state, own = jax.eval_shape(lambda tree: jax.tree.map(lambda x: x[0], tree), (states, values))
     indices = jax.ShapeDtypeStruct((settings.batch_size,), jnp.int32)

@@ -65,10 +65,10 @@ def compiled_facts(device: str, network: programs.Network, program: str, method:
 
 def show(name: str, row: dict[str, Any]) -> None:
     """Prints the numbers of one program."""
-    (sorts, largest), (doubtful, scatters) = row["sorts"], row["scatters"]
+    (sorts, largest), (may_repeat, scatters) = row["sorts"], row["scatters"]
     text = (
         f"{name:>24} {row['ops']:5d} {row['branches']:8d} {row['loops']:5d} "
-        f"{sorts:2d} {largest:5,d} {doubtful:4d} of {scatters:2d} "
+        f"{sorts:2d} {largest:5,d} {may_repeat:4d} of {scatters:2d} "
         f"{row['gathers']:9,d} {row['transposes']:10d} "
         f"{row['masks']:9,d} {row['metrics']:7,d} {','.join(row['callbacks']) or '-':>9} "
         f"{row['f64']:3d}"

@@ -2,22 +2,25 @@
 
 from typing import NamedTuple
 
+from accelerator_parts.peaks import PEAKS
+
 
 class Chip(NamedTuple):
     """An accelerator by its data sheet.
 
     Attributes:
-      tera_flops: 10¹² operations a second by the name of the number type, dense.
+      flops: operations a second by the name of the number type, dense.
       bandwidth: bytes a second of its memory.
     """
 
-    tera_flops: dict[str, float]
+    flops: dict[str, float]
     bandwidth: float
 
 
+_H100 = PEAKS["H100"]
 CHIPS = {
-    "H100 SXM": Chip({"TF32": 494, "bfloat16": 989}, 3.35e12),
-    "TPU v5e": Chip({"bfloat16": 197}, 819e9),
+    "H100 SXM": Chip({"TF32": _H100.tf32, "bfloat16": _H100.bfloat16}, 3.35e12),
+    "TPU v5e": Chip({"bfloat16": PEAKS["TPU v5e"].bfloat16}, 819e9),
 }
 
 
@@ -38,7 +41,7 @@ def bounds(cost: Costs, batch: int) -> dict[str, dict]:
     rows = {}
     for chip, (peaks, bandwidth) in CHIPS.items():
         for kind, peak in peaks.items():
-            times = {"FLOPs": cost.flops / (peak * 1e12), "bytes": cost.bytes / bandwidth}
+            times = {"FLOPs": cost.flops / peak, "bytes": cost.bytes / bandwidth}
             binds = max(times, key=lambda name: times[name])
             rows[f"{chip} {kind}"] = {
                 "ms": 1000 * times[binds],

@@ -23,7 +23,7 @@ OURS = ("step", "epoch")
 # Sizes to try a command with.
 SMALL = {"batch": 16, "steps": 2, "rounds": 2, "width": 4, "size": 8}
 SPARSITY, TOLERANCE, BUFFER_SIZE = 0.95, 0.01, 40
-PRIMAL_RATE, MOMENTUM = 0.01, 0.9
+MOMENTUM = 0.9
 
 
 class Case(NamedTuple):

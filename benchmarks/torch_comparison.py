@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import timing
-from torch_cases import Case, make_arrays
+from torch_cases import OURS, Case, make_arrays
 from torch_sides import Ours, Theirs, as_ours, import_torch, make_model, make_network
 
 from bap_jax.trees import leaves_by_path
 
-OURS = ("step", "epoch")
 LARGEST_DIFFERENCE = 1e-4
 
 

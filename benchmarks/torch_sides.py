@@ -20,13 +20,21 @@ import optax
 import timing
 import workloads
 from accelerator_parts.measure import Task, compile_all
-from torch_cases import BUFFER_SIZE, FEATURES, FORMS, HIDDEN, SPARSITY, TOLERANCE, Arrays, Case
+from torch_cases import (
+    BUFFER_SIZE,
+    FEATURES,
+    FORMS,
+    HIDDEN,
+    MOMENTUM,
+    SPARSITY,
+    TOLERANCE,
+    Arrays,
+    Case,
+)
 
 from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.training.single_run import SingleProgram
 from bap_jax.types import Array, Dataset, Variables
-
-MOMENTUM = 0.9
 
 
 class Numbers(NamedTuple):

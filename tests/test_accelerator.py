@@ -251,6 +251,8 @@ def test_every_part_runs_on_tiny_sizes(tmp_path):
         if "/" in row["case"]:  # a comparison
             assert row["lower_quartile"] <= row["ratio"] <= row["upper_quartile"]
             assert row["ms"] > 0 and row["against_ms"] > 0
+    throughputs = [row for row in rows if row["case"].endswith("throughput")]
+    assert throughputs and all(row["model_flops_of_a_step"] > 0 for row in throughputs)
     table = (tmp_path / "table.md").read_text()
     assert table.count("\n") == 2 + len(rows)
     last = rf"{rows[-1]['part']} +{re.escape(rows[-1]['case'])} "

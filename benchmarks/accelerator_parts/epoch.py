@@ -70,7 +70,7 @@ def make_program(model: models.Model, network: Network, variables: Any, train: D
 
 
 def tasks_of(program: SingleProgram, variables: Any, train: Dataset, key: Array) -> dict[str, Task]:
-    """The epoch and the step; as in a run, only the step overwrites its state."""
+    """The epoch and the step; as in a run, both overwrite their states."""
     state = program.init(key, (), variables)
     indices = jax.numpy.zeros(program.batch_size, "int32")
 
@@ -82,17 +82,19 @@ def tasks_of(program: SingleProgram, variables: Any, train: Dataset, key: Array)
         return program.step(state, key, (), train, indices, 0)
 
     return {
-        "device": Task(epoch, state, (key, train), donate=False),
+        "device": Task(epoch, state, (key, train)),
         "loop": Task(step, state, (key, train, indices)),
     }
 
 
 def looped(program: SingleProgram, step: Program, train: Dataset, key: Array) -> Callable[[], Any]:
-    """A function that calls the compiled step for every batch of an epoch."""
-    order = jax.jit(program.order)
+    """A function that begins an epoch and calls the compiled step for each of its batches."""
+    order, begin = jax.jit(program.order), jax.jit(program.begin_epoch, donate_argnums=0)
 
     def run():
-        for indices in order(key, 0):
+        for i, indices in enumerate(order(key, 0)):
+            if i == 0:
+                step.state = begin(step.state, key, (), train, indices, 0)
             out = step(key, train, indices)
         return out
 
@@ -125,10 +127,13 @@ def model_flops(model: models.Model, variables: Any, train: Dataset, size: int) 
     def bare(variables, batch, key):
         return variables, forward_backward(variables, batch, key)
 
-    try:
-        return measure.flops(measure.lower(Task(bare, variables, (batch, jax.random.key(0)))))
-    except (NotImplementedError, jax.errors.JaxRuntimeError):
-        return None  # not every backend counts
+    operands = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        (variables, batch, jax.random.key(0)),
+    )
+    # Compilers of GPUs count nothing before they compile; the CPU's counts the same program.
+    with jax.default_device(jax.devices("cpu")[0]):
+        return measure.flops(jax.jit(bare).lower(*operands))
 
 
 def _median(numbers):

@@ -198,7 +198,8 @@ class _Work:
         runner = self._ahead.take(method, self._pace.seconds_left())
         tuner = tuner._replace(runner=runner or tuner.runner)
         parts = self._chunks(tuner, self._context, networks)
-        return all(self._tune(tuner, part, is_compiled=bool(runner)) for part in parts)
+        ahead = len(parts[0]) if runner else 0  # the last part may be smaller
+        return all(self._tune(tuner, part, is_compiled=len(part) == ahead) for part in parts)
 
     def _networks_left(self, method: str) -> dict[str, Settings]:
         """Settings of the networks of a method that are not finished."""

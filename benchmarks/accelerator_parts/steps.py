@@ -104,23 +104,31 @@ def bare_task(case: Case, model: Any, variables: Any, train: Dataset, looped: bo
     return Task(loop if looped else step, state, (variables, batches if looped else first))
 
 
-def step_task(case: Case, trainer: Any, variables: Any, train: Dataset, looped: bool) -> Task:
-    """Steps of a trainer; the last operand is the number of the epoch."""
+def begin(trainer: Any, variables: Any, train: Dataset, batch: int) -> tuple[Any, Any]:
+    """The network as masks remove weights in the first epoch, and these masks."""
+
+    def run(variables, train):
+        state = trainer.init(variables, jax.random.key(1))
+        state = trainer.begin_epoch(state, train, jnp.arange(batch), 0)
+        return state.variables, state.masks
+
+    return jax.jit(run)(variables, train)
+
+
+def step_task(case: Case, trainer: Any, begun: tuple, train: Dataset, looped: bool) -> Task:
+    """Steps of a trainer after `begin`; the last operand is the number of the epoch."""
     network = case.network
     indices = jnp.arange(network.batches * network.batch).reshape(network.batches, network.batch)
 
     def loop(state, train, epoch):
-        def body(state, i):
-            return trainer.step_in_epoch(state, train, indices[i % network.batches], epoch)
-
-        state = trainer.begin_epoch(state, train, indices[0], epoch)
-        return jax.lax.scan(body, state, jnp.arange(case.steps))
+        order = indices[jnp.arange(case.steps) % network.batches]
+        return trainer.run_steps(state, train, order, epoch)
 
     def step(state, train, epoch):
         return trainer.step_in_epoch(state, train, indices[0], epoch)
 
-    state = trainer.init(variables, jax.random.key(1))
-    state = jax.jit(trainer.begin_epoch)(state, train, indices[0], jnp.int32(0))  # makes the masks
+    variables, masks = begun
+    state = trainer.init(variables, jax.random.key(1))._replace(masks=masks, epoch=jnp.int32(0))
     return Task(loop if looped else step, state, (train, jnp.int32(1)))
 
 
@@ -132,9 +140,10 @@ def measure_case(recorder: Recorder, case: Case, looped: bool) -> None:
     variables = workloads.random_variables(model, train.inputs)
     pruner = workloads.make_pruner(model, variables, train.inputs)
     tasks = {"bare": bare_task(case, model, variables, train, looped)}
+    begun = begin(workloads.make_trainer(model, pruner), variables, train, network.batch)
     for name, num_groups in (("nft", 0), ("ceag", case.num_groups)):
         trainer = workloads.make_trainer(model, pruner, num_groups, first_epoch=1)
-        tasks[name] = step_task(case, trainer, variables, train, looped)
+        tasks[name] = step_task(case, trainer, begun, train, looped)
     programs = measure.compile_all(tasks)
     runs, per = dict(programs), case.steps
     if not looped:

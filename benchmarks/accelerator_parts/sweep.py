@@ -75,13 +75,13 @@ class Sweep:
 
     def task(self, how: str, states: Any, keys: Any) -> Task:
         """An epoch of the members that have these states and keys; to compile it, shapes do."""
-        run = over_members(self._program.epoch, how, 2)
+        run = over_members(self._program.epoch, how, 2, is_in_place=True)
 
         def one_epoch(states, keys, train):
             states, *out = run(states, keys, (), train, 0)
             return states, out
 
-        return Task(one_epoch, states, (keys, self._train), donate=False)
+        return Task(one_epoch, states, (keys, self._train))
 
 
 def measure_case(recorder: Recorder, case: Case) -> None:

@@ -28,6 +28,35 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+FAILS = """
+import runpy, sys, threading, time
+sys.path.insert(0, "benchmarks")
+import jax
+from accelerator_parts import paper, paper_ahead
+is_lowered = threading.Event()
+
+def many_products(x):
+    for i in range(1500):
+        x = jax.numpy.sin(x @ x) + i
+    return x
+
+def compile_slowly():
+    lowered = jax.jit(many_products).lower(jax.numpy.ones((32, 32)))
+    is_lowered.set()
+    return lowered.compile()
+
+def run(*arguments):
+    paper_ahead.CompiledAhead({{"job": compile_slowly}}).start()
+    is_lowered.wait()
+    time.sleep(0.5)  # the compiler is at work
+    raise {error}
+
+paper.run = run
+sys.argv = {argv!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def command(*flags, killed_after=None):
     """Runs the command, or kills it after some saves; returns what it prints."""
     argv = [*COMMAND, *flags]
@@ -65,3 +94,19 @@ def test_without_time_the_command_says_how_to_go_on(tmp_path):
     out = command(f"--out={tmp_path}", "--minutes=0", "--methods=nft")
     assert "Not finished: the same command with the same --out and --data goes on." in out
     assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl"}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("error", "has_traceback"),
+    [
+        ("MemoryError('too much')", True),
+        ("__import__('bap_jax').types.UserError('too much')", False),
+    ],
+)
+def test_an_error_while_a_thread_compiles_is_reported(tmp_path, error, has_traceback):
+    program = FAILS.format(error=error, argv=[*COMMAND[1:], f"--out={tmp_path}"])
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and "too much" in done.stderr
+    assert ("Traceback" in done.stderr) == has_traceback
