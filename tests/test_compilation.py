@@ -126,3 +126,16 @@ def test_a_program_that_runs_once_may_be_part_of_another(within):
     np.testing.assert_array_equal(within(double)(np.arange(3.0)), [0, 2, 4])
     assert jax.eval_shape(double, np.arange(3.0)).shape == (3,)
     assert within(lambda x: x + double(1.0))(np.zeros(3)).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("backend", "has_options"), [("cpu", True), ("gpu", False)])
+def test_only_a_cpu_compiles_with_less_optimisation(backend, has_options, monkeypatch):
+    used = []
+
+    def jit(function, compiler_options=None):
+        return lambda *args: used.append(compiler_options) or function(*args)
+
+    monkeypatch.setattr(jax, "jit", jit)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert jit_once(lambda x: 2 * x)(3) == 6
+    assert [options is not None for options in used] == [has_options]

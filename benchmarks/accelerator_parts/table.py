@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerator_parts.part import Results, describe, goal_text, numbers_text, ratio_text
 
-LONGEST = 11_000  # characters; an output of which only the last 12,000 are kept shows all of it
+LONGEST = 11_000  # characters: fits where only the last 12,000 of an output are kept
 
 
 def write(results: Results) -> None:
