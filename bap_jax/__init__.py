@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bap_jax.api import Result, prune_and_tune
     from bap_jax.data.registry import register_dataset
+    from bap_jax.errors import UserError
     from bap_jax.lagrangian import register_scheme
     from bap_jax.models import Model
     from bap_jax.pruning import register_algorithm as register_pruner
     from bap_jax.training import Settings, register_method
-    from bap_jax.types import UserError, Variables
+    from bap_jax.types import Variables
 
 __all__ = [
     "Model",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 
 def import_object(path: str, what: str) -> Any:

@@ -10,8 +10,9 @@ from absl import logging
 
 from bap_jax import data, groups, models, pipeline, training
 from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
+from bap_jax.errors import UserError
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array, Dataset, UserError
+from bap_jax.types import Array, Dataset
 
 __all__ = ["Result", "override", "prune_and_tune"]
 

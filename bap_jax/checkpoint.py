@@ -1,7 +1,7 @@
 """Saves arrays to disk with a digest over them. The only file that imports Orbax.
 
 Orbax reads a checkpoint with a flipped byte or a changed dtype without complaint; the digest
-(`audit.tree_sha256`) finds both.
+(`reporting.tree_sha256`) finds both.
 """
 
 import json
@@ -15,9 +15,10 @@ import orbax.checkpoint as ocp
 
 from bap_jax import sharding
 from bap_jax._deprecated import former_names
-from bap_jax.audit import tree_sha256
+from bap_jax.errors import UserError, first_of
+from bap_jax.reporting import tree_sha256
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import PyTree, UserError, first_of
+from bap_jax.types import PyTree
 
 
 class DamagedCheckpointError(RuntimeError):

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
+from bap_jax.errors import UserError
 from bap_jax.training import OptimizerSettings, Settings
 from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
-from bap_jax.types import UserError
 
 METHOD_HINT = (
     "In a config file call bap_jax.register_method('mine', build) and write config.method = "

@@ -20,14 +20,15 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from bap_jax import audit, checkpoint, pipeline, sharding
+from bap_jax import checkpoint, pipeline, reporting, sharding
 from bap_jax import config as config_lib
 from bap_jax._deprecated import former_names
+from bap_jax.errors import UserError
 from bap_jax.metric_rows import json_lines
 from bap_jax.task import Task, load_task
 from bap_jax.training import DivergedError, Execution
 from bap_jax.training.loop import Progress
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 from bap_jax.workdir import DATA_CACHE, Workdir, check_workdir, open_workdir, write_atomically
 
 _ALL_DEVICES = Execution(devices=0)
@@ -108,7 +109,7 @@ def file_name(method: str) -> str:
 
 def _publish(paths: Workdir, folder: Path) -> None:
     paths.publish(folder)
-    audit.draw_disparity(paths.reports(), paths.figure)
+    reporting.draw_disparity(paths.reports(), paths.figure)
 
 
 def caching_in(execution: Execution, root: Path) -> Execution:

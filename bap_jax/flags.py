@@ -10,8 +10,8 @@ from ml_collections import ConfigDict, config_flags
 
 from bap_jax import compilation, training
 from bap_jax.config import METHOD_HINT, check_flags
+from bap_jax.errors import UserError
 from bap_jax.training import execution as choices
-from bap_jax.types import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder for the results; created if missing")

@@ -7,11 +7,14 @@ attribute start where those of the attribute before it end.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from bap_jax.types import Array
 
 __all__ = [
     "Grouping",
@@ -37,7 +40,7 @@ class Grouping(NamedTuple):
     names: tuple[str, ...]
 
 
-def encode(values: Sequence | Array, names: Sequence[str] | None = None) -> Grouping:
+def encode(values: "Sequence | Array", names: Sequence[str] | None = None) -> Grouping:
     """Turns the group name of each sample into an id.
 
     Args:
@@ -190,7 +193,7 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
     return margins(terms)
 
 
-def group_counts(ids: Array, num_groups: int) -> np.ndarray:
+def group_counts(ids: "Array", num_groups: int) -> np.ndarray:
     """How many samples each group has.
 
     Args:

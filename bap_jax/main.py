@@ -10,9 +10,9 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from bap_jax import audit, data, experiment, flags, profiling, sharding
+from bap_jax import data, experiment, flags, profiling, reporting, sharding
+from bap_jax.errors import UserError
 from bap_jax.training import DivergedError
-from bap_jax.types import UserError
 
 absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
 _PROFILE = absl_flags.DEFINE_bool(
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {error}")
     if not sharding.is_first_process():
         return
-    print(audit.format_report(report))
+    print(reporting.format_report(report))
     print()
     for what, name in (
         ("report", "report.json"),

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.audit.selection import Score
 from bap_jax.constraints import ReplayBuffer, replay_buffer
+from bap_jax.reporting.selection import Score
 from bap_jax.training import Method, StepMetrics, TrainState
 from bap_jax.types import Array
 

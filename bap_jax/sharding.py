@@ -20,7 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, PyTree
 
 AXIS = "data"
 _MESSAGE_BYTES = 4096  # of an error that is sent to the other processes

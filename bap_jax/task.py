@@ -20,9 +20,10 @@ from bap_jax import data, models, pipeline, sharding
 from bap_jax._deprecated import former_names
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
+from bap_jax.errors import UserError
 from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 __all__ = [
     "Task",

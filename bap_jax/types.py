@@ -1,4 +1,4 @@
-"""Types that every package uses: arrays, batches, data sets, and the error for a user's mistake.
+"""Types that every package uses: arrays, batches and data sets.
 
 Axis names used in shapes throughout: `batch` (samples of one step), `sample` (samples of a split),
 `attribute` (ways in which samples are grouped), `group` (all groups of all attributes, numbered
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
+
+from bap_jax.errors import UserError
 
 Array = jax.Array | np.ndarray
 PyTree = Any
@@ -32,21 +34,6 @@ class Preprocess(Protocol):
           `(batch, ...)` float32.
         """
         ...
-
-
-class UserError(ValueError):
-    """A mistake in what the user supplied; the text says what was expected and what to write."""
-
-
-def first_of(names: Sequence[str], at_most: int) -> str:
-    """The first names and how many more there are, for errors and tables.
-
-    Example:
-      >>> first_of(["a", "b", "c"], 2)
-      'a, b and 1 more'
-    """
-    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
-    return (", ".join(names[:at_most]) or "nothing") + more
 
 
 class Variables(NamedTuple):

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bap_jax._deprecated import former_names
+from bap_jax.errors import UserError
 from bap_jax.training import METHODS
-from bap_jax.types import UserError
 
 DATA_CACHE = "data_cache"
 SWEEP_FILE = "sweep.json"

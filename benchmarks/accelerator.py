@@ -36,7 +36,7 @@ from accelerator_parts import paper_flags, runner, table
 from accelerator_parts.part import Results
 
 from bap_jax import compilation
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _MINUTES = flags.DEFINE_float("minutes", 8.0, "time for all parts, compilation included")
 _OUT = flags.DEFINE_string("out", "accelerator", "folder for results.jsonl and table.md")

@@ -4,9 +4,9 @@
         --json=methods95.json
 
 Each method has six settings (the step sizes in `SETTINGS`), each run with two tuning seeds. The
-best setting is chosen on the validation split: the selection rule of `audit.selection` is applied
-to the last iterate's accuracy and max excess gap, averaged over seeds. Settings that diverged for
-any seed are not considered. The best setting is run again with five other seeds, and those runs are
+best setting is chosen on the validation split: the rule of `reporting.selection` is applied to the
+last iterate's accuracy and max excess gap, averaged over seeds. Settings that diverged for any seed
+are not considered. The best setting is run again with five other seeds, and those runs are
 evaluated on the training and test splits. Cost on digits: about 20 minutes on one core.
 """
 
@@ -18,7 +18,7 @@ from absl import app, flags
 from ml_collections import config_flags
 from runs import run_seeds, share_compiled_programs, summarize, titles
 
-from bap_jax.audit import Score, better
+from bap_jax.reporting import Score, better
 from bap_jax.training import METHODS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file", lock_config=True)

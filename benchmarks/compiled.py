@@ -23,7 +23,7 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 PLATFORMS = {"h100": "cuda", "v5e": "tpu", "here": None}
 # One H100 SXM5 of 80 GB, as its driver reports it.

@@ -48,7 +48,7 @@ from pathlib import Path
 import numpy as np
 from absl import app
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 IMAGES_OF_MOSAIC, COLUMNS = 1000, 50
 _BLOCK = 8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bap_jax import checkpoint
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 TREE = {"w": np.arange(6.0, dtype=np.float32), "mask": None}
 

@@ -17,9 +17,9 @@ import pytest
 from bap_jax import checkpoint, data, experiment, main, task
 from bap_jax.config import to_settings
 from bap_jax.data import synthetic
+from bap_jax.errors import UserError
 from bap_jax.pipeline import tuner
 from bap_jax.training import METHODS, Execution
-from bap_jax.types import UserError
 from tests.commands import error_of
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 

@@ -14,10 +14,11 @@ import pytest
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from bap_jax import audit, checkpoint, data, experiment, flags, main, models, training
+from bap_jax import checkpoint, data, experiment, flags, main, models, reporting, training
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.data import synthetic
-from bap_jax.types import UserError, Variables
+from bap_jax.errors import UserError
+from bap_jax.types import Variables
 from tests.commands import error_of
 from tests.models.torch_files import torch_arrays
 
@@ -67,7 +68,7 @@ def workdir(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_figure(workdir, monkeypatch):
     """Drawing takes half the time of a run; `workdir` has its figure."""
-    monkeypatch.setattr(audit, "draw_disparity", lambda *args, **options: None)
+    monkeypatch.setattr(reporting, "draw_disparity", lambda *args, **options: None)
 
 
 def command(*flags, config="experiments/digits.py"):
@@ -130,7 +131,7 @@ def test_the_selected_network_is_saved(workdir):
     masks["dense_1"]["kernel"] = None  # the last layer stays dense
     like = {"variables": Variables(params, {}), "masks": masks}
     saved = checkpoint.restore(run / "selected", like)["variables"].params
-    assert audit.tree_sha256(saved) == report["params_sha256"]
+    assert reporting.tree_sha256(saved) == report["params_sha256"]
 
 
 def hashes(report):
@@ -217,7 +218,7 @@ def test_groups_too_small_are_reported(method, tmp_path):
     small = report["unconstrained_groups"]
     sizes = {g["name"]: g["n"] for g in report["splits"]["train"]["groups"]}
     assert small == {name: n for name, n in sizes.items() if n < 106} and small
-    table = audit.format_report(report)
+    table = reporting.format_report(report)
     assert "Too small to constrain" in table and "Never observed" not in table
     status = {row["name"]: row["status"] for row in report["feasibility"]["constraints"]}
     assert {name for name, state in status.items() if state == "left out"} >= set(small)

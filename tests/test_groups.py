@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bap_jax import data, groups
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 SEX = groups.encode(["m", "f", "f", "m"], ("f", "m"))
 AGE = groups.encode(["old", "new", "mid", "new"], ("new", "mid", "old"))

@@ -15,13 +15,14 @@ PACKAGE = Path(bap_jax.__file__).parent
 
 # A package may import itself and packages above it in this list; those in one row not each other.
 LAYERS = [
-    ["types", "_deprecated"],
+    ["errors", "_deprecated"],
+    ["types"],
     ["trees", "_user_code"],
     ["groups", "metrics", "sharding", "compilation"],
-    ["models", "pruning", "constraints", "data"],
+    ["models", "pruning", "constraints", "data", "audit"],
     ["lagrangian"],
     ["training"],
-    ["audit"],
+    ["reporting"],
     ["metric_rows", "checkpoint"],
     ["pipeline"],
     ["config", "presets", "workdir", "api"],
@@ -50,7 +51,7 @@ ONE_PACKAGE = {
     "sklearn": "data",
     "grain": "data",
     "PIL": "data",
-    "matplotlib": "audit",
+    "matplotlib": "reporting",
     "tensorflow_datasets": "data",
     "safetensors": "models",
     "torch": "models",

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import audit, metric_rows
+from bap_jax import metric_rows, reporting
 from bap_jax.constraints import mean_loss, replay_buffer, unconstrained
 from bap_jax.lagrangian import DualState, LagrangianState, gradient_ascent
 from bap_jax.metric_rows import LISTED, epoch_row
@@ -140,7 +140,9 @@ def state(constraint, multipliers=(0.5, 0.25)):
 
 
 def epoch_of(constraint):
-    found = epoch_row(2, metric_rows.epoch_numbers(state(constraint)), audit.Score(0.875, 0.0625))
+    found = epoch_row(
+        2, metric_rows.epoch_numbers(state(constraint)), reporting.Score(0.875, 0.0625)
+    )
     assert json.loads(json.dumps(found)) == found
     return found
 

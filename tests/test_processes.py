@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bap_jax import checkpoint, experiment, models, sharding
+from bap_jax.errors import UserError
 from bap_jax.training import Execution
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 from tests.test_experiment import tiny
 
 ROOT = Path(__file__).parents[1]

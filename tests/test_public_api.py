@@ -9,13 +9,14 @@ import pytest
 LISTED = Path(__file__).with_name("public_api.txt").read_text().split()
 PACKAGES = (
     "bap_jax",
-    "bap_jax.audit",
+    "bap_jax.reporting",
     "bap_jax.constraints",
     "bap_jax.data",
     "bap_jax.lagrangian",
     "bap_jax.models",
     "bap_jax.pipeline",
     "bap_jax.pruning",
+    "bap_jax.reporting",
     "bap_jax.sweep",
     "bap_jax.training",
 )

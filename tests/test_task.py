@@ -6,8 +6,8 @@ import pytest
 
 from bap_jax import task
 from bap_jax.data import image_cache
+from bap_jax.errors import UserError
 from bap_jax.training import Execution
-from bap_jax.types import UserError
 from tests.data.images import face
 from tests.experiment_files import config_of
 

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from bap_jax.config import default_config
+from bap_jax.errors import UserError
 from bap_jax.sweep.folder import open_sweep_folder
-from bap_jax.types import UserError
 from bap_jax.workdir import Workdir, check_workdir, open_workdir, read_json, write_atomically
 
 

@@ -1,37 +1,29 @@
-"""What pruning did to each group: gaps, the selected iterate, the report, tables and figures."""
+"""Is a compressed model non-inferior to the dense one in every group? Needs no JAX."""
 
 from bap_jax._deprecated import former_names
-from bap_jax.audit.feasibility import History, feasibility
-from bap_jax.audit.figure import draw_disparity
-from bap_jax.audit.gaps import AccuracyGaps, accuracy_gaps
-from bap_jax.audit.report import split_report, tree_sha256, versions
-from bap_jax.audit.selection import Score, better, score
-from bap_jax.audit.table import format_report
-from bap_jax.audit.tradeoff import draw_tradeoff
 
-__all__ = [
-    "AccuracyGaps",
-    "History",
-    "Score",
-    "accuracy_gaps",
-    "better",
-    "draw_disparity",
-    "draw_tradeoff",
-    "feasibility",
-    "format_report",
-    "score",
-    "split_report",
-    "tree_sha256",
-    "versions",
-]
+__all__ = []
 
 __getattr__ = former_names(
     "bap_jax.audit",
     {
-        "Gaps": "bap_jax.audit.AccuracyGaps",
-        "Row": "bap_jax.audit.sweep_rows.Row",
-        "by_setting": "bap_jax.audit.sweep_rows.rows_by_setting",
-        "label": "bap_jax.audit.sweep_rows.format_setting",
-        "value_label": "bap_jax.audit.sweep_rows.format_value",
+        "AccuracyGaps": "bap_jax.reporting.AccuracyGaps",
+        "Gaps": "bap_jax.reporting.AccuracyGaps",
+        "History": "bap_jax.reporting.History",
+        "Row": "bap_jax.reporting.sweep_rows.Row",
+        "Score": "bap_jax.reporting.Score",
+        "accuracy_gaps": "bap_jax.reporting.accuracy_gaps",
+        "better": "bap_jax.reporting.better",
+        "by_setting": "bap_jax.reporting.sweep_rows.rows_by_setting",
+        "draw_disparity": "bap_jax.reporting.draw_disparity",
+        "draw_tradeoff": "bap_jax.reporting.draw_tradeoff",
+        "feasibility": "bap_jax.reporting.feasibility",
+        "format_report": "bap_jax.reporting.format_report",
+        "label": "bap_jax.reporting.sweep_rows.format_setting",
+        "score": "bap_jax.reporting.score",
+        "split_report": "bap_jax.reporting.split_report",
+        "tree_sha256": "bap_jax.reporting.tree_sha256",
+        "value_label": "bap_jax.reporting.sweep_rows.format_value",
+        "versions": "bap_jax.reporting.versions",
     },
 )

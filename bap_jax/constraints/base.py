@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, PyTree
 
 
 class Observations(NamedTuple):

@@ -29,7 +29,8 @@ from bap_jax.constraints.base import (
     labels_of,
 )
 from bap_jax.constraints.replay_buffer import Estimate
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, PyTree
 
 OVERALL = ("population", "group_mean")
 ESTIMATORS = ("plain", "paired", "control_variate")

@@ -32,7 +32,8 @@ from bap_jax.constraints.estimators import (
     overall_mean,
     overall_shares,
 )
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, PyTree
 
 PROXIES = ("loss", "kl")
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of, labels_of
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array
 
 REWEIGHTINGS = ("inverse", "inverse_sqrt", "class_balanced")
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array
 
 _LARGEST_COMPARED = 1024  # entries of a batch that are compared in pairs
 

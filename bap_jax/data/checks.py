@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.data.records import Records
+from bap_jax.errors import UserError, first_of
 from bap_jax.groups import group_counts
-from bap_jax.types import Dataset, UserError, first_of
+from bap_jax.types import Dataset
 
 
 def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from absl import logging
 from bap_jax import groups
 from bap_jax.data.listing import open_table
 from bap_jax.data.splits import SPLITS
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import UserError
 
 LABEL, SPLIT, INPUTS, PATH = "label", "split", "inputs", "path"
 _FORMER_SPLIT = "part"  # the former name of that column; removed in version 0.3

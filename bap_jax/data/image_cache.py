@@ -25,7 +25,7 @@ from absl import logging
 from bap_jax.data.images import Decoded, decode
 from bap_jax.data.listing import ReadImage, digest_of
 from bap_jax.data.records import Records
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _BYTES_AT_ONCE = 2**27  # of decoded images that wait to be written
 _SPARE = 1.1  # of free disk

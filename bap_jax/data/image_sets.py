@@ -14,7 +14,7 @@ from bap_jax.data.locking import locked
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
 from bap_jax.data.spec import DatasetSpec
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 
 class Decoded(NamedTuple):

@@ -15,8 +15,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from bap_jax.data.splits import SPLITS
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 MADE_UP = ".bap_jax_made_up"  # an empty file in each folder of made-up images
 

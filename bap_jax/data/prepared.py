@@ -14,7 +14,8 @@ import numpy as np
 from bap_jax.data.source import Source
 from bap_jax.data.splits import Splits, make_splits, split_indices
 from bap_jax.data.summary import summarize
-from bap_jax.types import Array, Dataset, Preprocess, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, Dataset, Preprocess
 
 
 class Samples(NamedTuple):

@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from bap_jax.data.images import decode
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array
 
 
 class ReadSample(Protocol):

@@ -7,7 +7,7 @@ from bap_jax.data.request import Request
 from bap_jax.data.source import Source
 from bap_jax.data.spec import DatasetSpec
 from bap_jax.data.user_data import source_from
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _SHIPPED = frozenset(DATASETS)
 

@@ -8,8 +8,9 @@ import numpy as np
 from bap_jax import groups
 from bap_jax.data.records import Records
 from bap_jax.data.transforms import image_preprocess
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import Array, Dataset, Preprocess, UserError
+from bap_jax.types import Array, Dataset, Preprocess
 
 
 class PixelScale(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 from bap_jax.data.listing import Listing
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 
 class ListFiles(Protocol):

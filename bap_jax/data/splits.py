@@ -13,7 +13,8 @@ import numpy as np
 
 from bap_jax.data.checks import check_dataset, check_groups_present
 from bap_jax.data.records import Records
-from bap_jax.types import Array, Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, Dataset
 
 SPLITS = ("train", "validation", "test")
 

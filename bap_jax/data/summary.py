@@ -12,8 +12,9 @@ import numpy as np
 
 from bap_jax.data.records import Records
 from bap_jax.data.splits import SPLITS, Splits
+from bap_jax.errors import first_of
 from bap_jax.groups import group_counts
-from bap_jax.types import Array, Dataset, first_of
+from bap_jax.types import Array, Dataset
 
 _SMALLEST = 5
 _LARGEST_CROSS = 48  # cells of the table of labels and groups that is printed

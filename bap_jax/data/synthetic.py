@@ -19,7 +19,7 @@ from bap_jax.data.listing import MADE_UP
 from bap_jax.data.locking import locked
 from bap_jax.data.request import Request
 from bap_jax.data.spec import DatasetSpec
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 CELEBA_COLUMNS = (
     "5_o_Clock_Shadow",

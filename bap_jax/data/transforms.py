@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.types import Array, Preprocess, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, Preprocess
 
 
 class Augmentation(Protocol):

@@ -32,7 +32,7 @@ from bap_jax.data.listing import Listing, digest_of
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _GREY_SCALE = PixelScale((0.5,), (0.5,))
 

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.lagrangian.base import DualState, Formulation
 from bap_jax.lagrangian.gradient_ascent import project
 from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 
 class PenaltyState(NamedTuple):

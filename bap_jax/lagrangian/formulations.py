@@ -5,9 +5,9 @@ from typing import Any
 
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.lagrangian.base import Formulation
 from bap_jax.lagrangian.gradient_ascent import gradient_ascent
-from bap_jax.types import UserError
 
 FormulationLike = Formulation | optax.GradientTransformation | Mapping[str, "FormulationLike"]
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.constraints.base import ConstraintValues
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array
 
 OVERALL_TERMS = ("full", "detached", "clipped")
 

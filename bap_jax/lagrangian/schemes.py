@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import optax
 
 from bap_jax._user_code import check_registration
+from bap_jax.errors import UserError
 from bap_jax.lagrangian.base import Scheme
 from bap_jax.lagrangian.dual_primal import dual_primal
 from bap_jax.lagrangian.extragradient import extragradient
@@ -15,7 +16,7 @@ from bap_jax.lagrangian.overall_term import OVERALL_TERMS
 from bap_jax.lagrangian.primal_dual import primal_dual
 from bap_jax.lagrangian.simultaneous import simultaneous
 from bap_jax.lagrangian.switching import switching
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 
 class MakeScheme(Protocol):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.constraints.base import ConstraintValues
+from bap_jax.errors import UserError
 from bap_jax.lagrangian.base import (
     DualState,
     Evaluation,
@@ -20,7 +21,7 @@ from bap_jax.lagrangian.base import (
     multipliers_of,
 )
 from bap_jax.lagrangian.formulations import FormulationLike, as_formulation, match_names
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 class Gradient(NamedTuple):

@@ -4,10 +4,11 @@ from typing import Any
 
 from flax import linen, nnx
 
+from bap_jax.errors import UserError
 from bap_jax.models.base import Model
 from bap_jax.models.linen import from_linen, split
 from bap_jax.models.nnx import from_nnx
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 
 def adapt(network: Any, variables: Any = None) -> tuple[Model, Variables]:

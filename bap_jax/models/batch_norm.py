@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bap_jax.types import Array, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array
 
 
 class BatchNorm(nn.Module):

@@ -11,8 +11,9 @@ A module says so with two methods, which a user's own module may have as well:
 from collections.abc import Mapping
 from typing import Any
 
+from bap_jax.errors import UserError
 from bap_jax.models.base import Model
-from bap_jax.types import ChannelGroup, UserError
+from bap_jax.types import ChannelGroup
 
 
 def channel_groups(module: Any) -> tuple[ChannelGroup, ...]:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bap_jax.errors import UserError
 from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups
@@ -31,7 +32,7 @@ from bap_jax.models.linen import from_linen, join
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import Array, ChannelGroup, PyTree, UserError, Variables, group_sizes
+from bap_jax.types import Array, ChannelGroup, PyTree, Variables, group_sizes
 
 
 def compact(

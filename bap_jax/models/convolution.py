@@ -29,11 +29,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from bap_jax.errors import UserError
 from bap_jax.models.depthwise import depthwise, depthwise_gradients
 from bap_jax.models.few_channels import channels_last, channels_last_product
 from bap_jax.models.kernel_gradient import kernel_gradient
 from bap_jax.models.windows import Window
-from bap_jax.types import UserError
 
 
 def conv_general_dilated(

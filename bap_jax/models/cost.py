@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bap_jax.errors import UserError
 from bap_jax.models.adapt import adapt
 from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
-from bap_jax.types import Array, UserError, Variables
+from bap_jax.types import Array, Variables
 
 
 class Cost(NamedTuple):

@@ -15,9 +15,10 @@ from typing import Any
 
 from flax import linen as nn
 
+from bap_jax.errors import UserError
 from bap_jax.models.conv_norm import conv_norm
 from bap_jax.models.convolution import convolution
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 # Number of blocks in each stage.
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}

@@ -5,8 +5,9 @@ from typing import Any
 
 from flax import linen as nn
 
+from bap_jax.errors import UserError
 from bap_jax.models.base import Model
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 # Keywords that switch a module to training, and whether their meaning is reversed.
 _TRAIN_KEYWORDS = {

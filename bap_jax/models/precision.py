@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.models.base import Model
 from bap_jax.models.preprocessed import with_preprocessing
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 PRECISIONS = ("float32", "bfloat16")
 

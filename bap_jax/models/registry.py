@@ -7,13 +7,13 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from bap_jax.compilation import jit_once
+from bap_jax.errors import UserError
 from bap_jax.models.base import Model
 from bap_jax.models.imagenet_resnet import ImageNetResNet
 from bap_jax.models.linen import from_linen
 from bap_jax.models.mlp import MLP
 from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
-from bap_jax.types import UserError
 
 
 def _mlp(num_classes, hidden=(256, 256)):

@@ -19,10 +19,11 @@ from collections.abc import Mapping, Sequence
 
 from flax import linen as nn
 
+from bap_jax.errors import UserError
 from bap_jax.models.channels import check_names
 from bap_jax.models.conv_norm import conv_norm
 from bap_jax.models.convolution import convolution
-from bap_jax.types import Array, ChannelGroup, UserError
+from bap_jax.types import Array, ChannelGroup
 
 
 class ResNet(nn.Module):

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from bap_jax.errors import UserError, first_of
 from bap_jax.models.base import Model
 from bap_jax.models.imagenet_resnet import ImageNetResNet
 from bap_jax.models.linen import split
 from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import UserError, Variables, first_of
+from bap_jax.types import Variables
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _LEAVES |= {"mean": "running_mean", "var": "running_var"}

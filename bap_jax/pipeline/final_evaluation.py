@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from bap_jax import audit, data, pruning
+from bap_jax import data, pruning, reporting
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.monitor import Snapshot, TuningResult
 from bap_jax.training import Settings
@@ -31,9 +31,9 @@ def evaluate_final(
         dense_means = context.dense_means(name)
         for which, reports in splits.items():
             means = context.evaluate(getattr(tuned, which).variables, name)
-            reports[name] = audit.split_report(dense_means, means, context.splits.group_names)
+            reports[name] = reporting.split_report(dense_means, means, context.splits.group_names)
     return {
-        "versions": audit.versions(),
+        "versions": reporting.versions(),
         "execution": describe(context),
         "method": method_name(settings.method),
         "seed": settings.seed,
@@ -64,7 +64,7 @@ def _snapshot_report(snapshot: Snapshot, settings: Settings, splits: dict[str, A
     sparsity = pruning.sparsity(snapshot.variables.params, snapshot.masks)
     return {
         "epoch": snapshot.epoch,
-        "params_sha256": audit.tree_sha256(snapshot.variables.params),
+        "params_sha256": reporting.tree_sha256(snapshot.variables.params),
         "sparsity": {
             "target": settings.pruning.sparsity,
             **sparsity._asdict(),

@@ -13,13 +13,14 @@ from jax.sharding import Mesh
 
 from bap_jax import metrics, sharding
 from bap_jax.data.batches import epoch_indices, example, feed, gather
+from bap_jax.errors import UserError
 from bap_jax.models import Model
 from bap_jax.pruning import MaskInputs, MasksFromData, registry
 from bap_jax.pruning.data_criteria import SampleLosses, WeightedBatch
 from bap_jax.pruning.foresight import Flow
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
 from bap_jax.training import Settings
-from bap_jax.types import Array, Dataset, Params, PyTree, UserError, Variables
+from bap_jax.types import Array, Dataset, Params, PyTree, Variables
 
 
 def make_masks(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from bap_jax import audit, metric_rows, sharding
+from bap_jax import metric_rows, reporting, sharding
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
@@ -37,7 +37,7 @@ class Snapshot(NamedTuple):
     epoch: int
     variables: Variables
     masks: PyTree
-    score: audit.Score
+    score: reporting.Score
 
 
 class TuningResult(NamedTuple):
@@ -46,7 +46,7 @@ class TuningResult(NamedTuple):
     Attributes:
       selected: the iterate chosen on the validation split.
       last: the iterate after the last epoch.
-      feasibility: what `audit.feasibility` says; None for methods that constrain nothing.
+      feasibility: what `reporting.feasibility` says; None for methods that constrain nothing.
       unconstrained: groups too small to constrain, with their numbers of training samples; None
         if the method watches all groups or constrains nothing.
     """
@@ -62,7 +62,7 @@ class _Member:
 
     def __init__(self, settings: Settings, log: Log):
         self.settings, self.log = settings, log
-        self.history = audit.History()
+        self.history = reporting.History()
         self.selected: Snapshot | None = None
         self.last: Snapshot | None = None
         self.error: DivergedError | None = None
@@ -139,7 +139,7 @@ class RunMonitor:
         member.log(metric_rows.epoch_row(end.epoch, numbers, score))
         best = member.selected and member.selected.score
         is_pruned = end.epoch >= member.settings.pruning.epochs
-        is_better = is_pruned and audit.better(score, best, member.settings.tolerance)
+        is_better = is_pruned and reporting.better(score, best, member.settings.tolerance)
         is_last = end.epoch == member.settings.epochs - 1
         if not (is_better or is_last):
             return
@@ -148,13 +148,13 @@ class RunMonitor:
         member.selected = snapshot if is_better else member.selected
         member.last = snapshot if is_last else None
 
-    def _score(self, sums, end: MembersEnd, i: int) -> audit.Score:
+    def _score(self, sums, end: MembersEnd, i: int) -> reporting.Score:
         if sums is None:
             variables, _ = _network(end.states, i)
             means = self._context.evaluate(variables, "validation")
         else:
             means = split_means(sums)
-        return audit.score(self._context.dense_means("validation"), means)
+        return reporting.score(self._context.dense_means("validation"), means)
 
     def _fail(self, i: int, member: _Member, text: str, step: int | None, epoch: int) -> None:
         good = EpochEnd(self._good_epoch, own_member_state(self._good_states, i))
@@ -175,7 +175,7 @@ class RunMonitor:
             names = _flat_names(self._names[0])
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
-            feasibility = audit.feasibility(member.history, names, left_out=left_out)
+            feasibility = reporting.feasibility(member.history, names, left_out=left_out)
         return TuningResult(selected, last, feasibility, small)
 
     def _on_device(self, snapshot: Snapshot) -> Snapshot:

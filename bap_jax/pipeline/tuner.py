@@ -14,6 +14,7 @@ import numpy as np
 
 from bap_jax import data, metric_rows, sharding, training
 from bap_jax.constraints import DenseReference
+from bap_jax.errors import UserError
 from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
@@ -30,7 +31,7 @@ from bap_jax.training.values import (
     structure_of,
     with_values,
 )
-from bap_jax.types import Array, Dataset, PyTree, UserError
+from bap_jax.types import Array, Dataset, PyTree
 
 Outcome = TuningResult | DivergedError
 

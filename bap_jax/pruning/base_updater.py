@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import mask_calculator, moments, sparsity_distributions
 from bap_jax.pruning.counting import check_counting
 from bap_jax.pruning.declarations import Declarations
@@ -44,7 +45,7 @@ from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
 from bap_jax.pruning.wrapping import wrap
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 @dataclasses.dataclass(eq=False)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.declarations import UpdaterOptions
@@ -18,7 +19,7 @@ from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_distributions import check_sparsity
 from bap_jax.pruning.structured import channel_masks
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import Array, ChannelGroup, Params, PyTree, UserError, group_sizes
+from bap_jax.types import Array, ChannelGroup, Params, PyTree, group_sizes
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

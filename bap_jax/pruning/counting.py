@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.schedule_protocol import exact_sparsities, update_index
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 
 def _keep_ceil(sparsity, size):

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.rounds import (
     check_finite,
     kept_by_round,
@@ -28,7 +29,7 @@ from bap_jax.pruning.rounds import (
     prunable_only,
     to_list,
 )
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 class GroupLoss(Protocol):

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import jax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.sparsity_distributions import FilterFn
 from bap_jax.trees import leaf_paths
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Params, PyTree
 
 
 class Kernel(NamedTuple):

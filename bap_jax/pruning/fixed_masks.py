@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 import jax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.declarations import UpdaterOptions
 from bap_jax.pruning.mask_calculator import MASK_DTYPE
 from bap_jax.pruning.masks import apply_masks, map_masks
 from bap_jax.pruning.sparse_state import SparseState
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Params, PyTree
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

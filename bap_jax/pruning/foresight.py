@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.rounds import (
     check_finite,
     is_number,
@@ -28,7 +29,7 @@ from bap_jax.pruning.rounds import (
     to_list,
 )
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 SCOPES = ("global", "layer")
 

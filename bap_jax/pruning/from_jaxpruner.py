@@ -19,10 +19,11 @@ from typing import Any
 import jax
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.masks import unpack_masks
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.wrapping import wrap
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 LIBRARY = "jaxpruner"
 _NEEDS_NO_STAND_IN = ("bap_jax", "builtins", "flax", "functools", "jax", "jaxlib", "numpy", "optax")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import layerwise_pruners, sparsity_distributions
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.counting import kept_count
@@ -17,7 +18,7 @@ from bap_jax.pruning.masks import apply_masks, check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
 from bap_jax.pruning.sparsity_distributions import FilterFn, SparsityMap
 from bap_jax.pruning.sparsity_types import Unstructured
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 _Mixed = BaseUpdater if TYPE_CHECKING else object  # at run time its fields come from the pruner
 

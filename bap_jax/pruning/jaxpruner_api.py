@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import registry, sparsity_distributions, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
 from bap_jax.pruning.masks import apply_mask
 from bap_jax.pruning.registry import register_algorithm
 from bap_jax.trees import leaf_paths
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.types import Array, PyTree
 
 __all__ = [
     "ALGORITHMS",

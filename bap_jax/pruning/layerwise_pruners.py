@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.mask_calculator import counts_of
 from bap_jax.pruning.masks import check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest_by
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_types import Unstructured
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 @dataclasses.dataclass(eq=False)

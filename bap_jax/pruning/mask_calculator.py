@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparsity_types import (
@@ -21,7 +22,7 @@ from bap_jax.pruning.sparsity_types import (
     Unstructured,
     check_type,
 )
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 MASK_DTYPE = jnp.uint8
 Pooling = tuple[Array, Callable[[Array], Array]]

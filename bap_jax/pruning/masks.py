@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
+from bap_jax.errors import UserError
 from bap_jax.trees import path_name
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 def _is_absent(node) -> bool:

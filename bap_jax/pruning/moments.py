@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.masks import map_masks
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Params, PyTree
 
 RULES = ("restart", "zero", "keep")
 

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import (
     base_updater,
     channel_pruning,
@@ -21,7 +22,6 @@ from bap_jax.pruning import (
 )
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.declarations import UpdaterOptions
-from bap_jax.types import UserError
 
 _ALGORITHMS: dict[str, Callable[..., Any]] = {
     "no_prune": base_updater.NoPruning,

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.sparsity_distributions import check_sparsity
 from bap_jax.trees import leaf_paths
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 def to_list(batches: Iterable[Any]) -> list[Any]:

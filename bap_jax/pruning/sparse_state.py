@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bap_jax.types import PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import PyTree
 
 
 class SparseState(NamedTuple):

@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.layerwise_pruners import generate_random_scores
 from bap_jax.pruning.masks import apply_masks, map_pruned
@@ -14,7 +15,7 @@ from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import Unstructured
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 @dataclasses.dataclass(eq=False)

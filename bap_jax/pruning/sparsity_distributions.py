@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import jax
 from jax.core import Tracer
 
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Array, Params, PyTree
 
 Key = tuple[Any, ...]
 FilterFn = Callable[[Key, Array], bool]

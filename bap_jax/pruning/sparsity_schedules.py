@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.promises import promised
 from bap_jax.pruning.schedule_protocol import (
     Schedule,
@@ -22,7 +23,7 @@ from bap_jax.pruning.schedule_protocol import (
     never_falls,
     update_index,
 )
-from bap_jax.types import Array, PyTree, UserError
+from bap_jax.types import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ In a kernel the last axis holds output channels and the one before it input chan
 
 from typing import NamedTuple
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 
 class Unstructured(NamedTuple):

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from bap_jax.errors import UserError
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import Array, ChannelGroup, Params, PyTree, UserError, group_sizes
+from bap_jax.types import Array, ChannelGroup, Params, PyTree, group_sizes
 
 
 def channel_masks(

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.pruning.masks import map_masks
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Params, PyTree
 
 
 class Sparsity(NamedTuple):

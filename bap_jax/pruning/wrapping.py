@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import moments
 from bap_jax.pruning.masks import apply_masks, map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.pruning.sparse_state import sparse_states
 from bap_jax.trees import path_name
-from bap_jax.types import Params, PyTree, UserError
+from bap_jax.types import Params, PyTree
 
 
 def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

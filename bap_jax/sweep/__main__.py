@@ -14,6 +14,7 @@ from absl import flags as absl_flags
 from ml_collections import config_flags
 
 from bap_jax import data, experiment, flags, sharding, training
+from bap_jax.errors import UserError
 from bap_jax.sweep.axes import file_axes, merge_axes, parse_axis
 from bap_jax.sweep.folder import SweepFolder, open_sweep_folder
 from bap_jax.sweep.plan import check_one_program, make_members, make_programs
@@ -35,7 +36,6 @@ from bap_jax.sweep.workers import (
     run_as_worker,
     run_in_workers,
 )
-from bap_jax.types import UserError
 
 absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
 _SWEEP = absl_flags.DEFINE_multi_string(

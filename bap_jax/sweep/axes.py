@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bap_jax.config import check_flags, default_config
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 _RANGE = re.compile(r"(-?\d+):(-?\d+)(?::(-?\d+))?")
 _EXPECTED = {

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from bap_jax.audit.sweep_rows import format_setting, format_value
 from bap_jax.config import to_settings
+from bap_jax.errors import UserError
+from bap_jax.reporting.sweep_rows import format_setting, format_value
 from bap_jax.sweep.axes import Axis
-from bap_jax.types import UserError
 from bap_jax.workdir import flatten_config
 
 _LONGEST_LABEL = 120  # file systems allow 255 bytes a name

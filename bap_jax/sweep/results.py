@@ -16,8 +16,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bap_jax import audit
-from bap_jax.audit.sweep_rows import format_setting, format_value, rows_by_setting
+from bap_jax import reporting
+from bap_jax.reporting.sweep_rows import format_setting, format_value, rows_by_setting
 from bap_jax.sweep.folder import SweepFolder
 from bap_jax.sweep.plan import Member
 from bap_jax.workdir import atomic_path, write_atomically
@@ -49,7 +49,7 @@ def write_all(folder: SweepFolder, rows: Sequence[Row]) -> None:
     write_atomically(folder.table, to_csv(rows))
     if any(row["report"] for row in rows):
         with atomic_path(folder.figure) as temporary:
-            audit.draw_tradeoff(rows, temporary)
+            reporting.draw_tradeoff(rows, temporary)
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from bap_jax.errors import UserError
 from bap_jax.sweep.plan import Member, ProgramPlan
 from bap_jax.sweep.results import Row
 from bap_jax.sweep.runner import (
@@ -29,7 +30,6 @@ from bap_jax.sweep.runner import (
     unfinished_programs,
     write_results,
 )
-from bap_jax.types import UserError
 
 
 class WorkerError(RuntimeError):

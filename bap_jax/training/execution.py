@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 
 from bap_jax import sharding
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 EPOCHS = ("auto", "device", "loop")
 MEMBERS = ("auto", "vmap", "map", "single")

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import NoPruning, SparseState, apply_masks, moments
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
-from bap_jax.types import Array, Params, PyTree, UserError
+from bap_jax.types import Array, Params, PyTree
 
 
 class GradientFn(Protocol):

@@ -23,13 +23,14 @@ from bap_jax.constraints import (
     activate_when,
     restrict,
 )
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import Formulation
 from bap_jax.lagrangian.formulations import named
 from bap_jax.training.built_in_methods import BUILT_IN
 from bap_jax.training.method_contract import Method, MethodBuilder, MethodLike, MethodSpec
 from bap_jax.training.optimizers import formulation_from_settings
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array, UserError
+from bap_jax.types import Array
 
 METHODS: dict[str, MethodSpec] = dict(BUILT_IN)
 _UNNAMED = "custom"

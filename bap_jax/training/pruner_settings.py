@@ -11,13 +11,14 @@ The class of an algorithm declares what it allows and what `auto` means (`prunin
 import functools
 from collections.abc import Collection, Sequence
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import registry, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
 from bap_jax.pruning.declarations import UpdaterOptions
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
 from bap_jax.training.masking import Pruner
 from bap_jax.training.settings import PruningSettings
-from bap_jax.types import ChannelGroup, PyTree, UserError
+from bap_jax.types import ChannelGroup, PyTree
 
 SCHEDULES = {
     "gradual": lambda pruning: schedules.GradualSchedule(pruning.epochs, pruning.frequency),

@@ -5,6 +5,7 @@ import numbers
 
 from bap_jax.constraints.estimators import OVERALL, check_estimator
 from bap_jax.constraints.gaps import PROXIES
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
@@ -12,7 +13,6 @@ from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.pruner_settings import check_known, check_pruning
 from bap_jax.training.settings import OptimizerSettings, Settings
-from bap_jax.types import UserError
 
 DUAL_RULES = ("ascent", "nu_pi", "augmented")
 

@@ -16,6 +16,7 @@ from bap_jax import metrics
 from bap_jax.constraints import Constraint, Observations, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import Evaluation, Scheme, each_set
 from bap_jax.models import Model
 from bap_jax.pruning import apply_masks
@@ -31,7 +32,7 @@ from bap_jax.training.masking import (
     update_masks,
 )
 from bap_jax.training.state import StepAux, StepMetrics, TrainState, step_metrics
-from bap_jax.types import Array, Dataset, Params, PyTree, UserError, Variables
+from bap_jax.types import Array, Dataset, Params, PyTree, Variables
 
 
 class Trainer(NamedTuple):

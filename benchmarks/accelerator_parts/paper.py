@@ -34,9 +34,10 @@ from accelerator_parts.paper_ahead import CompiledAhead
 from accelerator_parts.paper_plan import Plan
 from accelerator_parts.paper_predictions import Predictions
 from accelerator_parts.paper_programs import Pace, print_now
-from bap_jax import audit, pipeline
+from bap_jax import pipeline, reporting
+from bap_jax.errors import UserError
 from bap_jax.training import Execution, Settings, finite
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 DENSE_FILE = "dense.npz"
 
@@ -235,7 +236,7 @@ class _Work:
 
     def _as_json(self, settings: Settings) -> dict[str, Any]:
         """Everything that the result of a sparse network depends on."""
-        dense = audit.tree_sha256(self._variables)
+        dense = reporting.tree_sha256(self._variables)
         return {"dense": dense, **paper_programs.as_json(settings)}
 
     def _names_left(self) -> set[str]:
@@ -274,7 +275,7 @@ class _Work:
 
 def _conditions(context) -> dict[str, Any]:
     return {
-        "versions": audit.versions(),
+        "versions": reporting.versions(),
         "device": jax.devices()[0].device_kind,
         "members_by": context.execution.members,
     }

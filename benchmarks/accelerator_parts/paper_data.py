@@ -15,7 +15,8 @@ import pack_images
 
 from bap_jax import data, models
 from bap_jax.data.datasets import DATASETS
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 # As in experiments/cifar100.py.

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.types import PyTree, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import PyTree
 
 LARGEST_FILE = 15 * 2**20  # bytes
 MOST_FILES = 4

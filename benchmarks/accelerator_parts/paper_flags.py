@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 if TYPE_CHECKING:
     from accelerator_parts.paper_plan import Plan

@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from bap_jax.constraints import excess_accuracy_gap, pairwise_disparity, worst_group_floor
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.constraints.samples import floats, observe, reference
 
 TOLERANCE = 0.01

@@ -16,7 +16,7 @@ from bap_jax.constraints.estimators import (
     overall_shares,
 )
 from bap_jax.constraints.gaps import gap_estimator
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.constraints.samples import floats, observe, observe_bits, reference
 
 SPARSE = (1, 1, 0, 1, 0, 1, 0, 0)  # four samples of group 0, then four of group 1

@@ -7,7 +7,7 @@ import pytest
 
 from bap_jax.constraints import mean_loss, performance_weighted_loss, reweighted_loss
 from bap_jax.constraints.objectives import REWEIGHTINGS
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.constraints.samples import floats, observe, reference
 
 EIGHT_AND_TWO = reference((0.9, 0.8), (0.2, 0.4), (8, 2))

@@ -20,7 +20,7 @@ from bap_jax.constraints import (
     worst_group_floor,
 )
 from bap_jax.constraints.estimators import OVERALL
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.constraints.samples import LOSS, floats, observe, reference
 from tests.constraints.test_accuracy_gap import values_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from bap_jax import lagrangian
 from bap_jax.constraints import replay_buffer
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests import golden_files
 from tests.test_metrics import golden_ids
 

@@ -6,7 +6,8 @@ import pytest
 
 from bap_jax import data
 from bap_jax.data.checks import check_groups_present
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 
 NAMES = ("a", "b", "c")
 

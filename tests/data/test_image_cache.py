@@ -11,7 +11,7 @@ from PIL import Image
 from bap_jax import data
 from bap_jax.data import image_cache, image_sets
 from bap_jax.data.images import decode, encode_jpeg
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.data.images import COUNTS, face
 
 

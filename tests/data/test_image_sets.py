@@ -11,7 +11,7 @@ import pytest
 from bap_jax import data
 from bap_jax.data import builders, synthetic
 from bap_jax.data.builders import celeba, cifar100, fairface, utkface
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.data.images import COUNTS, face
 
 ATTRIBUTES = {

@@ -5,7 +5,8 @@ import pytest
 
 from bap_jax import data, groups
 from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 
 SPLIT = {"test_indices": np.array([0, 1, 8]), "validation_indices": np.array([2, 3, 9])}
 

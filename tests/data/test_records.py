@@ -6,7 +6,8 @@ import pytest
 
 from bap_jax import data
 from bap_jax.data import Records
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 from tests.data.images import SHAPE, both, encoded, picture, write
 
 

@@ -9,7 +9,7 @@ import pytest
 from bap_jax import data, groups
 from bap_jax.data.images import encode_jpeg
 from bap_jax.data.registry import find_dataset
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 from tests.experiment_files import NAMES, ROOT, config_of
 
 

@@ -6,7 +6,8 @@ from sklearn.model_selection import train_test_split
 
 from bap_jax import data, groups
 from bap_jax.data import digits
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 
 
 def samples(sizes, column=None):

@@ -10,7 +10,8 @@ import pytest
 
 from bap_jax import constraints, data, lagrangian, models, training
 from bap_jax.data import Records
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 from tests.data.images import both, encoded, picture, records_of
 
 gather = jax.jit(data.gather)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bap_jax import data
-from bap_jax.types import Dataset, UserError
+from bap_jax.errors import UserError
+from bap_jax.types import Dataset
 
 
 def splits_of(inputs, labels, ids, names=("a", "b"), **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bap_jax.data import transforms
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 CROP_FLIP = transforms.AUGMENTATIONS["crop_flip"]
 

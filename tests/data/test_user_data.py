@@ -7,7 +7,7 @@ import pytest
 
 from bap_jax import data
 from bap_jax.data.images import encode_jpeg
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 COUNT = 24
 

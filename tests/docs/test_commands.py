@@ -11,8 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from bap_jax.config import check_flags, default_config, to_settings
+from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
-from bap_jax.types import UserError
 from tests.docs.pages import (
     PAGES,
     ROOT,

@@ -7,8 +7,8 @@ import pytest
 
 from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
-from bap_jax.types import UserError
 
 SGD = optax.sgd(0.1)
 PARAMS = jnp.ones(3)

@@ -9,7 +9,8 @@ from flax import linen as nn
 from flax import nnx
 
 from bap_jax import models
-from bap_jax.types import UserError, Variables
+from bap_jax.errors import UserError
+from bap_jax.types import Variables
 
 INPUTS = jax.random.normal(jax.random.key(5), (16, 6))
 KEYS = jax.random.split(jax.random.key(6), 2)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from bap_jax.errors import UserError
 from bap_jax.models.batch_norm import BatchNorm, active_channels
-from bap_jax.types import UserError
 from tests import golden_files
 
 NORM = BatchNorm()

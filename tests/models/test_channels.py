@@ -7,8 +7,9 @@ import pytest
 from flax import linen as nn
 
 from bap_jax import models, pruning
+from bap_jax.errors import UserError
 from bap_jax.models.resnet import ResNet
-from bap_jax.types import ChannelGroup, UserError, group_sizes
+from bap_jax.types import ChannelGroup, group_sizes
 
 IMAGES = jnp.zeros((2, 8, 8, 3))
 

@@ -9,7 +9,8 @@ from flax import linen as nn
 from flax import nnx
 
 from bap_jax import models
-from bap_jax.types import ChannelGroup, UserError, Variables
+from bap_jax.errors import UserError
+from bap_jax.types import ChannelGroup, Variables
 from tests.models.smaller import (
     IMAGES,
     apply_masks,

@@ -15,9 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from bap_jax import models
+from bap_jax.errors import UserError
 from bap_jax.models import kernel_gradient, loops
 from bap_jax.models.convolution import conv_general_dilated, convolution
-from bap_jax.types import UserError
 
 NUMBERS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 

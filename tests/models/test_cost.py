@@ -7,8 +7,9 @@ from flax import linen as nn
 from flax import nnx
 
 from bap_jax import models
+from bap_jax.errors import UserError
 from bap_jax.models.cost import Cost
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 KERNEL = jnp.ones((5, 5))
 

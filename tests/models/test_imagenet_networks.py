@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bap_jax import models
-from bap_jax.types import UserError
+from bap_jax.errors import UserError
 
 PUBLISHED = {
     ("imagenet_resnet", 18): 11_689_512,

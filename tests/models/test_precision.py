@@ -11,9 +11,10 @@ from flax import nnx
 from jax.extend import core
 
 from bap_jax import data, metrics, models
+from bap_jax.errors import UserError
 from bap_jax.models import loops
 from bap_jax.models.batch_norm import BatchNorm, active_channels
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 
 IMAGES = np.random.default_rng(0).normal(size=(16, 6, 6, 3)).astype(np.float32)
 VECTORS = np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bap_jax import metrics, models, pipeline, pruning
+from bap_jax.errors import UserError
 from bap_jax.models import registry
 from bap_jax.models.batch_norm import active_channels
 from bap_jax.models.resnet import Block, ResNet
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training.settings import Settings
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 from tests import golden_files
 
 TOLERANCE = 2e-6

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from bap_jax import models
+from bap_jax.errors import UserError
 from bap_jax.models import load_torch, torch_weights
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import UserError
 from tests.models.torch_files import (
     CASES,
     LOGITS,

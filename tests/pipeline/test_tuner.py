@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bap_jax import pipeline, training
+from bap_jax.errors import UserError
 from bap_jax.training import Execution
 from bap_jax.training.settings import DualSettings, PruningSettings, Settings
-from bap_jax.types import UserError
 
 SETTINGS = Settings(
     batch_size=100,  # eight devices do not divide it, and the last batch is ragged

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning, training
+from bap_jax.errors import UserError
 from bap_jax.pruning import SparseState, registry, wrapping
 from bap_jax.pruning.arrays import UpdaterArrays, updater_arrays, with_arrays
 from bap_jax.training import pruner_settings
 from bap_jax.training.settings import PruningSettings
-from bap_jax.types import ChannelGroup, UserError
+from bap_jax.types import ChannelGroup
 from tests.pruning import updaters
 
 PARAMS = updaters.layers(updaters.leaves())

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning.counting import RULES, kept_count
-from bap_jax.types import UserError
 
 ALMOST_ONE = math.nextafter(1, 0)
 sizes = st.one_of(st.integers(1, 300), st.integers(1, 10_000_000))

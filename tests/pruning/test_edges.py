@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning.sparsity_distributions import uniform
-from bap_jax.types import UserError
 
 HALF = functools.partial(uniform, sparsity=0.5)
 PARAMS = {

@@ -13,10 +13,11 @@ from flax import nnx
 
 import bap_jax
 from bap_jax import config, metrics, pipeline, pruning, training
+from bap_jax.errors import UserError
 from bap_jax.pruning import registry
 from bap_jax.training import pruner_settings
 from bap_jax.training.settings import PruningSettings, Settings
-from bap_jax.types import UserError, Variables
+from bap_jax.types import Variables
 from tests.pruning import updaters
 from tests.training.tiny import tiny
 

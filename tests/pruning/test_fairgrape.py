@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.metrics import weighted_mean
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.fairgrape import fairgrape, group_importance, select_fair, squared_terms
-from bap_jax.types import UserError
 
 # Group 1 has 2 of 28, and none of it in the weights that matter to group 0.
 BY_HAND = np.array([[8, 7, 6, 5, 0, 0], [0, 0, 0, 0, 1, 1]], np.float32)

@@ -7,9 +7,9 @@ import optax
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning import wrapping
 from bap_jax.pruning.sparsity_types import Block, NByM
-from bap_jax.types import UserError
 from tests.pruning import updaters
 from tests.pruning.updaters import MASKED, layers, leaves, make
 

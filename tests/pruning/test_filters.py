@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning import filters
-from bap_jax.types import UserError
 
 SHAPES = {
     "a_head": {"kernel": (6, 3), "bias": (3,)},

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import foresight
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.foresight import snip, synflow
-from bap_jax.types import UserError
 
 WIDTHS = [5, 20, 7]  # of most tests: a selection is compiled once for each set of shapes
 

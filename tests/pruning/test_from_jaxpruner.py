@@ -15,9 +15,9 @@ import optax
 import pytest
 
 import bap_jax
+from bap_jax.errors import UserError
 from bap_jax.pruning import SparseState, check_applied, sparsity_distributions
 from bap_jax.pruning.from_jaxpruner import from_jaxpruner
-from bap_jax.types import UserError
 from tests.pruning import golden_jaxpruner as golden
 
 SMALL = {"a": {"kernel": (6, 8), "bias": (8,)}, "b": {"kernel": (8, 4), "bias": (4,)}}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning.counting import kept_count
-from bap_jax.types import UserError
 from tests import golden_files
 from tests.pruning import golden_jaxpruner as golden
 

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning import wrapping
-from bap_jax.types import UserError
 from tests.pruning import updaters
 
 # Step 0 keeps the first two of four weights, step 1 the first and the last.

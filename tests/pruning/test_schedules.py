@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import GradualSchedule
 from bap_jax.pruning.counting import kept_count
-from bap_jax.types import UserError
 from tests import golden_files
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning import mask_calculator
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
-from bap_jax.types import UserError
 
 ROW = 4096  # how tensors are padded
 SIZES = (ROW, ROW + 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bap_jax import pruning
+from bap_jax.errors import UserError
 from bap_jax.pruning.sparsity_distributions import (
     KERNEL_FILTER_FN,
     erk,
@@ -13,7 +14,6 @@ from bap_jax.pruning.sparsity_distributions import (
     leaf_keys,
     uniform,
 )
-from bap_jax.types import UserError
 
 
 def shaped(*shape):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import (
     GradualSchedule,
     InEpochs,
@@ -13,7 +14,6 @@ from bap_jax.pruning import (
     PeriodicSchedule,
     PolynomialSchedule,
 )
-from bap_jax.types import UserError
 
 SCHEDULES = [
     NoUpdateSchedule(),

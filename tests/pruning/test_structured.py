@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.pruning import apply_masks
 from bap_jax.pruning.structured import channel_masks, channel_scores
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import ChannelGroup, UserError
+from bap_jax.types import ChannelGroup
 
 GROUPS = (
     ChannelGroup("one", ("conv/kernel", "skip/kernel"), ("norm/bias", "norm/scale"), (), ("next",)),

@@ -14,12 +14,13 @@ import optax
 import pytest
 
 from bap_jax import pipeline, pruning, training
+from bap_jax.errors import UserError
 from bap_jax.pruning import base_updater, registry
 from bap_jax.pruning.arrays import UpdaterArrays, updater_arrays, with_arrays
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.training import pruner_settings
 from bap_jax.training.settings import PruningSettings, Settings
-from bap_jax.types import ChannelGroup, UserError
+from bap_jax.types import ChannelGroup
 from tests.pruning import updaters
 from tests.training.tiny import tiny
 

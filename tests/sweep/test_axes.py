@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from bap_jax.errors import UserError
 from bap_jax.sweep import Axis
 from bap_jax.sweep.axes import file_axes, make_axis, merge_axes, parse_axis
-from bap_jax.types import UserError
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from bap_jax.config import default_config
+from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
 from bap_jax.sweep.folder import MemberOutcome, open_sweep_folder
 from bap_jax.sweep.plan import make_members
-from bap_jax.types import UserError
 
 
 def member_of(*axes, **changes):

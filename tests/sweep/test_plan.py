@@ -5,9 +5,9 @@ import json
 import pytest
 
 from bap_jax.config import default_config
+from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
 from bap_jax.sweep.plan import check_one_program, make_members, make_programs
-from bap_jax.types import UserError
 
 SWEPT = ("seed", "tolerance", "pruning.sparsity")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bap_jax.audit.sweep_rows import rows_by_setting
+from bap_jax.reporting.sweep_rows import rows_by_setting
 from bap_jax.sweep import format_rows
 from bap_jax.sweep.results import to_csv, write_all
 from bap_jax.sweep.runner import run_in_process

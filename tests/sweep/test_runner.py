@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bap_jax import audit
+from bap_jax import reporting
+from bap_jax.errors import UserError
 from bap_jax.sweep.runner import (
     check_programs,
     count_members,
@@ -26,7 +27,6 @@ from bap_jax.sweep.workers import (
     run_in_workers,
     split_programs,
 )
-from bap_jax.types import UserError
 from tests.sweep.fakes import FakeSession, make_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,9 @@ def quiet(text):
 @pytest.fixture(autouse=True)
 def no_figure(monkeypatch):
     """Drawing takes longer than everything else; tests/sweep/test_results.py does it."""
-    monkeypatch.setattr(audit, "draw_tradeoff", lambda rows, path: path.write_text(str(len(rows))))
+    monkeypatch.setattr(
+        reporting, "draw_tradeoff", lambda rows, path: path.write_text(str(len(rows)))
+    )
 
 
 @pytest.fixture

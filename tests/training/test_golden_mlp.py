@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import audit, models, pruning, training
+from bap_jax import models, pruning, reporting, training
 from bap_jax.constraints import excess_accuracy_gap
 from bap_jax.training.settings import DualSettings
 from bap_jax.types import Dataset, Variables
@@ -175,7 +175,7 @@ def test_log_of_the_training(name):
 @pytest.mark.parametrize("name", runs())
 def test_log_of_the_evaluation(name):
     found = evaluate(trained(name)[0].params, TEST_BATCHES)
-    gaps = audit.accuracy_gaps(evaluate(params_below("init"), TEST_BATCHES), found)
+    gaps = reporting.accuracy_gaps(evaluate(params_below("init"), TEST_BATCHES), found)
     excess = gaps.excess_gap
     with logged(name, "evaluate_one_epoch_test") as log:
         log.take("_epoch")

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax import audit, data, pipeline, training
+from bap_jax import data, pipeline, reporting, training
 from bap_jax.constraints import DenseReference
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import OVERALL_TERMS
 from bap_jax.training import methods
 from bap_jax.training.settings import (
@@ -21,7 +22,7 @@ from bap_jax.training.settings import (
     PruningSettings,
     Settings,
 )
-from bap_jax.types import Dataset, UserError
+from bap_jax.types import Dataset
 from tests.step_rows import step_row
 from tests.tuning import prune_and_tune
 
@@ -109,7 +110,7 @@ def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_
 def test_a_run_depends_on_its_seed(digits_splits, small_dense, run):
     settings = dataclasses.replace(SHORT, seed=1)
     other = prune_and_tune(*small_dense, digits_splits, settings)
-    one, two = (audit.tree_sha256(t.last.variables.params) for t in (run.tuned, other))
+    one, two = (reporting.tree_sha256(t.last.variables.params) for t in (run.tuned, other))
     assert one != two
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from bap_jax import data, lagrangian, pipeline, training
 from bap_jax.constraints import Constraint, DenseReference, constraint_values
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
 from bap_jax.training import METHODS, methods
 from bap_jax.training.settings import DualSettings
-from bap_jax.types import UserError
 from tests.training.tiny import settings_of, tiny, trainer_of, whole_split
 from tests.tuning import prune_and_tune
 

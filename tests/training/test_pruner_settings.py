@@ -12,12 +12,13 @@ import pytest
 
 from bap_jax import lagrangian, pipeline, pruning, training
 from bap_jax.constraints import unconstrained
+from bap_jax.errors import UserError
 from bap_jax.pipeline import masks_from_data
 from bap_jax.pruning import registry
 from bap_jax.pruning.structured import prunable_groups
 from bap_jax.training import Pruner, pruner_settings
 from bap_jax.training.settings import DualSettings, PruningSettings, Settings
-from bap_jax.types import ChannelGroup, UserError, Variables
+from bap_jax.types import ChannelGroup, Variables
 from tests.training.tiny import tiny
 
 EVERYTHING = {"first": True, "last": True}

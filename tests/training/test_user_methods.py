@@ -11,11 +11,11 @@ import pytest
 import bap_jax
 from bap_jax import pipeline, sweep
 from bap_jax.config import default_config
+from bap_jax.errors import UserError
 from bap_jax.training import Execution, Settings, check_settings
 from bap_jax.training.methods import METHODS, build_method, method_name
 from bap_jax.training.settings import DualSettings, PruningSettings
 from bap_jax.training.values import structure_of
-from bap_jax.types import UserError
 from tests.training import my_methods
 from tests.training.tiny import settings_of, tiny, trainer_of
 from tests.tuning import prune_and_tune

@@ -10,10 +10,10 @@ import pytest
 
 import bap_jax
 from bap_jax import lagrangian, pipeline, training
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES, LagrangianState, Scheme
 from bap_jax.lagrangian.steps import primal_dual_steps
 from bap_jax.training import Settings, check_settings
-from bap_jax.types import UserError
 from tests.training.tiny import settings_of, tiny, trainer_of
 
 

@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from bap_jax.data.listing import Listing, find_folder, open_table
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import UserError
 
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 ARCHIVE, FOLDER = "img_align_celeba.zip", "img_align_celeba"

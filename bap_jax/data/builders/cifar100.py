@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bap_jax.data.listing import Listing, find_folder
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import UserError
 
 ARCHIVE, ARRAYS = "cifar-100-binary.tar.gz", "cifar100.npz"
 _BINARY = ("train.bin", "test.bin")

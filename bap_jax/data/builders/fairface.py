@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bap_jax.data.listing import Listing, find_folder, open_table
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import UserError
 
 RACES = (
     "White",

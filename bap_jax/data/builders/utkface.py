@@ -12,8 +12,8 @@ import numpy as np
 from absl import logging
 
 from bap_jax.data.listing import MADE_UP, Listing, files_below, find_folder
+from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import UserError
 
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "Others")

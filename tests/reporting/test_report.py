@@ -11,8 +11,8 @@ from matplotlib import image
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from bap_jax import audit
-from tests.audit.test_gaps import random_bits, split_means
+from bap_jax import reporting
+from tests.reporting.test_gaps import random_bits, split_means
 
 TREE = {"a": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, "b": np.zeros(2, np.float32)}
 
@@ -57,7 +57,9 @@ def fake_report(method="ceag", seed=0, excess=(0.03, -0.01), tolerance=0.02):
 def test_split_report_by_hand():
     ids = np.repeat([0, 1], [4, 1])
     dense, sparse = np.ones(5, bool), np.array([1, 1, 1, 0, 0], bool)
-    report = audit.split_report(split_means(dense, ids, 2), split_means(sparse, ids, 2), ("x", "y"))
+    report = reporting.split_report(
+        split_means(dense, ids, 2), split_means(sparse, ids, 2), ("x", "y")
+    )
     groups = report.pop("groups")
     assert report == pytest.approx(
         {
@@ -81,7 +83,7 @@ def test_split_report_by_hand():
 
 def test_split_report_is_plain_numbers():
     dense, sparse, ids = random_bits(0)
-    report = audit.split_report(split_means(dense, ids, 4), split_means(sparse, ids, 4), "abcd")
+    report = reporting.split_report(split_means(dense, ids, 4), split_means(sparse, ids, 4), "abcd")
     assert json.loads(json.dumps(report)) == report
 
 
@@ -100,7 +102,7 @@ def test_split_report_is_plain_numbers():
     ],
 )
 def test_digest_changes_with_the_tree(other):
-    assert audit.tree_sha256(other) != audit.tree_sha256(TREE)
+    assert reporting.tree_sha256(other) != reporting.tree_sha256(TREE)
 
 
 @pytest.mark.parametrize(
@@ -114,18 +116,23 @@ def test_digest_changes_with_the_tree(other):
     ids=["order of keys", "on a device", "memory order", "strides"],
 )
 def test_digest_changes_with_nothing_else(same):
-    assert audit.tree_sha256(same) == audit.tree_sha256(TREE)
+    assert reporting.tree_sha256(same) == reporting.tree_sha256(TREE)
 
 
 def test_digest_takes_keys_and_half_precision():
     one, other = jax.random.key(0), jax.random.key(1)
-    assert audit.tree_sha256({"k": one}) != audit.tree_sha256({"k": other})
-    half = [audit.tree_sha256({"w": jnp.zeros(2, dtype)}) for dtype in (jnp.bfloat16, jnp.float16)]
+    assert reporting.tree_sha256({"k": one}) != reporting.tree_sha256({"k": other})
+    half = [
+        reporting.tree_sha256({"w": jnp.zeros(2, dtype)}) for dtype in (jnp.bfloat16, jnp.float16)
+    ]
     assert half[0] != half[1]
 
 
 def test_versions_name_what_shapes_the_numbers():
-    versions, packages = audit.versions(), {"bap_jax", "jax", "jaxlib", "flax", "optax", "numpy"}
+    versions, packages = (
+        reporting.versions(),
+        {"bap_jax", "jax", "jaxlib", "flax", "optax", "numpy"},
+    )
     assert set(versions) == {"python", "device", *packages}
     assert versions["jax"] == jax.__version__
 
@@ -139,8 +146,8 @@ def test_sources_that_are_not_installed_have_no_version(monkeypatch):
         return installed(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert audit.versions()["bap_jax"] == "not installed"
-    assert audit.versions()["jax"] == jax.__version__
+    assert reporting.versions()["bap_jax"] == "not installed"
+    assert reporting.versions()["jax"] == jax.__version__
 
 
 TABLE = [
@@ -150,7 +157,7 @@ TABLE = [
 
 
 def test_table_marks_violations_alone():
-    lines = audit.format_report(fake_report()).splitlines()
+    lines = reporting.format_report(fake_report()).splitlines()
     assert lines[0].startswith("CEAG, seed 0: 95.00 % of the prunable weights removed (90.00 % of")
     assert lines[0].endswith("tolerance 2 points")
     assert lines[2] == "SELECTED on validation, epoch 7"
@@ -168,7 +175,7 @@ def test_table_marks_violations_alone():
 
 
 def test_columns_of_the_table_are_aligned():
-    lines = audit.format_report(fake_report()).splitlines()
+    lines = reporting.format_report(fake_report()).splitlines()
     for value, column in (("90.00", "dense"), ("80.00", "sparse"), ("3.00", "excess")):
         end = lines[3].index(column) + len(column)
         assert lines[5].index(value) + len(value) == end
@@ -176,7 +183,7 @@ def test_columns_of_the_table_are_aligned():
 
 @pytest.mark.parametrize(("tolerance", "marks"), [(0.03, 0), (0.025, 9), (0.0, 12), (1.0, 0)])
 def test_table_marks_what_exceeds_the_tolerance(tolerance, marks):
-    assert audit.format_report(fake_report(tolerance=tolerance)).count("!") == marks
+    assert reporting.format_report(fake_report(tolerance=tolerance)).count("!") == marks
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -193,7 +200,7 @@ def test_the_figure_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch
         method: [fake_report(method, seed, (0.01 * (i + seed), -0.01)) for seed in range(seeds)]
         for i, method in enumerate(methods)
     }
-    audit.draw_disparity(reports, tmp_path / "disparity.png")
+    reporting.draw_disparity(reports, tmp_path / "disparity.png")
     assert (tmp_path / "disparity.png").read_bytes().startswith(b"\x89PNG")
     assert np.ptp(image.imread(tmp_path / "disparity.png")[..., :3]) > 0.5
     suffix = f", {seeds} seeds" if seeds > 1 else ""
@@ -209,15 +216,15 @@ def test_the_figure_shows_means_over_seeds(methods, seeds, tmp_path, monkeypatch
 
 def stuck(size):
     """Feasibility of so many constraints, none of which is met."""
-    history = audit.History()
+    history = reporting.History()
     for epoch in range(10):
         history.add(epoch, np.full(size, 0.1 * epoch), 0.1 + np.arange(size) / size)
-    return audit.feasibility(history, [f"g{i}" for i in range(size)])
+    return reporting.feasibility(history, [f"g{i}" for i in range(size)])
 
 
 def notes(**entries):
     """The last line of the text for a report with these entries."""
-    return audit.format_report(fake_report() | entries).splitlines()[-1]
+    return reporting.format_report(fake_report() | entries).splitlines()[-1]
 
 
 def test_the_table_says_whether_the_constraints_could_be_met():
@@ -235,23 +242,25 @@ def test_the_table_counts_constraints_that_are_not_listed():
 
 
 def test_the_table_says_why_a_constraint_was_never_observed():
-    result = audit.feasibility(audit.History(), "ab")
-    table = audit.format_report(fake_report() | {"feasibility": result}).splitlines()
+    result = reporting.feasibility(reporting.History(), "ab")
+    table = reporting.format_report(fake_report() | {"feasibility": result}).splitlines()
     assert table[-2] == "Constraints as observed in training: not observed."
     assert table[-1].startswith(
         "Never observed: 2 constraints: a, b. A constraint is observed once"
     )
     assert "lower constraint.buffer_size" in table[-1]
-    result = audit.feasibility(audit.History(), "ab", left_out="a")
+    result = reporting.feasibility(reporting.History(), "ab", left_out="a")
     small = {"feasibility": result, "unconstrained_groups": {"a": 3}}
-    table = audit.format_report(fake_report() | small).splitlines()
+    table = reporting.format_report(fake_report() | small).splitlines()
     assert table[-2].startswith("Never observed: 1 constraint: b. ")
 
 
 def test_the_table_says_that_some_constraints_were_observed():
-    history = audit.History()
+    history = reporting.History()
     history.add(0, np.zeros(2), np.array([-0.1, np.nan]))
-    table = audit.format_report(fake_report() | {"feasibility": audit.feasibility(history, "ab")})
+    table = reporting.format_report(
+        fake_report() | {"feasibility": reporting.feasibility(history, "ab")}
+    )
     status, unseen = table.splitlines()[-2:]
     assert status == "Constraints as observed in training: met where observed."
     assert unseen.startswith("Never observed: 1 constraint: b. ")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bap_jax import audit
+from bap_jax import reporting
 
 EPOCHS = 20  # a fifth is four
 TIME = np.arange(EPOCHS)
@@ -16,7 +16,7 @@ def history(*constraints, steps=3):
 
     The steps of an epoch see violations around its mean, and multipliers that end at the epoch's.
     """
-    record = audit.History()
+    record = reporting.History()
     multipliers, violations = (np.array(split, float).T for split in zip(*constraints, strict=True))
     for epoch in range(len(multipliers)):
         for step in range(steps):
@@ -28,7 +28,7 @@ def history(*constraints, steps=3):
 
 def row(multiplier, violation):
     """The row of a single constraint."""
-    result = audit.feasibility(history((multiplier, violation)), ["a"])
+    result = reporting.feasibility(history((multiplier, violation)), ["a"])
     (constraint,) = result["constraints"]
     assert result["status"] == constraint["status"]
     return constraint
@@ -87,40 +87,40 @@ def test_a_violation_within_the_noise_is_none():
 @pytest.mark.parametrize("first", [1, 5, 7, 9, 10, 11, 18, 19])
 def test_a_constraint_observed_late_needs_ten_epochs(first):
     late = np.where(first > TIME, np.nan, 0.05)
-    result = audit.feasibility(history((constant(0.0), constant(-0.1)), (0.1 * TIME, late)), "ab")[
-        "constraints"
-    ][0]
+    result = reporting.feasibility(
+        history((constant(0.0), constant(-0.1)), (0.1 * TIME, late)), "ab"
+    )["constraints"][0]
     long_enough = EPOCHS - first >= 10
     assert result["status"] == ("not feasible as trained" if long_enough else "moving")
 
 
 def test_a_late_constraint_of_a_long_run():
     """Twelve of sixty epochs: fewer than two fifths of the run."""
-    record = audit.History()
+    record = reporting.History()
     for epoch in range(60):
         record.add(epoch, np.ones(2), np.array([-0.1, 0.05 if epoch >= 48 else np.nan]))
-    assert audit.feasibility(record, "ab")["status"] == "not feasible as trained"
+    assert reporting.feasibility(record, "ab")["status"] == "not feasible as trained"
 
 
 def test_the_slack_can_be_chosen():
     record = history((0.1 * TIME, constant(0.05)))
-    assert audit.feasibility(record, "a", slack=0.06)["status"] == "met"
-    assert audit.feasibility(record, "a", slack=0.04)["status"] == "not feasible as trained"
+    assert reporting.feasibility(record, "a", slack=0.06)["status"] == "met"
+    assert reporting.feasibility(record, "a", slack=0.04)["status"] == "not feasible as trained"
 
 
 def test_what_was_never_observed_is_not_met():
     seen = history((constant(0.0), constant(-0.1)), (constant(0.0), constant(np.nan)))
-    result = audit.feasibility(seen, "ab")
+    result = reporting.feasibility(seen, "ab")
     assert [each["status"] for each in result["constraints"]] == ["met", "not observed"]
     assert result["status"] == "not observed" and result["unmet"] == 0
-    result = audit.feasibility(seen, "ab", left_out="b")
+    result = reporting.feasibility(seen, "ab", left_out="b")
     assert result["status"] == "met" and result["constraints"][1]["status"] == "left out"
-    assert audit.feasibility(seen, "ab", left_out="a")["status"] == "not observed"
+    assert reporting.feasibility(seen, "ab", left_out="a")["status"] == "not observed"
 
 
 def test_a_violation_is_worse_than_what_was_not_observed():
     seen = history((0.1 * TIME, constant(0.1)), (constant(0.0), constant(np.nan)))
-    result = audit.feasibility(seen, "ab", left_out="a")
+    result = reporting.feasibility(seen, "ab", left_out="a")
     assert result["status"] == "not feasible as trained" and result["unmet"] == 1
 
 
@@ -137,7 +137,7 @@ def test_no_response_of_a_multiplier_that_did_not_move(value):
 
 
 def test_no_slope_within_one_epoch():
-    (result,) = audit.feasibility(history(([0.3], [-0.05])), ["a"])["constraints"]
+    (result,) = reporting.feasibility(history(([0.3], [-0.05])), ["a"])["constraints"]
     assert result["multiplier_slope"] is None and result["response"] is None
     assert result["status"] == "met"
 
@@ -146,7 +146,7 @@ def test_no_slope_within_one_epoch():
 def test_short_runs(epochs):
     """A fifth is at least one epoch; without an earlier fifth, the status is moving."""
     violation = np.linspace(0.4, 0.1, epochs)
-    result = audit.feasibility(history((np.arange(epochs) * 0.1, violation)), ["a"])
+    result = reporting.feasibility(history((np.arange(epochs) * 0.1, violation)), ["a"])
     assert result["constraints"][0]["violation"] == pytest.approx(violation[-1])
     assert result["status"] == "moving"
 
@@ -157,7 +157,7 @@ def test_the_worst_comes_first_and_gives_the_status():
         "stuck": (0.1 * TIME, constant(0.05)),
         "moving": (0.1 * TIME, np.linspace(0.9, 0.2, EPOCHS)),
     }
-    result = audit.feasibility(history(*groups.values()), list(groups))
+    result = reporting.feasibility(history(*groups.values()), list(groups))
     assert [each["name"] for each in result["constraints"]] == ["moving", "stuck", "fine"]
     assert [each["status"] for each in result["constraints"]] == [
         "moving",
@@ -169,7 +169,7 @@ def test_the_worst_comes_first_and_gives_the_status():
 
 def test_least_of_the_largest_violations():
     """Epochs' largest are .3, .2 and .4; each constraint alone was at .1 once."""
-    result = audit.feasibility(
+    result = reporting.feasibility(
         history(([0] * 3, [0.3, 0.1, 0.1]), ([0] * 3, [0.1, 0.2, 0.4])), "ab"
     )
     assert result["least_max_violation"] == pytest.approx(0.2)
@@ -179,17 +179,17 @@ def test_least_of_the_largest_violations():
 
 
 def test_the_mean_of_an_epoch_is_over_the_steps_that_observed():
-    record = audit.History()
+    record = reporting.History()
     for violation in ([0.1, np.nan], [np.nan, np.nan], [0.3, 0.5]):
         record.add(0, np.ones(2), np.array(violation))
     np.testing.assert_allclose(record.violations, [[0.2, 0.5]])
 
 
 def test_epochs_in_which_nothing_was_observed_do_not_count():
-    record = audit.History()
+    record = reporting.History()
     for epoch in range(4):
         record.add(epoch, np.ones(2), np.full(2, np.nan))
-    result = audit.feasibility(record, "ab")
+    result = reporting.feasibility(record, "ab")
     assert result["status"] == "not observed" and result["unmet"] == 0
     assert [each["status"] for each in result["constraints"]] == ["not observed"] * 2
     assert result["least_max_violation"] is None and result["constraints"][0]["multiplier"] is None
@@ -200,7 +200,7 @@ def test_epochs_in_which_nothing_was_observed_do_not_count():
 
 def test_a_constraint_that_was_never_observed():
     """It gives no warning and no NaN, and does not affect the status of the others."""
-    result = audit.feasibility(
+    result = reporting.feasibility(
         history((0.1 * TIME, constant(0.05)), (constant(0.5), constant(np.nan))), "ab"
     )
     first, second = result["constraints"]
@@ -213,7 +213,7 @@ def test_a_constraint_that_was_never_observed():
 
 def test_a_constraint_observed_late_counts_from_then_on():
     late = np.where(TIME < 8, np.nan, 0.05)
-    result = audit.feasibility(
+    result = reporting.feasibility(
         history((constant(0.0), constant(-0.1)), (np.maximum(TIME - 8, 0) * 0.1, late)), "ab"
     )
     assert result["constraints"][0] == pytest.approx(
@@ -233,10 +233,10 @@ def test_a_constraint_observed_late_counts_from_then_on():
 @pytest.mark.parametrize(("at_most", "listed"), [(30, 30), (29, 20), (1000, 30)])
 def test_of_many_constraints_the_worst_twenty_are_listed(at_most, listed):
     groups = [(0.1 * TIME, constant(0.01 * (i + 1))) for i in range(30)]
-    result = audit.feasibility(history(*groups), [str(i) for i in range(30)], at_most)
+    result = reporting.feasibility(history(*groups), [str(i) for i in range(30)], at_most)
     assert [row["name"] for row in result["constraints"]] == [str(29 - i) for i in range(listed)]
 
 
 def test_the_report_is_plain_numbers():
-    result = audit.feasibility(history((0.1 * TIME, constant(0.05)), (TIME, -TIME)), "ab")
+    result = reporting.feasibility(history((0.1 * TIME, constant(0.05)), (TIME, -TIME)), "ab")
     assert json.loads(json.dumps(result)) == result

@@ -7,7 +7,7 @@ with the smallest largest gap. Earlier iterates win ties.
 
 from typing import NamedTuple
 
-from bap_jax.audit.gaps import accuracy_gaps, exceeds
+from bap_jax.reporting.gaps import accuracy_gaps, exceeds
 from bap_jax.training.evaluate import SplitMeans
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bap_jax import audit
+from bap_jax import reporting
 from bap_jax.training.evaluate import SplitMeans
 
 
@@ -23,7 +23,7 @@ def random_bits(seed, num_groups=4, size=60):
 
 
 def gaps_of(dense, sparse, ids, num_groups=4):
-    return audit.accuracy_gaps(
+    return reporting.accuracy_gaps(
         split_means(dense, ids, num_groups), split_means(sparse, ids, num_groups)
     )
 

@@ -5,16 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from bap_jax import audit
-from bap_jax.audit import Score
-from tests.audit.test_gaps import random_bits, split_means
+from bap_jax import reporting
+from bap_jax.reporting import Score
+from tests.reporting.test_gaps import random_bits, split_means
 
 
 def choose(scores, tolerance=0.02):
     """Index of the score that stays when they are seen in this order."""
     best = None
     for i, score in enumerate(scores):
-        if audit.better(score, None if best is None else scores[best], tolerance):
+        if reporting.better(score, None if best is None else scores[best], tolerance):
             best = i
     return best
 
@@ -42,12 +42,12 @@ def test_the_tolerance_decides():
 
 
 def test_the_first_iterate_is_always_taken():
-    assert audit.better(Score(0.0, 1.0), None, 0.0)
+    assert reporting.better(Score(0.0, 1.0), None, 0.0)
 
 
 @pytest.mark.parametrize("score", [Score(0.9, 0.01), Score(0.9, 0.05)])
 def test_a_tie_keeps_the_earlier(score):
-    assert not audit.better(score, score, 0.02)
+    assert not reporting.better(score, score, 0.02)
 
 
 @pytest.mark.parametrize("tolerance", [0.02, 0.0, -1.0])
@@ -67,7 +67,7 @@ def choose_by_hand(scores, tolerance):
 @pytest.mark.parametrize("seed", range(3))
 def test_score_is_accuracy_and_largest_excess_gap(seed):
     dense, sparse, ids = random_bits(seed)
-    score = audit.score(split_means(dense, ids, 4), split_means(sparse, ids, 4))
+    score = reporting.score(split_means(dense, ids, 4), split_means(sparse, ids, 4))
     lost = dense.astype(float) - sparse
     largest = max(lost[ids == g].mean() for g in range(4)) - lost.mean()
     np.testing.assert_allclose(score.accuracy, sparse.mean(), atol=1e-12)
@@ -78,4 +78,4 @@ def test_a_gap_at_the_tolerance_is_within_it():
     """0.9 − 0.89 is 0.010000000000000009 in floating point."""
     at_limit, worse = Score(0.9, 0.9 - 0.89), Score(0.8, 0.0)
     assert at_limit.max_excess_gap > 0.01
-    assert audit.better(at_limit, worse, 0.01)
+    assert reporting.better(at_limit, worse, 0.01)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bap_jax.audit.feasibility import LEFT_OUT, NOT_OBSERVED
-from bap_jax.audit.gaps import exceeds
-from bap_jax.types import first_of
+from bap_jax.errors import first_of
+from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED
+from bap_jax.reporting.gaps import exceeds
 
 _TITLES = {"train": "train", "validation": "valid.", "test": "test"}
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
-from bap_jax import audit
+from bap_jax import reporting
 
 SPLITS = ("train", "test")
 
@@ -30,7 +30,7 @@ def draw(rows, tmp_path, monkeypatch):
         save(figure, *args, **options)
 
     monkeypatch.setattr(Figure, "savefig", spy)
-    audit.draw_tradeoff(rows, tmp_path / "sweep.png")
+    reporting.draw_tradeoff(rows, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     return figures[0]
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.audit.gaps import accuracy_gaps
 from bap_jax.pruning import leaf_paths
+from bap_jax.reporting.gaps import accuracy_gaps
 from bap_jax.training.evaluate import SplitMeans
 from bap_jax.types import PyTree
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bap_jax.audit.sweep_rows import Row, format_value, rows_by_setting
+from bap_jax.reporting.sweep_rows import Row, format_value, rows_by_setting
 
 # Six of Okabe and Ito's colours, which can be told apart with any kind of colour vision, a purple
 # and a grey. Eight and seven share no divisor, so that 56 settings differ in colour or marker.

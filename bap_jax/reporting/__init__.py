@@ -1,0 +1,25 @@
+"""What a run reports: gaps on each split, the chosen iterate, feasibility, tables and figures."""
+
+from bap_jax.reporting.feasibility import History, feasibility
+from bap_jax.reporting.figure import draw_disparity
+from bap_jax.reporting.gaps import AccuracyGaps, accuracy_gaps
+from bap_jax.reporting.report import split_report, tree_sha256, versions
+from bap_jax.reporting.selection import Score, better, score
+from bap_jax.reporting.table import format_report
+from bap_jax.reporting.tradeoff import draw_tradeoff
+
+__all__ = [
+    "AccuracyGaps",
+    "History",
+    "Score",
+    "accuracy_gaps",
+    "better",
+    "draw_disparity",
+    "draw_tradeoff",
+    "feasibility",
+    "format_report",
+    "score",
+    "split_report",
+    "tree_sha256",
+    "versions",
+]
