@@ -193,9 +193,7 @@ def _words(title, series, thin, order, x_words):
 def _table(title, series, x_words):
     steps = np.asarray(series[0].steps)
     at = np.unique(np.linspace(0, len(steps) - 1, ROWS_OF_TABLE).round().astype(int))
-    rows = [
-        (label(float(steps[i])), *(_value_at(s, float(steps[i])) for s in series)) for i in at
-    ]
+    rows = [(label(float(steps[i])), *(_value_at(s, float(steps[i])) for s in series)) for i in at]
     caption = f"{title}: values at {count(len(rows), 'step')}"
     return Table(caption, (x_words.capitalize(), *(s.name for s in series)), rows)
 

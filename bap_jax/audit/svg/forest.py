@@ -141,7 +141,10 @@ def _key(audit):
         )
     )
     keys.append(
-        Key(_sample(marks.shape(50, 10, "triangle", "second")), "shrunken estimate, chance taken out")
+        Key(
+            _sample(marks.shape(50, 10, "triangle", "second")),
+            "shrunken estimate, chance taken out",
+        )
     )
     words = f"tolerance: {tolerance_words(audit.tolerance)}"
     return [*keys, Key(_sample(marks.upright(50, 18, "tolerance")), words)]

@@ -29,9 +29,7 @@ def across(x: float) -> str:
 
 def line(x1: float, y1: float, x2: float, y2: float | str, kind: str) -> Markup:
     """A straight line of the class `kind` (its colour and width are in the style sheet)."""
-    return element(
-        "line", x1=across(x1), y1=pixels(y1), x2=across(x2), y2=pixels(y2), class_=kind
-    )
+    return element("line", x1=across(x1), y1=pixels(y1), x2=across(x2), y2=pixels(y2), class_=kind)
 
 
 def upright(x: float, height: float | str, kind: str, top: float = 0) -> Markup:
