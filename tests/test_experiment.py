@@ -130,7 +130,7 @@ def test_the_selected_network_is_saved(workdir):
     }
     masks["dense_1"]["kernel"] = None  # the last layer stays dense
     like = {"variables": Variables(params, {}), "masks": masks}
-    saved = checkpoint.restore(run / "selected", like)["variables"].params
+    saved = checkpoint.restore(run / "pruned", like)["variables"].params
     assert reporting.tree_sha256(saved) == report["params_sha256"]
 
 
