@@ -10,6 +10,7 @@ from bap_jax import data, pruning, reporting
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.monitor import Snapshot, TuningResult
 from bap_jax.reporting.predictions import SplitPredictions, split_predictions
+from bap_jax.reporting.verdicts import add_verdict
 from bap_jax.training import Settings
 from bap_jax.training.methods import method_name
 
@@ -90,7 +91,10 @@ def _evaluate(context: RunContext, snapshot: Snapshot, settings: Settings, names
         predictions[name] = split_predictions(
             splits.ids_of(name), getattr(splits, name), dense.predicted, sparse.predicted
         )
-        reports[name] = reporting.split_report(dense, sparse, splits.group_names)
+        report = reporting.split_report(dense, sparse, splits.group_names)
+        reports[name] = add_verdict(
+            report, predictions[name], splits.attribute_of_group(), settings.tolerance
+        )
     return reports, predictions
 
 
