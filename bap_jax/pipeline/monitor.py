@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from bap_jax import metric_rows, reporting, sharding
+from bap_jax._deprecated import warn
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
@@ -41,20 +42,26 @@ class Snapshot(NamedTuple):
 
 
 class TuningResult(NamedTuple):
-    """The two iterates that are reported.
+    """The networks that are reported.
 
     Attributes:
-      selected: the iterate chosen on the validation split.
+      pruned: the network that the run hands out, chosen as `Settings.selection` says.
       last: the iterate after the last epoch.
       feasibility: what `reporting.feasibility` says; None for methods that constrain nothing.
       unconstrained: groups too small to constrain, with their numbers of training samples; None
         if the method watches all groups or constrains nothing.
     """
 
-    selected: Snapshot
+    pruned: Snapshot
     last: Snapshot
     feasibility: dict[str, Any] | None = None
     unconstrained: dict[str, int] | None = None
+
+    @property
+    def selected(self) -> Snapshot:
+        """The former name of `pruned`."""
+        warn("TuningResult.selected", "TuningResult.pruned")
+        return self.pruned
 
 
 class _Member:
@@ -162,7 +169,9 @@ class RunMonitor:
 
     def _result(self, member: _Member) -> TuningResult:
         assert member.selected and member.last, "the last epoch has not ended"
-        selected, last = map(self._on_device, (member.selected, member.last))
+        last = self._on_device(member.last)
+        is_last = member.selected is member.last
+        pruned = last if is_last else self._on_device(member.selected)
         counts = np.asarray(self._context.reference.count).astype(int)
         large = counts >= member.settings.constraint.min_group_size
         small = None
@@ -176,7 +185,7 @@ class RunMonitor:
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
             feasibility = reporting.feasibility(member.history, names, left_out=left_out)
-        return TuningResult(selected, last, feasibility, small)
+        return TuningResult(pruned, last, feasibility, small)
 
     def _on_device(self, snapshot: Snapshot) -> Snapshot:
         arrays, mesh = (snapshot.variables, snapshot.masks), self._context.mesh

@@ -101,7 +101,7 @@ def test_rows_are_made_without_the_device(method, term):
 def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_dense, run):
     spoiled = digits_splits.test._replace(inputs=0 * digits_splits.test.inputs)
     again = prune_and_tune(*small_dense, digits_splits._replace(test=spoiled), SHORT)
-    for which in ("selected", "last"):
+    for which in ("pruned", "last"):
         one, other = getattr(again, which), getattr(run.tuned, which)
         chex.assert_trees_all_equal(one.variables, other.variables)
         assert one.score == other.score
@@ -116,7 +116,7 @@ def test_a_run_depends_on_its_seed(digits_splits, small_dense, run):
 
 def test_the_selected_iterate_is_at_the_final_sparsity(run):
     final = [row for row in run.epochs if row["epoch"] >= 2]
-    selected = run.tuned.selected
+    selected = run.tuned.pruned
     assert selected.epoch in [row["epoch"] for row in final]
     feasible = [r for r in final if r["validation_max_excess_gap"] <= SHORT.tolerance]
     if feasible:
