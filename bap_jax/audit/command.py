@@ -204,13 +204,13 @@ def _read_files(flags):
         flags.dense_correct,
         flags.sparse_correct,
         flags.id,
-        tuple(name.strip() for name in flags.groups.split(",")) if flags.groups else (),
+        _groups(flags),
         flags.group_by,
     )
     if len(flags.files) == 2:
         from bap_jax.audit.joining import read_two_tables
 
-        return read_two_tables(*flags.files, wanted)
+        return read_two_tables(flags.files[0], flags.files[1], wanted)
     from bap_jax.audit.predictions import read_predictions
 
     return read_predictions(flags.files[0], wanted)
@@ -226,8 +226,15 @@ def _read_language_models(flags):
             f"--run={flags.files[0]}"
         )
     return read_language_models(
-        *flags.files, metric=flags.metric, filter_name=flags.filter, group_by=flags.group_by
+        *flags.files,
+        metric=flags.metric,
+        filter_name=flags.filter,
+        group_by=flags.group_by or "+".join(_groups(flags)),
     )
+
+
+def _groups(flags):
+    return tuple(name.strip() for name in flags.groups.split(",")) if flags.groups else ()
 
 
 def _write(path, text):

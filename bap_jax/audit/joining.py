@@ -136,6 +136,7 @@ def _check_equal(what, first: Names, second: Names, dense: Part, sparse: Part):
     rows = np.flatnonzero(ids[0] != ids[1])
     if len(rows):
         row = int(rows[0])
+        assert dense.ids is not None  # tables are joined by their ids
         texts = [(*names, "nothing")[i[row]] for i, names in (first, second)]
         raise UserError(
             f"{what} differs between the two files in {len(rows)} of {len(ids[0])} samples; the "
