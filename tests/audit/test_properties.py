@@ -119,5 +119,5 @@ def test_verdicts_follow_from_the_limits(seed, tolerance, harm):
 def test_a_larger_tolerance_is_never_worse(seed):
     samples = make_samples(400, harm={"b": 0.1}, seed=seed)
     order = ["violated", "undecided", "satisfied"]
-    verdicts = [audit(*samples, tolerance=t).verdict for t in (0, 0.02, 0.05, 0.1, 0.2, 0.5)]
+    verdicts = [audit(*samples, tolerance=t).verdict for t in (0, 0.03, 0.1, 0.5)]
     assert verdicts == sorted(verdicts, key=order.index)

@@ -74,5 +74,7 @@ def test_where_all_flip_one_way_a_limit_is_the_end_of_the_range():
 
 def test_arrays_are_as_their_entries():
     harmed, helped, n = np.array([[1, 0, 3], [7, 2, 2]]), np.array([[7, 0, 1], [1, 2, 0]]), 21
-    single = [tango.upper_limit(b, c, n, 0.05) for b, c in zip(harmed.flat, helped.flat, strict=True)]
+    single = [
+        tango.upper_limit(b, c, n, 0.05) for b, c in zip(harmed.flat, helped.flat, strict=True)
+    ]
     np.testing.assert_array_equal(tango.upper_limit(harmed, helped, n, 0.05).ravel(), single)
