@@ -25,8 +25,8 @@ _DRAWS_IN_THE_TIME_OF_A_CELL = 8
 
 
 def default_permutations(num_cells: int) -> int:
-    """20,000 up to 1,000 cells, then fewer, 2,000 from 10,000 cells on."""
-    return int(np.clip(20_000_000 // max(num_cells, 1), 2_000, 20_000))
+    """20,000 up to 250 cells, then fewer; 2,000 from 2,500 cells on."""
+    return int(np.clip(5_000_000 // num_cells, 2_000, 20_000))
 
 
 def draw(

@@ -128,7 +128,7 @@ def of_samples(dense_correct, sparse_correct, groups, group_by: str = "") -> Cou
         what = f"groups[{attribute!r}]" if named else "groups"
         attributes[attribute], missing[attribute] = encode_names(values, what)
     _check_lengths(dense, sparse, attributes)
-    terms = [term.strip() for term in group_by.split("+")] if group_by else list(columns)
+    terms = [*dict.fromkeys(map(str.strip, group_by.split("+")))] if group_by else list(columns)
     chosen = [grouping(attributes, term) if group_by else attributes[term] for term in terms]
     used = [name for name in columns if not group_by or name in _names_in(group_by)]
     cells, group_of_cell = _cells([part.ids[:, 0] for part in chosen])
