@@ -12,8 +12,9 @@ from bap_jax.pipeline.final_evaluation import (
     evaluate_final,
     evaluate_with_predictions,
 )
+from bap_jax.pipeline.iterates import Snapshot
 from bap_jax.pipeline.memory import capacity, read_what_fits
-from bap_jax.pipeline.monitor import Snapshot, TuningResult
+from bap_jax.pipeline.monitor import TuningResult
 from bap_jax.pipeline.tuner import Tuner, make_tuner, tune_one
 
 __all__ = [

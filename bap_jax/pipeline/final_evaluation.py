@@ -8,7 +8,8 @@ import jax
 
 from bap_jax import data, pruning, reporting
 from bap_jax.pipeline.context import RunContext
-from bap_jax.pipeline.monitor import Snapshot, TuningResult
+from bap_jax.pipeline.iterates import Snapshot
+from bap_jax.pipeline.monitor import TuningResult
 from bap_jax.reporting.predictions import SplitPredictions, split_predictions
 from bap_jax.reporting.verdicts import add_verdict
 from bap_jax.training import Settings
@@ -61,9 +62,12 @@ def evaluate_with_predictions(
         "tolerance": settings.tolerance,
         "feasibility": tuned.feasibility,
         "unconstrained_groups": tuned.unconstrained,
+        "selection": settings.selection,
         **pruned,
         "last": last,
     }
+    if tuned.epochs_averaged is not None:
+        report["epochs_averaged"] = tuned.epochs_averaged
     return FinalEvaluation(report, predictions)
 
 

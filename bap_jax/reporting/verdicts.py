@@ -51,8 +51,9 @@ def counts_of(
     partitions = []
     for column in rows.T:
         own, group_of_cell = np.unique(column, return_inverse=True)
-        own_names = tuple(names[i] for i in own)
-        partitions.append(Partition(attribute_of_group[own[0]], own_names, group_of_cell))
+        own_names = tuple(str(names[i]) for i in own)
+        attribute = attribute_of_group[int(own[0])]
+        partitions.append(Partition(attribute, own_names, group_of_cell))
     return Counts(Table(*columns), tuple(partitions))
 
 

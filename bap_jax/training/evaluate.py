@@ -202,9 +202,9 @@ def make_evaluator(
             batches = (_rows(data, indices) for indices in ordered_indices(size, batch_size))
         else:
             data = data if num_samples else sharding.place_samples(data, mesh)
-            return _means_of(on_split(size)(variables, data), size)
+            return evaluation_means(on_split(size)(variables, data), size)
         each = jax.device_get([on_batch(variables, *batch) for batch in batches])
-        return _means_of(jax.tree.map(lambda *fields: np.stack(fields), *each), size)
+        return evaluation_means(jax.tree.map(lambda *fields: np.stack(fields), *each), size)
 
     return evaluate
 
@@ -216,7 +216,13 @@ def _rows(data, indices):
     return jax.tree.map(lambda leaf: leaf[rows], data), indices >= 0
 
 
-def _means_of(evaluation: BatchEvaluation, num_samples: int) -> SplitMeans:
+def evaluation_means(evaluation: BatchEvaluation, num_samples: int) -> SplitMeans:
+    """Means and predictions from an evaluation with a leading axis `step`.
+
+    Args:
+      evaluation: on the device or the host.
+      num_samples: of the split; the last batch may have been filled up with more.
+    """
     predicted = np.asarray(evaluation.predicted).ravel()[:num_samples]
     return split_means(evaluation.sums)._replace(predicted=predicted)
 
