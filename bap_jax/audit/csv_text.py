@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from bap_jax.audit.arrow import compute
+from bap_jax.audit import arrow
 from bap_jax.errors import UserError
 
 _QUOTE, _LINE_FEED = ord('"'), ord("\n")
@@ -103,9 +103,7 @@ def _has_breaks_within_cells(text):
 
 def _check_breaks(text, columns):
     for name, column in columns.items():
-        broken = np.flatnonzero(
-            compute.match_substring(column, "\n").to_numpy(zero_copy_only=False)
-        )
+        broken = arrow.rows(arrow.compute.match_substring(column, "\n"))
         if len(broken):
             raise UserError(
                 f"{text.path}, line {text.line(broken[0])}: the column {name!r} holds a line "
