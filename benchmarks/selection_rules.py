@@ -1,6 +1,6 @@
 """Compares rules that say which iterate of a run is its product, from recorded predictions.
 
-    python benchmarks/record_iterates.py --config=experiments/digits.py ... --recordings=DIR
+    python benchmarks/record_iterates.py --config=experiments/digits.py --recordings=DIR
     python benchmarks/selection_rules.py --recordings=DIR
 
 Rules read the validation part alone. Judged on that part as well, a rule that chose by it would
