@@ -1,0 +1,234 @@
+"""The whole audit: from right and wrong of two models, by groups, to a verdict.
+
+    satisfied   max_g U_g <= ε, every upper limit at level α without correction: "in all groups" is
+                an intersection-union test, which is wrong with probability at most α
+    violated    L > ε, L = max_g of the lower limits at level α/G over the G assessed groups of all
+                partitions: the first step of Holm's procedure
+    undecided   otherwise
+
+Source of the intersection-union test: R. Berger, "Multiparameter hypothesis testing and acceptance
+sampling", Technometrics 24 (1982) 295-300.
+"""
+
+import numpy as np
+
+from bap_jax.audit import chance, counts, excess, planning, spread, tango
+from bap_jax.audit.counts import Assessed, Counts, Table
+from bap_jax.audit.result import (
+    SATISFIED,
+    UNDECIDED,
+    VIOLATED,
+    Audit,
+    GroupResult,
+    Overall,
+    Skipped,
+)
+from bap_jax.errors import UserError, first_of
+
+# For planning, a group's flip rate is computed with so many more samples at the overall rate.
+_SAMPLES_AT_THE_OVERALL_RATE = 50
+
+
+def compare(
+    dense_correct,
+    sparse_correct,
+    groups,
+    *,
+    tolerance: float,
+    alpha: float = 0.05,
+    min_group_size: int = 30,
+    group_by: str = "",
+    permutations: int | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Audits a sparse (or quantised, distilled, ...) model against the dense one it was made from.
+
+    Args:
+      dense_correct: `(sample,)` whether the dense model has each sample right; bool or 0/1.
+      sparse_correct: `(sample,)` the same of the sparse model, samples in the same order.
+      groups: `(sample,)` the group of each sample (text, numbers, bools), or a dict of several such
+        columns by attribute. Samples without a value (None, NaN, "") form the group "missing".
+      tolerance: ε in [0, 1], how much more accuracy than the whole any group may lose.
+      alpha: one-sided level in (0, 1/2).
+      min_group_size: groups of fewer samples are named in `not_assessed`, and left out.
+      group_by: which partitions to assess, for a dict of attributes: `"race*gender"` for every
+        combination, `"race+gender"` for each on its own; by default each attribute on its own.
+      permutations: number of permutations for `chance`; by default 20,000, fewer for over 250
+        groups, at least 2,000.
+      seed: of the permutations.
+
+    Raises:
+      UserError: lengths differ, correctness is not 0 or 1, fewer than two groups are large enough,
+        an attribute is unknown, or a number is outside its range.
+
+    Example:
+      >>> dense, sparse = [True] * 200, [True] * 150 + [False] * 50
+      >>> compare(dense, sparse, ["a", "b"] * 100, tolerance=0.1).verdict
+      'satisfied'
+    """
+    _check(tolerance, alpha, min_group_size)
+    table = counts.of_samples(dense_correct, sparse_correct, groups, group_by)
+    return from_counts(
+        table,
+        tolerance=tolerance,
+        alpha=alpha,
+        min_group_size=min_group_size,
+        permutations=permutations,
+        seed=seed,
+    )
+
+
+def from_counts(
+    table: Counts,
+    *,
+    tolerance: float,
+    alpha: float = 0.05,
+    min_group_size: int = 30,
+    permutations: int | None = None,
+    seed: int = 0,
+) -> Audit:
+    """The audit of samples that have been counted already.
+
+    Args:
+      table: counts, from `counts.of_samples`, `counts.of_groups` or `counts.merge`.
+      tolerance: as in `compare`.
+      alpha: as in `compare`.
+      min_group_size: as in `compare`.
+      permutations: as in `compare`.
+      seed: as in `compare`.
+
+    Raises:
+      UserError: fewer than two groups are large enough, or a number is outside its range.
+    """
+    _check(tolerance, alpha, min_group_size)
+    overall = _overall(table.cells, alpha)
+    parts = _assessed(table, min_group_size)
+    groups = _groups(parts, overall.flip_rate, tolerance, alpha)
+    simultaneous = np.concatenate([excess.lower_limit(p.table, alpha / len(groups)) for p in parts])
+    gaps = np.concatenate([excess.excess_gap(part.table) for part in parts])
+    errors = np.concatenate([excess.standard_error(part.table) for part in parts])
+    estimate = spread.posterior(gaps, errors)
+    groups = [g._replace(shrunken=float(s)) for g, s in zip(groups, estimate.shrunken, strict=True)]
+    certifiable = max(group.upper for group in groups)
+    verdict = _verdict([group.verdict for group in groups])
+    limits = simultaneous if verdict == VIOLATED else [group.upper for group in groups]
+    deciding = groups[int(np.argmax(limits))]
+    return Audit(
+        tolerance=float(tolerance),
+        alpha=float(alpha),
+        min_group_size=int(min_group_size),
+        overall=overall,
+        verdict=verdict,
+        lower=float(simultaneous.max()),
+        certifiable_tolerance=certifiable,
+        deciding_group=_label(deciding, groups),
+        samples_needed=deciding.samples_needed,
+        max_excess_gap=float(gaps.max()),
+        chance=chance.chance_of_largest(table.cells, parts, permutations, seed),
+        spread=spread.spread(gaps, errors),
+        bayes_max=estimate.largest,
+        groups=tuple(sorted(groups, key=lambda group: (-group.excess_gap, group[:2]))),
+        not_assessed=_skipped(table, min_group_size),
+        missing=table.missing,
+    )
+
+
+def _check(tolerance, alpha, min_group_size):
+    if not 0 <= tolerance <= 1:
+        raise UserError(
+            f"tolerance must be a fraction in [0, 1]; got {tolerance}. One percentage point is "
+            "0.01."
+        )
+    if not 0 < alpha < 0.5:
+        raise UserError(f"alpha must be a one-sided level in (0, 0.5), such as 0.05; got {alpha}.")
+    if min_group_size < 1:
+        raise UserError(f"min_group_size must be at least 1; got {min_group_size}.")
+
+
+def _overall(cells: Table, alpha):
+    n, harmed, helped, both_right = (column.sum() for column in cells)
+    return Overall(
+        n=int(n),
+        dense_accuracy=float((both_right + harmed) / n),
+        sparse_accuracy=float((both_right + helped) / n),
+        gap=float((harmed - helped) / n),
+        lower=float(tango.lower_limit(harmed, helped, n, alpha)),
+        upper=float(tango.upper_limit(harmed, helped, n, alpha)),
+        harmed=int(harmed),
+        helped=int(helped),
+        flip_rate=float((harmed + helped) / n),
+    )
+
+
+def _assessed(table: Counts, min_group_size) -> list[Assessed]:
+    parts = [counts.assessed_groups(table, part, min_group_size) for part in table.partitions]
+    for part, whole in zip(parts, table.partitions, strict=True):
+        if len(part.names) < 2:
+            of = f" of {whole.attribute!r}" if whole.attribute else ""
+            raise UserError(
+                f"a group is compared with the other samples, so at least two groups{of} must have "
+                f"min_group_size={min_group_size} samples or more; got {len(part.names)} of "
+                f"{len(whole.names)} groups ({first_of(whole.names, 5)}). Group by something else, "
+                "join small groups, or lower min_group_size."
+            )
+    return parts
+
+
+def _skipped(table: Counts, min_group_size):
+    return tuple(
+        Skipped(part.attribute, name, int(n))
+        for part in table.partitions
+        for name, n in zip(part.names, counts.by_group(table, part).n, strict=True)
+        if n < min_group_size
+    )
+
+
+def _groups(parts, flip_rate, tolerance, alpha):
+    p = np.concatenate([excess.p_values(part.table, tolerance) for part in parts])
+    violated = iter(excess.holm_rejects(p, alpha).tolist())
+    return [
+        row._replace(verdict=VIOLATED) if next(violated) else row
+        for part in parts
+        for row in _rows(part, flip_rate, tolerance, alpha)
+    ]
+
+
+def _rows(part: Assessed, flip_rate, tolerance, alpha):
+    """Every group as if it were the only one."""
+    n, harmed, helped, both_right = table = part.table
+    upper = excess.upper_limit(table, alpha)
+    extra = _SAMPLES_AT_THE_OVERALL_RATE
+    rates = (harmed + helped + extra * flip_rate) / (n + extra)
+    columns = (
+        n,
+        harmed,
+        helped,
+        (both_right + harmed) / n,
+        (both_right + helped) / n,
+        excess.mean_loss(table),
+        excess.excess_gap(table),
+        excess.lower_limit(table, alpha),
+        upper,
+        np.zeros(len(n)),
+        np.where(upper <= tolerance, SATISFIED, UNDECIDED),
+        _needed(rates, n / n.sum(), tolerance, alpha),
+    )
+    values = zip(part.names, *(column.tolist() for column in columns), strict=True)
+    return [GroupResult(part.attribute, *row) for row in values]
+
+
+def _needed(rates, shares, tolerance, alpha):
+    if tolerance == 0:
+        return np.full(len(rates), None)
+    return planning.samples_per_group(rates, shares, tolerance, alpha)
+
+
+def _verdict(verdicts):
+    if VIOLATED in verdicts:
+        return VIOLATED
+    return SATISFIED if set(verdicts) == {SATISFIED} else UNDECIDED
+
+
+def _label(group, groups):
+    alike = [other for other in groups if other.name == group.name]
+    return group.name if len(alike) == 1 else f"{group.attribute}={group.name}"
