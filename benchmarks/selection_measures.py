@@ -20,6 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from bap_jax.audit.chance import draw
+from bap_jax.audit.counts import Table
+from bap_jax.audit.excess import excess_gap, standard_error
+from bap_jax.audit.spread import posterior, spread
 from bap_jax.reporting import Score, better
 
 MEASURES = ("accuracy", "flips", "max ψ", "chance", "spread", "Bayes max")
@@ -82,7 +86,7 @@ def best(sample: Sample, tolerance: float) -> int:
     """The product's former rule."""
     chosen, chosen_score = 0, None
     for i, iterate in enumerate(sample.correct[:-1]):
-        score = Score(float(iterate.mean()), _excess_gaps(sample, iterate).max())
+        score = Score(float(iterate.mean()), float(excess_gap(_table(sample, iterate)).max()))
         if better(score, chosen_score, tolerance):
             chosen, chosen_score = i, score
     return chosen
@@ -99,67 +103,34 @@ RULES = {rule.__name__: rule for rule in (last, average, flips, paired, best, ac
 
 
 def measure(sample: Sample, correct: np.ndarray) -> tuple[float, ...]:
-    """`MEASURES` of a network, fractions.
+    """`MEASURES` of a network, fractions; every group counts, however small.
 
     Args:
       sample: whose dense network it is compared with.
       correct: `(sample,)` bool, which samples the network has right.
     """
-    gaps, errors = _excess_gaps(sample, correct), _errors(sample, correct)
-    spread = np.sqrt(max(0.0, np.mean(gaps**2 - errors**2)))
+    table = _table(sample, correct)
+    gaps, errors = excess_gap(table), standard_error(table)
     return (
         float(correct.mean()),
         float((correct != sample.dense).mean()),
         float(gaps.max()),
-        chance(sample, correct),
-        float(spread),
-        bayes_max(gaps, errors),
+        _chance(table),
+        spread(gaps, errors),
+        posterior(gaps, errors).largest.mean,
     )
 
 
-def _by_group(sample: Sample, correct: np.ndarray):
-    """Samples, sum and sum of squares of D = dense − correct in each group."""
-    difference = sample.dense.astype(float) - correct
-    count = np.bincount(sample.groups)
-    return count, *(np.bincount(sample.groups, d) for d in (difference, difference**2))
+def _table(sample, correct):
+    """Counts of samples by group."""
+    columns = (sample.dense & ~correct, ~sample.dense & correct, sample.dense & correct)
+    size = sample.groups.max() + 1
+    counts = (np.bincount(sample.groups[column], minlength=size) for column in columns)
+    return Table(np.bincount(sample.groups), *counts)
 
 
-def _excess_gaps(sample, correct):
-    count, total, _ = _by_group(sample, correct)
-    return total / count - total.sum() / count.sum()
-
-
-def _errors(sample, correct):
-    """Standard errors of the excess gaps: two independent means, the group's and the others'."""
-    count, total, flipped = _by_group(sample, correct)
-    variances = []
-    for n, sum_, squares in (
-        (count, total, flipped),
-        (count.sum() - count, total.sum() - total, flipped.sum() - flipped),
-    ):
-        variances.append((squares / n - (sum_ / n) ** 2) / n)
-    return (1 - count / count.sum()) * np.sqrt(sum(variances))
-
-
-def chance(sample: Sample, correct: np.ndarray, draws: int = 200) -> float:
-    """The mean of the largest gap when all groups are harmed alike: groups are permuted."""
-    rng, count = np.random.default_rng(0), np.bincount(sample.groups)
-    harmed, helped = (sample.dense & ~correct).sum(), (~sample.dense & correct).sum()
-    b = rng.multivariate_hypergeometric(count, harmed, size=draws, method="marginals")
-    c = np.stack([rng.multivariate_hypergeometric(count - row, helped) for row in b])
-    return float(((b - c) / count - (harmed - helped) / count.sum()).max(1).mean())
-
-
-def bayes_max(gaps: np.ndarray, errors: np.ndarray, draws: int = 1000) -> float:
-    """Posterior mean of the largest true gap under ψ ~ N(0, τ²), τ uniform in [0, 3 max|ψ̂|]."""
-    if not gaps.any():
-        return 0.0
-    grid = np.linspace(0, 3 * np.abs(gaps).max(), 101)[:, None]
-    variance = grid**2 + np.maximum(errors, 1e-9) ** 2
-    log_likelihood = -0.5 * (np.log(variance) + gaps**2 / variance).sum(1)
-    weight = np.exp(log_likelihood - log_likelihood.max())
-    rng = np.random.default_rng(0)
-    tau = grid[rng.choice(len(grid), draws, p=weight / weight.sum())]
-    shrinkage = tau**2 / (tau**2 + np.maximum(errors, 1e-9) ** 2)
-    noise = rng.standard_normal((draws, len(gaps)))
-    return float((shrinkage * gaps + np.sqrt(shrinkage) * errors * noise).max(1).mean())
+def _chance(table, permutations=500):
+    """The mean of the largest gap when samples are exchanged among the groups."""
+    harmed, helped = int(table.harmed.sum()), int(table.helped.sum())
+    losses = draw(np.random.default_rng(0), table.n, harmed, helped, permutations)
+    return float(((losses / table.n).max(1) - (harmed - helped) / table.n.sum()).mean())

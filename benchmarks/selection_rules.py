@@ -119,7 +119,7 @@ def print_levels(experiments: dict[str, list[Run]]) -> None:
         values = 100 * np.concatenate([crossed_values, [run.test for run in runs]], 2)
         epochs = np.median([run.epochs for run in runs], 0)
         for i, rule in enumerate(RULES):
-            cells = [f"{v.mean():.2f} ± {standard_error(v):.2f}" for v in values[:, i].T]
+            cells = [with_error(v.mean(), standard_error(v), "") for v in values[:, i].T]
             epoch = "" if np.isnan(epochs[i]) else f"{epochs[i]:g}"
             print_row(f"{experiment} ({len(runs)})", f"`{rule}`", epoch, *cells)
 
@@ -131,18 +131,19 @@ def print_differences(title: str, part: str, experiments: dict[str, list[Run]]) 
     """
     last = list(RULES).index("last")
     print(f"\n{title}\n")
-    print_row("data", "rule", *(f"{name} − last" for name in MEASURES))
-    print_row("---", "---", *["---:"] * len(MEASURES))
+    columns = [i for i, name in enumerate(MEASURES) if name != "chance"]
+    print_row("data", "rule", *(f"{MEASURES[i]} − last" for i in columns))
+    print_row("---", "---", *["---:"] * len(columns))
     by_data = defaultdict(list)
     for experiment, runs in experiments.items():
         values = 100 * np.array([getattr(run, part) for run in runs])  # (run, rule, measure)
         by_data[experiment.split()[0]].append(values - values[:, [last]])
     for name, parts in by_data.items():
         num_splits = min(map(len, parts))
-        values = np.mean([part[:num_splits] for part in parts], 0)
+        values = np.mean([part[:num_splits] for part in parts], 0)[:, :, columns]
         for i, rule in enumerate(RULES):
             if i != last:
-                cells = ["{:+.2f} ± {:.2f}".format(*interval(v)) for v in values[:, i].T]
+                cells = [with_error(*interval(v), "+") for v in values[:, i].T]
                 print_row(f"{name} ({num_splits})", f"`{rule}`", *cells)
 
 
@@ -159,6 +160,12 @@ def print_regret(experiments: dict[str, list[Run]]) -> None:
     regrets["mean"] = np.mean(list(regrets.values()), 0)
     for name, regret in regrets.items():
         print_row(name, *(f"{flips:.2f} / {bayes:.2f}" for flips, bayes in regret))
+
+
+def with_error(mean: float, error: float, sign: str) -> str:
+    """`1.23 ± 0.45`; without the error if a single run has none."""
+    mean = round(mean, 2) + 0.0  # no −0.00
+    return f"{mean:{sign}.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")
 
 
 def print_row(*cells: str) -> None:
