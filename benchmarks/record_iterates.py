@@ -12,8 +12,10 @@ Arrays of a file, class ids as uint8; SPLIT is `train`, `validation` or `test`:
     SPLIT_label       (sample,)
     SPLIT_group       (sample, attribute) group ids
     SPLIT_dense       (sample,) what the dense network predicts
-    SPLIT_iterates    (epoch, sample) what the network after each epoch of fine-tuning predicts
-    SPLIT_average     (sample,) what the average of the last third of these networks predicts
+    SPLIT_last        (sample,) what the network after the last epoch predicts
+    SPLIT_average     (sample,) what the average of the last third of fine-tuning predicts
+    SPLIT_iterates    (epoch, sample) what the network after each epoch of fine-tuning predicts; not
+                      of `train`
     epochs            (epoch,) their numbers
     group_names, config, average_first_epoch
 
@@ -45,6 +47,7 @@ _SPARSITIES = flags.DEFINE_list("sparsities", ["0.95"], "target sparsities")
 _SPLITS = flags.DEFINE_integer("splits", 10, "number of data splits, each with a dense network")
 _FIRST = flags.DEFINE_integer("first_split", 0, "the first of them")
 _RECORDINGS = flags.DEFINE_string("recordings", None, "folder of the files")
+JUDGED = ("validation", "test")
 
 
 class Predictor:
@@ -72,11 +75,8 @@ class Predictor:
 
         self._classes, self._updated_statistics = classes, updated_statistics
 
-    def __call__(self, variables: Variables) -> dict[str, np.ndarray]:
-        """`(sample,)` uint8 class ids by name of the split."""
-        return {name: self._on_split(variables, name) for name in data.SPLITS}
-
-    def _on_split(self, variables, name):
+    def __call__(self, variables: Variables, name: str) -> np.ndarray:
+        """`(sample,)` uint8 class ids on the split called `name`."""
         samples = self._data[name]
         order = ordered_indices(samples.size, min(512, samples.size))
         batches = [self._classes(variables, *pair) for pair in feed(samples, order)]
@@ -111,40 +111,43 @@ def record_run(context: pipeline.RunContext, predict: Predictor, settings) -> di
       FloatingPointError: the run diverged.
     """
     tuner = pipeline.make_tuner(context, settings)
-    _, _, _, train, shared, _ = tuner.compiled
-    values = tuner.compiled.values([settings])
-    states = tuner.runner.init(values, shared, context.variables)
+    compiled, runner = tuner.compiled, tuner.runner
+    values = compiled.values([settings])
+    states = runner.init(values, compiled.shared, context.variables)
+    numbers = range(settings.epochs)
     averaged = max(round((settings.epochs - settings.pruning.epochs) / 3), 1)
-    iterates, epochs, total, last = [], [], None, None
-    for event in tuner.runner.run(states, values, shared, train, range(settings.epochs)):
+    iterates, epochs, total, last = {name: [] for name in JUDGED}, [], None, None
+    for event in runner.run(states, values, compiled.shared, compiled.train, numbers):
         if isinstance(event, StepBlock) or event.epoch < settings.pruning.epochs:
             continue
         if not event.is_finite[0]:
             raise FloatingPointError(f"the run diverged in epoch {event.epoch}")
         last = member_state(event.states, 0)
-        iterates.append(predict(last.variables))
+        for name in JUDGED:
+            iterates[name].append(predict(last.variables, name))
         epochs.append(event.epoch)
         if event.epoch >= settings.epochs - averaged:
             summed = jax.tree.map(np.asarray, last.params)
             total = summed if total is None else jax.tree.map(np.add, total, summed)
     mean = jax.tree.map(lambda leaf: leaf / averaged, total)
     network = last._replace(params=mean).variables
-    average = predict(predict.with_new_statistics(network, settings.batch_size))
-    arrays = {f"{name}_average": average[name] for name in data.SPLITS}
+    average = predict.with_new_statistics(network, settings.batch_size)
+    arrays = {f"{name}_iterates": np.stack(iterates[name]) for name in JUDGED}
     for name in data.SPLITS:
-        arrays[f"{name}_iterates"] = np.stack([each[name] for each in iterates])
+        arrays[f"{name}_last"] = predict(last.variables, name)
+        arrays[f"{name}_average"] = predict(average, name)
     first = np.array(settings.epochs - averaged)
     return {**arrays, "epochs": np.array(epochs), "average_first_epoch": first}
 
 
-def data_arrays(context: pipeline.RunContext, dense: dict[str, np.ndarray]) -> dict:
+def data_arrays(context: pipeline.RunContext, predict: Predictor) -> dict[str, np.ndarray]:
     """The arrays of a file that all runs of one dense network share."""
     arrays = {"group_names": np.array(context.splits.group_names)}
     for name in data.SPLITS:
         split = getattr(context.splits, name)
         arrays[f"{name}_label"] = np.asarray(split.labels, np.uint8)
         arrays[f"{name}_group"] = np.asarray(split.group_ids, np.int32)
-        arrays[f"{name}_dense"] = dense[name]
+        arrays[f"{name}_dense"] = predict(context.variables, name)
     return arrays
 
 
@@ -172,7 +175,7 @@ def record_split(config, index: int, folder: Path) -> None:
     context = make_context(config.to_json())
     make_context.cache_clear()
     predict = Predictor(context)
-    shared = data_arrays(context, predict(context.variables))
+    shared = data_arrays(context, predict)
     print(f"dense network {index}: {time.perf_counter() - start:.0f} s", flush=True)
     for name, (sparsity, method) in wanted.items():
         start = time.perf_counter()
