@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Grouping",
+    "attribute_names",
     "encode",
     "group_counts",
     "grouping",
@@ -210,6 +211,16 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
             for term, text in zip(terms, expression.split("+"), strict=True)
         ]
     return margins(terms)
+
+
+def attribute_names(expression: str) -> tuple[str, ...]:
+    """The names of the columns of a grouping: the terms of the expression that describes it.
+
+    Example:
+      >>> attribute_names("race * gender + age")
+      ('race*gender', 'age')
+    """
+    return tuple(term.replace(" ", "") for term in expression.split("+"))
 
 
 def group_counts(ids: "Array", num_groups: int) -> np.ndarray:

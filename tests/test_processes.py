@@ -80,9 +80,7 @@ def selected(run, hidden=(16,)):
         name: {"kernel": np.ones(leaf["kernel"].shape, np.uint8), "bias": None}
         for name, leaf in params.items()
     }
-    found = checkpoint.restore(
-        run / "selected", {"variables": Variables(params, {}), "masks": masks}
-    )
+    found = checkpoint.restore(run / "pruned", {"variables": Variables(params, {}), "masks": masks})
     return found["variables"].params, found["masks"]
 
 

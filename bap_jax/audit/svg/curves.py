@@ -1,0 +1,203 @@
+"""Line chart: several series over steps, such as the violation of every group while training."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from bap_jax.audit.numbers import count
+from bap_jax.audit.svg import marks
+from bap_jax.audit.svg.axis import Axis, label, spanning
+from bap_jax.audit.svg.figure import Figure, Key, Table
+
+HEIGHT = 240
+MOST_POINTS = 400
+IN_COLOUR = 6
+ROWS_OF_TABLE = 20
+_BOX = 1000  # units of the nested drawing that is stretched to its place
+
+
+class Series(NamedTuple):
+    """Values over steps. Arrays `(step,)`; values that are not finite leave a gap."""
+
+    name: str
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Level(NamedTuple):
+    """A horizontal line with words, such as a tolerance."""
+
+    value: float
+    words: str
+
+
+def draw_curves(
+    series: Sequence[Series],
+    name: str,
+    title: str,
+    *,
+    caption: str = "",
+    log: bool = False,
+    levels: Sequence[Level] = (),
+    x_words: str = "step",
+) -> Figure:
+    """The series as lines; the six that end highest are coloured and named, the others grey.
+
+    Args:
+      series: at least one, with at least one finite value.
+      name: of the figure's element.
+      title: shown above.
+      caption: how to read it.
+      log: a logarithmic axis of values; those at or below zero are left out.
+      levels: horizontal lines.
+      x_words: what the steps count.
+    """
+    thin = [thinned(s, log) for s in series]
+    order = sorted(range(len(thin)), key=lambda i: -_last(thin[i]))
+    coloured = order[:IN_COLOUR]
+    across, up = _axes(thin, levels, log)
+    paths = [_path(thin[i], across, up, "curve quiet") for i in order[IN_COLOUR:]]
+    paths += [
+        _path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed([*enumerate(coloured)])
+    ]
+    inner = marks.element(
+        "svg", marks.join(paths), x="0", y="6", width="100%", height=HEIGHT,
+        viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
+    )  # fmt: skip
+    drawing = marks.drawing(
+        HEIGHT + 32, *_grid(up), inner, *_levels(levels, up), *_foot(across, x_words)
+    )
+    return Figure(
+        name=name,
+        title=title,
+        caption=caption,
+        alt=_words(title, series, thin, order, x_words),
+        key=_key([series[i].name for i in coloured], len(series) - len(coloured)),
+        drawing=drawing,
+        table=_table(title, [series[i] for i in coloured], x_words),
+    )
+
+
+def thinned(series: Series, log: bool = False, most: int = MOST_POINTS) -> Series:
+    """At most `most` points: of each stretch of steps the lowest and the highest value.
+
+    Values that cannot be drawn are NaN afterwards; a stretch of these alone keeps one of them.
+    """
+    steps, values = np.asarray(series.steps, float), np.asarray(series.values, float)
+    drawable = np.isfinite(values) & ((values > 0) if log else True)
+    values = np.where(drawable, values, np.nan)
+    if len(values) <= most:
+        return Series(series.name, steps, values)
+    kept = {0, len(values) - 1}
+    for stretch in np.array_split(np.arange(1, len(values) - 1), most // 2 - 1):
+        found = stretch[np.isfinite(values[stretch])]
+        if len(found):
+            kept |= {int(found[np.argmin(values[found])]), int(found[np.argmax(values[found])])}
+        else:
+            kept.add(int(stretch[0]))
+    at = sorted(kept)
+    return Series(series.name, steps[at], values[at])
+
+
+def _last(series):
+    finite = series.values[np.isfinite(series.values)]
+    return float(finite[-1]) if len(finite) else -math.inf
+
+
+def _axes(thin, levels, log):
+    steps = np.concatenate([s.steps for s in thin])
+    values = np.concatenate([s.values for s in thin])
+    values = [*values[np.isfinite(values)].tolist()]
+    values += [level.value for level in levels if not log or level.value > 0]
+    across = Axis(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1))
+    if not log:
+        return across, spanning(values, least=1e-6)
+    low, high = min(values), max(values)
+    return across, Axis(low / 1.2, high * 1.2, log=True)
+
+
+def _path(series, across, up, kind):
+    parts, pen_is_down = [], False
+    for step, value in zip(series.steps, series.values, strict=True):
+        if not np.isfinite(value):
+            pen_is_down = False
+            continue
+        x, y = _BOX / 100 * across.at(step), _BOX * (1 - up.at(value) / 100)
+        parts.append(f"{'L' if pen_is_down else 'M'}{x:.0f} {y:.0f}")
+        pen_is_down = True
+    if len(parts) == 1:
+        parts.append("h1")
+    return marks.element("path", d="".join(parts), class_=kind)
+
+
+def _y(up: Axis, value: float) -> float:
+    return 6 + HEIGHT * (1 - up.at(value) / 100)
+
+
+def _grid(up) -> list[Markup]:
+    parts = []
+    for tick in up.ticks(4):
+        parts.append(marks.line(0, _y(up, tick), 100, _y(up, tick), "grid"))
+        parts.append(marks.text(0, _y(up, tick) - 3, label(tick), "number over"))
+    return parts
+
+
+def _levels(levels, up):
+    parts = []
+    for level in levels:
+        if up.log and level.value <= 0:
+            continue
+        y = _y(up, level.value)
+        parts.append(marks.line(0, y, 100, y, "tolerance"))
+        parts.append(marks.text(100, y - 4, level.words, "words over", "end"))
+    return parts
+
+
+def _foot(across, x_words):
+    parts = [marks.line(0, HEIGHT + 6, 100, HEIGHT + 6, "base")]
+    ticks = across.ticks()
+    for i, tick in enumerate(ticks):
+        x = across.at(tick)
+        words = f"{x_words} {label(tick)}" if i == len(ticks) - 1 else label(tick)
+        anchor = "start" if x < 4 else "end" if x > 90 else "middle"
+        parts.append(marks.text(x, HEIGHT + 24, words, "number", anchor))
+    return parts
+
+
+def _key(names, others):
+    keys = [
+        Key(marks.drawing(18, marks.line(0, 9, 100, 9, f"curve c{i}"), kind="sample"), name)
+        for i, name in enumerate(names)
+    ]
+    if others:
+        sample = marks.drawing(18, marks.line(0, 9, 100, 9, "curve quiet"), kind="sample")
+        keys.append(Key(sample, f"the other {count(others)}"))
+    return keys
+
+
+def _words(title, series, thin, order, x_words):
+    first, last = series[order[0]], series[order[-1]]
+    steps = series[0].steps
+    words = (
+        f"Line chart: {title}. {count(len(series), 'line')} from {x_words} {label(float(steps[0]))} "
+        f"to {label(float(steps[-1]))}. Ends highest: {first.name} at {label(_last(thin[order[0]]))}"
+    )
+    if len(series) > 1:
+        words += f"; lowest: {last.name} at {label(_last(thin[order[-1]]))}"
+    return words + "."
+
+
+def _table(title, series, x_words):
+    steps = np.asarray(series[0].steps)
+    at = np.unique(np.linspace(0, len(steps) - 1, ROWS_OF_TABLE).round().astype(int))
+    rows = [(label(float(steps[i])), *(_value_at(s, float(steps[i])) for s in series)) for i in at]
+    caption = f"{title}: values at {count(len(rows), 'step')}"
+    return Table(caption, (x_words.capitalize(), *(s.name for s in series)), rows)
+
+
+def _value_at(series, step):
+    values = np.asarray(series.values, float)[np.asarray(series.steps, float) <= step]
+    return label(float(values[-1])) if len(values) and math.isfinite(values[-1]) else "–"
