@@ -1,30 +1,21 @@
 """Rules that choose the product of a run on the validation part, and what is measured of a choice.
 
-A rule takes a `Sample` and the tolerance, and returns the row of `Sample.correct` that it chooses:
-
-    last      the last iterate
-    average   the weight average, which is not an iterate
-    flips     of the iterates within .3 points of the best accuracy, the one with the fewest flips
-    paired    the last iterate, unless McNemar's exact test, one-sided at .05 with Bonferroni's
-              correction over the other iterates, says that an earlier one is more accurate
-    best      of the iterates whose largest gap is within the tolerance the most accurate; if there
-              are none, the one with the smallest largest gap
-    accuracy  the most accurate iterate (a control)
-
-A flip is a sample on which exactly one of dense and sparse network is right. Of tied iterates,
-`flips`, `paired` and `accuracy` take the last one, `best` the first.
+The rules are the product's own, `reporting.selection`, and one control: `accuracy` chooses the most
+accurate iterate, the later of equally accurate ones. A rule takes a `Sample` and the tolerance, and
+returns the row of `Sample.correct` that it chooses. A flip is a sample on which exactly one of
+dense and sparse network is right.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from bap_jax.audit.chance import draw
 from bap_jax.audit.counts import Table
 from bap_jax.audit.excess import excess_gap, standard_error
 from bap_jax.audit.spread import posterior, spread
-from bap_jax.reporting import Score, better
+from bap_jax.reporting import selection
 
 MEASURES = ("accuracy", "flips", "max ψ", "chance", "spread", "Bayes max")
 
@@ -47,51 +38,6 @@ class Sample(NamedTuple):
         return Sample(self.dense[chosen], self.correct[:, chosen], self.groups[chosen])
 
 
-def last(sample: Sample, tolerance: float) -> int:
-    """The last iterate."""
-    del tolerance
-    return len(sample.correct) - 2
-
-
-def average(sample: Sample, tolerance: float) -> int:
-    """The weight average."""
-    del tolerance
-    return len(sample.correct) - 1
-
-
-def flips(sample: Sample, tolerance: float, within: float = 0.003) -> int:
-    """The fewest flips among the iterates that are about as accurate as the best."""
-    del tolerance
-    iterates = sample.correct[:-1]
-    accuracy = iterates.mean(1)
-    rate = (iterates != sample.dense).mean(1)
-    allowed = np.flatnonzero(accuracy >= accuracy.max() - within - 1e-12)
-    return int(allowed[::-1][np.argmin(rate[allowed][::-1])])
-
-
-def paired(sample: Sample, tolerance: float, alpha: float = 0.05) -> int:
-    """The last iterate, unless a paired test says that an earlier one is more accurate."""
-    del tolerance
-    final, others = sample.correct[-2], sample.correct[:-2]
-    if not len(others):
-        return 0
-    gained, lost = (others & ~final).sum(1), (~others & final).sum(1)
-    # P(X ≥ gained), X ~ Binomial(gained + lost, 1/2), by the incomplete beta function
-    p_values = np.where(gained > 0, special.betainc(np.maximum(gained, 1), lost + 1, 0.5), 1.0)
-    best = len(others) - 1 - int(np.argmin(p_values[::-1]))
-    return best if p_values[best] * len(others) <= alpha else len(others)
-
-
-def best(sample: Sample, tolerance: float) -> int:
-    """The product's former rule."""
-    chosen, chosen_score = 0, None
-    for i, iterate in enumerate(sample.correct[:-1]):
-        score = Score(float(iterate.mean()), float(excess_gap(_table(sample, iterate)).max()))
-        if better(score, chosen_score, tolerance):
-            chosen, chosen_score = i, score
-    return chosen
-
-
 def accuracy(sample: Sample, tolerance: float) -> int:
     """The most accurate iterate."""
     del tolerance
@@ -99,7 +45,28 @@ def accuracy(sample: Sample, tolerance: float) -> int:
     return len(accuracies) - 1 - int(np.argmax(accuracies[::-1]))
 
 
-RULES = {rule.__name__: rule for rule in (last, average, flips, paired, best, accuracy)}
+def _of_product(rule: selection.Rule) -> Callable[[Sample, float], int]:
+    def choose(sample: Sample, tolerance: float) -> int:
+        if rule.averages:
+            return len(sample.correct) - 1
+        return rule.choose(_iterates(sample), tolerance)
+
+    return choose
+
+
+def _iterates(sample):
+    """What the product's rules know of every iterate."""
+    iterates = []
+    for i, correct in enumerate(sample.correct[:-1]):
+        largest_gap = float(excess_gap(_table(sample, correct)).max())
+        score = selection.Score(float(correct.mean()), largest_gap)
+        flip_rate = float((correct != sample.dense).mean())
+        iterates.append(selection.Iterate(i, score, flip_rate, correct))
+    return iterates
+
+
+RULES = {name: _of_product(rule) for name, rule in selection.RULES.items()}
+RULES["accuracy"] = accuracy
 
 
 def measure(sample: Sample, correct: np.ndarray) -> tuple[float, ...]:

@@ -50,7 +50,7 @@ def test_an_earlier_iterate_must_pass_mcnemars_test(extra, is_chosen):
     p_value = stats.binomtest(extra, extra + 1, alternative="greater").pvalue
     assert (3 * p_value <= 0.05) == is_chosen
     sample = measures.Sample(np.ones(100, bool), correct, np.zeros(100, int))
-    assert measures.paired(sample, 0.01) == (1 if is_chosen else 3)
+    assert measures.RULES["paired"](sample, 0.01) == (1 if is_chosen else 3)
 
 
 def test_the_fewest_flips_count_among_the_most_accurate():
@@ -61,7 +61,7 @@ def test_the_fewest_flips_count_among_the_most_accurate():
     correct[1, :3] = False  # within .3 points; one flip
     correct[2, :2] = False  # two flips
     sample = measures.Sample(dense, correct, np.zeros(1000, int))
-    assert measures.flips(sample, 0.01) == 1
+    assert measures.RULES["flips"](sample, 0.01) == 1
     assert measures.accuracy(sample, 0.01) == 3  # the later of two that are always right
 
 
