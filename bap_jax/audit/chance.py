@@ -1,9 +1,9 @@
 """What chance alone gives for the largest excess gap: permutations of samples among groups.
 
 If all groups are harmed alike, the groups of the samples say nothing about which were harmed or
-helped, and may be exchanged. A permutation draws how the b + c samples that flip fall on the cells,
-then which b of them are the harmed ones: two multivariate hypergeometric draws. The largest ψ̂_g of
-each permutation is kept. The p-value is (#{max >= observed} + 1)/(N + 1).
+helped, and may be exchanged. A permutation draws how the b harmed and the c helped samples fall on
+the cells: two multivariate hypergeometric draws. The largest ψ̂_g of each permutation is kept. The
+p-value is (#{max >= observed} + 1)/(N + 1).
 
 Source: permutation test; the p-value as in A. Davison, D. Hinkley, "Bootstrap methods and their
 application" (1997), section 4.2, and B. Phipson, G. Smyth, "Permutation p-values should never be
@@ -17,46 +17,18 @@ from concurrent import futures
 import numpy as np
 
 from bap_jax.audit.counts import Assessed, Table
+from bap_jax.audit.draws import Losses
 from bap_jax.audit.result import Chance
 from bap_jax.errors import UserError
 
-# Numbers of one draw that are held at a time: cells times permutations.
-_CHUNK = 2**21
+# Cells times permutations that are drawn at a time.
+_CHUNK = 2**17
 _THREADS = 4
-# numpy draws either sample by sample or cell by cell, which takes about so much longer.
-_DRAWS_IN_THE_TIME_OF_A_CELL = 8
 
 
 def default_permutations(num_cells: int) -> int:
     """20,000 up to 250 cells, then fewer; 2,000 from 2,500 cells on."""
     return int(np.clip(5_000_000 // num_cells, 2_000, 20_000))
-
-
-def draw(
-    random: np.random.Generator, n: np.ndarray, harmed: int, helped: int, permutations: int
-) -> np.ndarray:
-    """Losses of the cells when the flips fall on samples drawn without replacement.
-
-    Args:
-      random: source of random numbers.
-      n: `(cell,)` samples.
-      harmed: b, of all cells together.
-      helped: c, of all cells together.
-      permutations: number of draws.
-
-    Returns:
-      `(permutation, cell)` b − c of each cell.
-    """
-    method = _faster_method(harmed + helped, len(n))
-    flips = random.multivariate_hypergeometric(n, harmed + helped, permutations, method=method)
-    method = _faster_method(harmed, len(n))
-    for of_cell in flips:
-        of_cell -= 2 * random.multivariate_hypergeometric(of_cell, helped, method=method)
-    return flips
-
-
-def _faster_method(draws, cells):
-    return "count" if draws < _DRAWS_IN_THE_TIME_OF_A_CELL * cells else "marginals"
 
 
 def chance_of_largest(
@@ -98,11 +70,10 @@ def chance_of_largest(
 def _permuted_maxima(cells, ids, permutations, seed):
     chunk = max(1, _CHUNK // len(cells.n))
     sizes = [min(chunk, permutations - start) for start in range(0, permutations, chunk)]
-    harmed, helped = int(cells.harmed.sum()), int(cells.helped.sum())
+    losses = Losses(cells.n, int(cells.harmed.sum()), int(cells.helped.sum()))
 
     def maxima(size, seed):
-        losses = draw(np.random.default_rng(seed), cells.n, harmed, helped, size)
-        return _largest(cells.n, losses, ids)
+        return _largest(cells.n, losses.draw(np.random.default_rng(seed), size), ids)
 
     # Every chunk has its own random numbers, so that the threads' order does not matter. numpy
     # draws without holding Python's lock.
