@@ -6,6 +6,15 @@
                 partitions: the first step of Holm's procedure
     undecided   otherwise
 
+Two models that are right on the same samples are not "satisfied" for that alone: n samples without
+a flip leave room for a flip rate of about z²/(n + z²), and only where that is below ε is the verdict
+"satisfied". Where fewer than two groups of a partition are large enough there is nothing to compare,
+and no verdict at all: a lone group's excess gap is 0 by definition, so that "satisfied" would say
+nothing.
+
+Bonferroni's level α/G serves L: a maximum over groups that are nearly independent, as those of one
+partition are, would gain less than .03 standard errors from their joint distribution.
+
 Source of the intersection-union test: R. Berger, "Multiparameter hypothesis testing and acceptance
 sampling", Technometrics 24 (1982) 295-300.
 """
