@@ -7,13 +7,13 @@
     undecided   otherwise
 
 Two models that are right on the same samples are not "satisfied" for that alone: n samples without
-a flip leave room for a flip rate of about z²/(n + z²), and only where that is below ε is the verdict
-"satisfied". Where fewer than two groups of a partition are large enough there is nothing to compare,
-and no verdict at all: a lone group's excess gap is 0 by definition, so that "satisfied" would say
-nothing.
+a flip leave room for a flip rate of about z²/(n + z²), and the verdict is "satisfied" only where
+that is small beside ε. Where fewer than two groups of a partition are large enough there is nothing
+to compare and no verdict: a lone group's excess gap is 0 by definition, so that "satisfied" would
+say nothing.
 
-Bonferroni's level α/G serves L: a maximum over groups that are nearly independent, as those of one
-partition are, would gain less than .03 standard errors from their joint distribution.
+L uses Bonferroni's level α/G. The groups of one partition are nearly independent, and for
+independent ones the exact level, 1 − (1 − α)^(1/G), moves z by less than .01.
 
 Source of the intersection-union test: R. Berger, "Multiparameter hypothesis testing and acceptance
 sampling", Technometrics 24 (1982) 295-300.
