@@ -129,6 +129,17 @@ def _add_column_flags(flags):
     )
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The values of the flags, checked as far as no file has to be read.
+
+    Raises:
+      UserError: a flag is unknown or has a wrong value, or files do not fit each other.
+    """
+    flags = make_parser().parse_intermixed_args(arguments)
+    _check(flags)
+    return flags
+
+
 class Outcome(NamedTuple):
     """What the command found, and what it returns to the shell."""
 
@@ -164,8 +175,7 @@ def audit(arguments: Sequence[str]) -> Outcome:
       UserError: a flag, a file or a cell is wrong.
       OSError: a file cannot be read or written.
     """
-    flags = make_parser().parse_intermixed_args(arguments)
-    _check(flags)
+    flags = parse(arguments)
     # These load numpy, which a wrong flag need not wait for.
     from bap_jax.audit.assessment import compare
     from bap_jax.audit.provenance import provenance
