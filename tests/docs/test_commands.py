@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from ml_collections import ConfigDict
 
-from bap_jax.audit import command as audit_command
+from bap_jax.audit import arguments as audit_arguments
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
@@ -89,7 +89,7 @@ def flags_of(program):
 def audit_flags():
     """Flags by name of the audit, which has a parser of its own."""
     found = {}
-    for action in audit_command.make_parser()._actions:
+    for action in audit_arguments.make_parser()._actions:
         kind = "enum" if action.choices else getattr(action.type, "__name__", "string")
         for option in action.option_strings:
             found[option.lstrip("-")] = Flag(kind, tuple(action.choices or ()))
@@ -155,7 +155,7 @@ def check_axis(config, text):
 def check_command(page, words):
     program, *arguments = words
     if program == "bap_jax.audit":
-        audit_command.parse(arguments)
+        audit_arguments.parse(arguments)
         return
     flags, config, axes = flags_of(program), None, []
     if len(arguments) == FILES_WITHOUT_FLAG.get(program):
