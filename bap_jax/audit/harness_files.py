@@ -69,11 +69,6 @@ class Task(NamedTuple):
     samples: Mapping[str, Mapping[str, Sample]]
 
 
-def is_harness(path: Path) -> bool:
-    """Whether a path is read as samples of a language model: a folder or a JSON lines file."""
-    return path.is_dir() or path.suffix == ".jsonl"
-
-
 def find_files(path: Path) -> dict[str, Path]:
     """The newest file of samples of each task.
 

@@ -176,6 +176,32 @@ def test_mistakes(table, capsys, arguments, message):
     assert re.search(message, error(capsys, table, *arguments))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["p.csv", "--metric=acc"], "--metric is for samples of language models, not for tables"),
+        (["p.csv", "--split=test"], "--split is for a finished run, not for tables"),
+        (["--run=x", "--label=y"], "--label is for tables, not for a finished run"),
+        (["a.jsonl", "b.jsonl", "--id=y"], "--id is for tables, not for samples of language"),
+        (
+            ["--run=x", "--groups=race"],
+            "--groups is for tables and samples of language models, not",
+        ),
+    ],
+)
+def test_flags_that_would_have_no_effect(capsys, arguments, message):
+    assert message in error(capsys, "--tolerance=.1", *arguments)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_greek_letters_changes_no_exit_code(table, encoding):
+    words = [sys.executable, "-m", "bap_jax.audit", str(table), "--tolerance=0.01", QUICK]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    done = subprocess.run(words, capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (VIOLATED, b"")
+    assert done.stdout.startswith(b"Violated at ")
+
+
 def test_no_file_and_a_missing_file(capsys):
     assert "expected one file with both models' predictions" in error(capsys, "--tolerance=.1")
     assert "there is no file nowhere.csv" in error(capsys, "nowhere.csv", "--tolerance=.1")
@@ -185,7 +211,7 @@ def test_a_failure_of_the_program_itself_is_no_verdict(table, capsys, monkeypatc
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(command, "_read", fail)
+    monkeypatch.setattr(command, "read", fail)
     assert run(table, "--tolerance=.1") == NO_VERDICT
     assert "ZeroDivisionError" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """One table with both models' predictions: formats, columns, names of classes, missing values."""
 
+import gzip
 import hashlib
 
 import numpy as np
@@ -179,8 +180,6 @@ def test_categories_of_parquet(tmp_path):
 
 
 def test_compressed_csv(tmp_path):
-    import gzip
-
     path = tmp_path / "p.csv.gz"
     path.write_bytes(gzip.compress(b"dense_correct,sparse_correct,group\n1,0,a\n"))
     check(read(path), [True], [False], group=["a"])
@@ -285,6 +284,29 @@ def test_broken_files(tmp_path):
     pyarrow.parquet.write_table(empty, tmp_path / "empty.parquet")
     with pytest.raises(UserError, match=r"empty\.parquet has no rows"):
         read(tmp_path / "empty.parquet")
+
+
+def test_damaged_files(tmp_path):
+    columns = {"dense_correct": [1, 0] * 500, "sparse_correct": [1, 1] * 500, "group": ["a"] * 1000}
+    for suffix in (".npz", ".parquet", ".csv.gz"):
+        path = tmp_path / f"p{suffix}"
+        if suffix == ".csv.gz":
+            path.write_bytes(gzip.compress(b"dense_correct,sparse_correct,group\n1,0,a\n"))
+        else:
+            write_table(path, **columns)
+        data = bytearray(path.read_bytes())
+        middle = 40 if suffix == ".csv.gz" else len(data) // 4
+        data[middle : middle + 20] = bytes(20)
+        path.write_bytes(data)
+        with pytest.raises((UserError, OSError), match=r"damaged|corrupt|incorrect|data"):
+            read(path)
+
+
+def test_cells_that_hold_fields(tmp_path):
+    path = tmp_path / "p.parquet"
+    write_table(path, dense_correct=[1], sparse_correct=[1], group=[{"race": "a"}])
+    with pytest.raises(UserError, match="the column 'group' is of type struct<race: string>"):
+        read(path)
 
 
 def test_arrays_that_do_not_fit(tmp_path):
