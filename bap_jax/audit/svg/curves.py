@@ -68,7 +68,7 @@ def draw_curves(
         viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
     )  # fmt: skip
     drawing = marks.drawing(
-        HEIGHT + 32, *_grid(up), inner, *_levels(levels, up), *_foot(across, x_words)
+        HEIGHT + 32, *_grid(up), inner, *_heights(up), *_levels(levels, up), *_foot(across, x_words)
     )
     return Figure(
         name=name,
@@ -138,11 +138,12 @@ def _y(up: Axis, value: float) -> float:
 
 
 def _grid(up) -> list[Markup]:
-    parts = []
-    for tick in up.ticks(4):
-        parts.append(marks.line(0, _y(up, tick), 100, _y(up, tick), "grid"))
-        parts.append(marks.text(0, _y(up, tick) - 3, label(tick), "number over"))
-    return parts
+    return [marks.line(0, _y(up, tick), 100, _y(up, tick), "grid") for tick in up.ticks()]
+
+
+def _heights(up) -> list[Markup]:
+    """The numbers of the grid, over the curves so that they can be read."""
+    return [marks.text(0, _y(up, t) - 3, label(t), "number over") for t in up.ticks()]
 
 
 def _levels(levels, up):
