@@ -11,7 +11,7 @@ Prints four tables.
     violated     how often the verdict is "violated" where no group's ψ_g exceeds the tolerance
     power        how often U_g <= ε with the samples that `samples_needed` asks for, true gap 0
 
-The last three draw `--tables` audits. Cost: about four minutes on one core.
+The last three draw `--tables` audits. Cost: under two minutes of one core.
 """
 
 from collections.abc import Callable

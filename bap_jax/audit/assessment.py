@@ -62,8 +62,8 @@ def compare(
       min_group_size: groups of fewer samples are named in `not_assessed`, and left out.
       group_by: which partitions to assess, for a dict of attributes: `"race*gender"` for every
         combination, `"race+gender"` for each on its own; by default each attribute on its own.
-      permutations: number of permutations for `chance`; by default 20,000, fewer for over 250
-        groups, at least 2,000.
+      permutations: number of permutations for `chance`; by default 20,000, and fewer for
+        over 250 combinations of groups: 2,000 for 10,000 of them.
       seed: of the permutations.
 
     Raises:
