@@ -22,6 +22,8 @@ from bap_jax.audit.reading import read
 from bap_jax.errors import UserError
 
 SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, 3
+# A tolerance that may have been meant in percentage points.
+_LARGE = 0.2
 _EXIT_CODES = {"satisfied": SATISFIED, "violated": VIOLATED, "undecided": UNDECIDED}
 
 
@@ -62,7 +64,10 @@ def audit(arguments: Sequence[str]) -> Outcome:
     """
     flags = parse(arguments)
     samples, tolerance = read(flags)
-    for warning in samples.warnings:
+    warnings = list(samples.warnings)
+    if tolerance >= _LARGE:
+        warnings.append(f"a tolerance of {tolerance:g} is {100 * tolerance:g} percentage points.")
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     result = compare(
         samples.dense_correct,
