@@ -164,8 +164,18 @@ def _check(flags):
             f"{len(flags.files)}. Example: python -m bap_jax.audit predictions.csv "
             "--tolerance=0.01 --group-by=group"
         )
+    if len(flags.files) == 2 and flags.files[0].resolve() == flags.files[1].resolve():
+        raise UserError(
+            f"{flags.files[0]} is named twice; name the file of each model, or, if it holds the "
+            "predictions of both, name it once"
+        )
     if flags.tolerance is None and not flags.run:
         raise UserError(NO_TOLERANCE)
+    if flags.tolerance is not None and flags.tolerance >= 1:
+        raise UserError(
+            f"--tolerance={flags.tolerance:g} is {100 * flags.tolerance:g} percentage points, "
+            "which every model satisfies; write a fraction, 0.01 for one percentage point"
+        )
 
 
 def _kind(flags):

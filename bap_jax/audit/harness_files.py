@@ -114,7 +114,7 @@ def read_task(path: Path) -> Task:
       UserError: a line is no sample, or a document is there twice under one filter.
     """
     samples: dict[str, dict[str, Sample]] = {}
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 doc_id, sample = _sample(line, path, number)

@@ -63,6 +63,7 @@ def test_the_files_that_it_writes(table, tmp_path, capsys):
     found = json.loads(numbers.read_text())
     assert found["verdict"] == "satisfied" and found["overall"]["n"] == 900
     assert [group["name"] for group in found["groups"]] == ["c", "a", "b"]
+    assert numbers.read_text().count("\n") < 30
     digest = hashlib.sha256(table.read_bytes()).hexdigest()
     assert found["hashes"] == {str(table): digest}
     assert found["command"] == " ".join(["python -m bap_jax.audit", *map(str, arguments), QUICK])
@@ -108,7 +109,7 @@ def test_two_tables(tmp_path, capsys):
     dense = write_table(tmp_path / "d.csv", id=ids, correct=right, group=group)
     sparse = write_table(tmp_path / "s.npz", id=ids[::-1], correct=right)
     # Flags may stand between the two.
-    assert run(dense, "--tolerance=0.2", sparse, "--id=id") == SATISFIED
+    assert run(dense, "--tolerance=0.19", sparse, "--id=id") == SATISFIED
     out = capsys.readouterr().out
     assert "100 " in out
 
@@ -157,6 +158,7 @@ def test_a_finished_run(tmp_path, capsys):
         ([], "a tolerance is missing; write --tolerance=0.01"),
         (["--tolerance=1%"], "expected a fraction, 0.01 for one percentage point; got '1%'"),
         (["--tolerance=-0.1"], "tolerance must be a fraction in"),
+        (["--tolerance=1"], "--tolerance=1 is 100 percentage points, which every model satisfies"),
         (["--tolerance=nan"], "tolerance must be a fraction in"),
         (["--tolerance=.1", "--alpha=1"], "alpha must be"),
         (
@@ -174,6 +176,16 @@ def test_a_finished_run(tmp_path, capsys):
 )
 def test_mistakes(table, capsys, arguments, message):
     assert re.search(message, error(capsys, table, *arguments))
+
+
+def test_a_file_that_is_named_twice(table, capsys):
+    again = table.parent / ".." / table.parent.name / table.name
+    assert "p.csv is named twice" in error(capsys, table, again, "--tolerance=.1")
+
+
+def test_a_tolerance_that_may_have_been_meant_in_points(table, capsys):
+    assert run(table, "--tolerance=0.5") == SATISFIED
+    assert capsys.readouterr().err == "warning: a tolerance of 0.5 is 50 percentage points.\n"
 
 
 @pytest.mark.parametrize(
