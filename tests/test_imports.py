@@ -46,6 +46,8 @@ OUTSIDE = (
     "json",
 )
 ONE_PACKAGE = {
+    "jinja2": "audit",
+    "markupsafe": "audit",
     "flax": "models",
     "orbax": "checkpoint",
     "sklearn": "data",
@@ -57,6 +59,7 @@ ONE_PACKAGE = {
     "torch": "models",
 }
 ONE_FILE = {
+    "jinja2": "audit/page.py",
     "grain": "data/stream.py",
     "PIL": "data/images.py",
     "tensorflow_datasets": "data/builders/tfds.py",

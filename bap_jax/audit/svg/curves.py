@@ -60,16 +60,10 @@ def draw_curves(
     coloured = order[:IN_COLOUR]
     across, up = _axes(thin, levels, log)
     paths = [_path(thin[i], across, up, "curve quiet") for i in order[IN_COLOUR:]]
-    paths += [
-        _path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed([*enumerate(coloured)])
-    ]
-    inner = marks.element(
-        "svg", marks.join(paths), x="0", y="6", width="100%", height=HEIGHT,
-        viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
-    )  # fmt: skip
-    drawing = marks.drawing(
-        HEIGHT + 32, *_grid(up), inner, *_heights(up), *_levels(levels, up), *_foot(across, x_words)
-    )
+    ranked = [*enumerate(coloured)]
+    paths += [_path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed(ranked)]
+    numbers = [*_heights(up), *_levels(levels, up), *_foot(across, x_words)]
+    drawing = marks.drawing(HEIGHT + 32, *_grid(up), _stretched(paths), *numbers)
     return Figure(
         name=name,
         title=title,
@@ -79,6 +73,13 @@ def draw_curves(
         drawing=drawing,
         table=_table(title, [series[i] for i in coloured], x_words),
     )
+
+
+def _stretched(paths) -> Markup:
+    return marks.element(
+        "svg", marks.join(paths), x="0", y="6", width="100%", height=HEIGHT,
+        viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
+    )  # fmt: skip
 
 
 def thinned(series: Series, log: bool = False, most: int = MOST_POINTS) -> Series:
