@@ -11,6 +11,7 @@ from absl import logging
 from bap_jax import data, groups, models, pipeline, training
 from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
 from bap_jax.errors import UserError
+from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset
 
@@ -27,14 +28,16 @@ class Result(NamedTuple):
       report: the content of `report.json`, without config and times.
       pruned: the network in the form in which it was passed: a module for NNX, a dict of variables
         for Linen.
-      tuned: the selected and the last iterate with their masks.
+      tuned: the pruned network and the last iterate with their masks.
       data: a summary of the splits, see `data.summarize`; `data.format_summary` makes a text of it.
+      predictions: of the dense and the pruned network for every sample, by name of the split.
     """
 
     report: dict[str, Any]
     pruned: Any
     tuned: pipeline.TuningResult
     data: dict[str, Any]
+    predictions: dict[str, SplitPredictions]
 
 
 def prune_and_tune(
@@ -87,7 +90,7 @@ def prune_and_tune(
         `settings.pruning.sparsity` and `settings.dual.learning_rate`.
 
     Returns:
-      The report, the pruned network, the iterates and a summary of the data.
+      The report, the pruned network, the iterates, a summary of the data and all predictions.
 
     Raises:
       UserError: there is a mistake in any of these; raised before anything is trained.
@@ -107,16 +110,17 @@ def prune_and_tune(
     num_classes = _num_classes(model, variables, samples.data.inputs)
     split = _split_arguments(inputs, test_indices, validation_fraction)
     prepared = split_samples(samples, num_classes, **split, seed=split_seed)
-    tuned, report = _tune_and_evaluate(model, variables, prepared.splits, settings, execution)
-    return Result(report, model.export(tuned.selected.variables), tuned, prepared.summary())
+    tuned, evaluated = _tune_and_evaluate(model, variables, prepared.splits, settings, execution)
+    pruned = model.export(tuned.pruned.variables)
+    return Result(evaluated.report, pruned, tuned, prepared.summary(), evaluated.predictions)
 
 
 def _tune_and_evaluate(model, variables, splits, settings, execution):
-    """The tuning result, and the report of its one evaluation on the test split."""
+    """The tuning result, and its one evaluation on the test split."""
     splits = pipeline.read_what_fits(splits, execution)
     context = pipeline.make_context(model, variables, splits, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
-    return tuned, pipeline.evaluate_final(context, tuned, settings)
+    return tuned, pipeline.evaluate_with_predictions(context, tuned, settings)
 
 
 def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
@@ -185,24 +189,26 @@ def _check_array_arguments(labels, group_names, target, augmentation):
 
 def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
     inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
-    grouping = _grouping(group_names, known_groups, group_by)
+    grouping, attributes = _grouping(group_names, known_groups, group_by)
     samples = Dataset(cast(Array, inputs), np.asarray(labels), grouping.ids)
-    return Samples(samples, grouping.names)
+    return Samples(samples, grouping.names, attributes=attributes)
 
 
 def _grouping(group_names, known_groups, group_by):
+    """The grouping, and the names of its columns."""
     if not isinstance(group_names, Mapping):
         if group_by:
             raise UserError(
                 "group_by is for a dict of group_names; a single array has only one attribute."
             )
-        return groups.encode(group_names, known_groups)
+        return groups.encode(group_names, known_groups), ()
     if known_groups is not None:
         raise UserError("known_groups is for a single attribute; leave it out with several.")
     if not group_names:
         raise UserError("group_names is an empty dict; name at least one attribute.")
     attributes = {name: groups.encode(values) for name, values in group_names.items()}
-    return groups.grouping(attributes, group_by or "*".join(attributes))
+    expression = group_by or "*".join(attributes)
+    return groups.grouping(attributes, expression), groups.attribute_names(expression)
 
 
 def _num_classes(model, variables, inputs):

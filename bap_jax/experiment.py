@@ -11,8 +11,7 @@ import dataclasses
 import functools
 import json
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +21,23 @@ from ml_collections import ConfigDict
 
 from bap_jax import checkpoint, pipeline, reporting, sharding
 from bap_jax import config as config_lib
+from bap_jax._clock import Clock
 from bap_jax._deprecated import former_names
 from bap_jax.errors import UserError
 from bap_jax.metric_rows import json_lines
+from bap_jax.reporting.predictions import save_predictions
 from bap_jax.task import Task, load_task
 from bap_jax.training import DivergedError, Execution
 from bap_jax.training.loop import Progress
 from bap_jax.types import Variables
-from bap_jax.workdir import DATA_CACHE, Workdir, check_workdir, open_workdir, write_atomically
+from bap_jax.workdir import (
+    DATA_CACHE,
+    Workdir,
+    atomic_path,
+    check_workdir,
+    open_workdir,
+    write_atomically,
+)
 
 _ALL_DEVICES = Execution(devices=0)
 
@@ -72,7 +80,7 @@ def run_experiment(
     """
     plain = config_lib.to_plain(config)
     settings = config_lib.to_settings(plain)
-    clock = _Clock()
+    clock = Clock()
     root = Path(workdir)
     paths = Workdir(root)
     sharding.by_first_process(lambda: check_workdir(root, plain))
@@ -187,9 +195,9 @@ class Session:
         task: Task | dict[str, Any],
         dense_folder: Path,
         execution: Execution = _ALL_DEVICES,
-        clock: "_Clock | None" = None,
+        clock: Clock | None = None,
     ):
-        self._clock = clock or _Clock()
+        self._clock = clock or Clock()
         task = load_task(task, execution) if isinstance(task, dict) else task
         self.task = task._replace(splits=pipeline.read_what_fits(task.splits, execution))
         with self._clock("dense"):
@@ -214,9 +222,9 @@ class Session:
 
         Args:
           plains: their configs as plain values; they differ in `training.SWEPT` only.
-          folders: one for each member, for `metrics.jsonl`, `selected` and at last `report.json`,
-            or for `last_good` if the run diverges. Each reports its share of the time that all of
-            them took.
+          folders: one for each member, for `metrics.jsonl`, `pruned`, `predictions.npz` and at
+            last `report.json`, or for `last_good` if the run diverges. Each reports its share of
+            the time that all of them took.
           progress: wraps the range of epochs.
         """
         members = [config_lib.to_settings(plain) for plain in plains]
@@ -235,14 +243,22 @@ class Session:
         if isinstance(outcome, DivergedError):
             return RunResult(None, keep_last_good(outcome, folder))
         with clock("judge"):
-            evaluated = pipeline.evaluate_final(self.context, outcome, settings)
-        report = {"config": plain, **evaluated, "seconds": dict(clock.seconds)}
-        selected = {"variables": outcome.selected.variables, "masks": outcome.selected.masks}
-        checkpoint.save(folder / "selected", selected)
+            evaluated = pipeline.evaluate_with_predictions(self.context, outcome, settings)
+        report = {"config": plain, **evaluated.report, "seconds": dict(clock.seconds)}
+        pruned = {"variables": outcome.pruned.variables, "masks": outcome.pruned.masks}
+        checkpoint.save(folder / "pruned", pruned)
+        sharding.by_first_process(lambda: self._save_predictions(folder, evaluated.predictions))
         # The report comes last, so that a run with a report is complete.
         text = json.dumps(report, indent=1) + "\n"
         sharding.by_first_process(lambda: write_atomically(folder / "report.json", text))
         return RunResult(report)
+
+    def _save_predictions(self, folder, predictions):
+        splits = self.context.splits
+        with atomic_path(folder / "predictions.npz") as temporary:
+            save_predictions(
+                temporary, predictions, splits.group_names, splits.attribute_of_group()
+            )
 
 
 def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
@@ -254,28 +270,11 @@ def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
     return DivergedError(f"{error} {where}.", error.last_good)
 
 
-class _Clock:
-    """Measures the seconds spent in each phase."""
-
-    def __init__(self, seconds: Mapping[str, float] | None = None):
-        self.seconds = dict(seconds or {})
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        spent = self.seconds.get(phase, 0) + time.perf_counter() - start
-        self.seconds[phase] = round(spent, 3)
-
-    def copy(self) -> "_Clock":
-        """A clock that starts from the seconds of this one."""
-        return _Clock(self.seconds)
-
-
 def _remove_reports(folders: Sequence[Path]) -> None:
     """Removes the reports of earlier runs, so that a report means that this run is complete."""
     for folder in folders:
-        (folder / "report.json").unlink(missing_ok=True)
+        for name in ("report.json", "predictions.npz"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _log_file(folder: Path) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Grouping",
+    "attribute_names",
     "encode",
     "group_counts",
     "grouping",
@@ -108,6 +109,15 @@ def intersections(groupings: Sequence[Grouping]) -> Grouping:
       >>> both.ids[:, 0].tolist()
       [3, 0, 2]
     """
+    _check_single(groupings)
+    sizes = tuple(len(grouping.names) for grouping in groupings)
+    columns = tuple(grouping.ids[:, 0] for grouping in groupings)
+    ids = np.ravel_multi_index(columns, sizes).astype(np.int32)
+    combinations = itertools.product(*(grouping.names for grouping in groupings))
+    return Grouping(ids[:, None], tuple("*".join(names) for names in combinations))
+
+
+def _check_single(groupings):
     for grouping in groupings:
         if grouping.ids.shape[1] != 1:
             raise UserError(
@@ -115,11 +125,6 @@ def intersections(groupings: Sequence[Grouping]) -> Grouping:
                 f"{grouping.ids.shape[1]} ({', '.join(grouping.names)}). Intersect before you take "
                 "margins."
             )
-    sizes = tuple(len(grouping.names) for grouping in groupings)
-    columns = tuple(grouping.ids[:, 0] for grouping in groupings)
-    ids = np.ravel_multi_index(columns, sizes).astype(np.int32)
-    combinations = itertools.product(*(grouping.names for grouping in groupings))
-    return Grouping(ids[:, None], tuple("*".join(names) for names in combinations))
 
 
 def margins(groupings: Sequence[Grouping]) -> Grouping:
@@ -143,6 +148,19 @@ def occurring(grouping: Grouping) -> Grouping:
     present, ids = np.unique(grouping.ids, return_inverse=True)
     names = tuple(grouping.names[i] for i in present)
     return Grouping(ids.reshape(grouping.ids.shape).astype(np.int32), names)
+
+
+def _occurring_combinations(groupings: Sequence[Grouping]) -> Grouping:
+    """`occurring(intersections(groupings))` without a name for each combination that nobody has."""
+    _check_single(groupings)
+    ids = np.zeros(len(groupings[0].ids), np.int64)
+    names = ("",)
+    for i, grouping in enumerate(groupings):
+        size = len(grouping.names)
+        present, ids = np.unique(ids * size + grouping.ids[:, 0], return_inverse=True)
+        joint = "*" if i else ""
+        names = [f"{names[j // size]}{joint}{grouping.names[j % size]}" for j in present]
+    return Grouping(ids.astype(np.int32)[:, None], tuple(names))
 
 
 def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
@@ -182,7 +200,9 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
                 f"{', '.join(sorted(attributes))}."
             )
         factors = [select(attributes, name) for name in names]
-        terms.append(occurring(factors[0] if len(factors) == 1 else intersections(factors)))
+        terms.append(
+            occurring(factors[0]) if len(factors) == 1 else _occurring_combinations(factors)
+        )
     if len(terms) == 1:
         return terms[0]
     if len({name for term in terms for name in term.names}) < sum(len(t.names) for t in terms):
@@ -191,6 +211,16 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
             for term, text in zip(terms, expression.split("+"), strict=True)
         ]
     return margins(terms)
+
+
+def attribute_names(expression: str) -> tuple[str, ...]:
+    """The names of the columns of a grouping: the terms of the expression that describes it.
+
+    Example:
+      >>> attribute_names("race * gender + age")
+      ('race*gender', 'age')
+    """
+    return tuple(term.replace(" ", "") for term in expression.split("+"))
 
 
 def group_counts(ids: "Array", num_groups: int) -> np.ndarray:

@@ -33,8 +33,23 @@ SPLIT_KEYS = {
     "min_excess_gap",
     "pairwise_disparity",
     "groups",
+    "verdict",
+    "why_not_assessed",
+    "harmed",
+    "helped",
+    "flip_rate",
+    "lower",
+    "certifiable_tolerance",
+    "deciding_group",
+    "samples_needed",
+    "assessed_max_excess_gap",
+    "expected_by_chance",
+    "p_value",
+    "spread",
+    "bayes_max",
 }
 GROUP_KEYS = {"name", "n", "dense_accuracy", "sparse_accuracy", "gap", "excess_gap"}
+GROUP_KEYS |= {"harmed", "helped", "lower", "upper", "shrunken", "verdict"}
 FLAGS = [
     "--config.model.hidden=(16,)",
     "--config.dense.epochs=3",
@@ -120,7 +135,7 @@ def test_files_of_the_newest_run_lie_on_top(workdir):
     assert {"step", "loss", "accuracy"} <= set(rows[0])
 
 
-def test_the_selected_network_is_saved(workdir):
+def test_the_pruned_network_is_saved(workdir):
     run = workdir / "ceag-seed0"
     report = json.loads((run / "report.json").read_text())
     params = models.build("mlp", 10, hidden=(16,)).init(jax.random.key(1), jnp.zeros((1, 64)))[0]
@@ -130,7 +145,7 @@ def test_the_selected_network_is_saved(workdir):
     }
     masks["dense_1"]["kernel"] = None  # the last layer stays dense
     like = {"variables": Variables(params, {}), "masks": masks}
-    saved = checkpoint.restore(run / "selected", like)["variables"].params
+    saved = checkpoint.restore(run / "pruned", like)["variables"].params
     assert reporting.tree_sha256(saved) == report["params_sha256"]
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 
 # A package may import itself and packages above it in this list; those in one row not each other.
 LAYERS = [
-    ["errors", "_deprecated"],
+    ["errors", "_deprecated", "_clock"],
     ["types"],
     ["trees", "_user_code"],
     ["groups", "metrics", "sharding", "compilation"],

@@ -14,7 +14,7 @@ from tests import output_page
 from tests.output_page import check, entries, fits
 
 RATES = (0.01, 1e30)  # the second one diverges
-CHECKPOINTS = ("dense", "selected", "last_good")
+CHECKPOINTS = ("dense", "pruned", "last_good")
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def tiny(data_file, **changes):
 
 @pytest.fixture(scope="module")
 def run(data_file, tmp_path_factory):
-    """The workdir of a run without constraints."""
+    """The workdir of a run without constraints, whose weights are averaged."""
     folder = tmp_path_factory.mktemp("run")
-    experiment.run_experiment(tiny(data_file, method="nft"), folder)
+    experiment.run_experiment(tiny(data_file, method="nft", selection="average"), folder)
     return folder
 
 
@@ -96,6 +96,31 @@ def test_metrics(kind, run, swept):
     rows = [row for row in map(json.loads, lines) if ("step" in row) == (kind == "steps")]
     assert not check(f"Rows of {kind}", rows)
     assert {row["epoch"] for row in rows} == {0, 1, 2}
+
+
+def test_predictions(run, swept):
+    kinds = {"int64": "i8", "int32": "i4", "bool": "b1", "text": "U"}
+    table = {
+        row["array"].strip("`").replace("SPLIT", split): row
+        for row in output_page.tables()["predictions.npz"]
+        for split in output_page.SPLITS
+    }
+    files = [*run.glob("*/predictions.npz"), *swept.glob("members/*/predictions.npz")]
+    assert len(files) == 2
+    for file in files:
+        report = read(file.parent / "report.json")
+        with np.load(file) as arrays:
+            assert sorted(arrays) == sorted(table)
+            for name, row in table.items():
+                kind = kinds[row["type"]]
+                assert arrays[name].dtype.kind == kind[0] and kind[1:] in arrays[name].dtype.str
+                assert arrays[name].ndim == row["shape"].replace(",)", ")").count(",") + 1
+            for split in output_page.SPLITS:
+                assert len(arrays[f"{split}_id"]) == report["splits"][split]["n"]
+                right = arrays[f"{split}_sparse_correct"]
+                assert right.sum() / right.size == report["splits"][split]["sparse_accuracy"]
+            assert set(arrays["attribute_of_group"]) == {"group"}
+            assert arrays["group_names"].tolist() == ["left", "right", "tiny"]
 
 
 def test_data(run, swept):

@@ -73,7 +73,7 @@ def test_the_run_does_not_notice(measured):
     (arrays, first), (arrays_after, second) = measured[2]
     jax.tree.map(np.testing.assert_array_equal, arrays_after, arrays)
     jax.tree.map(np.testing.assert_array_equal, second.last.variables, first.last.variables)
-    assert second.selected.epoch == first.selected.epoch
+    assert second.pruned.epoch == first.pruned.epoch
 
 
 def test_a_line_for_each_number(measured):

@@ -9,6 +9,7 @@ import pytest
 LISTED = Path(__file__).with_name("public_api.txt").read_text().split()
 PACKAGES = (
     "bap_jax",
+    "bap_jax.audit",
     "bap_jax.reporting",
     "bap_jax.constraints",
     "bap_jax.data",

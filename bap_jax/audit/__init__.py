@@ -1,8 +1,27 @@
-"""Is a compressed model non-inferior to the dense one in every group? Needs no JAX."""
+"""Is a compressed model non-inferior to the dense one, by a margin of ε, in every group?
+
+`compare` takes two columns of right and wrong and a group for each sample, from any framework and
+any kind of compression, and returns an `Audit`: a verdict with its limits, what chance alone gives,
+and a row for each group. `samples_needed` plans a test set before it is collected.
+`python -m bap_jax.audit` does the same for files. Nothing here needs JAX.
+"""
 
 from bap_jax._deprecated import former_names
+from bap_jax.audit.assessment import compare, from_counts
+from bap_jax.audit.planning import samples_needed
+from bap_jax.audit.result import Audit, BayesMax, Chance, GroupResult, Overall, Skipped
 
-__all__ = []
+__all__ = [
+    "Audit",
+    "BayesMax",
+    "Chance",
+    "GroupResult",
+    "Overall",
+    "Skipped",
+    "compare",
+    "from_counts",
+    "samples_needed",
+]
 
 __getattr__ = former_names(
     "bap_jax.audit",

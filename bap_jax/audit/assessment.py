@@ -53,8 +53,8 @@ def compare(
       min_group_size: groups of fewer samples are named in `not_assessed`, and left out.
       group_by: which partitions to assess, for a dict of attributes: `"race*gender"` for every
         combination, `"race+gender"` for each on its own; by default each attribute on its own.
-      permutations: number of permutations for `chance`; by default 20,000, fewer for over 1,000
-        groups.
+      permutations: number of permutations for `chance`; by default 20,000, fewer for over 250
+        groups, at least 2,000.
       seed: of the permutations.
 
     Raises:
@@ -172,10 +172,10 @@ def assessed_parts(table: Counts, min_group_size: int) -> list[Assessed]:
         if len(part.names) < 2:
             of = f" of {whole.attribute!r}" if whole.attribute else ""
             raise UserError(
-                f"a group is compared with the other samples, so two groups{of} need at least "
-                f"min_group_size={min_group_size} samples; {len(part.names)} of "
-                f"{len(whole.names)} ({first_of(whole.names, 5)}) has as many. Group by something "
-                "else, join small groups, or lower min_group_size."
+                f"a group is compared with the other samples, so at least two groups{of} must have "
+                f"min_group_size={min_group_size} samples or more; got {len(part.names)} of "
+                f"{len(whole.names)} groups ({first_of(whole.names, 5)}). Group by something else, "
+                "join small groups, or lower min_group_size."
             )
     return parts
 

@@ -135,7 +135,7 @@ def count_cells(
         what = f"groups[{attribute!r}]" if named else "groups"
         attributes[attribute], missing[attribute] = encode_names(values, what)
     _check_lengths(dense, sparse, attributes)
-    terms = [term.strip() for term in group_by.split("+")] if group_by else list(columns)
+    terms = [*dict.fromkeys(map(str.strip, group_by.split("+")))] if group_by else list(columns)
     chosen = [grouping(attributes, term) if group_by else attributes[term] for term in terms]
     used = [name for name in columns if not group_by or name in _names_in(group_by)]
     cells, group_of_cell = _cells([part.ids[:, 0] for part in chosen])
@@ -190,7 +190,9 @@ def right_or_wrong(values, name: str) -> np.ndarray:
             f"{name} must hold True or False (1 or 0) for each sample, shape (sample,); got shape "
             f"{array.shape}."
         )
-    wrong = np.array(np.ma.getmaskarray(values))
+    wrong = np.zeros(len(array), bool)
+    if np.ma.isMaskedArray(values):
+        wrong |= np.ma.getmaskarray(values)
     if array.dtype == object:
         wrong |= [not _is_zero_or_one(value) for value in array]
     elif array.dtype.kind in "biuf":

@@ -8,6 +8,7 @@ samples of the same partition, w_g = n_g / n. The excess gap compares a group wi
 a difference of two *independent* means, each paired within a sample. (Δ_g and Δ share the group's
 samples; limits that treat them as independent are wrong.) The limits of the two means, by Tango's
 score method, are joined by the method of variance estimates recovery (MOVER).
+Every function takes one table of counts, or several that lie along leading axes.
 
 Source of MOVER: G. Zou, A. Donner, "Construction of confidence limits about effect measures: a
 general approach", Statistics in Medicine 27 (2008) 1693-1702; for differences of proportions it is
@@ -24,26 +25,30 @@ _HALVINGS = 54
 
 
 def others(table: Table) -> Table:
-    """For each group the counts of all other samples of the partition."""
-    return Table(*(counts.sum() - counts for counts in table))
+    """`(..., group)` for each group the counts of all other samples of the partition."""
+    return Table(*(_total(counts) - counts for counts in table))
+
+
+def _total(counts):
+    return counts.sum(axis=-1, keepdims=True)
 
 
 def mean_loss(table: Table) -> np.ndarray:
-    """`(group,)` D̄ = (harmed − helped)/n, the accuracy lost."""
+    """`(..., group)` D̄ = (harmed − helped)/n, the accuracy lost."""
     return (table.harmed - table.helped) / table.n
 
 
 def excess_gap(table: Table) -> np.ndarray:
-    """`(group,)` ψ̂_g = D̄_g − D̄, at least two groups, each of at least one sample."""
-    return mean_loss(table) - (table.harmed.sum() - table.helped.sum()) / table.n.sum()
+    """`(..., group)` ψ̂_g = D̄_g − D̄, of groups of at least one sample each."""
+    return mean_loss(table) - _total(table.harmed - table.helped) / _total(table.n)
 
 
 def _weight_of_others(table):
-    return 1 - table.n / table.n.sum()
+    return 1 - table.n / _total(table.n)
 
 
 def standard_error(table: Table) -> np.ndarray:
-    """`(group,)` σ̂_g, the plug-in standard error of ψ̂_g.
+    """`(..., group)` σ̂_g, the plug-in standard error of ψ̂_g.
 
     σ̂_g² = (1 − w_g)² (v_g/n_g + v_¬g/n_¬g) with v = (b + c)/n − D̄².
     """
@@ -61,11 +66,11 @@ def lower_limit(table: Table, alpha: float) -> np.ndarray:
     L = (1 − w)[D̄_g − D̄_¬g − √((D̄_g − L_g)² + (U_¬g − D̄_¬g)²)], L_g and U_¬g by Tango.
 
     Args:
-      table: counts of at least two groups, each of at least one sample.
+      table: `(..., group)` counts of at least two groups, each of at least one sample.
       alpha: in (0, 1/2).
 
     Returns:
-      `(group,)` limits.
+      `(..., group)` limits.
     """
     rest = others(table)
     below = mean_loss(table) - tango.lower_limit(table.harmed, table.helped, table.n, alpha)
@@ -79,11 +84,11 @@ def upper_limit(table: Table, alpha: float) -> np.ndarray:
     U = (1 − w)[D̄_g − D̄_¬g + √((U_g − D̄_g)² + (D̄_¬g − L_¬g)²)].
 
     Args:
-      table: counts of at least two groups, each of at least one sample.
+      table: `(..., group)` counts of at least two groups, each of at least one sample.
       alpha: in (0, 1/2).
 
     Returns:
-      `(group,)` limits.
+      `(..., group)` limits.
     """
     return -lower_limit(table._replace(harmed=table.helped, helped=table.harmed), alpha)
 
@@ -97,13 +102,13 @@ def p_values(table: Table, tolerance: float) -> np.ndarray:
     x = D̄_g − L_g in [0, r] where the two scores agree; p = 1 − Φ(z).
 
     Args:
-      table: counts of at least two groups, each of at least one sample.
+      table: `(..., group)` counts of at least two groups, each of at least one sample.
       tolerance: ε in [0, 1].
 
     Returns:
-      `(group,)` p-values below 1/2; 1 where the estimate does not exceed the tolerance.
+      `(..., group)` p-values below 1/2; 1 where the estimate does not exceed the tolerance.
     """
-    p = np.ones(len(table.n))
+    p = np.ones(table.n.shape)
     candidate = excess_gap(table) > tolerance
     group, rest = (
         Table(*(counts[candidate].astype(float) for counts in part))

@@ -1,15 +1,16 @@
 """The report of an audit as one page of HTML."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bap_jax.audit import text
 from bap_jax.audit.numbers import (
     count,
     digits_for,
     interval,
-    p_value,
     percent,
     points,
     short,
@@ -26,11 +27,9 @@ from bap_jax.audit.page import (
     Section,
     render_page,
 )
-from bap_jax.audit.svg import axis, flips, forest, histogram, slope
-from bap_jax.audit.svg.figure import Figure, Table
+from bap_jax.audit.svg import chance, flips, forest, gaps, slope
+from bap_jax.audit.svg.figure import Table
 from bap_jax.audit.svg.groups import ALL_SHOWN_UP_TO, namer
-from bap_jax.audit.svg.histogram import Marked
-from bap_jax.audit.text import sentence
 from bap_jax.audit.unknowns import unknowns
 
 if TYPE_CHECKING:
@@ -45,20 +44,27 @@ def render_audit(audit: "Audit", about: Mapping[str, Any]) -> str:
     Args:
       audit: what was found.
       about: where it comes from: `title`, `command`, `date`, `versions`, `hashes` (a mapping from
-        file to digest), `name` (of who signs); anything else is shown under its own name.
+        file to digest), `name` (of who signs), `samples`
+        (what was judged, in the plural: "photographs"); anything else is shown under its own name.
     """
     title = str(about.get("title") or "Does every group fare as well with the sparse model?")
-    return render_page(Page(title, lead_of(audit), audit_sections(audit), about))
+    lead = lead_of(audit, str(about.get("samples") or "test samples"))
+    return render_page(Page(title, lead, audit_sections(audit), about))
 
 
-def lead_of(audit: "Audit") -> Lead:
-    """The verdict in one sentence, and what was declared before looking."""
+def lead_of(audit: "Audit", samples: str = "test samples") -> Lead:
+    """The verdict in one sentence, and what was declared before looking.
+
+    Args:
+      audit: what was found.
+      samples: what was judged, in the plural.
+    """
     declared = [
         ("Tolerance (ε)", tolerance_words(audit.tolerance)),
         ("Level (α), one-sided", short(audit.alpha)),
         ("Smallest group assessed", count(audit.min_group_size, "sample")),
     ]
-    return Lead(audit.verdict, sentence(audit), declared)
+    return Lead(audit.verdict, text.sentence(audit, samples), declared)
 
 
 def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
@@ -74,11 +80,7 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
         Section(f"{prefix}gaps", "Excess gap of each group", _gaps(audit, prefix, digits)),
         Section(f"{prefix}chance", "How much of it is chance?", _chance(audit, prefix, digits)),
         Section(f"{prefix}flips", "Harmed and helped", [_flips(audit, prefix)]),
-        Section(
-            f"{prefix}accuracy",
-            "Accuracy before and after",
-            [slope.draw_slopes(audit, f"{prefix}figure-accuracy", digits)],
-        ),
+        Section(f"{prefix}accuracy", "Accuracy before and after", [_slopes(audit, prefix, digits)]),
         _all_groups(audit, prefix, digits),
         *_not_assessed(audit, prefix),
     ]
@@ -114,75 +116,21 @@ def _overall(audit, digits) -> Facts:
 def _gaps(audit, prefix, digits) -> list[Part]:
     parts: list[Part] = [forest.draw_forest(audit, f"{prefix}figure-gaps", digits)]
     if len(audit.groups) > ALL_SHOWN_UP_TO:
-        parts.append(_all_gaps(audit, f"{prefix}figure-all-gaps"))
+        parts.append(gaps.draw_all_gaps(audit, f"{prefix}figure-all-gaps"))
     return parts
 
 
-def _all_gaps(audit, name) -> Figure:
-    gaps = np.array([g.excess_gap for g in audit.groups])
-    marked = [Marked(audit.tolerance, "tolerance", "tolerance"), Marked(0.0, "no gap", "zero")]
-    found = histogram.bins(gaps, marked)
-    beyond = int((gaps > audit.tolerance).sum())
-    words = (
-        f"{count(beyond)} of {count(len(gaps), 'group')} have a measured excess gap above "
-        f"{tolerance_words(audit.tolerance)}; limits and chance are not considered here."
-    )
-    low, high = points(float(gaps.min())), points(float(gaps.max()))
-    return Figure(
-        name=name,
-        title="Measured excess gaps of all groups",
-        caption=words,
-        alt=f"Histogram of excess gaps, from {low} to {high} points. {words}",
-        drawing=histogram.draw(found, marked, apart_from=audit.tolerance),
-        table=histogram.table(found, "Excess gaps of all groups", "Groups"),
-    )
-
-
-def chance_sentence(audit: "Audit", digits: int) -> str:
-    """The largest gap beside what chance alone gives."""
-    return (
-        f"Largest excess gap {points(audit.max_excess_gap, digits)} points; "
-        f"{points(audit.chance.expected, digits)} expected if all groups were harmed alike "
-        f"({p_value(audit.chance.p_value)})."
-    )
-
-
 def _chance(audit, prefix, digits) -> list[Part]:
+    if not any(g.harmed + g.helped for g in audit.groups):
+        words = "The two models never differ, so every measured gap is 0: there is nothing that "
+        return [Paragraph(words + "chance could vary, and nothing to estimate a spread from.")]
     parts: list[Part] = []
     if np.ptp(audit.chance.maxima) > 0:
-        parts.append(_chance_figure(audit, f"{prefix}figure-chance", digits))
+        parts.append(chance.draw_chance(audit, f"{prefix}figure-chance", digits))
     else:
-        parts.append(
-            Paragraph(
-                "Chance has nothing to vary here: whichever samples the groups held, the largest "
-                f"gap would be {points(audit.max_excess_gap, digits)} points."
-            )
-        )
-    return [*parts, Paragraph(_spread_words(audit, digits)), _largest(audit, prefix, digits)]
-
-
-def _chance_figure(audit, name, digits) -> Figure:
-    maxima, observed = np.asarray(audit.chance.maxima), audit.max_excess_gap
-    marked = [
-        Marked(observed, f"observed {points(observed, digits)}", "observed"),
-        Marked(
-            audit.chance.expected, f"mean by chance {points(audit.chance.expected, digits)}", "mean"
-        ),
-    ]
-    found = histogram.bins(maxima, marked)
-    reached = float((maxima >= observed - 1e-12).mean())
-    return Figure(
-        name=name,
-        title=chance_sentence(audit, digits),
-        caption="Group labels were dealt out anew among the same samples "
-        f"{count(len(maxima))} times. The bars show the largest excess gap of each time; in "
-        f"{percent(reached)} of them it was at least as large as the observed one (bars to the right of the line).",
-        alt=f"Histogram of the largest excess gap by chance alone, from "
-        f"{points(float(maxima.min()), digits)} to {points(float(maxima.max()), digits)} points. "
-        + chance_sentence(audit, digits),
-        drawing=histogram.draw(found, marked, apart_from=observed),
-        table=histogram.table(found, "Largest excess gap by chance alone", "Permutations"),
-    )
+        parts.append(Paragraph(chance.chance_sentence(audit, digits)))
+    largest = chance.draw_largest(audit, f"{prefix}figure-largest", digits)
+    return [*parts, Paragraph(_spread_words(audit, digits)), largest]
 
 
 def _spread_words(audit, digits):
@@ -198,51 +146,8 @@ def _spread_words(audit, digits):
     return (
         f"{spread} Estimated from all groups, the largest true gap is about "
         f"{points(bayes.mean, digits)} points, between {points(bayes.lower, digits)} and "
-        f"{points(bayes.upper, digits)} with 90\N{NO-BREAK SPACE}% probability. Both are estimates, no part of the "
-        "verdict."
-    )
-
-
-def _largest(audit, prefix, digits) -> Figure:
-    """The largest gap as measured, by chance and as estimated, one below the other."""
-    quantiles = np.quantile(audit.chance.maxima, [0.05, 0.95])
-    rows = [
-        forest.Estimate(
-            "Measured, with simultaneous limits",
-            audit.max_excess_gap,
-            audit.lower,
-            audit.certifiable_tolerance,
-        ),
-        forest.Estimate(
-            "By chance alone, mean and 90\N{NO-BREAK SPACE}% of cases",
-            audit.chance.expected,
-            float(quantiles[0]),
-            float(quantiles[1]),
-        ),
-        forest.Estimate(
-            "Estimate of the true one, 90\N{NO-BREAK SPACE}% interval",
-            audit.bayes_max.mean,
-            audit.bayes_max.lower,
-            audit.bayes_max.upper,
-        ),
-    ]
-    along = forest.axis_for(rows, audit.tolerance)
-    table_rows = [
-        (r.name, points(r.estimate, digits), points(r.lower, digits), points(r.upper, digits))
-        for r in rows
-    ]
-    return Figure(
-        name=f"{prefix}figure-largest",
-        title="The largest excess gap, three ways",
-        caption="In percentage points; the dashed line is the tolerance.",
-        alt="Three intervals in points. "
-        + ". ".join(f"{name}: {mid}, from {low} to {high}" for name, mid, low, high in table_rows)
-        + f". Tolerance {tolerance_words(audit.tolerance)}.",
-        rows=forest.estimate_rows(rows, along, digits, audit.tolerance),
-        scale=axis.scale(along, unit=" points"),
-        table=Table(
-            "The largest excess gap in points", ("Largest gap", "Value", "From", "To"), table_rows
-        ),
+        f"{points(bayes.upper, digits)} with 90\N{NO-BREAK SPACE}% probability. Both are "
+        "estimates, no part of the verdict."
     )
 
 
@@ -253,6 +158,14 @@ def _flips(audit, prefix) -> Part:
             f"{count(audit.overall.n, 'sample')}."
         )
     return flips.draw_flips(audit, f"{prefix}figure-flips")
+
+
+def _slopes(audit, prefix, digits) -> Part:
+    if math.isnan(audit.overall.dense_accuracy):
+        return Paragraph(
+            "Accuracies are not known: only samples on which the two models differ were counted."
+        )
+    return slope.draw_slopes(audit, f"{prefix}figure-accuracy", digits)
 
 
 def _all_groups(audit, prefix, digits) -> Section:
@@ -296,7 +209,8 @@ def groups_table(audit: "Audit", digits: int) -> Table:
 
 def _not_assessed(audit, prefix) -> list[Section]:
     parts: list[Part] = []
-    if audit.not_assessed:
+    number = len(audit.not_assessed)
+    if number:
         named = namer(audit)
         rows = [(named(skipped), count(skipped.n)) for skipped in audit.not_assessed]
         caption = f"Groups with fewer than {count(audit.min_group_size, 'sample')}: not assessed"
@@ -307,4 +221,6 @@ def _not_assessed(audit, prefix) -> list[Section]:
         parts.append(Table(caption, ("Attribute", "Samples without a value"), missing))
     if not parts:
         return []
-    return [Section(f"{prefix}not-assessed", "Not assessed, or without a group", parts)]
+    closed = f"All {count(number)} groups by name" if number > OPEN_TABLE_UP_TO else ""
+    title = "Not assessed, or without a group"
+    return [Section(f"{prefix}not-assessed", title, parts, closed=closed)]

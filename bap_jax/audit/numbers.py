@@ -29,7 +29,9 @@ def interval(lower: float, upper: float, digits: int = 1) -> str:
 
 def percent(fraction: float, digits: int = 1) -> str:
     """A share in percent: .937 is "93.7 %"."""
-    return decimal(100 * fraction, digits) + ("\N{NO-BREAK SPACE}%" if math.isfinite(fraction) else "")
+    return decimal(100 * fraction, digits) + (
+        "\N{NO-BREAK SPACE}%" if math.isfinite(fraction) else ""
+    )
 
 
 def count(number: int, noun: str = "", plural: str = "") -> str:
@@ -52,7 +54,7 @@ def tolerance(fraction: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """"p = .37", or "p < .001" where it is smaller."""
+    """ "p = .37", or "p < .001" where it is smaller."""
     if not math.isfinite(p):
         return "p unknown"
     if p < 0.001:

@@ -150,7 +150,7 @@ def provenance(about: Mapping[str, Any]) -> Provenance:
     """
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     facts = [("Date", str(about.get("date") or now))]
-    known = {"title", "command", "date", "versions", "hashes", "name"}
+    known = {"title", "command", "date", "versions", "hashes", "name", "samples"}
     others = {key: value for key, value in about.items() if key not in known}
     facts += [(key.replace("_", " ").capitalize(), str(value)) for key, value in others.items()]
     versions = about.get("versions") or _versions()
@@ -201,5 +201,3 @@ def render_page(page: Page) -> str:
     return template.render(
         page=page, provenance=provenance(page.about), signer=str(page.about.get("name") or "")
     )
-
-

@@ -19,6 +19,8 @@ import numpy as np
 from bap_jax.audit import tango
 from bap_jax.errors import UserError
 
+_MOST = 2.0**53  # samples that a tolerance next to 0 is said to need
+
 
 def samples_needed(
     flip_rate: float,
@@ -48,6 +50,55 @@ def samples_needed(
       >>> samples_needed(0.08, 0.02)
       1277
     """
+    _check(flip_rate, tolerance, alpha, power, share, true_gap, groups)
+    return int(samples_per_group(flip_rate, share, tolerance, alpha, power, true_gap, groups))
+
+
+def decidable_tolerance(
+    flip_rate: float,
+    n: int,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    share: float = 0.0,
+    true_gap: float = 0.0,
+    groups: int = 1,
+) -> float:
+    """The smallest tolerance that n samples of a group can decide: `samples_needed` inverted.
+
+    Args:
+      flip_rate: as in `samples_needed`.
+      n: samples of the group, at least 1.
+      alpha: as in `samples_needed`.
+      power: as in `samples_needed`.
+      share: as in `samples_needed`.
+      true_gap: as in `samples_needed`.
+      groups: as in `samples_needed`.
+
+    Returns:
+      A fraction in (0, 1]; NaN where even a tolerance of 1 is not decided.
+
+    Raises:
+      UserError: a number is outside its range.
+
+    Example:
+      >>> round(decidable_tolerance(0.08, 1277), 4)
+      0.02
+    """
+    _check(flip_rate, 1, alpha, power, share, true_gap, groups)
+    if n < 1:
+        raise UserError(f"n must be at least 1; got {n}.")
+    few, enough = max(true_gap, 0.0), 1.0
+    if _unrounded(flip_rate, share, enough, alpha, power, true_gap, groups) > n:
+        return float("nan")
+    for _ in range(60):
+        middle = (few + enough) / 2
+        fits = _unrounded(flip_rate, share, middle, alpha, power, true_gap, groups) <= n
+        few, enough = (few, middle) if fits else (middle, enough)
+    return enough
+
+
+def _check(flip_rate, tolerance, alpha, power, share, true_gap, groups):
     for name, value, fits, expected in (
         ("flip_rate", flip_rate, 0 <= flip_rate <= 1, "a fraction in [0, 1]"),
         ("tolerance", tolerance, 0 < tolerance <= 1, "a fraction in (0, 1]"),
@@ -60,7 +111,6 @@ def samples_needed(
     ):
         if not fits:
             raise UserError(f"{name} must be {expected}; got {value}.")
-    return int(samples_per_group(flip_rate, share, tolerance, alpha, power, true_gap, groups))
 
 
 def samples_per_group(
@@ -73,10 +123,15 @@ def samples_per_group(
     groups: int = 1,
 ) -> np.ndarray:
     """`samples_needed` for `(group,)` flip rates and shares, unchecked."""
+    needed = _unrounded(flip_rates, shares, tolerance, alpha, power, true_gap, groups)
+    return np.clip(np.rint(needed), 1, _MOST).astype(np.int64)
+
+
+def _unrounded(flip_rates, shares, tolerance, alpha, power, true_gap, groups):
     harmed, helped = (flip_rates + true_gap) / 2, (flip_rates - true_gap) / 2
     restricted = tango.restricted_variance(harmed, helped, 1, tolerance)
     z = tango.normal_quantile(alpha)
     z_power = tango.normal_quantile(1 - power ** (1 / groups))
     deviation = z * np.sqrt(restricted) + z_power * np.sqrt(flip_rates - true_gap**2)
-    needed = (1 - shares) * (deviation / (tolerance - true_gap)) ** 2
-    return np.maximum(np.rint(needed), 1).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return (1 - shares) * (deviation / (tolerance - true_gap)) ** 2

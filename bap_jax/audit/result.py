@@ -181,10 +181,10 @@ class Audit:
         return format_audit(self, verbose)
 
     def to_html(self, **about: Any) -> str:
-        """A page that needs no other file; see `bap_jax.audit.html.to_html` for what to pass."""
-        from bap_jax.audit.html import to_html
+        """A page that needs no other file; see `bap_jax.audit.html.render_audit` for `about`."""
+        from bap_jax.audit.html import render_audit
 
-        return to_html(self, **about)
+        return render_audit(self, about)
 
 
 def plain(value) -> Any:

@@ -15,6 +15,7 @@ from bap_jax.data.source import Source
 from bap_jax.data.splits import Splits, make_splits, split_indices
 from bap_jax.data.summary import summarize
 from bap_jax.errors import UserError
+from bap_jax.groups import attribute_names
 from bap_jax.types import Array, Dataset, Preprocess
 
 
@@ -27,6 +28,7 @@ class Samples(NamedTuple):
       class_names: names of the first classes; the other classes are called by their ids.
       preprocess: how stored inputs become inputs of the network; None if they stay.
       digests, skipped, converted: see `Source`.
+      attributes: names of the columns of `group_ids`; empty if they have none.
     """
 
     data: Dataset
@@ -36,6 +38,7 @@ class Samples(NamedTuple):
     digests: Array | None = None
     skipped: Sequence[str] = ()
     converted: int = 0
+    attributes: tuple[str, ...] = ()
 
 
 class PreparedData(NamedTuple):
@@ -89,6 +92,7 @@ def samples_of(
         source.digests,
         source.skipped,
         source.converted,
+        attribute_names(group_by),
     )
 
 
@@ -104,6 +108,7 @@ def split_samples(samples: Samples, num_classes: int, **split: Any) -> PreparedD
       UserError: see `data.make_splits`.
     """
     splits = make_splits(samples.data, num_classes, samples.group_names, **split)
+    splits = splits._replace(attributes=samples.attributes)
     return PreparedData(samples, splits, split_indices(samples.data.group_ids, **split))
 
 

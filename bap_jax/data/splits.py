@@ -5,7 +5,7 @@ at the end.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,6 +26,9 @@ class Splits(NamedTuple):
       train, validation, test: disjoint splits.
       num_classes: labels lie in `[0, num_classes)`.
       group_names: one name for each group.
+      sample_ids: `(sample,)` int64 of each split by its name: row numbers in the data that were
+        split; None if the samples of each split count from 0.
+      attributes: names of the columns of `group_ids`; empty if they have none.
     """
 
     train: Dataset
@@ -33,6 +36,29 @@ class Splits(NamedTuple):
     test: Dataset
     num_classes: int
     group_names: tuple[str, ...]
+    sample_ids: Mapping[str, np.ndarray] | None = None
+    attributes: tuple[str, ...] = ()
+
+    def ids_of(self, split: str) -> np.ndarray:
+        """`(sample,)` int64 ids of the samples of a split."""
+        if self.sample_ids is None:
+            return np.arange(getattr(self, split).size, dtype=np.int64)
+        return np.asarray(self.sample_ids[split], np.int64)
+
+    def attribute_of_group(self) -> tuple[str, ...]:
+        """`(group,)` the name of the attribute that each group belongs to.
+
+        A single attribute without a name is called `""`; of several, the second is called
+        `attribute 1`.
+        """
+        ids = np.asarray(self.test.group_ids)
+        count = ids.shape[1]
+        unnamed = ("",) if count == 1 else tuple(f"attribute {i}" for i in range(count))
+        names = self.attributes or unnamed
+        column = np.zeros(len(self.group_names), int)
+        for i in range(count):
+            column[np.unique(ids[:, i])] = i
+        return tuple(names[i] for i in column)
 
 
 def random_test_indices(num_samples: int, fraction: float, random_state: int) -> np.ndarray:
@@ -99,7 +125,12 @@ def make_splits(
     splits = {name: _take(data, samples) for name, samples in indices.items()}
     for name, split in splits.items():
         check_groups_present(name, split, group_names)
-    return Splits(**splits, num_classes=num_classes, group_names=tuple(group_names))
+    return Splits(
+        **splits,
+        num_classes=num_classes,
+        group_names=tuple(group_names),
+        sample_ids={name: np.asarray(rows, np.int64) for name, rows in indices.items()},
+    )
 
 
 def split_indices(

@@ -1,24 +1,31 @@
 """The phases that a run from a config and a run from Python share.
 
-train_dense ─► make_context ─► make_tuner ─► Tuner.run ─► evaluate_final
+train_dense ─► make_context ─► make_tuner ─► Tuner.run ─► evaluate_with_predictions
 """
 
 from bap_jax._deprecated import former_names
 from bap_jax.pipeline.assembly import find_prunable, pruner_from_settings, trainer_from_settings
 from bap_jax.pipeline.context import RunContext, make_context
 from bap_jax.pipeline.dense import train_dense
-from bap_jax.pipeline.final_evaluation import evaluate_final
+from bap_jax.pipeline.final_evaluation import (
+    FinalEvaluation,
+    evaluate_final,
+    evaluate_with_predictions,
+)
+from bap_jax.pipeline.iterates import Snapshot
 from bap_jax.pipeline.memory import capacity, read_what_fits
-from bap_jax.pipeline.monitor import Snapshot, TuningResult
+from bap_jax.pipeline.monitor import TuningResult
 from bap_jax.pipeline.tuner import Tuner, make_tuner, tune_one
 
 __all__ = [
+    "FinalEvaluation",
     "RunContext",
     "Snapshot",
     "Tuner",
     "TuningResult",
     "capacity",
     "evaluate_final",
+    "evaluate_with_predictions",
     "find_prunable",
     "make_context",
     "make_tuner",

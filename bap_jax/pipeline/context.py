@@ -1,10 +1,14 @@
 """A dense network and its data, laid out once for all runs that start from them."""
 
+import functools
+
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import data, sharding, training
 from bap_jax.constraints import DenseReference
+from bap_jax.data.batches import epoch_indices, feed, gather
 from bap_jax.models import Model, loops
 from bap_jax.training import Execution
 from bap_jax.training.evaluate import SplitMeans
@@ -64,6 +68,49 @@ class RunContext:
         if split not in self._dense_means:
             self._dense_means[split] = self.evaluate(self.variables, split)
         return self._dense_means[split]
+
+    def train_with_dense_logits(self) -> Dataset:
+        """The training split with the dense network's logits."""
+        size = self.splits.train.size
+        logits = training.predict(
+            self.model, self.variables, self.train, num_samples=size, mesh=self.mesh
+        )
+        logits = np.asarray(logits)
+        if not data.is_streamed(self.train):
+            logits = sharding.place_samples(logits, self.mesh)
+        return self.train._replace(dense_logits=logits)
+
+    def with_new_statistics(self, variables: Variables, batch_size: int, seed: int) -> Variables:
+        """A network with the statistics that its forward passes move, taken anew.
+
+        They start from those of `variables` and are moved by every batch of one pass over the
+        training split, in random order, with dropout and augmentation as in a step. Nothing is
+        done for networks without such arrays.
+
+        Args:
+          variables: arrays of the network; those of the weights stay as they are.
+          batch_size: samples of a step.
+          seed: of the order, of dropout and of augmentation.
+        """
+        variables = sharding.replicate(jax.device_put(variables), self.mesh)
+        if not jax.tree.leaves(variables.state):
+            return variables
+        order_key, key = jax.random.split(jax.random.key(seed))
+        order = epoch_indices(order_key, self.splits.train.size, batch_size)
+        for step, batch in enumerate(feed(self.train, order, mesh=self.mesh)):
+            state = self._moved_state(variables, *batch, jax.random.fold_in(key, step))
+            variables = variables._replace(state=state)
+        return variables
+
+    @functools.cached_property
+    def _moved_state(self):
+        @jax.jit
+        def moved_state(variables, samples, indices, key):
+            batch, _ = gather(samples, sharding.split_batch(indices, self.mesh))
+            _, state = self.model.apply(variables, batch.inputs, train=True, key=key)
+            return sharding.everywhere(state, self.mesh)
+
+        return moved_state
 
     def _place(self, split: str) -> Dataset:
         if split not in self._placed:

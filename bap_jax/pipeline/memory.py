@@ -19,7 +19,8 @@ from bap_jax.types import PyTree
 
 # Gradients, and weights before and after the masks of an epoch's first step.
 _COPIES_OF_WEIGHTS = 3
-# The ends of two epochs; selected and last iterate, which are smaller, are as much as a third.
+# The ends of two epochs; the last iterate and those that may be chosen, which are smaller, are as
+# much as a third.
 _COPIES_ON_HOST = 3
 _SHARE = 0.5
 _UNKNOWN = 2**32  # bytes, where the system does not say

@@ -1,5 +1,6 @@
 """The host's work while programs run: it writes rows, looks for NaN, and chooses iterates."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -7,10 +8,17 @@ import jax
 import numpy as np
 
 from bap_jax import metric_rows, reporting, sharding
+from bap_jax._deprecated import warn
 from bap_jax.pipeline.context import RunContext
+from bap_jax.pipeline.iterates import Iterates, Snapshot, iterate_of
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
-from bap_jax.training.evaluate import split_means
+from bap_jax.training.evaluate import (
+    BatchEvaluation,
+    SplitMeans,
+    evaluation_means,
+    split_means,
+)
 from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
 from bap_jax.training.methods import watched
 from bap_jax.types import PyTree, Variables
@@ -24,37 +32,29 @@ class Log(Protocol):
         ...
 
 
-class Snapshot(NamedTuple):
-    """A network at the end of an epoch.
-
-    Attributes:
-      epoch: its number.
-      variables: arrays of the network.
-      masks: which weights are kept.
-      score: on the validation split.
-    """
-
-    epoch: int
-    variables: Variables
-    masks: PyTree
-    score: reporting.Score
-
-
 class TuningResult(NamedTuple):
-    """The two iterates that are reported.
+    """The networks that are reported.
 
     Attributes:
-      selected: the iterate chosen on the validation split.
+      pruned: the network that the run hands out, chosen as `Settings.selection` says.
       last: the iterate after the last epoch.
       feasibility: what `reporting.feasibility` says; None for methods that constrain nothing.
       unconstrained: groups too small to constrain, with their numbers of training samples; None
         if the method watches all groups or constrains nothing.
+      epochs_averaged: how many iterates the weights of `pruned` are the mean of; None if it is one.
     """
 
-    selected: Snapshot
+    pruned: Snapshot
     last: Snapshot
     feasibility: dict[str, Any] | None = None
     unconstrained: dict[str, int] | None = None
+    epochs_averaged: int | None = None
+
+    @property
+    def selected(self) -> Snapshot:
+        """The former name of `pruned`."""
+        warn("TuningResult.selected", "TuningResult.pruned")
+        return self.pruned
 
 
 class _Member:
@@ -63,8 +63,7 @@ class _Member:
     def __init__(self, settings: Settings, log: Log):
         self.settings, self.log = settings, log
         self.history = reporting.History()
-        self.selected: Snapshot | None = None
-        self.last: Snapshot | None = None
+        self.iterates = Iterates(settings)
         self.error: DivergedError | None = None
 
 
@@ -134,35 +133,36 @@ class RunMonitor:
             leaf = finite.in_tree(member_state(end.states.params, i))
             self._fail(i, member, f"weight {leaf}", None, end.epoch)
             return
-        numbers, sums = jax.tree.map(lambda leaf: leaf[i], end.observed)
-        score = self._score(sums, end, i)
+        numbers, observed = jax.tree.map(lambda leaf: leaf[i], end.observed)
+        means = self._means(observed, end, i)
+        score = reporting.score(self._context.dense_means("validation"), means)
         member.log(metric_rows.epoch_row(end.epoch, numbers, score))
-        best = member.selected and member.selected.score
-        is_pruned = end.epoch >= member.settings.pruning.epochs
-        is_better = is_pruned and reporting.better(score, best, member.settings.tolerance)
-        is_last = end.epoch == member.settings.epochs - 1
-        if not (is_better or is_last):
-            return
-        variables, masks = _network(end.states, i)
-        snapshot = Snapshot(end.epoch, variables, masks, score)
-        member.selected = snapshot if is_better else member.selected
-        member.last = snapshot if is_last else None
+        bits = (None, None)
+        if member.iterates.needs_correct:
+            bits = map(self._correct, (self._context.dense_means("validation"), means))
+        member.iterates.add(
+            iterate_of(end.epoch, score, *bits), functools.partial(_network, end.states, i)
+        )
 
-    def _score(self, sums, end: MembersEnd, i: int) -> reporting.Score:
-        if sums is None:
+    def _means(self, observed, end: MembersEnd, i: int) -> SplitMeans:
+        """Of a member on the validation split."""
+        if observed is None:
             variables, _ = _network(end.states, i)
-            means = self._context.evaluate(variables, "validation")
-        else:
-            means = split_means(sums)
-        return reporting.score(self._context.dense_means("validation"), means)
+            return self._context.evaluate(variables, "validation")
+        if isinstance(observed, BatchEvaluation):
+            return evaluation_means(observed, self._context.splits.validation.size)
+        return split_means(observed)
+
+    def _correct(self, means: SplitMeans) -> np.ndarray:
+        assert means.predicted is not None
+        return means.predicted == np.asarray(self._context.splits.validation.labels)
 
     def _fail(self, i: int, member: _Member, text: str, step: int | None, epoch: int) -> None:
         good = EpochEnd(self._good_epoch, own_member_state(self._good_states, i))
         member.error = finite.diverged(text, step, epoch, good)
 
     def _result(self, member: _Member) -> TuningResult:
-        assert member.selected and member.last, "the last epoch has not ended"
-        selected, last = map(self._on_device, (member.selected, member.last))
+        pruned, last, count = self._networks(member)
         counts = np.asarray(self._context.reference.count).astype(int)
         large = counts >= member.settings.constraint.min_group_size
         small = None
@@ -176,7 +176,22 @@ class RunMonitor:
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
             feasibility = reporting.feasibility(member.history, names, left_out=left_out)
-        return TuningResult(selected, last, feasibility, small)
+        return TuningResult(pruned, last, feasibility, small, count)
+
+    def _networks(self, member: _Member) -> tuple[Snapshot, Snapshot, int | None]:
+        """The product and the last iterate, on the device, and how many iterates were averaged."""
+        chosen, on_host = member.iterates.chosen(), member.iterates.last
+        assert on_host is not None
+        last = self._on_device(on_host)
+        average = member.iterates.average()
+        if average is None:
+            return last if chosen is on_host else self._on_device(chosen), last, None
+        context, settings = self._context, member.settings
+        variables = context.with_new_statistics(average[0], settings.batch_size, settings.seed)
+        score = reporting.score(
+            context.dense_means("validation"), context.evaluate(variables, "validation")
+        )
+        return last._replace(variables=variables, score=score), last, average[1]
 
     def _on_device(self, snapshot: Snapshot) -> Snapshot:
         arrays, mesh = (snapshot.variables, snapshot.masks), self._context.mesh

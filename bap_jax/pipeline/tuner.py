@@ -6,7 +6,7 @@ dense network, data ────────────────────
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,14 @@ from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_setting
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
 from bap_jax.pruning.arrays import updater_arrays, with_arrays
+from bap_jax.reporting.selection import RULES
 from bap_jax.training import DivergedError, Pruner, Settings, Trainer, TrainState
-from bap_jax.training.evaluate import SplitSums, make_split_sums
+from bap_jax.training.evaluate import (
+    BatchEvaluation,
+    SplitSums,
+    make_split_evaluation,
+    make_split_sums,
+)
 from bap_jax.training.loop import Program, Progress, Runner
 from bap_jax.training.members import copy_to_host
 from bap_jax.training.methods import build_method, method_name
@@ -62,7 +68,9 @@ class TuningProgram(Program):
         self.batch_size = settings.batch_size
         self.mesh = context.mesh
         self._model, self._settings, self._pruner = context.model, settings, pruner
-        self._sums_of_split = make_split_sums(
+        rule = RULES[settings.selection]
+        evaluate = make_split_evaluation if rule.needs_correct else make_split_sums
+        self._on_validation = evaluate(
             context.model,
             len(context.splits.group_names),
             context.splits.validation.size,
@@ -85,14 +93,18 @@ class TuningProgram(Program):
 
     def observe(
         self, state: TrainState, values: MemberValues, shared: SharedArrays
-    ) -> tuple[metric_rows.EpochNumbers, SplitSums | None]:
-        """Numbers for the row of the epoch, and sums over the validation split."""
+    ) -> tuple[metric_rows.EpochNumbers, SplitSums | BatchEvaluation | None]:
+        """Numbers for the row of the epoch, and sums over the validation split.
+
+        Predictions come with them if the rule of selection needs them; None if the split is
+        streamed.
+        """
         del values
         if shared.validation is None:
             return metric_rows.epoch_numbers(state), None
         return (
             metric_rows.epoch_numbers(state),
-            self._sums_of_split(state.variables, shared.validation),
+            self._on_validation(state.variables, shared.validation),
         )
 
 
@@ -140,7 +152,8 @@ def make_compiled_run(context: RunContext, settings: Settings) -> CompiledRun:
       context: dense network and data.
       settings: of any of the runs, checked.
     """
-    train = _with_dense_logits(context, settings)
+    needs_logits = build_method(context.reference, settings).needs_dense_logits
+    train = context.train_with_dense_logits() if needs_logits else context.train
     reference = sharding.replicate(context.reference, context.mesh)
     in_program = not data.is_streamed(context.validation)
     shared = SharedArrays(reference, context.validation if in_program else None)
@@ -281,17 +294,3 @@ def _stack(rows: Sequence[PyTree]) -> PyTree:
         return jnp.stack(leaves) if is_key else np.stack(leaves)
 
     return jax.tree.map(stack, *rows)
-
-
-def _with_dense_logits(context: RunContext, settings: Settings) -> Dataset:
-    """The training split, with the dense network's logits if the method reads them."""
-    if not build_method(context.reference, settings).needs_dense_logits:
-        return context.train
-    size, mesh = context.splits.train.size, context.mesh
-    logits = training.predict(
-        context.model, context.variables, context.train, num_samples=size, mesh=mesh
-    )
-    logits = np.asarray(logits)
-    if not data.is_streamed(context.train):
-        logits = sharding.place_samples(logits, mesh)
-    return context.train._replace(dense_logits=cast(Array, logits))

@@ -3,6 +3,7 @@
 from bap_jax.reporting.feasibility import History, feasibility
 from bap_jax.reporting.figure import draw_disparity
 from bap_jax.reporting.gaps import AccuracyGaps, accuracy_gaps
+from bap_jax.reporting.predictions import SplitPredictions, save_predictions
 from bap_jax.reporting.report import split_report, tree_sha256, versions
 from bap_jax.reporting.selection import Score, better, score
 from bap_jax.reporting.table import format_report
@@ -12,12 +13,14 @@ __all__ = [
     "AccuracyGaps",
     "History",
     "Score",
+    "SplitPredictions",
     "accuracy_gaps",
     "better",
     "draw_disparity",
     "draw_tradeoff",
     "feasibility",
     "format_report",
+    "save_predictions",
     "score",
     "split_report",
     "tree_sha256",

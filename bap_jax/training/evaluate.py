@@ -40,6 +40,7 @@ class SplitMeans(NamedTuple):
       accuracy, loss: over samples.
       group_count: `(group,)` samples.
       count: samples of the split.
+      predicted: `(sample,)` int32 class of the largest logit; None where only sums were kept.
     """
 
     group_accuracy: np.ndarray
@@ -48,6 +49,19 @@ class SplitMeans(NamedTuple):
     loss: float
     group_count: np.ndarray
     count: int
+    predicted: np.ndarray | None = None
+
+
+class BatchEvaluation(NamedTuple):
+    """What a network does on a batch, or with a leading axis `step` on a split.
+
+    Attributes:
+      sums: over the batch.
+      predicted: `(batch,)` int32 class of the largest logit.
+    """
+
+    sums: SplitSums
+    predicted: Array
 
 
 class Evaluator(Protocol):
@@ -74,10 +88,18 @@ class SumOverSplit(Protocol):
         ...
 
 
-def batch_sums(
+class EvaluateSplit(Protocol):
+    """What `make_split_evaluation` returns; pure."""
+
+    def __call__(self, variables: Variables, data: Dataset) -> BatchEvaluation:
+        """Evaluates a split on the device; every leaf has a leading axis `step`."""
+        ...
+
+
+def evaluate_batch(
     model: Model, num_groups: int, variables: Variables, data: Dataset, indices: Array
-) -> SplitSums:
-    """Sums over one batch; pure.
+) -> BatchEvaluation:
+    """Sums over one batch, and what is predicted; pure.
 
     The network is evaluated as it is deployed: no dropout, no augmentation, running statistics.
     """
@@ -91,7 +113,8 @@ def batch_sums(
     ]
     overall = [(values * weight).sum() for values in (correct, loss)]
     totals = [sums.total for sums in by_group]
-    return SplitSums(totals[0], totals[1], by_group[0].count, overall[0], overall[1], weight.sum())
+    sums = SplitSums(totals[0], totals[1], by_group[0].count, overall[0], overall[1], weight.sum())
+    return BatchEvaluation(sums, jnp.argmax(logits, axis=-1).astype(jnp.int32))
 
 
 def make_split_sums(
@@ -113,12 +136,32 @@ def make_split_sums(
     """
 
     def split_sums(variables, data):
-        batches = ordered_indices(num_samples, min(batch_size, num_samples), jnp)
-        batches = sharding.split_batch(batches, mesh)
-        each = functools.partial(batch_sums, model, num_groups, variables, data)
-        return sharding.everywhere(jax.lax.map(each, batches), mesh)
+        each = functools.partial(evaluate_batch, model, num_groups, variables, data)
+        return _in_steps(lambda indices: each(indices).sums, num_samples, batch_size, mesh)
 
     return split_sums
+
+
+def make_split_evaluation(
+    model: Model,
+    num_groups: int,
+    num_samples: int,
+    *,
+    batch_size: int = 512,
+    mesh: Mesh | None = None,
+) -> EvaluateSplit:
+    """The same, with what is predicted for each sample; arguments as for `make_split_sums`."""
+
+    def split_evaluation(variables, data):
+        each = functools.partial(evaluate_batch, model, num_groups, variables, data)
+        return _in_steps(each, num_samples, batch_size, mesh)
+
+    return split_evaluation
+
+
+def _in_steps(each, num_samples, batch_size, mesh):
+    batches = ordered_indices(num_samples, min(batch_size, num_samples), jnp)
+    return sharding.everywhere(jax.lax.map(each, sharding.split_batch(batches, mesh)), mesh)
 
 
 def make_evaluator(
@@ -138,15 +181,16 @@ def make_evaluator(
     """
 
     @jax.jit
-    def sums_of_batch(variables, data, indices):
+    def on_batch(variables, data, indices):
         indices = sharding.split_batch(indices, mesh)
-        sums = batch_sums(model, num_groups, variables, data, indices)
-        return sharding.everywhere(sums, mesh)
+        evaluation = evaluate_batch(model, num_groups, variables, data, indices)
+        return sharding.everywhere(evaluation, mesh)
 
     @functools.cache
-    def sums_of_split(num_samples):
-        sums = make_split_sums(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
-        return jax.jit(sums)
+    def on_split(num_samples):
+        return jax.jit(
+            make_split_evaluation(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
+        )
 
     def evaluate(variables, data, num_samples=None):
         variables = sharding.replicate(variables, mesh)
@@ -158,9 +202,9 @@ def make_evaluator(
             batches = (_rows(data, indices) for indices in ordered_indices(size, batch_size))
         else:
             data = data if num_samples else sharding.place_samples(data, mesh)
-            return split_means(sums_of_split(size)(variables, data))
-        sums = jax.device_get([sums_of_batch(variables, *batch) for batch in batches])
-        return split_means(jax.tree.map(lambda *fields: np.stack(fields), *sums))
+            return evaluation_means(on_split(size)(variables, data), size)
+        each = jax.device_get([on_batch(variables, *batch) for batch in batches])
+        return evaluation_means(jax.tree.map(lambda *fields: np.stack(fields), *each), size)
 
     return evaluate
 
@@ -170,6 +214,17 @@ def _rows(data, indices):
     """The samples of a batch and which of them count; a small program for each size of a split."""
     rows = jnp.where(indices < 0, -1 - indices, indices)
     return jax.tree.map(lambda leaf: leaf[rows], data), indices >= 0
+
+
+def evaluation_means(evaluation: BatchEvaluation, num_samples: int) -> SplitMeans:
+    """Means and predictions from an evaluation with a leading axis `step`.
+
+    Args:
+      evaluation: on the device or the host.
+      num_samples: of the split; the last batch may have been filled up with more.
+    """
+    predicted = np.asarray(evaluation.predicted).ravel()[:num_samples]
+    return split_means(evaluation.sums)._replace(predicted=predicted)
 
 
 def split_means(sums: SplitSums) -> SplitMeans:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:  # which itself reads these settings
     from bap_jax.training.method_contract import MethodLike
 
 
+SELECTIONS = ("last", "average", "flips", "paired", "best")
+DEFAULT_SELECTION = "last"
+
+
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
     """SGD with a step schedule.
@@ -160,6 +164,9 @@ class Settings:
       tolerance: ε, how much more than the overall accuracy a group's may drop; a fraction.
       finetune_epochs: epochs after the pruning phase.
       batch_size: samples of one step.
+      selection: which iterate is the product: `last`; `average` of the weights of the last third of
+        the fine-tuning; `flips` (fewest flips near the best accuracy), `paired` (an earlier one if
+        a test says so) or `best` (accuracy within the tolerance), see `reporting.selection`.
       precision: in which the network computes, `float32` or `bfloat16`; parameters, statistics,
         losses and multipliers are float32 in any case.
       optimizer, pruning, dual, constraint, baseline: sections, each of its own class.
@@ -171,6 +178,7 @@ class Settings:
     tolerance: float = 0.01
     finetune_epochs: int = 45
     batch_size: int = 128
+    selection: str = DEFAULT_SELECTION
     precision: str = "float32"
     optimizer: OptimizerSettings = OptimizerSettings()
     pruning: PruningSettings = PruningSettings()

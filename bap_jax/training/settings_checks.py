@@ -12,7 +12,7 @@ from bap_jax.pruning.counting import check_counting
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.pruner_settings import check_known, check_pruning
-from bap_jax.training.settings import OptimizerSettings, Settings
+from bap_jax.training.settings import SELECTIONS, OptimizerSettings, Settings
 
 DUAL_RULES = ("ascent", "nu_pi", "augmented")
 
@@ -36,6 +36,7 @@ def check_settings(settings: Settings) -> None:
         raise UserError(f"seed must be less than 2**32; got {settings.seed}.")
     check_integer("batch_size", settings.batch_size, 1)
     check_known("precision", settings.precision, PRECISIONS)
+    check_known("selection", settings.selection, SELECTIONS)
     check_integer("finetune_epochs", settings.finetune_epochs, 1)
     check_optimizer(settings.optimizer)
     _check_pruning(settings.pruning)

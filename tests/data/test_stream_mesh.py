@@ -91,7 +91,7 @@ def test_streamed_runs(digits_splits, batch_size, method, algorithm):
         dense = pipeline.train_dense(model, first, splits.train, OptimizerSettings(0.1), **options)
         found.append(prune_and_tune(model, dense, splits, settings, execution=execution))
     one, eight = found
-    assert one.selected.score == pytest.approx(eight.selected.score, abs=1e-6)
+    assert one.pruned.score == pytest.approx(eight.pruned.score, abs=1e-6)
     jax.tree.map(np.testing.assert_array_equal, one.last.masks, eight.last.masks)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)  # noqa: E731
     jax.tree.map(close, one.last.variables, eight.last.variables)

@@ -55,7 +55,7 @@ def single(digits_splits, small_dense):
 
 def assert_same(found, expected):
     for one, other in zip(found[0], expected[0], strict=True):
-        for which in ("selected", "last"):
+        for which in ("pruned", "last"):
             a, b = getattr(one, which), getattr(other, which)
             assert a.epoch == b.epoch
             assert a.score == pytest.approx(b.score, abs=1e-6)

@@ -26,7 +26,9 @@ from bap_jax.types import Dataset
 from tests.step_rows import step_row
 from tests.tuning import prune_and_tune
 
-SHORT = Settings(pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=3)
+SHORT = Settings(
+    selection="best", pruning=PruningSettings(sparsity=0.9, epochs=2), finetune_epochs=3
+)
 
 
 def test_evaluation_is_a_plain_mean(digits_splits, small_dense):
@@ -101,7 +103,7 @@ def test_rows_are_made_without_the_device(method, term):
 def test_a_run_repeats_itself_and_the_test_part_has_no_say(digits_splits, small_dense, run):
     spoiled = digits_splits.test._replace(inputs=0 * digits_splits.test.inputs)
     again = prune_and_tune(*small_dense, digits_splits._replace(test=spoiled), SHORT)
-    for which in ("selected", "last"):
+    for which in ("pruned", "last"):
         one, other = getattr(again, which), getattr(run.tuned, which)
         chex.assert_trees_all_equal(one.variables, other.variables)
         assert one.score == other.score
@@ -114,17 +116,17 @@ def test_a_run_depends_on_its_seed(digits_splits, small_dense, run):
     assert one != two
 
 
-def test_the_selected_iterate_is_at_the_final_sparsity(run):
+def test_the_best_iterate_is_at_the_final_sparsity(run):
     final = [row for row in run.epochs if row["epoch"] >= 2]
-    selected = run.tuned.selected
-    assert selected.epoch in [row["epoch"] for row in final]
+    pruned = run.tuned.pruned
+    assert pruned.epoch in [row["epoch"] for row in final]
     feasible = [r for r in final if r["validation_max_excess_gap"] <= SHORT.tolerance]
     if feasible:
         expected = max(feasible, key=lambda row: row["validation_accuracy"])
-        assert selected.score.accuracy == expected["validation_accuracy"]
+        assert pruned.score.accuracy == expected["validation_accuracy"]
     else:
         least = min(row["validation_max_excess_gap"] for row in final)
-        assert selected.score.max_excess_gap == least
+        assert pruned.score.max_excess_gap == least
 
 
 def test_device_data_keeps_its_values():

@@ -117,8 +117,8 @@ def draw_forest(audit: "Audit", name: str, digits: int) -> Figure:
     return Figure(
         name=name,
         title="What each group lost beyond all samples together",
-        caption=f"{choice.words}, worst first, in percentage points. The excess gap is what a group "
-        "lost in accuracy beyond what all samples lost; right of zero the group fares worse.",
+        caption=f"{choice.words}, worst first, in percentage points. The excess gap is what a "
+        "group lost in accuracy beyond what all samples lost; right of zero it fares worse.",
         alt=_words(audit, choice, named, digits),
         key=_key(audit),
         rows=rows,
@@ -141,7 +141,10 @@ def _key(audit):
         )
     )
     keys.append(
-        Key(_sample(marks.shape(50, 10, "triangle", "second")), "shrunken estimate, chance taken out")
+        Key(
+            _sample(marks.shape(50, 10, "triangle", "second")),
+            "shrunken estimate, chance taken out",
+        )
     )
     words = f"tolerance: {tolerance_words(audit.tolerance)}"
     return [*keys, Key(_sample(marks.upright(50, 18, "tolerance")), words)]

@@ -26,11 +26,13 @@ class Choice(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Which groups they are: "All 10 groups", or "The worst 20 and the best 20 of 100 groups"."""
+        """Which they are: "All 10 groups", or "The worst 20 and the best 20 of 100 groups"."""
         number = len(self.worst) + len(self.best) + self.between
         if not self.between:
             return f"All {count(number, 'group')}"
-        return f"The worst {len(self.worst)} and the best {len(self.best)} of {count(number)} groups"
+        return (
+            f"The worst {len(self.worst)} and the best {len(self.best)} of {count(number)} groups"
+        )
 
 
 def choose(audit: "Audit") -> Choice:
@@ -49,11 +51,10 @@ def has_several_attributes(audit: "Audit") -> bool:
 
 
 def namer(audit: "Audit"):
-    """A function that gives a group's name, after its attribute where there are several of them."""
+    """A function that gives a group's name, as `text.group_label` does, fast for many groups."""
     several = has_several_attributes(audit)
 
     def name(group) -> str:
-        shown = group.name or "(no name)"
-        return f"{group.attribute}: {shown}" if several else shown
+        return f"{group.attribute}={group.name}" if several else group.name
 
     return name

@@ -29,9 +29,7 @@ def across(x: float) -> str:
 
 def line(x1: float, y1: float, x2: float, y2: float | str, kind: str) -> Markup:
     """A straight line of the class `kind` (its colour and width are in the style sheet)."""
-    return element(
-        "line", x1=across(x1), y1=pixels(y1), x2=across(x2), y2=pixels(y2), class_=kind
-    )
+    return element("line", x1=across(x1), y1=pixels(y1), x2=across(x2), y2=pixels(y2), class_=kind)
 
 
 def upright(x: float, height: float | str, kind: str, top: float = 0) -> Markup:
@@ -64,7 +62,7 @@ def shorten(words: str, most: int) -> str:
 
 
 def drawing(height: float, *parts: Markup, kind: str = "") -> Markup:
-    """A drawing as wide as its place. It is hidden from screen readers: its figure has the words."""
+    """A drawing as wide as its place; hidden from screen readers, as its figure has the words."""
     return element(
         "svg", join(parts), class_=f"drawing {kind}".strip(), width="100%", height=pixels(height),
         aria_hidden="true", focusable="false",

@@ -1,0 +1,73 @@
+"""A finished run of bap_jax, from the predictions that it kept.
+
+`predictions.npz` has for each split arrays `SPLIT_group` `(sample, attribute)` of group ids,
+`SPLIT_dense_correct` and `SPLIT_sparse_correct` `(sample,)`; and `group_names` and
+`attribute_of_group` `(group,)`.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bap_jax.audit.samples import Samples, sha256_of
+from bap_jax.errors import UserError
+
+PREDICTIONS, REPORT = "predictions.npz", "report.json"
+_END = "_dense_correct"
+
+
+class Run(NamedTuple):
+    """A run's samples of one split, and the tolerance that it was given; None if unknown."""
+
+    samples: Samples
+    tolerance: float | None
+
+
+def read_run(folder: Path, split: str) -> Run:
+    """Reads what a run kept of one split.
+
+    Args:
+      folder: the folder of the run, which holds `predictions.npz`.
+      split: such as `test`.
+
+    Raises:
+      UserError: there are no predictions, or not of this split.
+    """
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        raise UserError(
+            f"there is no {path}; expected the folder of a finished run. Runs of versions before "
+            "0.3 kept no predictions: repeat it."
+        )
+    with np.load(path, allow_pickle=False) as file:
+        splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
+        if split not in splits:
+            raise UserError(f"{path} has no split {split!r}; write --split={'|'.join(splits)}.")
+        samples = Samples(
+            file[f"{split}_dense_correct"].astype(bool),
+            file[f"{split}_sparse_correct"].astype(bool),
+            _groups(file, file[f"{split}_group"]),
+            f"{folder}: the {split} split of the run",
+            {str(path): sha256_of(path)},
+        )
+    return Run(samples, _tolerance(folder / REPORT))
+
+
+def _groups(file, ids):
+    """For each attribute `(sample,)` names; None for an id that is no group's."""
+    names = np.array([*map(str, file["group_names"]), None], object)
+    attributes = file["attribute_of_group"]
+    grouped = {}
+    for column in range(ids.shape[1]):
+        inside = (ids[:, column] >= 0) & (ids[:, column] < len(attributes))
+        attribute = attributes[ids[inside, column][0]] if inside.any() else column
+        grouped[str(attribute)] = names[np.where(inside, ids[:, column], -1)]
+    return grouped
+
+
+def _tolerance(path):
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text()).get("tolerance")
