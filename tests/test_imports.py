@@ -28,6 +28,7 @@ LAYERS = [
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
+    ["_run_files"],
     ["experiment"],
     ["profiling", "flags"],
     ["main", "sweep", "sweeping"],

@@ -75,7 +75,7 @@ def compare(
       >>> compare(dense, sparse, ["a", "b"] * 100, tolerance=0.1).verdict
       'satisfied'
     """
-    _check(tolerance, alpha, min_group_size)
+    check_numbers(tolerance, alpha, min_group_size)
     table = counts.of_samples(dense_correct, sparse_correct, groups, group_by)
     return from_counts(
         table,
@@ -109,9 +109,9 @@ def from_counts(
     Raises:
       UserError: fewer than two groups are large enough, or a number is outside its range.
     """
-    _check(tolerance, alpha, min_group_size)
+    check_numbers(tolerance, alpha, min_group_size)
     overall = _overall(table.cells, alpha)
-    parts = _assessed(table, min_group_size)
+    parts = assessed_parts(table, min_group_size)
     groups = _groups(parts, overall.flip_rate, tolerance, alpha)
     simultaneous = np.concatenate([excess.lower_limit(p.table, alpha / len(groups)) for p in parts])
     gaps = np.concatenate([excess.excess_gap(part.table) for part in parts])
@@ -137,12 +137,13 @@ def from_counts(
         spread=spread.spread(gaps, errors),
         bayes_max=estimate.largest,
         groups=tuple(sorted(groups, key=lambda group: (-group.excess_gap, group[:2]))),
-        not_assessed=_skipped(table, min_group_size),
+        not_assessed=skipped_groups(table, min_group_size),
         missing=table.missing,
     )
 
 
-def _check(tolerance, alpha, min_group_size):
+def check_numbers(tolerance: float, alpha: float, min_group_size: int) -> None:
+    """Raises a UserError for a number outside its range."""
     if not 0 <= tolerance <= 1:
         raise UserError(
             f"tolerance must be a fraction in [0, 1]; got {tolerance}. One percentage point is "
@@ -169,7 +170,12 @@ def _overall(cells: Table, alpha):
     )
 
 
-def _assessed(table: Counts, min_group_size) -> list[Assessed]:
+def assessed_parts(table: Counts, min_group_size: int) -> list[Assessed]:
+    """The groups of every partition that are large enough, at least two of each.
+
+    Raises:
+      UserError: fewer than two groups of a partition are large enough.
+    """
     parts = [counts.assessed_groups(table, part, min_group_size) for part in table.partitions]
     for part, whole in zip(parts, table.partitions, strict=True):
         if len(part.names) < 2:
@@ -183,7 +189,8 @@ def _assessed(table: Counts, min_group_size) -> list[Assessed]:
     return parts
 
 
-def _skipped(table: Counts, min_group_size):
+def skipped_groups(table: Counts, min_group_size: int) -> tuple[Skipped, ...]:
+    """The groups of every partition that are too small."""
     return tuple(
         Skipped(part.attribute, name, int(n))
         for part in table.partitions

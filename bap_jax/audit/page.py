@@ -6,6 +6,7 @@ parts: paragraphs, facts, figures, tables and pictures. `templates/` lays them o
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -176,6 +177,13 @@ def heads_for_style(table: Table) -> str:
 
 def render_page(page: Page) -> str:
     """The page as HTML, all in one string; every text in it is escaped."""
+    return _template().render(
+        page=page, provenance=provenance(page.about), signer=str(page.about.get("name") or "")
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bap_jax.audit"),
         autoescape=True,
@@ -184,7 +192,4 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["heads_for_style"] = heads_for_style
-    template = environment.get_template("page.html")
-    return template.render(
-        page=page, provenance=provenance(page.about), signer=str(page.about.get("name") or "")
-    )
+    return environment.get_template("page.html")
