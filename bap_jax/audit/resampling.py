@@ -160,8 +160,9 @@ def estimates(
     """
     losses, right = data.losses[method], data.right[method]
     n, mean = counts.sum(axis=1), losses.mean(axis=0)
-    by_cell = [np.add.reduceat(counts * values, data.first, axis=1) for values in (mean, mean**2)]
-    gaps, variances = zip(*(_excess(*by_cell, part) for part in parts), strict=True)
+    sums = np.add.reduceat(counts * mean, data.first, axis=1)
+    squares = np.add.reduceat(counts * mean**2, data.first, axis=1)
+    gaps, variances = zip(*(_excess(sums, squares, part) for part in parts), strict=True)
     return Estimates(
         accuracy=counts @ right.mean(axis=0) / n,
         flip_rate=counts @ np.abs(losses).mean(axis=0) / n,
