@@ -23,9 +23,9 @@ from bap_jax import checkpoint, pipeline, reporting, sharding
 from bap_jax import config as config_lib
 from bap_jax._clock import Clock
 from bap_jax._deprecated import former_names
+from bap_jax._run_files import save_run_files
 from bap_jax.errors import UserError
 from bap_jax.metric_rows import json_lines
-from bap_jax.reporting.predictions import save_predictions
 from bap_jax.task import Task, load_task
 from bap_jax.training import DivergedError, Execution
 from bap_jax.training.loop import Progress
@@ -33,7 +33,6 @@ from bap_jax.types import Variables
 from bap_jax.workdir import (
     DATA_CACHE,
     Workdir,
-    atomic_path,
     check_workdir,
     open_workdir,
     write_atomically,
@@ -247,18 +246,13 @@ class Session:
         report = {"config": plain, **evaluated.report, "seconds": dict(clock.seconds)}
         pruned = {"variables": outcome.pruned.variables, "masks": outcome.pruned.masks}
         checkpoint.save(folder / "pruned", pruned)
-        sharding.by_first_process(lambda: self._save_predictions(folder, evaluated.predictions))
+        sharding.by_first_process(
+            lambda: save_run_files(folder, self.task, outcome, evaluated, report)
+        )
         # The report comes last, so that a run with a report is complete.
         text = json.dumps(report, indent=1) + "\n"
         sharding.by_first_process(lambda: write_atomically(folder / "report.json", text))
         return RunResult(report)
-
-    def _save_predictions(self, folder, predictions):
-        splits = self.context.splits
-        with atomic_path(folder / "predictions.npz") as temporary:
-            save_predictions(
-                temporary, predictions, splits.group_names, splits.attribute_of_group()
-            )
 
 
 def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
@@ -273,7 +267,7 @@ def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
 def _remove_reports(folders: Sequence[Path]) -> None:
     """Removes the reports of earlier runs, so that a report means that this run is complete."""
     for folder in folders:
-        for name in ("report.json", "predictions.npz"):
+        for name in ("report.json", "report.html", "predictions.npz"):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -15,6 +15,9 @@ from bap_jax.errors import UserError
 from bap_jax.training import DivergedError
 
 absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
+_VERBOSE = absl_flags.DEFINE_bool(
+    "verbose", False, "print all groups, and how the run was executed"
+)
 _PROFILE = absl_flags.DEFINE_bool(
     "profile", False, "before the run, time the steps and trace ten of them"
 )
@@ -36,9 +39,10 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {error}")
     if not sharding.is_first_process():
         return
-    print(reporting.format_report(report))
+    print(reporting.format_report(report, verbose=_VERBOSE.value))
     print()
     for what, name in (
+        ("page", "report.html"),
         ("report", "report.json"),
         ("metrics", "metrics.jsonl"),
         ("figure", "disparity.png"),

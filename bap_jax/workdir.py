@@ -3,8 +3,10 @@
 WORKDIR/
   config.json                 the config that all runs in here share, without method and seed
   dense/                      the dense model, trained once
-  METHOD-seedN/               metrics.jsonl, report.json, predictions.npz and the pruned network
-  metrics.jsonl, report.json  copies of the newest run's files
+  METHOD-seedN/               report.html, report.json, metrics.jsonl, predictions.npz and the
+                              pruned network
+  report.html, report.json, metrics.jsonl
+                              copies of the newest run's files
   data.json                   how many samples each split has of each group and label
   data_cache/                 decoded images, unless --data_cache names another folder
   disparity.png               excess gap of every group, one bar for each method
@@ -45,7 +47,7 @@ class Workdir:
 
     def publish(self, run: Path) -> None:
         """Copies a finished run's metrics and report to the top of the workdir."""
-        for name in ("metrics.jsonl", "report.json"):
+        for name in ("metrics.jsonl", "report.html", "report.json"):
             shutil.copyfile(run / name, self.root / name)
 
     def reports(self) -> dict[str, list[dict[str, Any]]]:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.chance import draw
 from bap_jax.audit.counts import Table
+from bap_jax.audit.draws import Losses
 from bap_jax.audit.excess import excess_gap, standard_error
 from bap_jax.audit.spread import posterior, spread
 from bap_jax.reporting import selection
@@ -99,5 +99,5 @@ def _table(sample, correct):
 def _chance(table, permutations=500):
     """The mean of the largest gap when samples are exchanged among the groups."""
     harmed, helped = int(table.harmed.sum()), int(table.helped.sum())
-    losses = draw(np.random.default_rng(0), table.n, harmed, helped, permutations)
+    losses = Losses(table.n, harmed, helped).draw(np.random.default_rng(0), permutations)
     return float(((losses / table.n).max(1) - (harmed - helped) / table.n.sum()).mean())

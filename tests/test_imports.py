@@ -28,6 +28,7 @@ LAYERS = [
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
+    ["_run_files"],
     ["experiment"],
     ["profiling", "flags"],
     ["main", "sweep", "sweeping"],
@@ -46,6 +47,8 @@ OUTSIDE = (
     "json",
 )
 ONE_PACKAGE = {
+    "jinja2": "audit",
+    "markupsafe": "audit",
     "flax": "models",
     "orbax": "checkpoint",
     "sklearn": "data",
@@ -57,6 +60,7 @@ ONE_PACKAGE = {
     "torch": "models",
 }
 ONE_FILE = {
+    "jinja2": "audit/page.py",
     "grain": "data/stream.py",
     "PIL": "data/images.py",
     "tensorflow_datasets": "data/builders/tfds.py",

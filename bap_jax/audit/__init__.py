@@ -2,13 +2,16 @@
 
 `compare` takes two columns of right and wrong and a group for each sample, from any framework and
 any kind of compression, and returns an `Audit`: a verdict with its limits, what chance alone gives,
-and a row for each group. `samples_needed` plans a test set before it is collected.
+and a row for each group. `samples_needed` plans a test set before it is collected, and
+`compare_methods` compares several compressed models on the same samples.
 `python -m bap_jax.audit` does the same for files. Nothing here needs JAX.
 """
 
 from bap_jax._deprecated import former_names
 from bap_jax.audit.assessment import compare, from_counts
-from bap_jax.audit.planning import samples_needed
+from bap_jax.audit.comparison import MethodComparison
+from bap_jax.audit.methods import compare_methods
+from bap_jax.audit.planning import decidable_tolerance, samples_needed
 from bap_jax.audit.result import Audit, BayesMax, Chance, GroupResult, Overall, Skipped
 
 __all__ = [
@@ -16,9 +19,12 @@ __all__ = [
     "BayesMax",
     "Chance",
     "GroupResult",
+    "MethodComparison",
     "Overall",
     "Skipped",
     "compare",
+    "compare_methods",
+    "decidable_tolerance",
     "from_counts",
     "samples_needed",
 ]

@@ -6,6 +6,15 @@
                 partitions: the first step of Holm's procedure
     undecided   otherwise
 
+Two models that are right on the same samples are not "satisfied" for that alone: n samples without
+a flip leave room for a flip rate of about z²/(n + z²), and the verdict is "satisfied" only where
+that is small beside ε. Where fewer than two groups of a partition are large enough there is nothing
+to compare and no verdict: a lone group's excess gap is 0 by definition, so that "satisfied" would
+say nothing.
+
+L uses Bonferroni's level α/G. The groups of one partition are nearly independent, and for
+independent ones the exact level, 1 − (1 − α)^(1/G), moves z by less than .01.
+
 Source of the intersection-union test: R. Berger, "Multiparameter hypothesis testing and acceptance
 sampling", Technometrics 24 (1982) 295-300.
 """
@@ -53,8 +62,8 @@ def compare(
       min_group_size: groups of fewer samples are named in `not_assessed`, and left out.
       group_by: which partitions to assess, for a dict of attributes: `"race*gender"` for every
         combination, `"race+gender"` for each on its own; by default each attribute on its own.
-      permutations: number of permutations for `chance`; by default 20,000, fewer for over 250
-        groups, at least 2,000.
+      permutations: number of permutations for `chance`; by default 20,000, and fewer for
+        over 250 combinations of groups: 2,000 for 10,000 of them.
       seed: of the permutations.
 
     Raises:
@@ -66,7 +75,7 @@ def compare(
       >>> compare(dense, sparse, ["a", "b"] * 100, tolerance=0.1).verdict
       'satisfied'
     """
-    _check(tolerance, alpha, min_group_size)
+    check_numbers(tolerance, alpha, min_group_size)
     table = counts.of_samples(dense_correct, sparse_correct, groups, group_by)
     return from_counts(
         table,
@@ -100,9 +109,9 @@ def from_counts(
     Raises:
       UserError: fewer than two groups are large enough, or a number is outside its range.
     """
-    _check(tolerance, alpha, min_group_size)
+    check_numbers(tolerance, alpha, min_group_size)
     overall = _overall(table.cells, alpha)
-    parts = _assessed(table, min_group_size)
+    parts = assessed_parts(table, min_group_size)
     groups = _groups(parts, overall.flip_rate, tolerance, alpha)
     simultaneous = np.concatenate([excess.lower_limit(p.table, alpha / len(groups)) for p in parts])
     gaps = np.concatenate([excess.excess_gap(part.table) for part in parts])
@@ -128,12 +137,13 @@ def from_counts(
         spread=spread.spread(gaps, errors),
         bayes_max=estimate.largest,
         groups=tuple(sorted(groups, key=lambda group: (-group.excess_gap, group[:2]))),
-        not_assessed=_skipped(table, min_group_size),
+        not_assessed=skipped_groups(table, min_group_size),
         missing=table.missing,
     )
 
 
-def _check(tolerance, alpha, min_group_size):
+def check_numbers(tolerance: float, alpha: float, min_group_size: int) -> None:
+    """Raises a UserError for a number outside its range."""
     if not 0 <= tolerance <= 1:
         raise UserError(
             f"tolerance must be a fraction in [0, 1]; got {tolerance}. One percentage point is "
@@ -160,7 +170,12 @@ def _overall(cells: Table, alpha):
     )
 
 
-def _assessed(table: Counts, min_group_size) -> list[Assessed]:
+def assessed_parts(table: Counts, min_group_size: int) -> list[Assessed]:
+    """The groups of every partition that are large enough, at least two of each.
+
+    Raises:
+      UserError: fewer than two groups of a partition are large enough.
+    """
     parts = [counts.assessed_groups(table, part, min_group_size) for part in table.partitions]
     for part, whole in zip(parts, table.partitions, strict=True):
         if len(part.names) < 2:
@@ -174,7 +189,8 @@ def _assessed(table: Counts, min_group_size) -> list[Assessed]:
     return parts
 
 
-def _skipped(table: Counts, min_group_size):
+def skipped_groups(table: Counts, min_group_size: int) -> tuple[Skipped, ...]:
+    """The groups of every partition that are too small."""
     return tuple(
         Skipped(part.attribute, name, int(n))
         for part in table.partitions

@@ -79,7 +79,7 @@ def prediction_columns(
     if found is not None:
         return (found,)
     scores = _score_columns(names, (*_MODELS[model], *(_SCORES if alone else ())))
-    if scores:
+    if len(scores) > 1:
         return scores
     raise UserError(
         f"found no column with what the {model} model predicts, and none that says whether it is "

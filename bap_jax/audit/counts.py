@@ -112,6 +112,13 @@ def of_samples(dense_correct, sparse_correct, groups, group_by: str = "") -> Cou
       UserError: a column has another length or a value that is not allowed, or an attribute is
         unknown.
     """
+    return count_cells(dense_correct, sparse_correct, groups, group_by)[0]
+
+
+def count_cells(
+    dense_correct, sparse_correct, groups, group_by: str = ""
+) -> tuple[Counts, np.ndarray]:
+    """The counts of `of_samples`, and `(sample,)` the cell of each sample."""
     dense = right_or_wrong(dense_correct, "dense_correct")
     sparse = right_or_wrong(sparse_correct, "sparse_correct")
     named = isinstance(groups, Mapping)
@@ -132,11 +139,12 @@ def of_samples(dense_correct, sparse_correct, groups, group_by: str = "") -> Cou
     chosen = [grouping(attributes, term) if group_by else attributes[term] for term in terms]
     used = [name for name in columns if not group_by or name in _names_in(group_by)]
     cells, group_of_cell = _cells([part.ids[:, 0] for part in chosen])
-    return Counts(
+    table = Counts(
         _table(cells, len(group_of_cell[0]), dense, sparse),
         tuple(map(Partition, terms, (part.names for part in chosen), group_of_cell)),
         {name: missing[name] for name in used},
     )
+    return table, cells
 
 
 def merge(first: Counts, second: Counts) -> Counts:

@@ -69,11 +69,6 @@ class Task(NamedTuple):
     samples: Mapping[str, Mapping[str, Sample]]
 
 
-def is_harness(path: Path) -> bool:
-    """Whether a path is read as samples of a language model: a folder or a JSON lines file."""
-    return path.is_dir() or path.suffix == ".jsonl"
-
-
 def find_files(path: Path) -> dict[str, Path]:
     """The newest file of samples of each task.
 
@@ -119,7 +114,7 @@ def read_task(path: Path) -> Task:
       UserError: a line is no sample, or a document is there twice under one filter.
     """
     samples: dict[str, dict[str, Sample]] = {}
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 doc_id, sample = _sample(line, path, number)

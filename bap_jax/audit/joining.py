@@ -8,7 +8,7 @@ import pyarrow as pa
 from bap_jax.audit import columns, values
 from bap_jax.audit.arrow import compute, to_numpy
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
-from bap_jax.audit.predictions import Part, check_distinct, judge, read_part
+from bap_jax.audit.predictions import Part, check_distinct, correct_of, read_part
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.audit.tables import open_table
 from bap_jax.audit.values import Names
@@ -44,12 +44,15 @@ def read_two_tables(dense_path: Path, sparse_path: Path, wanted: Wanted) -> Samp
     sparse = _reordered(sparse, order)
     label = _same_labels(dense, sparse)
     groups = {name: values.objects(_same_groups(name, dense, sparse)) for name in attributes}
+    right, of_dense = correct_of(dense, label, DENSE)
+    sparse_right, of_sparse = correct_of(sparse, label, SPARSE)
     return Samples(
-        _correct(dense, label, DENSE),
-        _correct(sparse, label, SPARSE),
+        right,
+        sparse_right,
         groups,
         f"{dense_path} ({dense.columns}) and {sparse_path} ({sparse.columns}), joined by {id_name}",
         {str(path): sha256_of(path) for path in (dense_path, sparse_path)},
+        (*of_dense, *of_sparse),
     )
 
 
@@ -106,10 +109,6 @@ def _reordered(part: Part, order: pa.Array) -> Part:
         groups={n: Names(g.ids[rows], g.names) for n, g in part.groups.items()},
         ids=part.ids.take(order),
     )
-
-
-def _correct(part: Part, label, model):
-    return part.correct[model] if model in part.correct else judge(part, label, model)
 
 
 def _same_labels(dense: Part, sparse: Part):

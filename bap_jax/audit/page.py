@@ -6,17 +6,15 @@ parts: paragraphs, facts, figures, tables and pictures. `templates/` lays them o
 
 import dataclasses
 import datetime
-import platform
+import functools
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import jinja2
 
+from bap_jax.audit.provenance import versions as default_versions
 from bap_jax.audit.svg.figure import Figure, Table
 from bap_jax.errors import UserError
-
-_VERSIONS_OF = ("bap_jax", "numpy", "scipy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,12 +146,12 @@ def provenance(about: Mapping[str, Any]) -> Provenance:
         of the packages that computed), `hashes` (a mapping from file to digest), `name` (of who
         signs); anything else is shown under its own name.
     """
-    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     facts = [("Date", str(about.get("date") or now))]
     known = {"title", "command", "date", "versions", "hashes", "name", "samples"}
     others = {key: value for key, value in about.items() if key not in known}
     facts += [(key.replace("_", " ").capitalize(), str(value)) for key, value in others.items()]
-    versions = about.get("versions") or _versions()
+    versions = about.get("versions") or default_versions()
     facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
     return Provenance(str(about.get("command") or ""), facts, _hashes(about.get("hashes")))
 
@@ -162,16 +160,6 @@ def _hashes(hashes: Mapping[str, str] | None) -> Table | None:
     rows = [(str(file), str(digest)) for file, digest in (hashes or {}).items()]
     columns = ("File", "SHA-256")
     return Table("Files and their SHA-256", columns, rows, frozenset({1})) if rows else None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"Python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def css_string(words: str) -> str:
@@ -189,6 +177,13 @@ def heads_for_style(table: Table) -> str:
 
 def render_page(page: Page) -> str:
     """The page as HTML, all in one string; every text in it is escaped."""
+    return _template().render(
+        page=page, provenance=provenance(page.about), signer=str(page.about.get("name") or "")
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bap_jax.audit"),
         autoescape=True,
@@ -197,7 +192,4 @@ def render_page(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["heads_for_style"] = heads_for_style
-    template = environment.get_template("page.html")
-    return template.render(
-        page=page, provenance=provenance(page.about), signer=str(page.about.get("name") or "")
-    )
+    return environment.get_template("page.html")

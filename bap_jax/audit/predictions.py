@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bap_jax.audit import arrow, columns, values
+from bap_jax.audit import arrow, columns, judging, values
 from bap_jax.audit.arrow import compute, to_numpy
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.audit.tables import Table, open_table
 from bap_jax.audit.values import Column, Names
-from bap_jax.errors import UserError, first_of
+from bap_jax.errors import UserError
 
 _CLASSES = "classes"
 _SHOWN = 5
@@ -29,6 +29,7 @@ class Part(NamedTuple):
       place: what errors call a row.
       label: `(sample,)` or None.
       predictions: by model, `(sample,)`, of models that are not in `correct`.
+      scored: the models whose predictions are the classes with the highest score.
       correct: by model, `(sample,)` bool.
       groups: by attribute, `(sample,)`.
       ids: `(sample,)` texts, or None.
@@ -39,6 +40,7 @@ class Part(NamedTuple):
     place: Callable[[int], str]
     label: Names | None
     predictions: Mapping[str, Names]
+    scored: frozenset[str]
     correct: Mapping[str, np.ndarray]
     groups: Mapping[str, Names]
     ids: pa.Array | None
@@ -60,16 +62,15 @@ def read_predictions(path: Path, wanted: Wanted) -> Samples:
     part = read_part(table, wanted, (DENSE, SPARSE), attributes)
     if part.ids is not None:
         check_distinct(part.ids, str(path), wanted.id)
-    correct = {
-        model: part.correct[model] if model in part.correct else judge(part, part.label, model)
-        for model in (DENSE, SPARSE)
-    }
+    dense, of_dense = correct_of(part, part.label, DENSE)
+    sparse, of_sparse = correct_of(part, part.label, SPARSE)
     return Samples(
-        correct[DENSE],
-        correct[SPARSE],
+        dense,
+        sparse,
         {name: values.objects(group) for name, group in part.groups.items()},
         f"{path}: {part.columns}",
         {str(path): sha256_of(path)},
+        (*of_dense, *of_sparse),
     )
 
 
@@ -119,13 +120,19 @@ def read_part(
 
 def _part(table, read, label, predicted, right, attributes, id_name):
     classes = _classes(table)
+    labels = None
+    if label:
+        what = f"{table.path}: the label"
+        labels = _named(values.names_of(read[label]), classes, f"{table.path}: {label!r}")
+        values.check_complete(labels, what, table.place)
     predictions = {m: _predicted(read, names, classes, table) for m, names in predicted.items()}
     used = [label, *(" … ".join(dict.fromkeys((n[0], n[-1]))) for n in predicted.values())]
     return Part(
         table.path,
         table.place,
-        label and _named(values.names_of(read[label]), classes, f"{table.path}: {label!r}"),
+        labels,
         predictions,
+        frozenset(m for m, n in predicted.items() if len(n) > 1 or _is_scores(read[n[0]])),
         {
             model: values.right_or_wrong(
                 read[name], f"{table.path}: the column {name!r}", table.place
@@ -138,34 +145,25 @@ def _part(table, read, label, predicted, right, attributes, id_name):
     )
 
 
-def judge(part: Part, label: Names | None, model: str) -> np.ndarray:
-    """Whether the predictions of a model are the labels.
+def correct_of(part: Part, label: Names | None, model: str) -> tuple[np.ndarray, list[str]]:
+    """Whether a model is right, `(sample,)` bool, and warnings.
 
-    Returns:
-      `(sample,)` bool.
+    Args:
+      part: what was read.
+      label: `(sample,)`, from this table or the other.
+      model: `DENSE` or `SPARSE`.
 
     Raises:
-      UserError: a label or prediction is missing, or no prediction is ever one of the labels.
+      UserError: there are no labels, or predictions are missing or of another kind than labels.
     """
+    if model in part.correct:
+        return part.correct[model], []
     if label is None:
         raise UserError(f"{part.path} has no labels; name their column by --label=COLUMN.")
-    predicted = part.predictions[model]
-    values.check_complete(label, f"{part.path}: the label", part.place)
-    values.check_complete(
-        predicted, f"{part.path}: the prediction of the {model} model", part.place
-    )
-    numbers = {}
-    labels, guesses = (
-        np.array([numbers.setdefault(values.comparable(n), len(numbers)) for n in names])
-        for names in (label.names, predicted.names)
-    )
-    if not set(labels) & set(guesses):
-        raise UserError(
-            f"{part.path}: no prediction of the {model} model is one of the labels: labels are "
-            f"{first_of(label.names, 3)}; predictions are {first_of(predicted.names, 3)}. Write "
-            "both as class names, or both as ids."
-        )
-    return labels[label.ids] == guesses[predicted.ids]
+    predicted, what = part.predictions[model], f"{part.path}: the prediction of the {model} model"
+    values.check_complete(predicted, what, part.place)
+    right = judging.judge(label, predicted, model in part.scored, what)
+    return right, judging.warnings(label, predicted, what)
 
 
 def check_distinct(ids: pa.Array, path: str, given: str | None) -> None:
@@ -202,10 +200,14 @@ def _predicted(read: Mapping[str, Column], names, classes, table):
     if len(names) > 1:
         scores = np.stack([_numbers(read[name], table, name) for name in names], axis=1)
         return values.highest(scores, columns.class_names(names), what, table.place)
-    if isinstance(first, np.ndarray) and first.ndim == 2:
+    if _is_scores(first):
         known = classes or tuple(map(str, range(first.shape[1])))
         return values.highest(first, known, what, table.place)
     return _named(values.names_of(first), classes, what)
+
+
+def _is_scores(column):
+    return isinstance(column, np.ndarray) and column.ndim == 2
 
 
 def _numbers(column, table, name):

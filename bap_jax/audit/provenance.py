@@ -23,11 +23,16 @@ def provenance(arguments: Sequence[str], files: Mapping[str, str], source: str) 
     """
     return {
         "command": shlex.join(["python", "-m", "bap_jax.audit", *arguments]),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "versions": versions(),
         "hashes": dict(files),
         "source": source,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute an audit."""
+    return {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}}
 
 
 def _version(package):

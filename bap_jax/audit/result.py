@@ -172,7 +172,7 @@ class Audit:
             "permutations": len(self.chance.maxima),
             **dict(zip(("quantile_5", "quantile_50", "quantile_95"), quantiles, strict=True)),
         }
-        return _plain({**fields, "chance": chance, "missing": dict(self.missing)})
+        return plain({**fields, "chance": chance, "missing": dict(self.missing)})
 
     def to_text(self, verbose: bool = False) -> str:
         """The verdict in a sentence and a table of the worst groups; of all groups if verbose."""
@@ -187,13 +187,13 @@ class Audit:
         return render_audit(self, about)
 
 
-def _plain(value) -> Any:
+def plain(value) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
+        return plain(value._asdict())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value

@@ -5,6 +5,7 @@ they are asked for: a long text beside the predictions costs little.
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +86,10 @@ def _open_parquet(path):
         raise UserError(f"{path} has no rows.")
 
     def read(wanted):
-        table = file.read(list(wanted))
+        try:
+            table = file.read(list(wanted))
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
         return {name: _flat(table[name].combine_chunks(), name, path) for name in wanted}
 
     return Table(str(path), names, read, lambda row: f"row {row + 1}")
@@ -99,7 +103,11 @@ def _flat(column, name, path):
         if column.null_count or len(compute.unique(column.value_lengths())) != 1:
             raise UserError(f"{path}: the lists of the column {name!r} have different lengths.")
         return _scores(column, name, path)
-    return _scores(column, name, path) if pa.types.is_fixed_size_list(column.type) else column
+    if pa.types.is_fixed_size_list(column.type):
+        return _scores(column, name, path)
+    if pa.types.is_nested(column.type):
+        raise UserError(f"{path}: the column {name!r} is of type {column.type}; expected values.")
+    return column
 
 
 def _scores(column, name, path):
@@ -132,6 +140,8 @@ def _open_npz(path):
 def _array(file, name, path):
     try:
         array = file[name]
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     except ValueError as error:
         raise UserError(
             f"{path}: the array {name!r} holds Python objects; save it as an array of texts or "

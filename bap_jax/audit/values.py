@@ -80,7 +80,8 @@ def check_complete(values: Names, what: str, place: Callable[[int], str]) -> Non
       what: what the error calls the column, with its file.
       place: what it calls a row.
     """
-    check_none(values.ids < 0, f"{what} has no value", place, "leave these samples out, or add it")
+    advice = "leave these samples out, or add it; an empty cell, NA, NaN, null, None are no value"
+    check_none(values.ids < 0, f"{what} has no value", place, advice)
 
 
 def check_none(wrong: np.ndarray, what: str, place: Callable[[int], str], advice: str) -> None:

@@ -54,6 +54,26 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
         raise UserError(f"{name} cannot be read: {reason}. Restore it or leave it out.") from error
 
 
+def encode_png(pixels: np.ndarray, at_least: int = 1) -> bytes:
+    """An image as the content of a PNG file.
+
+    Args:
+      pixels: `(height, width)` or `(height, width, 1 or 3)` uint8.
+      at_least: small images are enlarged by a whole factor, without smoothing, until both sides
+        have so many pixels.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1:] == (1,) else pixels)
+    factor = -(-at_least // min(image.size))
+    if factor > 1:
+        size = (image.width * factor, image.height * factor)
+        image = image.resize(size, Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     """`(height, width, 3)` uint8 as the content of a JPEG file."""
     from PIL import Image

@@ -42,6 +42,7 @@ class TuningResult(NamedTuple):
       unconstrained: groups too small to constrain, with their numbers of training samples; None
         if the method watches all groups or constrains nothing.
       epochs_averaged: how many iterates the weights of `pruned` are the mean of; None if it is one.
+      constraint_names: one for each constraint, in the order of `metrics.jsonl`.
     """
 
     pruned: Snapshot
@@ -49,6 +50,7 @@ class TuningResult(NamedTuple):
     feasibility: dict[str, Any] | None = None
     unconstrained: dict[str, int] | None = None
     epochs_averaged: int | None = None
+    constraint_names: tuple[str, ...] = ()
 
     @property
     def selected(self) -> Snapshot:
@@ -170,13 +172,12 @@ class RunMonitor:
             group_names = self._context.splits.group_names
             rows = zip(group_names, counts.tolist(), large, strict=True)
             small = {name: count for name, count, is_large in rows if not is_large}
-        feasibility = None
+        feasibility, names = None, _flat_names(self._names[0])
         if self._method.is_constrained:
-            names = _flat_names(self._names[0])
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
             feasibility = reporting.feasibility(member.history, names, left_out=left_out)
-        return TuningResult(pruned, last, feasibility, small, count)
+        return TuningResult(pruned, last, feasibility, small, count, tuple(names))
 
     def _networks(self, member: _Member) -> tuple[Snapshot, Snapshot, int | None]:
         """The product and the last iterate, on the device, and how many iterates were averaged."""

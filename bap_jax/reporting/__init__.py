@@ -3,6 +3,7 @@
 from bap_jax.reporting.feasibility import History, feasibility
 from bap_jax.reporting.figure import draw_disparity
 from bap_jax.reporting.gaps import AccuracyGaps, accuracy_gaps
+from bap_jax.reporting.html import RunRecord, render_run
 from bap_jax.reporting.predictions import SplitPredictions, save_predictions
 from bap_jax.reporting.report import split_report, tree_sha256, versions
 from bap_jax.reporting.selection import Score, better, score
@@ -12,6 +13,7 @@ from bap_jax.reporting.tradeoff import draw_tradeoff
 __all__ = [
     "AccuracyGaps",
     "History",
+    "RunRecord",
     "Score",
     "SplitPredictions",
     "accuracy_gaps",
@@ -20,6 +22,7 @@ __all__ = [
     "draw_tradeoff",
     "feasibility",
     "format_report",
+    "render_run",
     "save_predictions",
     "score",
     "split_report",

@@ -1,39 +1,68 @@
-"""A report as text for the terminal, in percent."""
+"""A run as text for the terminal: the verdict, the groups of the pruned network, notes.
+
+Accuracies are in percent, gaps and limits in percentage points.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+from bap_jax.audit.numbers import count, decimal, percent, points
+from bap_jax.audit.text import AT_MOST, clipped, facts, wrapped
 from bap_jax.errors import first_of
 from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.reporting.gaps import exceeds
+from bap_jax.reporting.verdict_text import audit_of_split, verdict_sentence
 
-_TITLES = {"train": "train", "validation": "valid.", "test": "test"}
+_TITLES = {"train": "train", "validation": "validation", "test": "test"}
+_WIDTH = 21  # of one split in the table
+_NAME = 20
 
 
-def format_report(report: Mapping[str, Any]) -> str:
-    """A table of the selected iterate, one of the last iterate, and notes on the training.
+def format_report(report: Mapping[str, Any], verbose: bool = False) -> str:
+    """The verdict on the test split, the groups of the pruned network on all splits, and notes.
 
-    Each group has one line. Excess gaps beyond the tolerance are marked with `!`.
+    Excess gaps beyond the tolerance are marked with `!`. Lines have at most 100 characters, 80 with
+    short names.
 
     Args:
       report: as in `report.json`; `feasibility`, `unconstrained_groups` and `execution` may be
         missing.
+      verbose: whether all groups are listed, instead of the twelve with the largest excess gaps on
+        the test split, and how the run was executed.
     """
-    validation = report["splits"]["validation"]
-    smallest = min(group["n"] for group in validation["groups"])
+    audit = audit_of_split(report["splits"]["test"], report["tolerance"])
     lines = [
-        _head(report),
+        *wrapped(verdict_sentence(report, "test")),
         "",
-        *_table(f"SELECTED on validation, epoch {report['epoch']}", report, report["tolerance"]),
+        *(facts(audit) if audit else ()),
+        "" if audit else None,
+        *wrapped(_head(report)),
+        *_table(report, verbose),
         "",
-        *_table(f"LAST, epoch {report['last']['epoch']}", report["last"], report["tolerance"]),
-        "",
-        f"The smallest group has {smallest} validation samples: one more error lowers its accuracy "
-        f"by {100 / smallest:.1f} points.",
-        *_training_notes(report),
-        *_execution_note(report),
+        *(line for note in _notes(report, verbose) for line in wrapped(note)),
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in lines if line is not None)
+
+
+def _notes(report, verbose):
+    yield (
+        "Excess: points lost beyond the loss of the whole; ! above the tolerance. Lower and upper: "
+        "95 % limits of the test excess, each one-sided. By chance: the largest excess gap if all "
+        "groups were harmed alike."
+    )
+    yield from _training_notes(report)
+    if report.get("selection", "last") != "last":
+        yield (
+            f"The pruned network was chosen by the rule `{report['selection']}`; report.json has "
+            f"the last iterate (epoch {report['last']['epoch']}) as well."
+        )
+    if verbose:
+        smallest = min(group["n"] for group in report["splits"]["validation"]["groups"])
+        yield (
+            f"The smallest group has {smallest} validation samples: one more error lowers its "
+            f"accuracy by {100 / smallest:.1f} points."
+        )
+        yield from _execution_note(report)
 
 
 def _training_notes(report):
@@ -79,33 +108,51 @@ def _execution_note(report):
         yield f"Ran on {devices}{processes}; data {execution['data']}; one program for each {unit}."
 
 
-def _table(title, iterate, tolerance):
-    splits = iterate["splits"]
-    names = [group["name"] for group in splits["test"]["groups"]]
-    width = max(16, *(len(name) for name in names)) + 2
-    rule = "-" * (width + 31 * len(splits))
+def _table(report, verbose):
+    splits = report["splits"]
+    groups = splits["test"]["groups"]
+    order = sorted(range(len(groups)), key=lambda i: -groups[i]["excess_gap"])
+    shown = order if verbose else order[:AT_MOST]
+    names = [groups[i]["name"] for i in shown]
+    names = names if verbose else [clipped(name, _NAME) for name in names]
+    width = max(len("by chance"), *map(len, names))
+    titles = "".join(f"{_TITLES[name]:>{_WIDTH - 1}} " for name in splits)
+    columns = f"{'dense':>6}{'sparse':>7}{'excess':>7} " * len(splits)
+    rule = "-" * (width + _WIDTH * len(splits) + 14)
 
+    yield " " * width + titles
+    yield "group".ljust(width) + columns + "  lower  upper"
+    yield rule
+    for name, i in zip(names, shown, strict=True):
+        cells = [_group(split["groups"][i], report["tolerance"]) for split in splits.values()]
+        yield name.ljust(width) + "".join(cells) + _limits(groups[i])
+    if len(shown) < len(order):
+        yield f"… and {count(len(order) - len(shown), 'more group')}; --verbose lists all"
+    yield rule
+    yield from _bottom(splits, report["tolerance"], width)
+
+
+def _bottom(splits, tolerance, width):
     def row(label, cells):
         return label.ljust(width) + "".join(cells)
 
-    yield title
-    yield row("group", [f"{_TITLES[split]:>8} dense  sparse  excess " for split in splits])
-    yield rule
-    for i, name in enumerate(names):
-        yield row(name, [_group(split["groups"][i], tolerance) for split in splits.values()])
-    yield rule
-    yield row("accuracy", [_accuracies(split) + f"{'':9}" for split in splits.values()])
-    for label, key in (("max excess gap", "max_excess_gap"), ("disparity", "pairwise_disparity")):
-        limit = tolerance if key == "max_excess_gap" else None
-        yield row(label, [f"{'':22}{_gap(split[key], limit)}" for split in splits.values()])
+    yield row("all", [_accuracies(split) + " " * 8 for split in splits.values()])
+    largest = [_gap(split["max_excess_gap"], tolerance) for split in splits.values()]
+    yield row("largest", [" " * 13 + cell for cell in largest])
+    expected = [split.get("expected_by_chance") for split in splits.values()]
+    if any(value is not None for value in expected):
+        cells = ["–" if value is None else points(value) for value in expected]
+        yield row("by chance", [f"{cell:>20} " for cell in cells])
+    flips = [decimal(100 * split["flip_rate"], 1) + " %" for split in splits.values()]
+    yield row("flips", [f"{cell:>20} " for cell in flips])
 
 
 def _head(report):
     sparsity = report["sparsity"]
     return (
-        f"{report['method'].upper()}, seed {report['seed']}: "
-        f"{100 * sparsity['prunable']:.2f} % of the prunable weights removed "
-        f"({100 * sparsity['total']:.2f} % of all), tolerance {100 * report['tolerance']:g} points"
+        f"{report['method'].upper()}, seed {report['seed']}, after epoch {report['epoch']}: "
+        f"{percent(sparsity['prunable'], 2)} of the prunable weights removed "
+        f"({percent(sparsity['total'], 2)} of all)".replace("\N{NO-BREAK SPACE}", " ")
     )
 
 
@@ -114,9 +161,14 @@ def _group(group, tolerance):
 
 
 def _accuracies(values):
-    return f"{100 * values['dense_accuracy']:14.2f}{100 * values['sparse_accuracy']:8.2f}"
+    return f"{100 * values['dense_accuracy']:6.1f}{100 * values['sparse_accuracy']:7.1f}"
 
 
 def _gap(value, tolerance):
-    mark = "!" if tolerance is not None and exceeds(value, tolerance) else " "
-    return f"{100 * value:8.2f}{mark}"
+    return f"{points(value):>7}" + ("!" if exceeds(value, tolerance) else " ")
+
+
+def _limits(group):
+    if group.get("lower") is None:
+        return f"{'–':>7}{'–':>7}"
+    return f"{points(group['lower']):>7}{points(group['upper']):>7}"

@@ -76,7 +76,7 @@ def add_verdict(
     """
     names = [group["name"] for group in report["groups"]]
     counts = counts_of(predictions, names, attribute_of_group)
-    audit = _audit(counts, tolerance)
+    audit = audit_of_counts(counts, tolerance)
     assessed = {(row.attribute, row.name): row for row in audit.groups} if audit else {}
     flips = _flips_of_groups(counts)
     keys = zip(attribute_of_group, names, strict=True)
@@ -87,7 +87,7 @@ def add_verdict(
     return {**report, **_of_split(counts, audit), "groups": groups}
 
 
-def _audit(counts: Counts, tolerance: float) -> Audit | None:
+def audit_of_counts(counts: Counts, tolerance: float) -> Audit | None:
     """The audit over the attributes with two groups of enough samples; None if there is none."""
     parts = [
         part for part in counts.partitions if (by_group(counts, part).n >= MIN_GROUP_SIZE).sum() > 1

@@ -1,5 +1,6 @@
 // Runs within a copy of a report: measures what a reader would see, and tells the page around it.
-// INDEX is the number of the copy, AXE whether axe-core has been loaded before.
+// INDEX is the number of the copy, OPEN whether its tables are to be opened, AXE whether axe-core
+// has been loaded before.
 const errors = [];
 addEventListener("error", (event) => errors.push(String(event.message)));
 let alerts = 0;
@@ -32,10 +33,12 @@ async function measure() {
   result.overlaps = [...document.querySelectorAll("figure")].flatMap((figure) =>
     [...figure.querySelectorAll(".drawing")].flatMap((d) => overlapping([...d.querySelectorAll("text")]))
       .concat(overlapping([...figure.querySelectorAll(".label")])));
-  document.querySelectorAll("details").forEach((details) => { details.open = true; });
-  result.overflowOpen = widthOfPage();
-  const shown = [...document.querySelectorAll("body *")].filter(ownText);
-  result.smallestType = Math.min(...shown.map((e) => parseFloat(getComputedStyle(e).fontSize)));
+  if (OPEN) {
+    document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    result.overflowOpen = widthOfPage();
+    const shown = [...document.querySelectorAll("body *")].filter(ownText);
+    result.smallestType = Math.min(...shown.map((e) => parseFloat(getComputedStyle(e).fontSize)));
+  }
   result.withoutWords = [...document.querySelectorAll("figure")]
     .filter((f) => !(f.querySelector('[role="img"]')?.getAttribute("aria-label") ||
                      f.querySelector("img")?.alt)).length;

@@ -52,8 +52,8 @@ def pages():
 
 @pytest.fixture(scope="module", params=SIZES)
 def results(request, pages, tmp_path_factory):
-    width, height = SIZES[request.param]
-    found = measured(list(pages.values()), tmp_path_factory.mktemp("pages"), width, height)
+    folder = tmp_path_factory.mktemp("pages")
+    found = measured(list(pages.values()), folder, SIZES[request.param])
     return dict(zip(pages, found, strict=True))
 
 
@@ -93,6 +93,23 @@ def test_hostile_names_are_shown_literally(results):
     assert sorted(results["hostile"]["names"]) == sorted(examples.HOSTILE)
 
 
+def test_what_goes_wrong_is_noticed(tmp_path):
+    """The same measures, for a page on which everything that they look for is wrong."""
+    bad = """<!doctype html><head></head><body style="margin:0"><div id="verdict"
+    style="height:700px;width:400px;font-size:9px">tiny</div><figure><svg class="drawing">
+    <text y="20">one</text><text y="22">other</text></svg></figure>
+    <script>alert(1); nothing.here</script><img src="missing.png"></body>"""
+    (result,) = measured([bad], tmp_path, SIZES["telephone"])
+    assert result["overflow"] == 40 and result["verdictBottom"] == 700
+    assert result["alerts"] == 1 and len(result["errors"]) == 1
+    assert len(result["requests"]) == 1
+    assert result["overlaps"] == ["one / other"] and result["withoutWords"] == 1
+    assert result["smallestType"] == 9
+    wrong = tmp_path / "wrong.html"
+    wrong.write_text('<svg><line x1="nan"/></svg>')
+    assert len(console(wrong)) == 1
+
+
 @pytest.mark.parametrize("name", ["hostile", "violated", "counts alone", "a run"])
 def test_the_console_stays_silent(name, pages, tmp_path):
     report = tmp_path / "report.html"
@@ -101,8 +118,9 @@ def test_the_console_stays_silent(name, pages, tmp_path):
 
 
 def test_ten_thousand_groups_open_at_360_pixels(tmp_path):
-    (result,) = measured([render_audit(examples.huge(), ABOUT)], tmp_path, 360, 640)
-    assert result["overflow"] <= 0 and result["overflowOpen"] <= 0
+    report = render_audit(examples.huge(), ABOUT)
+    (result,) = measured([report], tmp_path, SIZES["telephone"], open_tables=False)
+    assert result["overflow"] <= 0
     assert len(result["names"]) == 10_000
     assert result["verdictBottom"] <= 640 and result["overlaps"] == []
 
@@ -116,7 +134,7 @@ def test_ten_thousand_groups_open_at_360_pixels(tmp_path):
 def test_axe_finds_no_serious_violation(pages, size, scheme, tmp_path):
     axe = Path(os.environ["AXE_CORE"]).read_text()
     flags = [f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
-    results = measured(list(pages.values()), tmp_path, *SIZES[size], axe, flags)
+    results = measured(list(pages.values()), tmp_path, SIZES[size], axe=axe, flags=flags)
     for name, result in zip(pages, results, strict=True):
         serious = [text for text in result["axe"] if text.startswith(("serious", "critical"))]
         assert not serious, name

@@ -63,6 +63,7 @@ def test_the_files_that_it_writes(table, tmp_path, capsys):
     found = json.loads(numbers.read_text())
     assert found["verdict"] == "satisfied" and found["overall"]["n"] == 900
     assert [group["name"] for group in found["groups"]] == ["c", "a", "b"]
+    assert numbers.read_text().count("\n") < 30
     digest = hashlib.sha256(table.read_bytes()).hexdigest()
     assert found["hashes"] == {str(table): digest}
     assert found["command"] == " ".join(["python -m bap_jax.audit", *map(str, arguments), QUICK])
@@ -108,7 +109,7 @@ def test_two_tables(tmp_path, capsys):
     dense = write_table(tmp_path / "d.csv", id=ids, correct=right, group=group)
     sparse = write_table(tmp_path / "s.npz", id=ids[::-1], correct=right)
     # Flags may stand between the two.
-    assert run(dense, "--tolerance=0.2", sparse, "--id=id") == SATISFIED
+    assert run(dense, "--tolerance=0.19", sparse, "--id=id") == SATISFIED
     out = capsys.readouterr().out
     assert "100 " in out
 
@@ -157,6 +158,7 @@ def test_a_finished_run(tmp_path, capsys):
         ([], "a tolerance is missing; write --tolerance=0.01"),
         (["--tolerance=1%"], "expected a fraction, 0.01 for one percentage point; got '1%'"),
         (["--tolerance=-0.1"], "tolerance must be a fraction in"),
+        (["--tolerance=1"], "--tolerance=1 is 100 percentage points, which every model satisfies"),
         (["--tolerance=nan"], "tolerance must be a fraction in"),
         (["--tolerance=.1", "--alpha=1"], "alpha must be"),
         (
@@ -176,6 +178,42 @@ def test_mistakes(table, capsys, arguments, message):
     assert re.search(message, error(capsys, table, *arguments))
 
 
+def test_a_file_that_is_named_twice(table, capsys):
+    again = table.parent / ".." / table.parent.name / table.name
+    assert "p.csv is named twice" in error(capsys, table, again, "--tolerance=.1")
+
+
+def test_a_tolerance_that_may_have_been_meant_in_points(table, capsys):
+    assert run(table, "--tolerance=0.5") == SATISFIED
+    assert capsys.readouterr().err == "warning: a tolerance of 0.5 is 50 percentage points.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["p.csv", "--metric=acc"], "--metric is for samples of language models, not for tables"),
+        (["p.csv", "--split=test"], "--split is for a finished run, not for tables"),
+        (["--run=x", "--label=y"], "--label is for tables, not for a finished run"),
+        (["a.jsonl", "b.jsonl", "--id=y"], "--id is for tables, not for samples of language"),
+        (
+            ["--run=x", "--groups=race"],
+            "--groups is for tables and samples of language models, not",
+        ),
+    ],
+)
+def test_flags_that_would_have_no_effect(capsys, arguments, message):
+    assert message in error(capsys, "--tolerance=.1", *arguments)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_greek_letters_changes_no_exit_code(table, encoding):
+    words = [sys.executable, "-m", "bap_jax.audit", str(table), "--tolerance=0.01", QUICK]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    done = subprocess.run(words, capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (VIOLATED, b"")
+    assert done.stdout.startswith(b"Violated at ")
+
+
 def test_no_file_and_a_missing_file(capsys):
     assert "expected one file with both models' predictions" in error(capsys, "--tolerance=.1")
     assert "there is no file nowhere.csv" in error(capsys, "nowhere.csv", "--tolerance=.1")
@@ -185,7 +223,7 @@ def test_a_failure_of_the_program_itself_is_no_verdict(table, capsys, monkeypatc
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(command, "_read", fail)
+    monkeypatch.setattr(command, "read", fail)
     assert run(table, "--tolerance=.1") == NO_VERDICT
     assert "ZeroDivisionError" in capsys.readouterr().err
 

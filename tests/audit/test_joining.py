@@ -120,6 +120,13 @@ def test_files_that_do_not_fit(tmp_path, sparse, message):
         read(tmp_path)
 
 
+def test_a_missing_label_is_named_by_its_own_file(tmp_path):
+    write_text(tmp_path / "dense.csv", "id,pred\n1,x\n2,x\n")
+    write_text(tmp_path / "sparse.csv", "id,label,pred,group\n2,x,x,a\n1,,x,a\n")
+    with pytest.raises(UserError, match=r"sparse.csv: the label has no value .* \(line 3\)"):
+        read(tmp_path)
+
+
 def test_no_labels_anywhere_and_unknown_columns(tmp_path):
     write(tmp_path, {"id": [1], "pred": ["x"]}, {"id": [1], "pred": ["x"], "group": ["a"]})
     with pytest.raises(UserError, match="has no labels; name their column by --label=COLUMN"):

@@ -1,5 +1,6 @@
 """One table with both models' predictions: formats, columns, names of classes, missing values."""
 
+import gzip
 import hashlib
 
 import numpy as np
@@ -179,8 +180,6 @@ def test_categories_of_parquet(tmp_path):
 
 
 def test_compressed_csv(tmp_path):
-    import gzip
-
     path = tmp_path / "p.csv.gz"
     path.write_bytes(gzip.compress(b"dense_correct,sparse_correct,group\n1,0,a\n"))
     check(read(path), [True], [False], group=["a"])
@@ -212,7 +211,7 @@ def test_compressed_csv(tmp_path):
         ("dense_correct,sparse_correct,group\n,1,a\n", "'dense_correct' has no value in 1 sample"),
         (
             "label,dense,sparse,group\ncat,0,cat,a\ndog,1,dog,b\n",
-            "no prediction of the dense model is "
+            "prediction of the dense model: no prediction is "
             "one of the labels: labels are cat, dog; predictions are 0, 1. Write both as",
         ),
         (
@@ -244,6 +243,42 @@ def test_compressed_csv(tmp_path):
 def test_mistakes_in_tables(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         read(write_text(tmp_path / "p.csv", text))
+
+
+SINGLE = "label,dense,sparse_correct,group\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            SINGLE + "1,0.87,1,a\n0,1.0,1,b\n",
+            "holds 0.87, which is no class; .*threshold",
+        ),
+        (SINGLE + "1,-1e-3,1,a\n1,1,1,b\n", "dense model holds -1e-3, which is no class"),
+        (
+            "label,dense_1,dense_2,dense_3,sparse_correct,group\n17,17,4,5,1,a\n3,2,4,3,1,b\n",
+            "there are scores of the classes 1, 2, 3, but none of the label '17'",
+        ),
+        ("label,dense_1,sparse_correct,group\n1,1,1,a\n", "no column with what the dense model"),
+    ],
+)
+def test_predictions_of_another_kind_than_labels(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read(write_text(tmp_path / "p.csv", text))
+
+
+def test_classes_that_are_fractions(tmp_path):
+    text = SINGLE + "0.5,0.5,1,a\n1.5,0.5,1,b\n"
+    check(read(write_text(tmp_path / "p.csv", text)), [True, False], [True, True], group=["a", "b"])
+
+
+def test_predictions_that_are_no_label_are_a_warning(tmp_path):
+    rows = [f"cat,{'Cat' if i < 2 else 'cat'},1,{i}\n" for i in range(100)]
+    [warning] = read(write_text(tmp_path / "p.csv", SINGLE + "".join(rows))).warnings
+    assert "dense model: 2 of 100 predictions are classes that no label has: Cat; th" in warning
+    rows = [f"cat,{'Cat' if i < 2 else 'cat'},1,{i}\n" for i in range(1000)]
+    assert not read(write_text(tmp_path / "p.csv", SINGLE + "".join(rows))).warnings
 
 
 def test_mistakes_in_names(tmp_path):
@@ -285,6 +320,29 @@ def test_broken_files(tmp_path):
     pyarrow.parquet.write_table(empty, tmp_path / "empty.parquet")
     with pytest.raises(UserError, match=r"empty\.parquet has no rows"):
         read(tmp_path / "empty.parquet")
+
+
+def test_damaged_files(tmp_path):
+    columns = {"dense_correct": [1, 0] * 500, "sparse_correct": [1, 1] * 500, "group": ["a"] * 1000}
+    for suffix in (".npz", ".parquet", ".csv.gz"):
+        path = tmp_path / f"p{suffix}"
+        if suffix == ".csv.gz":
+            path.write_bytes(gzip.compress(b"dense_correct,sparse_correct,group\n1,0,a\n"))
+        else:
+            write_table(path, **columns)
+        data = bytearray(path.read_bytes())
+        middle = 40 if suffix == ".csv.gz" else len(data) // 4
+        data[middle : middle + 20] = bytes(20)
+        path.write_bytes(data)
+        with pytest.raises((UserError, OSError), match=r"damaged|corrupt|incorrect|data"):
+            read(path)
+
+
+def test_cells_that_hold_fields(tmp_path):
+    path = tmp_path / "p.parquet"
+    write_table(path, dense_correct=[1], sparse_correct=[1], group=[{"race": "a"}])
+    with pytest.raises(UserError, match="the column 'group' is of type struct<race: string>"):
+        read(path)
 
 
 def test_arrays_that_do_not_fit(tmp_path):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from ml_collections import ConfigDict
 
+from bap_jax.audit import arguments as audit_arguments
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
@@ -40,7 +41,7 @@ AXES = ("sweep", "axis")
 FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2}
 # Words in capitals that a user replaces, ellipses, and variables of a shell's loop.
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*\b|…|\$")
-OTHER_PROGRAMS = ("xla_",)
+OTHER_PROGRAMS = ("xla_", "log_samples", "output_path")
 # Alone these are mistakes: they need `model.pretrained`, too.
 WITH_OTHERS = ("dense.epochs", "model.pretrained_head")
 
@@ -83,6 +84,16 @@ def flags_of(program):
     ):
         files = [*files, "bap_jax/flags.py"]
     return {name: flag for file in files for name, flag in defined_in(file).items()}
+
+
+def audit_flags():
+    """Flags by name of the audit, which has a parser of its own."""
+    found = {}
+    for action in audit_arguments.make_parser()._actions:
+        kind = "enum" if action.choices else getattr(action.type, "__name__", "string")
+        for option in action.option_strings:
+            found[option.lstrip("-")] = Flag(kind, tuple(action.choices or ()))
+    return found
 
 
 def check_value(name, value, flag):
@@ -143,6 +154,9 @@ def check_axis(config, text):
 
 def check_command(page, words):
     program, *arguments = words
+    if program == "bap_jax.audit":
+        audit_arguments.parse(arguments)
+        return
     flags, config, axes = flags_of(program), None, []
     if len(arguments) == FILES_WITHOUT_FLAG.get(program):
         return
@@ -179,7 +193,7 @@ def test_every_command_parses(source, tmp_path):
 def test_commands_are_found():
     """The checks above would pass on nothing."""
     programs = {words[0] for page in PAGES for words in commands(page)}
-    assert programs >= {"bap_jax.main", "bap_jax.sweep", "benchmarks/grid.py"}
+    assert programs >= {"bap_jax.main", "bap_jax.sweep", "bap_jax.audit", "benchmarks/grid.py"}
     assert sum(len(commands(page)) for page in PAGES) > 30
 
 
@@ -201,6 +215,13 @@ DIGITS = "--config=experiments/digits.py"
         (["bap_jax.sweep", DIGITS, "--chunk=many"], "invalid literal"),
         (["benchmarks/grid.py", DIGITS, "--split=train"], "--split=train: known are"),
         (["benchmarks/grids.py", DIGITS], "No such file"),
+        (["bap_jax.audit", "p.csv", "--tolerance=0.1", "--group=race"], "unrecognized .*--group="),
+        (["bap_jax.audit", "p.csv", "--tolerance=small"], "expected a fraction"),
+        (["bap_jax.audit", "p.csv"], "a tolerance is missing"),
+        (
+            ["bap_jax.audit", "p.csv", "--tolerance=0.1", "--on-undecided=no"],
+            "invalid choice: 'no'",
+        ),
         (["bap_jax.main", "config=experiments/digits.py"], "is no flag"),
     ],
 )
@@ -209,7 +230,7 @@ def test_mistakes_are_found(words, mistake):
         check_command("README.md", words)
 
 
-ALL_FLAGS = [flags_of(program) for program in (*FILES_OF, *SCRIPTS)]
+ALL_FLAGS = [audit_flags(), *(flags_of(program) for program in (*FILES_OF, *SCRIPTS))]
 
 
 @pytest.mark.parametrize("page", PAGES)

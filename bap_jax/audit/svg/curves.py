@@ -60,16 +60,10 @@ def draw_curves(
     coloured = order[:IN_COLOUR]
     across, up = _axes(thin, levels, log)
     paths = [_path(thin[i], across, up, "curve quiet") for i in order[IN_COLOUR:]]
-    paths += [
-        _path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed([*enumerate(coloured)])
-    ]
-    inner = marks.element(
-        "svg", marks.join(paths), x="0", y="6", width="100%", height=HEIGHT,
-        viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
-    )  # fmt: skip
-    drawing = marks.drawing(
-        HEIGHT + 32, *_grid(up), inner, *_levels(levels, up), *_foot(across, x_words)
-    )
+    ranked = [*enumerate(coloured)]
+    paths += [_path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed(ranked)]
+    numbers = [*_heights(up), *_levels(levels, up), *_foot(across, x_words)]
+    drawing = marks.drawing(HEIGHT + 32, *_grid(up), _stretched(paths), *numbers)
     return Figure(
         name=name,
         title=title,
@@ -79,6 +73,13 @@ def draw_curves(
         drawing=drawing,
         table=_table(title, [series[i] for i in coloured], x_words),
     )
+
+
+def _stretched(paths) -> Markup:
+    return marks.element(
+        "svg", marks.join(paths), x="0", y="6", width="100%", height=HEIGHT,
+        viewBox=f"0 0 {_BOX} {_BOX}", preserveAspectRatio="none", overflow="visible",
+    )  # fmt: skip
 
 
 def thinned(series: Series, log: bool = False, most: int = MOST_POINTS) -> Series:
@@ -138,11 +139,12 @@ def _y(up: Axis, value: float) -> float:
 
 
 def _grid(up) -> list[Markup]:
-    parts = []
-    for tick in up.ticks(4):
-        parts.append(marks.line(0, _y(up, tick), 100, _y(up, tick), "grid"))
-        parts.append(marks.text(0, _y(up, tick) - 3, label(tick), "number over"))
-    return parts
+    return [marks.line(0, _y(up, tick), 100, _y(up, tick), "grid") for tick in up.ticks()]
+
+
+def _heights(up) -> list[Markup]:
+    """The numbers of the grid, over the curves so that they can be read."""
+    return [marks.text(0, _y(up, t) - 3, label(t), "number over") for t in up.ticks()]
 
 
 def _levels(levels, up):

@@ -58,7 +58,7 @@ def draw(found: Bins, marked: Sequence[Marked], *, apart_from: float | None = No
     axis = Axis(float(found.edges[0]), float(found.edges[-1]))
     top = LINE_OF_TEXT * len(marked) + 6
     most = max(int(found.counts.max()), 1)
-    parts = []
+    parts, words = [], []
     for number, left, right in zip(found.counts, found.edges, found.edges[1:], strict=False):
         if number:
             height = max(HEIGHT * number / most, 1)
@@ -67,21 +67,14 @@ def draw(found: Bins, marked: Sequence[Marked], *, apart_from: float | None = No
             y = top + HEIGHT - height
             parts.append(marks.bar(axis.at(left), axis.at(right), y, height, kind))
     parts.append(marks.line(0, top + HEIGHT, 100, top + HEIGHT, "base"))
-    for i, mark in enumerate(marked):
-        x = axis.at(mark.value)
+    # The leftmost has the highest words: the lines of those to its right begin below them.
+    for i, mark in enumerate(sorted(marked, key=lambda m: m.value)):
+        x, y = axis.at(mark.value), LINE_OF_TEXT * i + 13
         for kind in ("halo", mark.kind):
-            parts.append(marks.upright(x, top + HEIGHT, kind, top=LINE_OF_TEXT * i + 16))
-    parts += _words(marked, axis)
-    return marks.drawing(top + HEIGHT, *parts) + scale(axis, unit=" points")
-
-
-def _words(marked, axis):
-    """Each on a line of its own, pointing away from the other marks where there is room."""
-    for i, mark in enumerate(marked):
-        x = axis.at(mark.value)
-        is_leftmost = mark.value == min(m.value for m in marked)
-        anchor = "end" if x > (34 if is_leftmost and len(marked) > 1 else 60) else "start"
-        yield marks.text(x, LINE_OF_TEXT * i + 13, mark.words, "words", anchor)
+            parts.append(marks.upright(x, top + HEIGHT, kind, top=y + 3))
+        anchor = "start" if x < 65 else "end"
+        words.append(marks.text(x, y, mark.words, "words", anchor))
+    return marks.drawing(top + HEIGHT, *parts, *words) + scale(axis, unit=" points")
 
 
 def table(found: Bins, caption: str, counted: str) -> Table:
