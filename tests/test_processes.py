@@ -25,6 +25,7 @@ TINY = (
     "--config.dense.epochs=3",
     "--config.pruning.epochs=2",
     "--config.finetune_epochs=2",
+    "--config.selection=flips",
 )
 
 
@@ -85,8 +86,12 @@ def pruned(run, hidden=(16,)):
 
 
 def assert_same(one, other, hidden=(16,)):
-    """Two runs' folders: all counts, masks, and parameters but for rounding."""
+    """Two runs' folders: all counts, predictions, masks, and parameters but for rounding."""
     assert counts(read(one)) == counts(read(other))
+    with np.load(one / "predictions.npz") as found, np.load(other / "predictions.npz") as expected:
+        assert sorted(found) == sorted(expected)
+        for name in found:
+            np.testing.assert_array_equal(found[name], expected[name])
     (params, masks), (others, other_masks) = pruned(one, hidden), pruned(other, hidden)
     jax.tree.map(np.testing.assert_array_equal, masks, other_masks)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-4)  # noqa: E731
@@ -126,16 +131,19 @@ def test_two_processes_give_what_one_gives_and_the_first_writes(alone, tmp_path)
 
 @pytest.mark.slow
 def test_two_processes_sweep_together(alone, tmp_path):
-    workdirs, axis = (tmp_path / "first", tmp_path / "second"), "--sweep=seed=0,7"
-    codes, texts = together(*TINY, axis, "--jobs=2", workdirs=workdirs, module="sweep")
+    workdirs = tmp_path / "first", tmp_path / "second"
+    own = "--sweep=seed=0,7", "--config.selection=average"
+    codes, texts = together(*TINY, *own, "--jobs=2", workdirs=workdirs, module="sweep")
     assert codes == [1, 1]
     assert all("2 processes run the sweep together; leave out --jobs" in err for _, err in texts)
     for _ in range(2):  # the second time nothing is left
-        codes, texts = together(*TINY, axis, workdirs=workdirs, module="sweep")
+        codes, texts = together(*TINY, *own, workdirs=workdirs, module="sweep")
         assert codes == [0, 0], texts
         rows = json.loads((workdirs[0] / "sweep.json").read_text())["rows"]
         assert [row["config"] for row in rows] == [{"seed": 0}, {"seed": 7}]
-        assert counts(rows[0]["report"]) == counts(read(alone / "ceag-seed0"))
+        average, last = rows[0]["report"], read(alone / "ceag-seed0")["last"]
+        assert average["epochs_averaged"] == 1
+        assert average["splits"] == average["last"]["splits"] == last["splits"]
     assert "members in" not in texts[0][1] and not workdirs[1].exists()
 
 

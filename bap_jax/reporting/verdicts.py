@@ -143,5 +143,5 @@ def _why(counts: Counts) -> str:
     large = max(int((n >= MIN_GROUP_SIZE).sum()) for n in sizes)
     return (
         "a group is compared with the other samples, so at least two groups of an attribute must "
-        f"have {MIN_GROUP_SIZE} samples or more; here it is {large or 'none'}."
+        f"have {MIN_GROUP_SIZE} samples or more; here {large or 'none'} has."
     )

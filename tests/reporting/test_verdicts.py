@@ -102,7 +102,7 @@ def test_without_two_groups_there_is_no_verdict(sizes, count):
     dense, sparse, ids = random_split(sizes)
     report = reported(dense, sparse, [ids], "xy"[: len(sizes)], [""] * len(sizes))
     assert report["verdict"] == NOT_ASSESSED
-    assert report["why_not_assessed"].endswith(f"30 samples or more; here it is {count}.")
+    assert report["why_not_assessed"].endswith(f"30 samples or more; here {count} has.")
     assert report["flip_rate"] == np.mean(dense != sparse)
     assert report["bayes_max"] is None and report["p_value"] is None
     assert {group["verdict"] for group in report["groups"]} == {NOT_ASSESSED}
