@@ -263,3 +263,17 @@ def test_memory_writes_what_each_member_needs(tmp_path):
         assert row["in all"] == pytest.approx(parts - row["aliased"])
     assert rows["map donated each"]["in all"] < rows["map kept each"]["in all"] / 2
     assert rows["map donated 2"]["between"] == 0 < rows["map kept 2"]["between"]
+
+
+@pytest.mark.slow
+def test_the_audit_command_is_measured_in_processes_of_its_own(tmp_path):
+    path = tmp_path / "audit.json"
+    arguments = "--samples=2000", "--groups=10", "--rounds=1", f"--json={path}"
+    printed = python("benchmarks/audit_speed.py", *arguments)
+    rows = json.loads(path.read_text())["rows"]
+    assert len(rows) == 7 and all(name in printed for name in rows)
+    for row in rows.values():
+        assert 0 < row["seconds"] < 600 and 0 < row["cpu_seconds"] < 600
+        assert row["megabytes"] < 1000
+    # A process does not count the memory of the one that started it.
+    assert rows["python alone"]["megabytes"] < rows["import bap_jax.audit"]["megabytes"] / 2

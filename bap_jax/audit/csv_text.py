@@ -231,7 +231,8 @@ def _reason(text, numbers, error):
     if not invalid:
         return UserError(f"{text.path} cannot be read: {error}")
     row = invalid[0]
+    cells = "1 cell" if row.actual_columns == 1 else f"{row.actual_columns} cells"
     return UserError(
-        f"{text.path}, line {text.line(row.number - 1)} has {row.actual_columns} cells; line 1 "
-        f"names {row.expected_columns} columns."
+        f"{text.path}, line {text.line(row.number - 1)} has {cells}; line 1 names "
+        f"{row.expected_columns} columns."
     )

@@ -38,8 +38,8 @@ def read_run(folder: Path, split: str) -> Run:
     path = folder / PREDICTIONS
     if not path.is_file():
         raise UserError(
-            f"there is no {path}; expected the folder of a finished run. Runs of versions before "
-            "0.3 kept no predictions: repeat it."
+            f"there is no {path}; expected the folder of a finished run. Runs of older versions "
+            "kept no predictions: repeat them."
         )
     with np.load(path, allow_pickle=False) as file:
         splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]

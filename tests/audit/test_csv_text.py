@@ -49,7 +49,7 @@ def test_quotes_commas_and_nothing_in_cells():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"a,b\n1,2\n3\n5,6\n", "f.csv, line 3 has 1 cells; line 1 names 2 columns"),
+        (b"a,b\n1,2\n3\n5,6\n", "f.csv, line 3 has 1 cell; line 1 names 2 columns"),
         (b"a,b\n1,2\n3,4,5\n", "f.csv, line 3 has 3 cells; line 1 names 2 columns"),
         (b'a,b\n"1\n\n1",2\n3,4,5\n', "f.csv, line 5 has 3 cells"),
         (b"a,b\n1,2\n\n3,4\n", "f.csv, line 3 is empty"),

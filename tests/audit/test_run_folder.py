@@ -7,26 +7,20 @@ import pytest
 
 from bap_jax.audit.run_folder import read_run
 from bap_jax.errors import UserError
+from bap_jax.reporting.predictions import SplitPredictions, save_predictions
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Six test samples in the groups of two attributes; the last one has no race."""
-    np.savez(
-        tmp_path / "predictions.npz",
-        test_id=np.arange(6),
-        test_label=np.zeros(6, int),
-        test_dense=np.array([0, 0, 1, 0, 0, 1]),
-        test_sparse=np.array([0, 1, 0, 0, 1, 1]),
-        test_group=np.array([[0, 2], [0, 3], [1, 2], [1, 2], [0, 3], [-1, 3]]),
-        test_dense_correct=np.array([1, 1, 0, 1, 1, 0], bool),
-        test_sparse_correct=np.array([1, 0, 1, 1, 0, 0], bool),
-        train_group=np.array([[0, 2], [1, 3]]),
-        train_dense_correct=np.ones(2, bool),
-        train_sparse_correct=np.zeros(2, bool),
-        group_names=np.array(["a", "b", "x", "y"]),
-        attribute_of_group=np.array(["race", "race", "gender", "gender"]),
-    )
+    label = np.zeros(6, np.int32)
+    dense, sparse = np.array([0, 0, 1, 0, 0, 1]), np.array([0, 1, 0, 0, 1, 1])
+    group = np.array([[0, 2], [0, 3], [1, 2], [1, 2], [0, 3], [-1, 3]])
+    test = SplitPredictions(np.arange(6), label, group, dense, sparse, dense == 0, sparse == 0)
+    train = SplitPredictions(*(leaf[:2] for leaf in test))
+    names, attributes = ("a", "b", "x", "y"), ("race", "race", "gender", "gender")
+    path = tmp_path / "predictions.npz"
+    save_predictions(path, {"train": train, "test": test}, names, attributes)
     (tmp_path / "report.json").write_text(json.dumps({"tolerance": 0.02}))
     return tmp_path
 
@@ -48,7 +42,7 @@ def test_another_split_and_no_report(folder):
     (folder / "report.json").unlink()
     run = read_run(folder, "train")
     assert run.tolerance is None and len(run.samples.dense_correct) == 2
-    with pytest.raises(UserError, match=r"no split 'all'; write --split=test\|train"):
+    with pytest.raises(UserError, match=r"no split 'all'; write --split=train\|test"):
         read_run(folder, "all")
 
 
