@@ -3,7 +3,7 @@
 WORKDIR/
   config.json                 the config that all runs in here share, without method and seed
   dense/                      the dense model, trained once
-  METHOD-seedN/               metrics.jsonl, report.json and the selected iterate
+  METHOD-seedN/               metrics.jsonl, report.json, predictions.npz and the pruned network
   metrics.jsonl, report.json  copies of the newest run's files
   data.json                   how many samples each split has of each group and label
   data_cache/                 decoded images, unless --data_cache names another folder

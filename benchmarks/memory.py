@@ -12,7 +12,7 @@ Columns, in MiB:
     aliased     outputs that overwrite an argument
     temporary   gradients, values of the forward pass
     between     what the host keeps on the device while an epoch runs: if states are kept the last
-                good ones and the selected networks, else nothing
+                good ones and the pruned networks, else nothing
     in all      arguments + outputs − aliased + temporary + between
 
 `states` are the bytes of the members' states, `estimate` is what `pipeline.capacity` expects on the

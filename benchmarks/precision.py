@@ -3,8 +3,8 @@
     python benchmarks/precision.py --json=precision.json
 
 For each precision, a dense network is trained in it and then pruned and tuned with several seeds by
-one program. The table has mean ± standard deviation over seeds, in percent, for the selected and
-the last iterate; ψ is the excess accuracy gap. Parameters, losses and multipliers are always
+one program. The table has mean ± standard deviation over seeds, in percent, for the pruned network
+and the last iterate; ψ is the excess accuracy gap. Parameters, losses and multipliers are always
 float32. Cost: about two minutes on two cores.
 """
 
@@ -58,7 +58,7 @@ def run(precision: str) -> dict:
         if not isinstance(outcome, training.DivergedError)
     ]
     dense = {split: 100 * session.context.dense_means(split).accuracy for split in SPLITS}
-    iterates = {"selected": reports, "last": [report["last"] for report in reports]}
+    iterates = {"pruned": reports, "last": [report["last"] for report in reports]}
     return {
         "seconds": time.perf_counter() - start,
         "diverged": len(members) - len(reports),
@@ -95,7 +95,7 @@ def main(argv):
             f"{precision}: dense {dense}; {numbers['diverged']} diverged, "
             f"{numbers['seconds']:.0f} s"
         )
-        for iterate in ("selected", "last"):
+        for iterate in ("pruned", "last"):
             print(_row(f"  {iterate}", numbers[iterate]))
     timing.write_json(_JSON.value, {"precisions": results})
 

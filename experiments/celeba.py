@@ -3,9 +3,9 @@
     python -m bap_jax.main --config=experiments/celeba.py --data_dir=DIR --workdir=runs/celeba
 
 DIR holds img_align_celeba.zip (or its content as a folder), list_attr_celeba.txt and
-list_eval_partition.txt. The official splits are used; the iterate is selected on the official
-validation split. Any attribute can be the label (--config.data.target=Smiling), and any attributes
-can define groups (--config.data.group_by="Male*Young"). Other settings:
+list_eval_partition.txt. The official splits are used. Any attribute can be the label
+(--config.data.target=Smiling), and any attributes can define groups
+(--config.data.group_by="Male*Young"). Other settings:
 
     --config=experiments/celeba.py:cpu    real faces at 32×32, a ResNet-8 of width 16; an estimated
                                           fifteen minutes a run on two cores

@@ -203,7 +203,7 @@ def test_precisions_are_compared(tmp_path):
     numbers = json.loads(path.read_text())
     assert numbers["precisions"].keys() == {"float32", "bfloat16"} and numbers["device"]
     for of_precision in numbers["precisions"].values():
-        for iterate in ("selected", "last"):
+        for iterate in ("pruned", "last"):
             assert of_precision[iterate].keys() == {
                 *("train_accuracy", "train_max_excess_gap"),
                 *("test_accuracy", "test_max_excess_gap"),

@@ -135,7 +135,7 @@ def test_files_of_the_newest_run_lie_on_top(workdir):
     assert {"step", "loss", "accuracy"} <= set(rows[0])
 
 
-def test_the_selected_network_is_saved(workdir):
+def test_the_pruned_network_is_saved(workdir):
     run = workdir / "ceag-seed0"
     report = json.loads((run / "report.json").read_text())
     params = models.build("mlp", 10, hidden=(16,)).init(jax.random.key(1), jnp.zeros((1, 64)))[0]

@@ -52,9 +52,9 @@ def tiny(data_file, **changes):
 
 @pytest.fixture(scope="module")
 def run(data_file, tmp_path_factory):
-    """The workdir of a run without constraints."""
+    """The workdir of a run without constraints, whose weights are averaged."""
     folder = tmp_path_factory.mktemp("run")
-    experiment.run_experiment(tiny(data_file, method="nft"), folder)
+    experiment.run_experiment(tiny(data_file, method="nft", selection="average"), folder)
     return folder
 
 

@@ -73,8 +73,8 @@ def read(folder):
     return json.loads((folder / "report.json").read_text())
 
 
-def selected(run, hidden=(16,)):
-    """Parameters and masks of the selected iterate."""
+def pruned(run, hidden=(16,)):
+    """Parameters and masks of the pruned network."""
     params = models.build("mlp", 10, hidden=hidden).init(jax.random.key(1), jnp.zeros((1, 64)))[0]
     masks = {
         name: {"kernel": np.ones(leaf["kernel"].shape, np.uint8), "bias": None}
@@ -87,7 +87,7 @@ def selected(run, hidden=(16,)):
 def assert_same(one, other, hidden=(16,)):
     """Two runs' folders: all counts, masks, and parameters but for rounding."""
     assert counts(read(one)) == counts(read(other))
-    (params, masks), (others, other_masks) = selected(one, hidden), selected(other, hidden)
+    (params, masks), (others, other_masks) = pruned(one, hidden), pruned(other, hidden)
     jax.tree.map(np.testing.assert_array_equal, masks, other_masks)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-4)  # noqa: E731
     jax.tree.map(close, params, others)

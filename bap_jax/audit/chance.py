@@ -10,7 +10,9 @@ application" (1997), section 4.2, and B. Phipson, G. Smyth, "Permutation p-value
 zero", Statistical Applications in Genetics and Molecular Biology 9 (2010).
 """
 
+import os
 from collections.abc import Sequence
+from concurrent import futures
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from bap_jax.errors import UserError
 
 # Numbers of one draw that are held at a time: cells times permutations.
 _CHUNK = 2**21
+_THREADS = 4
 # numpy draws either sample by sample or cell by cell, which takes about so much longer.
 _DRAWS_IN_THE_TIME_OF_A_CELL = 8
 
@@ -86,20 +89,26 @@ def chance_of_largest(
     wanted = default_permutations(len(order)) if permutations is None else permutations
     if wanted < 1:
         raise UserError(f"permutations must be at least 1; got {permutations}.")
-    maxima = _permuted_maxima(cells, ids, wanted, np.random.default_rng(seed))
+    maxima = _permuted_maxima(cells, ids, wanted, seed)
     # Sums in another order differ in the last digits; equal maxima must count as equal.
     as_large = int((maxima >= observed - 1e-12).sum())
     return Chance(float(maxima.mean()), (as_large + 1) / (wanted + 1), maxima)
 
 
-def _permuted_maxima(cells, ids, permutations, random):
+def _permuted_maxima(cells, ids, permutations, seed):
     chunk = max(1, _CHUNK // len(cells.n))
-    maxima = []
-    for start in range(0, permutations, chunk):
-        size = min(chunk, permutations - start)
-        losses = draw(random, cells.n, int(cells.harmed.sum()), int(cells.helped.sum()), size)
-        maxima.append(_largest(cells.n, losses, ids))
-    return np.concatenate(maxima)
+    sizes = [min(chunk, permutations - start) for start in range(0, permutations, chunk)]
+    harmed, helped = int(cells.harmed.sum()), int(cells.helped.sum())
+
+    def maxima(size, seed):
+        losses = draw(np.random.default_rng(seed), cells.n, harmed, helped, size)
+        return _largest(cells.n, losses, ids)
+
+    # Every chunk has its own random numbers, so that the threads' order does not matter. numpy
+    # draws without holding Python's lock.
+    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+    with futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as threads:
+        return np.concatenate(list(threads.map(maxima, sizes, seeds)))
 
 
 def _largest(n, losses, ids):

@@ -41,12 +41,16 @@ def make_parser() -> argparse.ArgumentParser:
         "samples_*.jsonl: first of the original model, then of the compressed one",
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="a finished run of bap_jax instead")
-    parser.add_argument("--split", default="test", help="of the run; default: test")
+    parser.add_argument("--split", metavar="NAME", default="test", help="of the run; default: test")
     _add_audit_flags(parser.add_argument_group("what is audited"))
     _add_column_flags(parser.add_argument_group("names of columns; by default the usual ones"))
     models = parser.add_argument_group("language models")
-    models.add_argument("--metric", help="score that is 0 or 1; default: acc, else exact_match, …")
-    models.add_argument("--filter", help="which filter counts in tasks that have several")
+    models.add_argument(
+        "--metric", metavar="NAME", help="score that is 0 or 1; default: acc, else exact_match, …"
+    )
+    models.add_argument(
+        "--filter", metavar="NAME", help="which filter counts in tasks that have several"
+    )
     output = parser.add_argument_group("results")
     output.add_argument("--report", type=Path, metavar="FILE", help="HTML page to write")
     output.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write")
@@ -60,36 +64,69 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _fraction(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a fraction, 0.01 for one percentage point; got {text!r}"
+        ) from None
+
+
 def _add_audit_flags(flags):
     flags.add_argument(
         "--tolerance",
-        type=float,
+        type=_fraction,
+        metavar="FRACTION",
         help="by how much more than the whole a group may lose, a fraction: 0.01 is one point",
     )
     flags.add_argument(
         "--group-by",
         default="",
+        metavar="COLUMNS",
         help="race*gender for every combination, race+gender for each on its own; fields of doc or "
         "task for language models",
     )
-    flags.add_argument("--groups", help="columns that each group samples on their own: race,gender")
-    flags.add_argument("--alpha", type=float, default=0.05, help="one-sided level; default: 0.05")
     flags.add_argument(
-        "--min-group-size", type=int, default=30, help="smallest group assessed; default: 30"
+        "--groups",
+        metavar="COLUMNS",
+        help="columns that each group samples on their own: race,gender",
     )
-    flags.add_argument("--seed", type=int, default=0, help="of the permutations; default: 0")
-    flags.add_argument("--permutations", type=int, help="how many show what chance alone gives")
+    flags.add_argument(
+        "--alpha", type=float, metavar="LEVEL", default=0.05, help="one-sided level; default: 0.05"
+    )
+    flags.add_argument(
+        "--min-group-size",
+        type=int,
+        metavar="N",
+        default=30,
+        help="smallest group assessed; default: 30",
+    )
+    flags.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="of the permutations; default: 0"
+    )
+    flags.add_argument(
+        "--permutations", type=int, metavar="N", help="how many show what chance alone gives"
+    )
 
 
 def _add_column_flags(flags):
-    flags.add_argument("--id", help="ids of samples, by which two tables are joined")
-    flags.add_argument("--label", help="right answers")
     flags.add_argument(
-        "--dense", help='predictions of the original model; of several scores: "dense_*"'
+        "--id", metavar="COLUMN", help="ids of samples, by which two tables are joined"
     )
-    flags.add_argument("--sparse", help="predictions of the compressed model")
-    flags.add_argument("--dense-correct", help="whether the original model is right: 0 or 1")
-    flags.add_argument("--sparse-correct", help="whether the compressed model is right: 0 or 1")
+    flags.add_argument("--label", metavar="COLUMN", help="right answers")
+    flags.add_argument(
+        "--dense",
+        metavar="COLUMN",
+        help='predictions of the original model; of several scores: "dense_*"',
+    )
+    flags.add_argument("--sparse", metavar="COLUMN", help="predictions of the compressed model")
+    flags.add_argument(
+        "--dense-correct", metavar="COLUMN", help="whether the original model is right: 0 or 1"
+    )
+    flags.add_argument(
+        "--sparse-correct", metavar="COLUMN", help="whether the compressed model is right: 0 or 1"
+    )
 
 
 class Outcome(NamedTuple):
@@ -127,7 +164,7 @@ def audit(arguments: Sequence[str]) -> Outcome:
       UserError: a flag, a file or a cell is wrong.
       OSError: a file cannot be read or written.
     """
-    flags = make_parser().parse_args(arguments)
+    flags = make_parser().parse_intermixed_args(arguments)
     _check(flags)
     # These load numpy, which a wrong flag need not wait for.
     from bap_jax.audit.assessment import compare

@@ -182,7 +182,9 @@ def right_or_wrong(values, name: str) -> np.ndarray:
             f"{name} must hold True or False (1 or 0) for each sample, shape (sample,); got shape "
             f"{array.shape}."
         )
-    wrong = np.array(np.ma.getmaskarray(values))
+    wrong = np.zeros(len(array), bool)
+    if np.ma.isMaskedArray(values):
+        wrong |= np.ma.getmaskarray(values)
     if array.dtype == object:
         wrong |= [not _is_zero_or_one(value) for value in array]
     elif array.dtype.kind in "biuf":

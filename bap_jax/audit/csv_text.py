@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from bap_jax.audit.arrow import compute
+from bap_jax.audit import arrow
 from bap_jax.errors import UserError
 
 _QUOTE, _LINE_FEED = ord('"'), ord("\n")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -102,9 +103,7 @@ def _has_breaks_within_cells(text):
 
 def _check_breaks(text, columns):
     for name, column in columns.items():
-        broken = np.flatnonzero(
-            compute.match_substring(column, "\n").to_numpy(zero_copy_only=False)
-        )
+        broken = arrow.rows(arrow.compute.match_substring(column, "\n"))
         if len(broken):
             raise UserError(
                 f"{text.path}, line {text.line(broken[0])}: the column {name!r} holds a line "
@@ -116,7 +115,10 @@ def _as_lines(data, path):
     """The file without a byte order mark, with lines that end in a line feed alone."""
     if data.startswith(_UTF16):
         raise UserError(f"{path} is UTF-16; save it as CSV in UTF-8.")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    if _BYTE_ORDER_MARK in data:
+        line = _line(data, data.index(_BYTE_ORDER_MARK))
+        raise UserError(f"{path}, line {line}: remove the byte order mark, left from another file.")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     data = data.rstrip(b"\n")
@@ -132,43 +134,37 @@ def _check_quotes(data, bytes_of, path, separator):
     quotes = np.flatnonzero(bytes_of == _QUOTE)
     opening, closing = quotes[::2], quotes[1::2]
     edges = (ord(separator), _LINE_FEED)
-    before = bytes_of[np.maximum(opening - 1, 0)]
-    # A quote right after another one is the second half of a quote written twice.
-    doubled = np.concatenate([[False], closing[: len(opening) - 1] + 1 == opening[1:]])
-    bad_opening = ~(np.isin(before, edges) | (opening == 0) | doubled)
-    after = bytes_of[np.minimum(closing + 1, len(data) - 1)]
-    doubled = np.zeros(len(closing), bool)
-    doubled[: len(opening) - 1] = closing[: len(opening) - 1] + 1 == opening[1:]
-    bad_closing = ~(np.isin(after, edges) | (closing == len(data) - 1) | doubled)
-    _raise_at_quote(data, path, opening, closing, bad_opening, bad_closing)
+    before, after = bytes_of[opening - 1], bytes_of[np.minimum(closing + 1, len(data) - 1)]
+    # One that closes and the next that opens right after it are a quote written twice.
+    doubled = np.zeros(len(opening) + 1, bool)
+    doubled[1:-1] = closing[: len(opening) - 1] + 1 == opening[1:]
+    bad_opening = ~(np.isin(before, edges) | (opening == 0) | doubled[:-1])
+    bad_closing = ~(np.isin(after, edges) | (closing == len(data) - 1))
+    bad_closing &= ~doubled[1 : len(closing) + 1]
+    stray = opening[bad_opening][:1]
+    unclosed = np.flatnonzero(np.append(bad_closing, [True] * (len(opening) - len(closing))))[:1]
+    if len(stray) and not (len(unclosed) and opening[unclosed[0]] < stray[0]):
+        raise UserError(
+            f"{path}, line {_line(data, stray[0])}: there is a quote in the middle of a cell; put "
+            'the whole cell in quotes, and write a quote inside it twice: "a ""b"" c".'
+        )
+    if len(unclosed):
+        start = opening[: unclosed[0] + 1][~doubled[: unclosed[0] + 1]][-1]
+        raise UserError(
+            f"{path}, line {_line(data, start)}: a quote is opened and not closed before the cell "
+            'ends; close it, or write a quote that belongs to the text twice: "a ""b"" c".'
+        )
     return lambda positions: np.searchsorted(quotes, positions) % 2 == 1
 
 
-def _raise_at_quote(data, path, opening, closing, bad_opening, bad_closing):
-    opens = opening[bad_opening][:1].tolist()
-    closes = np.flatnonzero(bad_closing)[:1].tolist()
-    if opens and not (closes and closing[closes[0]] < opens[0]):
-        line = 1 + data.count(b"\n", 0, opens[0])
-        raise UserError(
-            f"{path}, line {line}: there is a quote in the middle of a cell; put the whole cell "
-            'in quotes, and write a quote inside it twice: "a ""b"" c".'
-        )
-    unclosed = opening[closes[0]] if closes else None
-    if unclosed is None and len(opening) > len(closing):
-        unclosed = opening[-1]
-    if unclosed is not None:
-        line = 1 + data.count(b"\n", 0, int(unclosed))
-        raise UserError(
-            f"{path}, line {line}: a quote is opened and not closed before the cell ends; close "
-            'it, or write a quote that belongs to the text twice: "a ""b"" c".'
-        )
+def _line(data, position):
+    return 1 + data.count(b"\n", 0, int(position))
 
 
 def _check_empty_lines(data, ends, path):
     empty = np.flatnonzero(np.diff(ends, prepend=-1) == 1)
     if len(empty):
-        line = 1 + data.count(b"\n", 0, int(ends[empty[0]]))
-        raise UserError(f"{path}, line {line} is empty; remove it.")
+        raise UserError(f"{path}, line {_line(data, ends[empty[0]])} is empty; remove it.")
 
 
 def _decoded(part, path, first_line):
@@ -224,16 +220,14 @@ def _split(text, numbers, use_threads, handler=None):
 
 def _reason(text, numbers, error):
     """What is wrong, with the line: rows are counted in a second, slower pass."""
+    _decoded(text.body, text.path, text.first_line)  # the handler takes texts
     invalid = []
 
     def handle(row):
         invalid.append(row)
         return "skip"
 
-    try:
-        _split(text, numbers, use_threads=False, handler=handle)
-    except pa.ArrowInvalid:
-        _decoded(text.body, text.path, text.first_line)
+    _split(text, numbers, use_threads=False, handler=handle)
     if not invalid:
         return UserError(f"{text.path} cannot be read: {error}")
     row = invalid[0]

@@ -58,22 +58,27 @@ def _as_array(values, what):
 
 def _unique_text(array):
     """`np.unique` with ids, by 64-bit hashes: sorting a million of them is faster than of texts."""
-    characters = np.ascontiguousarray(array).view(np.uint32).reshape(len(array), -1)
-    hashes = np.zeros(len(array), np.uint64)
-    for column in characters.T:
-        hashes = (hashes ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        hashes ^= hashes >> np.uint64(29)
-    _, first, codes = np.unique(hashes, return_index=True, return_inverse=True)
+    _, first, codes = np.unique(_hashes(array), return_index=True, return_inverse=True)
     distinct = array[first]
     if (distinct[codes] == array).all():
         return distinct, codes
     return np.unique(array, return_inverse=True)  # two texts have one hash
 
 
+def _hashes(array):
+    characters = np.ascontiguousarray(array).view(np.uint32).reshape(len(array), -1)
+    hashes = np.zeros(len(array), np.uint64)
+    for column in characters.T:
+        hashes = (hashes ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
 def _unique_objects(array, what):
     """Distinct values of Python objects, those of other types apart, in the order of appearance."""
+    mixed = _is_mixed(array)
     try:
-        keys = list(zip(map(type, array), array, strict=True)) if _is_mixed(array) else array
+        keys = list(zip(array, map(type, array), strict=True)) if mixed else array
         index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         codes = np.fromiter(map(index.__getitem__, keys), np.int64, len(array))
     except TypeError:
@@ -82,12 +87,12 @@ def _unique_objects(array, what):
             f"{what} must hold one group name for each sample; row {row} (from 0) holds "
             f"{array[row]!r}."
         ) from None
-    return [key[1] if isinstance(key, tuple) else key for key in index], codes
+    return [key[0] for key in index] if mixed else list(index), codes
 
 
 def _is_mixed(array):
     # 1 == True == 1.0, but "1", "True" and "1.0" are different names.
-    return len({*map(type, array)} & {bool, int, float, np.bool_, tuple}) > 1
+    return len({*map(type, array)} & {bool, int, float, np.bool_}) > 1
 
 
 def _texts(distinct):
@@ -98,7 +103,7 @@ def _texts(distinct):
 
 
 def _text(value, whole):
-    if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")

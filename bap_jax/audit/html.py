@@ -1,5 +1,6 @@
 """The report of an audit as one page of HTML."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +80,7 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
         Section(f"{prefix}gaps", "Excess gap of each group", _gaps(audit, prefix, digits)),
         Section(f"{prefix}chance", "How much of it is chance?", _chance(audit, prefix, digits)),
         Section(f"{prefix}flips", "Harmed and helped", [_flips(audit, prefix)]),
-        Section(
-            f"{prefix}accuracy",
-            "Accuracy before and after",
-            [slope.draw_slopes(audit, f"{prefix}figure-accuracy", digits)],
-        ),
+        Section(f"{prefix}accuracy", "Accuracy before and after", [_slopes(audit, prefix, digits)]),
         _all_groups(audit, prefix, digits),
         *_not_assessed(audit, prefix),
     ]
@@ -95,8 +92,7 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
 
 def digits_of(audit: "Audit") -> int:
     """Decimals for the points of an audit: enough to tell its limits and its tolerance apart."""
-    widths = [g.upper - g.lower for g in audit.groups]
-    return max(text.digits_of(audit), digits_for(widths, audit.tolerance))
+    return digits_for([g.upper - g.lower for g in audit.groups], audit.tolerance)
 
 
 def _overall(audit, digits) -> Facts:
@@ -125,16 +121,14 @@ def _gaps(audit, prefix, digits) -> list[Part]:
 
 
 def _chance(audit, prefix, digits) -> list[Part]:
+    if not any(g.harmed + g.helped for g in audit.groups):
+        words = "The two models never differ, so every measured gap is 0: there is nothing that "
+        return [Paragraph(words + "chance could vary, and nothing to estimate a spread from.")]
     parts: list[Part] = []
     if np.ptp(audit.chance.maxima) > 0:
         parts.append(chance.draw_chance(audit, f"{prefix}figure-chance", digits))
     else:
-        parts.append(
-            Paragraph(
-                "Chance has nothing to vary here: whichever samples the groups held, the largest "
-                f"gap would be {points(audit.max_excess_gap, digits)} points."
-            )
-        )
+        parts.append(Paragraph(chance.chance_sentence(audit, digits)))
     largest = chance.draw_largest(audit, f"{prefix}figure-largest", digits)
     return [*parts, Paragraph(_spread_words(audit, digits)), largest]
 
@@ -164,6 +158,14 @@ def _flips(audit, prefix) -> Part:
             f"{count(audit.overall.n, 'sample')}."
         )
     return flips.draw_flips(audit, f"{prefix}figure-flips")
+
+
+def _slopes(audit, prefix, digits) -> Part:
+    if math.isnan(audit.overall.dense_accuracy):
+        return Paragraph(
+            "Accuracies are not known: only samples on which the two models differ were counted."
+        )
+    return slope.draw_slopes(audit, f"{prefix}figure-accuracy", digits)
 
 
 def _all_groups(audit, prefix, digits) -> Section:
@@ -207,7 +209,8 @@ def groups_table(audit: "Audit", digits: int) -> Table:
 
 def _not_assessed(audit, prefix) -> list[Section]:
     parts: list[Part] = []
-    if audit.not_assessed:
+    number = len(audit.not_assessed)
+    if number:
         named = namer(audit)
         rows = [(named(skipped), count(skipped.n)) for skipped in audit.not_assessed]
         caption = f"Groups with fewer than {count(audit.min_group_size, 'sample')}: not assessed"
@@ -218,4 +221,6 @@ def _not_assessed(audit, prefix) -> list[Section]:
         parts.append(Table(caption, ("Attribute", "Samples without a value"), missing))
     if not parts:
         return []
-    return [Section(f"{prefix}not-assessed", "Not assessed, or without a group", parts)]
+    closed = f"All {count(number)} groups by name" if number > OPEN_TABLE_UP_TO else ""
+    title = "Not assessed, or without a group"
+    return [Section(f"{prefix}not-assessed", title, parts, closed=closed)]

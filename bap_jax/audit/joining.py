@@ -6,15 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from bap_jax.audit import columns, values
-from bap_jax.audit.arrow import compute
+from bap_jax.audit.arrow import compute, to_numpy
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
 from bap_jax.audit.predictions import Part, check_distinct, judge, read_part
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.audit.tables import open_table
 from bap_jax.audit.values import Names
 from bap_jax.errors import UserError, first_of
-
-_SHOWN = 5
 
 
 def read_two_tables(dense_path: Path, sparse_path: Path, wanted: Wanted) -> Samples:
@@ -77,34 +75,36 @@ def _as_far_as_there(wanted, names, both):
 
 
 def _order(dense: Part, sparse: Part):
-    """`(sample,)` for each row of the dense table the row of the sparse one."""
+    """`(sample,)` for each row of the dense table the row of the sparse one, all of them."""
     assert dense.ids is not None and sparse.ids is not None
-    for part in (dense, sparse):
-        check_distinct(part.ids, part.path, None)
+    check_distinct(dense.ids, dense.path, None)
+    check_distinct(sparse.ids, sparse.path, None)
     order = compute.index_in(dense.ids, value_set=sparse.ids)
+    missing = compute.is_null(order)
+    others = compute.invert(compute.is_in(sparse.ids, value_set=dense.ids))
     only = [
-        (dense, dense.ids.filter(compute.is_null(order))),
-        (sparse, sparse.ids.filter(compute.invert(compute.is_in(sparse.ids, value_set=dense.ids)))),
-    ]
-    if any(len(ids) for _, ids in only):
-        shown = "; ".join(
-            f"{len(ids)} only in {part.path}: {first_of(ids.to_pylist(), _SHOWN)}"
-            for part, ids in only
-            if len(ids)
+        f"{mask.true_count} only in {path}: {first_of(ids.filter(mask).to_pylist(), 5)}"
+        for path, ids, mask in (
+            (dense.path, dense.ids, missing),
+            (sparse.path, sparse.ids, others),
         )
-        raise UserError(f"both files must hold the same samples; ids {shown}.")
-    return order.to_numpy()
+        if mask.true_count
+    ]
+    if only:
+        raise UserError(f"both files must hold the same samples; ids {'; '.join(only)}.")
+    return order
 
 
-def _reordered(part: Part, order: np.ndarray) -> Part:
-    place = part.place
+def _reordered(part: Part, order: pa.Array) -> Part:
+    place, rows = part.place, to_numpy(order)
+    assert part.ids is not None
     return part._replace(
-        place=lambda row: place(int(order[row])),
-        label=part.label and Names(part.label.ids[order], part.label.names),
-        predictions={m: Names(p.ids[order], p.names) for m, p in part.predictions.items()},
-        correct={model: right[order] for model, right in part.correct.items()},
-        groups={n: Names(g.ids[order], g.names) for n, g in part.groups.items()},
-        ids=pa.array(part.ids).take(pa.array(order)),
+        place=lambda row: place(int(rows[row])),
+        label=part.label and Names(part.label.ids[rows], part.label.names),
+        predictions={m: Names(p.ids[rows], p.names) for m, p in part.predictions.items()},
+        correct={model: right[rows] for model, right in part.correct.items()},
+        groups={n: Names(g.ids[rows], g.names) for n, g in part.groups.items()},
+        ids=part.ids.take(order),
     )
 
 

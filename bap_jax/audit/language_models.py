@@ -44,7 +44,7 @@ def read_language_models(
         0 nor 1, or there is no such metric, filter or field.
     """
     files = [find_files(dense), find_files(sparse)]
-    _check_same(files[0], files[1], "task", dense, sparse)
+    _check_same(files[0], files[1], "tasks", dense, sparse)
     pairs, right, metrics, warnings = [], [], {}, []
     for name in files[0]:
         tasks = [read_task(found[name]) for found in files]
@@ -80,7 +80,7 @@ def _check_same(first, second, what, dense, sparse):
         if names
     ]
     if only:
-        raise UserError(f"both models must have answered the same {what}s; {'; '.join(only)}.")
+        raise UserError(f"both models must have answered the same {what}; {'; '.join(only)}.")
 
 
 def _filter(name: str, tasks: Sequence[Task], wanted: str | None) -> str:
@@ -102,7 +102,7 @@ def _filter(name: str, tasks: Sequence[Task], wanted: str | None) -> str:
 
 def _join(name: str, tasks: Sequence[Task], filter_name: str) -> list[Pair]:
     dense, sparse = (task.samples[filter_name] for task in tasks)
-    _check_same(dense, sparse, f"document of task {name} (doc_id)", tasks[0].path, tasks[1].path)
+    _check_same(dense, sparse, f"documents (doc_id) of task {name}", tasks[0].path, tasks[1].path)
     pairs = [(name, dense[doc_id], sparse[doc_id]) for doc_id in dense]
     for what in ("doc_hash", "target_hash"):
         differing = [pair for pair in pairs if _differ(pair, what)]

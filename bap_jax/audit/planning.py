@@ -19,6 +19,8 @@ import numpy as np
 from bap_jax.audit import tango
 from bap_jax.errors import UserError
 
+_MOST = 2.0**53  # samples that a tolerance next to 0 is said to need
+
 
 def samples_needed(
     flip_rate: float,
@@ -122,7 +124,7 @@ def samples_per_group(
 ) -> np.ndarray:
     """`samples_needed` for `(group,)` flip rates and shares, unchecked."""
     needed = _unrounded(flip_rates, shares, tolerance, alpha, power, true_gap, groups)
-    return np.maximum(np.rint(needed), 1).astype(np.int64)
+    return np.clip(np.rint(needed), 1, _MOST).astype(np.int64)
 
 
 def _unrounded(flip_rates, shares, tolerance, alpha, power, true_gap, groups):
@@ -131,4 +133,5 @@ def _unrounded(flip_rates, shares, tolerance, alpha, power, true_gap, groups):
     z = tango.normal_quantile(alpha)
     z_power = tango.normal_quantile(1 - power ** (1 / groups))
     deviation = z * np.sqrt(restricted) + z_power * np.sqrt(flip_rates - true_gap**2)
-    return (1 - shares) * (deviation / (tolerance - true_gap)) ** 2
+    with np.errstate(over="ignore"):
+        return (1 - shares) * (deviation / (tolerance - true_gap)) ** 2

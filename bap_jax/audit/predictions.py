@@ -8,15 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bap_jax.audit import columns, values
-from bap_jax.audit.arrow import compute
+from bap_jax.audit import arrow, columns, values
+from bap_jax.audit.arrow import compute, to_numpy
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
 from bap_jax.audit.samples import Samples, sha256_of
-from bap_jax.audit.tables import Column, Table, open_table
-from bap_jax.audit.values import Names
+from bap_jax.audit.tables import Table, open_table
+from bap_jax.audit.values import Column, Names
 from bap_jax.errors import UserError, first_of
 
 _CLASSES = "classes"
+_SHOWN = 5
 _INTEGER = r"-?[0-9]+"
 
 
@@ -170,17 +171,19 @@ def judge(part: Part, label: Names | None, model: str) -> np.ndarray:
 def check_distinct(ids: pa.Array, path: str, given: str | None) -> None:
     """Raises an error that shows the ids which occur twice."""
     counts = compute.value_counts(ids)
-    twice = counts.filter(compute.greater(counts.field("counts"), 1)).field("values").to_pylist()
-    if twice:
+    twice = np.flatnonzero(to_numpy(counts.field("counts")) > 1)
+    if len(twice):
+        shown = [counts.field("values")[int(i)].as_py() for i in twice[: _SHOWN + 1]]
+        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         advice = "" if given else " If these are no ids of samples, write --id=COLUMN or --id=''."
         raise UserError(
             f"{path}: {len(twice)} {'id occurs' if len(twice) == 1 else 'ids occur'} more than "
-            f"once: {first_of(list(map(str, twice)), 5)}; each sample must be there once.{advice}"
+            f"once: {', '.join(shown[:_SHOWN])}{more}; each sample must be there once.{advice}"
         )
 
 
 def _check_single(column, what):
-    if isinstance(column, np.ndarray):
+    if isinstance(column, np.ndarray) and column.ndim != 1:
         raise UserError(f"{what} has shape {column.shape}; expected one value a sample.")
 
 
@@ -189,7 +192,7 @@ def _classes(table):
         return None
     column = table.read([_CLASSES])[_CLASSES]
     _check_single(column, f"{table.path}: {_CLASSES!r}")
-    return tuple(str(name) for name in column.to_pylist())
+    return tuple(map(str, column.tolist()))
 
 
 def _predicted(read: Mapping[str, Column], names, classes, table):
@@ -199,7 +202,7 @@ def _predicted(read: Mapping[str, Column], names, classes, table):
     if len(names) > 1:
         scores = np.stack([_numbers(read[name], table, name) for name in names], axis=1)
         return values.highest(scores, columns.class_names(names), what, table.place)
-    if isinstance(first, np.ndarray):
+    if isinstance(first, np.ndarray) and first.ndim == 2:
         known = classes or tuple(map(str, range(first.shape[1])))
         return values.highest(first, known, what, table.place)
     return _named(values.names_of(first), classes, what)
@@ -231,15 +234,25 @@ def _named(found: Names, classes, what):
 
 def _ids(column, what, place):
     """`(sample,)` texts of ids; whole numbers without `.0`, all others as they are."""
-    if pa.types.is_floating(column.type):
-        whole = compute.floor(column)
-        if compute.all(compute.equal(whole, column)).as_py():
-            column = whole.cast(pa.int64())
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        column = column.cast(pa.string())
-    texts = compute.utf8_trim_whitespace(column.cast(pa.string()))
-    nothing = compute.or_kleene(compute.is_null(texts), compute.equal(texts, "")).fill_null(True)
-    values.check_none(
-        nothing.to_numpy(zero_copy_only=False), f"{what} has no value", place, "give each an id"
-    )
+    if isinstance(column, np.ndarray):
+        texts = arrow.texts([_id_text(value) for value in column.tolist()])
+    else:
+        texts = _texts(column)
+    texts = compute.utf8_trim_whitespace(texts)
+    nothing = to_numpy(compute.is_null(texts))
+    if not nothing.any():
+        nothing = to_numpy(compute.utf8_length(texts)) == 0
+    values.check_none(nothing, f"{what} has no value", place, "give each an id")
     return compute.replace_substring_regex(texts, r"^(-?[0-9]+)\.0+$", r"\1")
+
+
+def _id_text(value):
+    if isinstance(value, float):
+        value = "" if value != value else int(value) if value.is_integer() else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _texts(column):
+    if pa.types.is_floating(column.type) and bool((to_numpy(column.drop_null()) % 1 == 0).all()):
+        column = column.cast(pa.int64())
+    return column.cast(pa.large_string())

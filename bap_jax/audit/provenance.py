@@ -19,12 +19,12 @@ def provenance(arguments: Sequence[str], files: Mapping[str, str], source: str) 
       source: what was read, in a line.
 
     Returns:
-      `command`, `versions` by package, `files`, `source`, and `date` in ISO 8601.
+      `command`, `versions` by package, `hashes` by file, `source`, and `date` in ISO 8601.
     """
     return {
         "command": shlex.join(["python", "-m", "bap_jax.audit", *arguments]),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
-        "files": dict(files),
+        "hashes": dict(files),
         "source": source,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }

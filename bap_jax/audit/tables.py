@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from bap_jax.audit import csv_text
+from bap_jax.audit.arrow import compute, to_numpy
+from bap_jax.audit.values import Column
 from bap_jax.errors import UserError
-
-# `(sample,)` values, or `(sample, class)` scores.
-Column = pa.Array | np.ndarray
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _PARQUET = (".parquet", ".pq")
@@ -97,14 +96,17 @@ def _flat(column, name, path):
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
-        if len(lengths) != 1 or column.null_count:
+        if column.null_count or len(compute.unique(column.value_lengths())) != 1:
             raise UserError(f"{path}: the lists of the column {name!r} have different lengths.")
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return flat.reshape(len(column), -1)
-    if pa.types.is_fixed_size_list(column.type):
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return column
+        return _scores(column, name, path)
+    return _scores(column, name, path) if pa.types.is_fixed_size_list(column.type) else column
+
+
+def _scores(column, name, path):
+    flat = column.flatten()
+    if flat.null_count or not (pa.types.is_floating(flat.type) or pa.types.is_integer(flat.type)):
+        raise UserError(f"{path}: the lists of the column {name!r} must hold numbers, all of them.")
+    return to_numpy(flat).reshape(len(column), -1)
 
 
 def _open_npz(path):
@@ -135,11 +137,9 @@ def _array(file, name, path):
             f"{path}: the array {name!r} holds Python objects; save it as an array of texts or "
             "numbers, for instance by .astype(str)."
         ) from error
-    if array.ndim == 2:
-        return array
-    if array.ndim != 1:
+    if array.ndim not in (1, 2):
         raise UserError(
             f"{path}: the array {name!r} has shape {array.shape}; expected (sample,), or scores "
             "(sample, class)."
         )
-    return pa.array(array)
+    return array

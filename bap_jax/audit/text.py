@@ -206,7 +206,8 @@ def facts(audit: "Audit") -> list[str]:
 def _table(audit, verbose):
     rows = list(audit.groups)
     if not verbose and len(rows) > AT_MOST:
-        rows = rows[:AT_MOST] + [row for row in rows[AT_MOST:] if row is deciding(audit)]
+        decides = deciding(audit)
+        rows = rows[:AT_MOST] + [row for row in rows[AT_MOST:] if row is decides]
     names = [group_label(audit, row) for row in rows]
     names = names if verbose else [clipped(name) for name in names]
     width = max(len("group"), *map(len, names))

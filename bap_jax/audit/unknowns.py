@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from bap_jax.audit.numbers import count, interval, percent, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.svg.groups import namer
+from bap_jax.audit.svg.marks import shorten
+from bap_jax.audit.text import deciding, rounded
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
 
-NAMED = 5
+NAMED, LONGEST_NAME = 5, 60
 
 
 def unknowns(audit: "Audit", digits: int) -> list[tuple[str, str]]:
@@ -41,22 +43,23 @@ def _verdict(audit, digits):
         "What “undecided” does not say",
         "It is neither evidence that all groups are within the tolerance nor that one is beyond "
         "it. With these samples the largest true excess gap can lie anywhere from "
-        f"{interval(audit.lower, audit.certifiable_tolerance, digits)} points. " + _needed(audit),
+        f"{interval(max(audit.lower, 0.0), audit.certifiable_tolerance, digits)} points. "
+        + _needed(audit),
     )
 
 
 def _needed(audit):
     if audit.samples_needed is None:
         return (
-            "At a tolerance of 0 no number of samples can show that a gap of exactly 0 is within it; "
-            "choose the largest gap that would be acceptable."
+            "At a tolerance of 0 no number of samples can show that a gap of exactly 0 is within "
+            "it; choose the largest gap that would be acceptable."
         )
-    have = next((g.n for g in audit.groups if namer(audit)(g) == audit.deciding_group), None)
-    now = f" (now {count(have)})" if have is not None else ""
+    group = deciding(audit)
+    name = shorten(namer(audit)(group), LONGEST_NAME)
     return (
-        f"It hangs on the group {audit.deciding_group}: with about "
-        f"{count(audit.samples_needed, 'sample')} of it{now} the audit would come out as satisfied "
-        "four times in five, if this group in truth lost no more than the others."
+        f"It hangs on the group {name}, which has {count(group.n, 'sample')}: about "
+        f"{rounded(audit.samples_needed)} would show four times in five that it is within the "
+        "tolerance, if in truth it lost no more than the whole."
     )
 
 
@@ -84,8 +87,9 @@ def _absent_groups(audit):
             (
                 "Groups too small",
                 f"{count(len(audit.not_assessed), 'group')} with fewer than "
-                f"{count(audit.min_group_size, 'sample')} ({count(samples, 'sample')} in all) {verb} "
-                "not assessed. Nothing here says how they fare, and the verdict leaves them out.",
+                f"{count(audit.min_group_size, 'sample')} ({count(samples, 'sample')} in all) "
+                f"{verb} not assessed. Nothing here says how they fare, and the verdict leaves "
+                "them out.",
             )
         )
     missing = {name: number for name, number in audit.missing.items() if number}
@@ -105,7 +109,7 @@ def _absent_groups(audit):
 
 
 def _names(groups, named):
-    names = [named(group) for group in groups[:NAMED]]
+    names = [shorten(named(group), LONGEST_NAME) for group in groups[:NAMED]]
     rest = len(groups) - len(names)
     return ", ".join(names) + (f" and {count(rest)} more" if rest else "")
 
@@ -141,7 +145,7 @@ def _always(audit):
         ),
         (
             "The dense model itself",
-            "Everything is relative to the dense model. Whether that one is good enough, or fair, is "
-            "another question; and if it was itself compressed from another, losses add up.",
+            "Everything is relative to the dense model. Whether that one is good enough, or fair, "
+            "is another question; and if it was itself compressed from another, losses add up.",
         ),
     ]

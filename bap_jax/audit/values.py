@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bap_jax.audit.arrow import compute
+from bap_jax.audit.arrow import to_numpy
 from bap_jax.errors import UserError
 
 # The texts that pandas takes for no value.
@@ -18,6 +18,9 @@ _NOTHING = frozenset(
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 _SHOWN = 5
+
+# `(sample,)` values of CSV and Parquet, or of an array of NumPy; `(sample, class)` scores.
+Column = pa.Array | np.ndarray
 
 
 class Names(NamedTuple):
@@ -32,19 +35,20 @@ class Names(NamedTuple):
     names: tuple[str, ...]
 
 
-def names_of(column: pa.Array) -> Names:
-    """The values of a column as texts.
+def names_of(column: Column) -> Names:
+    """The values of a column `(sample,)` as texts.
 
     Whole numbers stored as fractions lose their `.0`, as pandas adds it to a column with an empty
     cell. The texts of cells are left as they are, apart from spaces around them.
     """
-    if pa.types.is_floating(column.type):
-        column = compute.if_else(compute.is_nan(column), pa.scalar(None, column.type), column)
-    encoded = column.dictionary_encode()
-    ids = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    texts = [_text(value) for value in encoded.dictionary.to_pylist()]
+    if isinstance(column, np.ndarray):
+        distinct, ids = np.unique(column, return_inverse=True)
+    else:
+        encoded = column.dictionary_encode(null_encoding="encode")
+        distinct, ids = encoded.dictionary.to_pylist(), to_numpy(encoded.indices)
+    texts = [_text(value) for value in distinct]
     numbers = {text: i for i, text in enumerate(dict.fromkeys(t for t in texts if t is not None))}
-    new = np.array([-1 if text is None else numbers[text] for text in texts] + [-1], np.int32)
+    new = np.array([-1 if text is None else numbers[text] for text in texts], np.int32)
     return Names(new[ids], tuple(numbers))
 
 
@@ -96,7 +100,9 @@ def check_none(wrong: np.ndarray, what: str, place: Callable[[int], str], advice
         raise UserError(f"{what} in {count} ({shown}{more}); {advice}.")
 
 
-def right_or_wrong(column: pa.Array, what: str, place: Callable[[int], str]) -> np.ndarray:
+def right_or_wrong(
+    column: pa.Array | np.ndarray, what: str, place: Callable[[int], str]
+) -> np.ndarray:
     """A column of 0 and 1, or of false and true.
 
     Returns:

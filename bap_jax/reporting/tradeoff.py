@@ -17,8 +17,9 @@ _MAX_LEGEND = 24
 def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
     """Draws every setting of a sweep on the training and test splits; up and left is better.
 
-    Filled marks are the selected iterate: means over seeds with one standard deviation both ways,
-    and small dots for the single seeds. Hollow marks are means of the last iterate.
+    Filled marks are the pruned network: means over seeds with one standard deviation both ways, and
+    small dots for the single seeds. Hollow marks are means of the last iterate, where that is
+    another network.
 
     Args:
       rows: as in `sweep.json`. Rows without a report are left out; at least one has a report.
@@ -45,9 +46,9 @@ def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
         panel.grid(color="#e6e6e6", linewidth=0.6)
         panel.set_axisbelow(True)
     _draw_legend(figure, panels[0], title, names, columns)
-    figure.suptitle(
-        "Accuracy and largest excess gap (filled: selected iterate; hollow: last iterate)"
-    )
+    reports = [row["report"] for same_setting in settings.values() for row in same_setting]
+    marks = "" if all(map(_is_last, reports)) else " (filled: pruned network; hollow: last iterate)"
+    figure.suptitle(f"Accuracy and largest excess gap{marks}")
     figure.savefig(path, dpi=110, format="png")
 
 
@@ -58,14 +59,19 @@ def _style(number):
     }
 
 
+def _is_last(report):
+    """Whether the pruned network is the last iterate."""
+    return report["selection"] == "last"
+
+
 def _draw_setting(panel, reports, split, style):
-    selected = _points([report["splits"][split] for report in reports])
+    pruned = _points([report["splits"][split] for report in reports])
     last = _points([report["last"]["splits"][split] for report in reports])
     if len(reports) > 1:
-        panel.scatter(*selected, s=9, color=style["color"], alpha=0.35, linewidths=0)
-        spread = selected.std(1, ddof=1)
+        panel.scatter(*pruned, s=9, color=style["color"], alpha=0.35, linewidths=0)
+        spread = pruned.std(1, ddof=1)
         panel.errorbar(
-            *selected.mean(1),
+            *pruned.mean(1),
             xerr=spread[0],
             yerr=spread[1],
             color=style["color"],
@@ -73,9 +79,11 @@ def _draw_setting(panel, reports, split, style):
             alpha=0.7,
             capsize=2,
         )
-    panel.plot(*last.mean(1), markersize=6, markerfacecolor="white", alpha=0.8, zorder=3, **style)
+    if not all(map(_is_last, reports)):
+        hollow = {"markersize": 6, "markerfacecolor": "white", "alpha": 0.8, "zorder": 3}
+        panel.plot(*last.mean(1), **hollow, **style)
     panel.plot(
-        *selected.mean(1),
+        *pruned.mean(1),
         markersize=8,
         markeredgecolor="white",
         markeredgewidth=0.6,

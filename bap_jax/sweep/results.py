@@ -5,8 +5,8 @@ finished member in the order of the axes: `config` has the values that the axes 
 the member's report.json. A member that diverged has `"report": null`, and `"error"` says why.
 
 sweep.csv has one line for each row: the axes, then one column for each number. Columns of the last
-iterate start with `last_`; all others describe the selected one. Both files hold fractions; the
-table that is printed is in percent.
+iterate start with `last_`; all others describe the pruned network, which `selection` chooses. Both
+files hold fractions; the table that is printed is in percent.
 """
 
 import csv
@@ -100,7 +100,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     titles = [f"{split} {what}" for split in ("train", "test") for what in ("accuracy", "max gap")]
     head = "setting".ljust(width) + "seeds" + "".join(f"{title:>18}" for title in titles)
     lines = [
-        "SELECTED on validation; percent, mean ± standard deviation over seeds.",
+        f"PRUNED NETWORKS ({_chosen_by(rows)}); percent, mean ± standard deviation over seeds.",
         "max gap: the largest excess accuracy gap of any group.",
         "",
         head,
@@ -115,6 +115,11 @@ def format_rows(rows: Sequence[Row]) -> str:
         lines += ["", f"{len(diverged)} of {len(rows)} diverged:"]
         lines += [f"  {format_setting(row['config'])}: {row['error']}" for row in diverged]
     return "\n".join(lines)
+
+
+def _chosen_by(rows):
+    rules = {row["report"]["selection"] for row in rows if row["report"]}
+    return f"selection={rules.pop()}" if len(rules) == 1 else "chosen as selection= says"
 
 
 def _cell(reports, title):

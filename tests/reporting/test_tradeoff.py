@@ -10,7 +10,7 @@ from bap_jax import reporting
 SPLITS = ("train", "test")
 
 
-def report(gap, accuracy, tolerance=0.01):
+def report(gap, accuracy, tolerance=0.01, selection="best"):
     """Numbers of the training split; 0.1 more on the test split, 0.2 more for the last iterate."""
 
     def splits(shift):
@@ -19,7 +19,8 @@ def report(gap, accuracy, tolerance=0.01):
             for i, split in enumerate(SPLITS)
         }
 
-    return {"tolerance": tolerance, "splits": splits(0), "last": {"splits": splits(0.2)}}
+    own = {"tolerance": tolerance, "selection": selection}
+    return {**own, "splits": splits(0), "last": {"splits": splits(0.2)}}
 
 
 def draw(rows, tmp_path, monkeypatch):
@@ -66,6 +67,20 @@ def test_marks_are_means_over_seeds(tmp_path, monkeypatch):
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["nft", "ceag", "tolerance"]
     assert legend.get_title().get_text() == "method; 2 seeds each"
+
+
+def test_the_last_iterate_is_drawn_once(tmp_path, monkeypatch):
+    rows = [
+        {"config": {"seed": seed}, "report": report(0.1, 0.9, selection="last")}
+        for seed in range(2)
+    ]
+    figure = draw(rows, tmp_path, monkeypatch)
+    assert [marks(panel, hollow=True) for panel in figure.axes] == [[], []]
+    assert figure.get_suptitle() == "Accuracy and largest excess gap"
+    rows[0]["report"] = report(0.1, 0.9)
+    figure = draw(rows, tmp_path, monkeypatch)
+    assert len(marks(figure.axes[0], hollow=True)) == 1
+    assert figure.get_suptitle().endswith("(filled: pruned network; hollow: last iterate)")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def fake_report(plain):
         "method": plain["method"],
         "seed": plain["seed"],
         "tolerance": plain["tolerance"],
+        "selection": plain["selection"],
         "epoch": 59,
         "sparsity": {"prunable": 0.95},
         "splits": splits,

@@ -68,6 +68,13 @@ def test_the_printed_table_has_means_over_seeds(rows):
     assert lines[-1] == "  tolerance=0.02,seed=13,model.hidden=8: loss is nan at step 3"
 
 
+def test_the_printed_table_says_how_networks_were_chosen(tmp_path):
+    rows = run_in_process(make_sweep(tmp_path / "w", "seed=0,1"), quiet)
+    assert format_rows(rows).startswith("PRUNED NETWORKS (selection=last); percent")
+    rows = run_in_process(make_sweep(tmp_path / "v", "selection=last,best"), quiet)
+    assert format_rows(rows).startswith("PRUNED NETWORKS (chosen as selection= says); percent")
+
+
 def test_one_seed_has_no_spread(tmp_path):
     rows = run_in_process(make_sweep(tmp_path / "w", "method=nft,ceag"), quiet)
     assert "±" not in format_rows(rows).split("\n", 3)[-1]

@@ -69,7 +69,9 @@ def scale(axis: Axis, *, factor: float = 100, unit: str = "") -> Markup:
     parts = []
     for i, tick in enumerate(ticks):
         x = axis.at(tick)
-        anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-        words = label(factor * tick) + (unit if i == len(ticks) - 1 else "")
+        anchor = "start" if x < 4 else "end" if x > 92 else "middle"
+        words = label(factor * tick)
+        if i == len(ticks) - 1:
+            words += unit.removesuffix("s") if words == "1" else unit
         parts += [marks.upright(x, 5, "tick"), marks.text(x, 18, words, "number", anchor)]
     return marks.drawing(22, *parts, kind="scale")

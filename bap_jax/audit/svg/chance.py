@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bap_jax.audit.numbers import count, p_value, percent, points
+from bap_jax.audit.numbers import count, p_value, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.svg import axis, forest, histogram
 from bap_jax.audit.svg.figure import Figure, Table
@@ -39,18 +39,27 @@ def draw_chance(audit: "Audit", name: str, digits: int) -> Figure:
         ),
     ]
     found = histogram.bins(maxima, marked)
-    reached = float((maxima >= observed - 1e-12).mean())
+    reached = int((maxima >= observed - 1e-12).sum())
     return Figure(
         name=name,
         title=chance_sentence(audit, digits),
         caption="Group labels were dealt out anew among the same samples "
-        f"{count(len(maxima))} times. The bars show the largest excess gap of each time; in "
-        f"{percent(reached)} of them it was at least as large as the observed one (bars to the right of the line).",
+        f"{count(len(maxima))} times. The bars show the largest excess gap of each time: "
+        + _reached(reached),
         alt=f"Histogram of the largest excess gap by chance alone, from "
         f"{points(float(maxima.min()), digits)} to {points(float(maxima.max()), digits)} points. "
         + chance_sentence(audit, digits),
         drawing=histogram.draw(found, marked, apart_from=observed),
         table=histogram.table(found, "Largest excess gap by chance alone", "Permutations"),
+    )
+
+
+def _reached(times):
+    if not times:
+        return "it was never as large as the observed one."
+    return (
+        f"{count(times, 'time')} it was at least as large as the observed one (bars to the right "
+        "of the solid line)."
     )
 
 

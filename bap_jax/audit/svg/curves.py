@@ -181,9 +181,10 @@ def _key(names, others):
 def _words(title, series, thin, order, x_words):
     first, last = series[order[0]], series[order[-1]]
     steps = series[0].steps
+    ends = f"{x_words} {label(float(steps[0]))} to {label(float(steps[-1]))}"
     words = (
-        f"Line chart: {title}. {count(len(series), 'line')} from {x_words} {label(float(steps[0]))} "
-        f"to {label(float(steps[-1]))}. Ends highest: {first.name} at {label(_last(thin[order[0]]))}"
+        f"Line chart: {title}. {count(len(series), 'line')} from {ends}. "
+        f"Ends highest: {first.name} at {label(_last(thin[order[0]]))}"
     )
     if len(series) > 1:
         words += f"; lowest: {last.name} at {label(_last(thin[order[-1]]))}"

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+NOTHING = Markup("")
+
 
 class Row(NamedTuple):
     """One row of a figure: a name, a strip of drawing, and the numbers in words.
@@ -18,7 +20,7 @@ class Row(NamedTuple):
     """
 
     label: str
-    strip: Markup = Markup("")
+    strip: Markup = NOTHING
     value: str = ""
     above: str = ""
 
@@ -80,8 +82,8 @@ class Figure:
     caption: str = ""
     key: Sequence[Key] = ()
     rows: Sequence[Row] = ()
-    scale: Markup = Markup("")
-    drawing: Markup = Markup("")
+    scale: Markup = NOTHING
+    drawing: Markup = NOTHING
     labels: Sequence[Label] = ()
 
     kind = "figure"
@@ -90,3 +92,8 @@ class Figure:
     def longest_name(self) -> int:
         """Characters of the longest name of a row that has a drawing; 4 at least."""
         return max([4, *(len(row.label) + len(row.above) for row in self.rows if row.strip)])
+
+    @property
+    def longest_value(self) -> int:
+        """Characters of the longest numbers of a row."""
+        return max([4, *(len(row.value) for row in self.rows)])

@@ -117,8 +117,8 @@ def draw_forest(audit: "Audit", name: str, digits: int) -> Figure:
     return Figure(
         name=name,
         title="What each group lost beyond all samples together",
-        caption=f"{choice.words}, worst first, in percentage points. The excess gap is what a group "
-        "lost in accuracy beyond what all samples lost; right of zero the group fares worse.",
+        caption=f"{choice.words}, worst first, in percentage points. The excess gap is what a "
+        "group lost in accuracy beyond what all samples lost; right of zero it fares worse.",
         alt=_words(audit, choice, named, digits),
         key=_key(audit),
         rows=rows,

@@ -26,7 +26,7 @@ class Choice(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Which groups they are: "All 10 groups", or "The worst 20 and the best 20 of 100 groups"."""
+        """Which they are: "All 10 groups", or "The worst 20 and the best 20 of 100 groups"."""
         number = len(self.worst) + len(self.best) + self.between
         if not self.between:
             return f"All {count(number, 'group')}"

@@ -69,7 +69,8 @@ def draw(found: Bins, marked: Sequence[Marked], *, apart_from: float | None = No
     parts.append(marks.line(0, top + HEIGHT, 100, top + HEIGHT, "base"))
     for i, mark in enumerate(marked):
         x = axis.at(mark.value)
-        parts.append(marks.upright(x, top + HEIGHT, mark.kind, top=LINE_OF_TEXT * i + 16))
+        for kind in ("halo", mark.kind):
+            parts.append(marks.upright(x, top + HEIGHT, kind, top=LINE_OF_TEXT * i + 16))
     parts += _words(marked, axis)
     return marks.drawing(top + HEIGHT, *parts) + scale(axis, unit=" points")
 

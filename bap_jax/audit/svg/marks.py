@@ -62,7 +62,7 @@ def shorten(words: str, most: int) -> str:
 
 
 def drawing(height: float, *parts: Markup, kind: str = "") -> Markup:
-    """A drawing as wide as its place. It is hidden from screen readers: its figure has the words."""
+    """A drawing as wide as its place; hidden from screen readers, as its figure has the words."""
     return element(
         "svg", join(parts), class_=f"drawing {kind}".strip(), width="100%", height=pixels(height),
         aria_hidden="true", focusable="false",

@@ -39,7 +39,7 @@ def draw_slopes(audit: "Audit", name: str, digits: int) -> Figure:
     lines = _lines(audit, choice.shown, named, digits)
     with_name = [line for line in lines if line.name]
     height = max(230 if len(lines) < 8 else 340, APART * len(with_name) + 10)
-    axis = spanning([value for line in lines for value in (line.before, line.after)], least=0.02)
+    axis = spanning([value for line in lines for value in (line.before, line.after)], least=0.005)
 
     def y(accuracy):
         return TOP + 8 + (height - 16) * (1 - axis.at(accuracy) / 100)
@@ -84,18 +84,24 @@ def _line(result, kind, name, digits):
 def spread(wanted: Sequence[float], apart: float, low: float, high: float) -> list[float]:
     """Places as near as may be to those wanted, `apart` from each other, from `low` to `high`.
 
-    The room must do: (len(wanted) − 1) · apart ≤ high − low.
+    Least squares: with the i-th in order at p_i + i · apart, p must not decrease, so neighbours
+    that would violate this are pooled at their mean (isotonic regression). The room must do:
+    (len(wanted) − 1) · apart ≤ high − low.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    pools: list[tuple[float, int]] = []
+    for rank, i in enumerate(order):
+        mean, size = wanted[i] - rank * apart, 1
+        while pools and pools[-1][0] > mean:
+            before, members = pools.pop()
+            mean = (mean * size + before * members) / (size + members)
+            size += members
+        pools.append((mean, size))
+    highest = high - (len(wanted) - 1) * apart
+    starts = [min(max(mean, low), highest) for mean, size in pools for _ in range(size)]
     places = [0.0] * len(wanted)
-    floor = low
-    for i in order:
-        places[i] = floor = max(wanted[i], floor)
-        floor += apart
-    ceiling = high
-    for i in reversed(order):
-        places[i] = ceiling = min(places[i], ceiling)
-        ceiling -= apart
+    for rank, (i, start) in enumerate(zip(order, starts, strict=True)):
+        places[i] = start + rank * apart
     return places
 
 
@@ -130,8 +136,8 @@ def _leaders(lines, places, y):
 
 def _key(lines):
     words = {
-        "worse": "lost more than all samples did",
-        "better": "lost less, or gained",
+        "worse": "lost more than all samples",
+        "better": "lost no more than all samples",
         "whole": "all samples",
     }
     return [
