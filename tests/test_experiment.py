@@ -459,7 +459,7 @@ def test_command_line(tmp_path):
     assert verdict < table < done.stdout.index("by chance") < done.stdout.index("report.html")
     assert (tmp_path / "w" / "report.json").exists()
     page, copy = (tmp_path / "w" / name for name in ("nft-seed0/report.html", "report.html"))
-    assert page.read_text() == copy.read_text() and "python -m bap_jax.main" in page.read_text()
+    assert page.read_text() == copy.read_text() and "bap_jax.main" in page.read_text()
 
 
 CONFIG_FILE = """

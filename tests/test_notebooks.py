@@ -119,7 +119,7 @@ def run(path, folder):
 
 EXPECTED = {
     "prune_your_own_model": (
-        ["at ε = 1 point on ", "heavy", "90.0% zeros"],
+        ["Excess: points lost", "heavy", "90.0% zeros"],
         ["own_model/report.json", "own_model/disparity.png", "own_model/network/digest.json"],
     ),
     "the_papers_experiment": (

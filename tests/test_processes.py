@@ -114,7 +114,7 @@ def test_two_processes_give_what_one_gives_and_the_first_writes(alone, tmp_path)
     assert codes == [0, 0], texts
     assert_same(alone / "ceag-seed0", workdirs[0] / "ceag-seed0")
     assert not workdirs[1].exists()
-    assert "by chance" in texts[0][0] and "by chance" not in texts[1][0]
+    assert "Excess:" in texts[0][0] and "Excess:" not in texts[1][0]
     there = {path.name for path in workdirs[0].iterdir()}
     assert there == {path.name for path in alone.iterdir()}
     lines = [(folder / "metrics.jsonl").read_text().count("\n") for folder in (alone, workdirs[0])]

@@ -177,5 +177,5 @@ def test_commands_for_a_users_own_data(name, groups, own_files):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert f"Groups     {groups}\n" in done.stdout and " test samples: " in done.stdout
+    assert f"Groups     {groups}\n" in done.stdout and "Excess: points lost" in done.stdout
     assert (own_files / "runs").is_dir()
