@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bap_jax.audit import page
+from bap_jax.audit import compare_methods, page
+from bap_jax.audit.comparison_html import render_comparison
 from bap_jax.audit.html import render_audit
 from bap_jax.audit.svg import bars, curves
+from bap_jax.reporting import render_run
 from tests.audit import example_audits as examples
 from tests.audit.chromium import console, measured, needs_chromium
+from tests.reporting.fakes import run_record
 
 pytestmark = needs_chromium
 ABOUT = {"command": "python -m bap_jax.audit predictions.csv --tolerance=0.01 " + "--x=" + "y" * 90}
@@ -44,10 +47,28 @@ def page_of_a_run():
     return page.render_page(page.Page("A run", lead, [page.Section("run", "Run", parts)]))
 
 
+def page_of_a_comparison():
+    """Three methods, one of them with a long name, on groups with hostile ones."""
+    rng = np.random.default_rng(0)
+    names = [*examples.HOSTILE, "small"]
+    groups = np.repeat(names, 100)
+    dense = rng.random(len(groups)) < 0.9
+    methods = ("nft", "ceag, " + "pruning.sparsity=0.95, " * 4, "<b>el</b>")
+    correct = {name: rng.random((2, len(groups))) < 0.85 for name in methods}
+    found = compare_methods(correct, dense, groups, tolerance=0.02, resamples=100)
+    return render_comparison(found, ABOUT)
+
+
 @pytest.fixture(scope="module")
-def pages():
+def pages(tmp_path_factory):
     reports = {name: render_audit(make(), ABOUT) for name, make in examples.AUDITS.items()}
-    return {**reports, "a run": page_of_a_run()}
+    whole_run = render_run(run_record(tmp_path_factory.mktemp("run")))
+    return {
+        **reports,
+        "a run": page_of_a_run(),
+        "a whole run": whole_run,
+        "a comparison": page_of_a_comparison(),
+    }
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -110,7 +131,9 @@ def test_what_goes_wrong_is_noticed(tmp_path):
     assert len(console(wrong)) == 1
 
 
-@pytest.mark.parametrize("name", ["hostile", "violated", "counts alone", "a run"])
+@pytest.mark.parametrize(
+    "name", ["hostile", "violated", "counts alone", "a run", "a whole run", "a comparison"]
+)
 def test_the_console_stays_silent(name, pages, tmp_path):
     report = tmp_path / "report.html"
     report.write_text(pages[name])

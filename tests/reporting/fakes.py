@@ -1,7 +1,13 @@
 """Reports without a run."""
 
+import json
+
+import numpy as np
+
 from bap_jax import reporting
+from bap_jax.data import Splits
 from bap_jax.reporting.verdicts import add_verdict
+from bap_jax.types import Dataset
 from tests.reporting.test_gaps import split_means
 from tests.reporting.test_verdicts import predictions_of, random_split
 
@@ -65,3 +71,41 @@ def judged_report(sizes=(50, 80, 200), flips=0.1, tolerance=0.02):
         splits[split] = add_verdict(report, predictions[split], [""] * len(sizes), tolerance)
     report = fake_report(tolerance=tolerance)
     return report | {"splits": splits, "last": {"epoch": 7, "splits": splits}}, predictions
+
+
+RUN_GROUPS = ("group 0", "group 1", "group 2")
+
+
+def write_metrics(path, steps=1000, constraints=12):
+    """Steps with multipliers that grow with the number of the constraint, and one epoch."""
+    with path.open("w") as file:
+        for step in range(steps):
+            row = {"step": step, "epoch": 0, "loss": 1 / (step + 1), "accuracy": 0.5}
+            if constraints:
+                row["multipliers"] = [step * i for i in range(constraints)]
+                row["violation"] = [None if step < 10 else 0.1 * i for i in range(constraints)]
+            file.write(json.dumps(row) + "\n")
+        file.write(json.dumps({"epoch": 0, "sparsity": 0.9}) + "\n")
+
+
+def splits_of(predictions, shape=(8, 8), dtype=np.float32):
+    test = predictions["test"]
+    inputs = np.random.default_rng(0).random((len(test.label), *shape)).astype(dtype)
+    data = Dataset(inputs, test.label, test.group)
+    return Splits(data, data, data, num_classes=2, group_names=RUN_GROUPS)
+
+
+def run_record(folder):
+    """All that the page of a run is made from, of made-up predictions of images."""
+    report, predictions = judged_report()
+    report["sparsity"]["layers"] = {"dense/kernel": 0.95}
+    write_metrics(folder / "metrics.jsonl", constraints=3)
+    return reporting.RunRecord(
+        report=report | {"selection": "last", "versions": {"jax": "1.2.3"}},
+        predictions=predictions,
+        splits=splits_of(predictions),
+        metrics=folder / "metrics.jsonl",
+        constraint_names=RUN_GROUPS,
+        layer_sizes={"dense/kernel": 640},
+        hashes={"predictions.npz": "abc123"},
+    )

@@ -1,7 +1,6 @@
 """The page of a run: the audit of the test split, training, sparsity and harmed samples."""
 
 import io
-import json
 import re
 
 import numpy as np
@@ -11,51 +10,25 @@ from PIL import Image
 from bap_jax import reporting
 from bap_jax.audit.page import Pictures
 from bap_jax.audit.svg.figure import Table
-from bap_jax.data import Splits
 from bap_jax.reporting.html import command_line
 from bap_jax.reporting.training_curves import MOST_CURVES, MOST_STEPS, training_parts
 from bap_jax.reporting.verdict_text import verdict_sentence
 from bap_jax.reporting.verdicts import audit_of_counts, counts_of
 from bap_jax.reporting.worst_samples import worst_samples
-from bap_jax.types import Dataset
-from tests.reporting.fakes import judged_report
+from tests.reporting.fakes import (
+    RUN_GROUPS,
+    judged_report,
+    run_record,
+    splits_of,
+    write_metrics,
+)
 
-NAMES = ("group 0", "group 1", "group 2")
-
-
-def write_metrics(path, steps=1000, constraints=12):
-    """Steps with multipliers that grow with the number of the constraint, and one epoch."""
-    with path.open("w") as file:
-        for step in range(steps):
-            row = {"step": step, "epoch": 0, "loss": 1 / (step + 1), "accuracy": 0.5}
-            if constraints:
-                row["multipliers"] = [step * i for i in range(constraints)]
-                row["violation"] = [None if step < 10 else 0.1 * i for i in range(constraints)]
-            file.write(json.dumps(row) + "\n")
-        file.write(json.dumps({"epoch": 0, "sparsity": 0.9}) + "\n")
-
-
-def splits_of(predictions, shape=(8, 8), dtype=np.float32):
-    test = predictions["test"]
-    inputs = np.random.default_rng(0).random((len(test.label), *shape)).astype(dtype)
-    data = Dataset(inputs, test.label, test.group)
-    return Splits(data, data, data, num_classes=2, group_names=NAMES)
+NAMES = RUN_GROUPS
 
 
 @pytest.fixture
 def record(tmp_path):
-    report, predictions = judged_report()
-    report["sparsity"]["layers"] = {"dense/kernel": 0.95}
-    write_metrics(tmp_path / "metrics.jsonl", constraints=3)
-    return reporting.RunRecord(
-        report=report | {"selection": "last", "versions": {"jax": "1.2.3"}},
-        predictions=predictions,
-        splits=splits_of(predictions),
-        metrics=tmp_path / "metrics.jsonl",
-        constraint_names=NAMES,
-        layer_sizes={"dense/kernel": 640},
-        hashes={"predictions.npz": "abc123"},
-    )
+    return run_record(tmp_path)
 
 
 def test_the_page_has_every_part(record):
