@@ -15,9 +15,8 @@ multiplier bootstrap: few seeds drawn with replacement would give few different 
     λ² = S/(S − 1) · max(0, 1 − E/T)
     T = variance of the mean over seeds,    E = (mean over seeds of σ² − σ² of the averages)/(S − 1)
 
-Without λ, chance in a single sample under a single
-seed would be counted three times, by samples, by seeds and by both together (A. Owen, "The
-pigeonhole bootstrap", Annals of Applied Statistics 1 (2007) 386-411); E/T is the share of the
+Without λ, chance in a single sample under a single seed would be counted more than once (A. Owen,
+"The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007) 386-411): E/T is the share of the
 variance over seeds that the samples account for already. All draws are the same for all methods, so
 that differences between methods are paired.
 

@@ -54,21 +54,22 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
         raise UserError(f"{name} cannot be read: {reason}. Restore it or leave it out.") from error
 
 
-def encode_png(pixels: np.ndarray, at_least: int = 1) -> bytes:
-    """An image as the content of a PNG file.
+def encode_thumbnail(pixels: np.ndarray, smallest: int, largest: int) -> bytes:
+    """An image of moderate size as the content of a PNG file.
 
     Args:
       pixels: `(height, width)` or `(height, width, 1 or 3)` uint8.
-      at_least: small images are enlarged by a whole factor, without smoothing, until both sides
-        have so many pixels.
+      smallest: images with a shorter side are enlarged by a whole factor, without smoothing.
+      largest: images with a longer side are reduced to it.
     """
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1:] == (1,) else pixels)
-    factor = -(-at_least // min(image.size))
+    factor = -(-smallest // min(image.size))
     if factor > 1:
         size = (image.width * factor, image.height * factor)
         image = image.resize(size, Image.Resampling.NEAREST)
+    image.thumbnail((largest, largest))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

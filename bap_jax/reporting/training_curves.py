@@ -42,10 +42,15 @@ def training_parts(metrics: Path, names: Sequence[str]) -> list[Part]:
 
 def _read(metrics):
     """The rows of at most `MOST_STEPS` steps; the first and the last are among them."""
+    number = sum(1 for _ in _lines_of_steps(metrics))
+    chosen = set(np.linspace(0, number - 1, min(MOST_STEPS, number)).astype(int).tolist())
+    return [json.loads(line) for i, line in enumerate(_lines_of_steps(metrics)) if i in chosen]
+
+
+def _lines_of_steps(metrics):
+    """One at a time: the file of a long run may be larger than the memory."""
     with metrics.open("rb") as file:
-        lines = [line for line in file if line.startswith(b'{"step"')]
-    chosen = np.unique(np.linspace(0, len(lines) - 1, min(MOST_STEPS, len(lines))).astype(int))
-    return [json.loads(lines[i]) for i in chosen]
+        yield from (line for line in file if line.startswith(b'{"step"'))
 
 
 def _numbers(rows, key):

@@ -10,11 +10,12 @@ from bap_jax.audit.result import Audit
 from bap_jax.audit.svg.figure import Table
 from bap_jax.audit.svg.groups import namer
 from bap_jax.data import Records, Splits
-from bap_jax.data.images import encode_png
+from bap_jax.data.images import encode_thumbnail
 from bap_jax.reporting.predictions import SplitPredictions
 
 MOST, MOST_OF_A_GROUP = 24, 6
-_PIXELS = 64
+_SIDES = (64, 128)  # pixels of a thumbnail
+_LEAST = 4  # a side of fewer numbers is no image's
 
 
 class _Sample(NamedTuple):
@@ -42,10 +43,13 @@ def worst_samples(audit: Audit, predictions: SplitPredictions, splits: Splits) -
         f"Test samples that the dense network had right and the pruned one has wrong, at most "
         f"{MOST_OF_A_GROUP} of a group, the groups with the largest excess gaps first."
     )
-    shape = splits.test.inputs.shape[1:]
-    is_image = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
-    draw = _pictures if is_image else _table
+    draw = _pictures if _are_images(splits.test.inputs.shape[1:]) else _table
     return Section("samples", title, [Paragraph(words), draw(samples, predictions, splits)])
+
+
+def _are_images(shape):
+    has_axes = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
+    return has_axes and min(shape[:2]) >= _LEAST
 
 
 def _choose(audit, predictions, splits) -> list[_Sample]:
@@ -87,7 +91,7 @@ def _pictures(samples, predictions, splits) -> Part:
     images = inputs.take(rows) if isinstance(inputs, Records) else np.asarray(inputs[rows])
     pictures = []
     for sample, image in zip(samples, images, strict=True):
-        png = base64.b64encode(encode_png(_as_pixels(image), _PIXELS)).decode()
+        png = base64.b64encode(encode_thumbnail(_as_pixels(image), *_SIDES)).decode()
         words = _words(sample, predictions)
         pictures.append(Picture(f"data:image/png;base64,{png}", words, words.capitalize()))
     return Pictures(pictures)

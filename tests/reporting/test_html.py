@@ -101,8 +101,14 @@ def test_pixels_keep_their_values():
     np.testing.assert_array_equal(np.asarray(image_of(part.items[0])), splits.test.inputs[row])
 
 
-def test_samples_that_are_no_images_are_listed():
-    _, test, _, part = harmed_samples((5,))
+def test_large_images_are_reduced():
+    *_, part = harmed_samples((300, 200, 3), np.uint8)
+    assert {image_of(picture).size for picture in part.items} == {(85, 128)}
+
+
+@pytest.mark.parametrize("shape", [(5,), (50, 3), (8, 8, 2), ()])
+def test_samples_that_are_no_images_are_listed(shape):
+    _, test, _, part = harmed_samples(shape)
     assert isinstance(part, Table) and len(part.rows) == 18
     row = int(part.rows[0][0])
     assert test.dense_correct[row] and not test.sparse_correct[row]
