@@ -6,8 +6,8 @@ WORKDIR/
   data.json                         for each data set, how many samples each split has
   data_cache/                       decoded images, unless --data_cache names another folder
   dense/DIGEST/                     a dense model, shared by all members with its data and network
-  members/LABEL-DIGEST/             metrics.jsonl, pruned/, predictions.npz, report.html and, written
-                                    last, report.json;
+  members/LABEL-DIGEST/             metrics.jsonl, pruned/, predictions.npz, report.html and,
+                                    written last, report.json;
                                     of a run that diverged: metrics.jsonl, last_good/, failed.json
 
 A member is identified by its whole config: it is finished once its report.json or its failed.json
