@@ -1,12 +1,10 @@
 """Rules that choose the product of a run on the validation part, and what is measured of a choice.
 
 The rules are the product's own, `reporting.selection`, and one control: `accuracy` chooses the most
-accurate iterate, the later of equally accurate ones. A rule takes a `Sample` and the tolerance, and
-returns the row of `Sample.correct` that it chooses. A flip is a sample on which exactly one of
+accurate iterate, the later of equally accurate ones. A flip is a sample on which exactly one of
 dense and sparse network is right.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,43 +36,41 @@ class Sample(NamedTuple):
         return Sample(self.dense[chosen], self.correct[:, chosen], self.groups[chosen])
 
 
-def accuracy(sample: Sample, tolerance: float) -> int:
-    """The most accurate iterate."""
-    del tolerance
-    accuracies = sample.correct[:-1].mean(1)
-    return len(accuracies) - 1 - int(np.argmax(accuracies[::-1]))
+RULES = (*selection.RULES, "accuracy")
 
 
-def _of_product(rule: selection.Rule) -> Callable[[Sample, float], int]:
-    def choose(sample: Sample, tolerance: float) -> int:
-        if rule.averages:
-            return len(sample.correct) - 1
-        return rule.choose(_iterates(sample), tolerance)
+def choices(sample: Sample, tolerance: float) -> list[int]:
+    """The row of `Sample.correct` that each of `RULES` chooses.
 
-    return choose
-
-
-def _iterates(sample):
-    """What the product's rules know of every iterate."""
-    iterates = []
-    for i, correct in enumerate(sample.correct[:-1]):
-        largest_gap = float(excess_gap(_table(sample, correct)).max())
-        score = selection.Score(float(correct.mean()), largest_gap)
-        flip_rate = float((correct != sample.dense).mean())
-        iterates.append(selection.Iterate(i, score, flip_rate, correct))
-    return iterates
+    Args:
+      sample: what the rules see.
+      tolerance: ε, the largest excess gap that is allowed; fraction.
+    """
+    iterates = [_iterate(sample, i) for i in range(len(sample.correct) - 1)]
+    average = len(iterates)
+    chosen = [
+        average if rule.averages else rule.choose(iterates, tolerance)
+        for rule in selection.RULES.values()
+    ]
+    most_accurate = max(iterates, key=lambda iterate: (iterate.score.accuracy, iterate.epoch))
+    return [*chosen, most_accurate.epoch]
 
 
-RULES = {name: _of_product(rule) for name, rule in selection.RULES.items()}
-RULES["accuracy"] = accuracy
+def _iterate(sample, i):
+    """What the product's rules know of an iterate."""
+    correct = sample.correct[i]
+    largest_gap = float(excess_gap(_table(sample, correct)).max())
+    score = selection.Score(float(correct.mean()), largest_gap)
+    return selection.Iterate(i, score, float((correct != sample.dense).mean()), correct)
 
 
-def measure(sample: Sample, correct: np.ndarray) -> tuple[float, ...]:
+def measure(sample: Sample, correct: np.ndarray, permutations: int = 500) -> tuple[float, ...]:
     """`MEASURES` of a network, fractions; every group counts, however small.
 
     Args:
       sample: whose dense network it is compared with.
       correct: `(sample,)` bool, which samples the network has right.
+      permutations: for `chance`; with 0 it is NaN.
     """
     table = _table(sample, correct)
     gaps, errors = excess_gap(table), standard_error(table)
@@ -82,7 +78,7 @@ def measure(sample: Sample, correct: np.ndarray) -> tuple[float, ...]:
         float(correct.mean()),
         float((correct != sample.dense).mean()),
         float(gaps.max()),
-        _chance(table),
+        _chance(table, permutations) if permutations else np.nan,
         spread(gaps, errors),
         posterior(gaps, errors).largest.mean,
     )
@@ -96,7 +92,7 @@ def _table(sample, correct):
     return Table(np.bincount(sample.groups), *counts)
 
 
-def _chance(table, permutations=500):
+def _chance(table, permutations):
     """The mean of the largest gap when samples are exchanged among the groups."""
     harmed, helped = int(table.harmed.sum()), int(table.helped.sum())
     losses = Losses(table.n, harmed, helped).draw(np.random.default_rng(0), permutations)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 from scipy import stats
-from selection_measures import MEASURES, RULES, Sample, measure
+from selection_measures import MEASURES, RULES, Sample, choices, measure
 
 _RECORDINGS = flags.DEFINE_string("recordings", None, "folder of `record_iterates.py`")
 _FOLDS = flags.DEFINE_integer("folds", 2, "parts into which the validation part is divided")
@@ -52,7 +52,7 @@ def load(file: Path) -> Run:
         validation, test = (_sample(arrays, part) for part in ("validation", "test"))
         config = json.loads(str(arrays["config"]))
     tolerance = config["tolerance"]
-    chosen = [rule(validation, tolerance) for rule in RULES.values()]
+    chosen = choices(validation, tolerance)
     num_iterates = len(test.correct) - 1
     return Run(
         f"{config['data']['name']} {config['pruning']['sparsity']} {config['method']}",
@@ -75,14 +75,11 @@ def crossed(sample: Sample, tolerance: float, folds: int, repeats: int) -> np.nd
     rng, rows = np.random.default_rng(0), []
     for _ in range(repeats):
         fold = random_folds(sample.groups, folds, rng)
-        row = []
-        for rule in RULES.values():
-            judged = np.empty(len(fold), bool)
-            for out in range(folds):
-                chosen = rule(sample.part(fold != out), tolerance)
-                judged[fold == out] = sample.correct[chosen][fold == out]
-            row.append(measure(sample, judged))
-        rows.append(row)
+        judged = np.empty((len(RULES), len(fold)), bool)
+        for out in range(folds):
+            chosen = choices(sample.part(fold != out), tolerance)
+            judged[:, fold == out] = sample.correct[chosen][:, fold == out]
+        rows.append([measure(sample, correct, permutations=0) for correct in judged])
     return np.mean(rows, 0)
 
 
@@ -129,7 +126,7 @@ def print_differences(title: str, part: str, experiments: dict[str, list[Run]]) 
 
     Runs of one split share the dense network and the data: their mean is one observation.
     """
-    last = list(RULES).index("last")
+    last = RULES.index("last")
     print(f"\n{title}\n")
     columns = [i for i, name in enumerate(MEASURES) if name != "chance"]
     print_row("data", "rule", *(f"{MEASURES[i]} − last" for i in columns))

@@ -31,7 +31,7 @@ LAYERS = [
     ["_run_files"],
     ["experiment"],
     ["profiling", "flags"],
-    ["main", "sweep", "sweeping"],
+    ["main", "sweep", "sweeping", "compare"],
 ]
 RANK = {package: rank for rank, row in enumerate(LAYERS) for package in row}
 CORE = ("models", "pruning", "constraints", "lagrangian", "groups", "metrics", "types")

@@ -22,13 +22,17 @@ def sample_of(accuracies, size=300, groups=3, seed=0):
     return measures.Sample(rng.random(size) < 0.5, correct, rng.integers(groups, size=size))
 
 
+def chosen(sample, rule):
+    return measures.choices(sample, 0.01)[measures.RULES.index(rule)]
+
+
 def test_on_noise_a_choice_looks_good_where_it_was_made_and_nowhere_else():
     """A hundred networks that are all right half of the time."""
     sample = sample_of([0.5] * 101, size=2000)
-    rows = list(measures.RULES)
+    rows = measures.RULES
     accuracy = selection_rules.crossed(sample, 0.01, folds=2, repeats=20)[:, 0]
-    chosen = measures.accuracy(sample, 0.01)
-    assert sample.correct[chosen].mean() > 0.52
+    most_accurate = chosen(sample, "accuracy")
+    assert sample.correct[most_accurate].mean() > 0.52
     assert accuracy[rows.index("accuracy")] == pytest.approx(0.5, abs=0.01)
     assert accuracy[rows.index("last")] == pytest.approx(sample.correct[-2].mean())
     assert accuracy[rows.index("average")] == pytest.approx(sample.correct[-1].mean())
@@ -50,7 +54,7 @@ def test_an_earlier_iterate_must_pass_mcnemars_test(extra, is_chosen):
     p_value = stats.binomtest(extra, extra + 1, alternative="greater").pvalue
     assert (3 * p_value <= 0.05) == is_chosen
     sample = measures.Sample(np.ones(100, bool), correct, np.zeros(100, int))
-    assert measures.RULES["paired"](sample, 0.01) == (1 if is_chosen else 3)
+    assert chosen(sample, "paired") == (1 if is_chosen else 3)
 
 
 def test_the_fewest_flips_count_among_the_most_accurate():
@@ -61,8 +65,8 @@ def test_the_fewest_flips_count_among_the_most_accurate():
     correct[1, :3] = False  # within .3 points; one flip
     correct[2, :2] = False  # two flips
     sample = measures.Sample(dense, correct, np.zeros(1000, int))
-    assert measures.RULES["flips"](sample, 0.01) == 1
-    assert measures.accuracy(sample, 0.01) == 3  # the later of two that are always right
+    assert chosen(sample, "flips") == 1
+    assert chosen(sample, "accuracy") == 3  # the later of two that are always right
 
 
 @pytest.mark.slow

@@ -10,19 +10,25 @@ from typing import Any
 _PACKAGES = ("bap_jax", "numpy", "scipy")
 
 
-def provenance(arguments: Sequence[str], files: Mapping[str, str], source: str) -> dict[str, Any]:
+def provenance(
+    arguments: Sequence[str],
+    files: Mapping[str, str],
+    source: str,
+    program: str = "bap_jax.audit",
+) -> dict[str, Any]:
     """What a report says about its origin, as plain values.
 
     Args:
       arguments: of the command line.
       files: SHA-256 of each file that was read.
       source: what was read, in a line.
+      program: the module that was run.
 
     Returns:
       `command`, `versions` by package, `hashes` by file, `source`, and `date` in ISO 8601.
     """
     return {
-        "command": shlex.join(["python", "-m", "bap_jax.audit", *arguments]),
+        "command": shlex.join(["python", "-m", program, *arguments]),
         "versions": versions(),
         "hashes": dict(files),
         "source": source,

@@ -9,7 +9,8 @@ A resample draws as many samples of every group as there are, with replacement; 
 which for one seed are the numbers of `bap_jax.audit.excess`. Samples with the same outcomes in the
 same cell are counted together: their counts are one multinomial draw.
 
-S seeds are drawn with replacement, too, and λ times the mean deviation of the drawn seeds is added:
+For S > 1 seeds the mean of their deviations is added, each times a standard normal number and λ (a
+multiplier bootstrap: few seeds drawn with replacement would give few different values):
 
     λ² = S/(S − 1) · max(0, 1 − E/T)
     T = variance of the mean over seeds,    E = (mean over seeds of σ² − σ² of the averages)/(S − 1)
@@ -56,7 +57,7 @@ class Draws(NamedTuple):
 
     Attributes:
       counts: `(resample, pattern)` samples.
-      seeds: by number of seeds `(resample, seed)` weights that add up to 1.
+      seeds: by number of seeds `(resample, seed)` multipliers of the deviations.
     """
 
     counts: np.ndarray
@@ -132,7 +133,7 @@ def outcomes(cells: np.ndarray, dense: np.ndarray, correct: Sequence[np.ndarray]
 
 
 def draws(data: Outcomes, resamples: int, random: np.random.Generator) -> Iterator[Draws]:
-    """Resamples of samples within cells, and of seeds, a block at a time."""
+    """Resamples of samples within cells, and multipliers of seeds, a block at a time."""
     block = max(1, _CHUNK // len(data.count))
     per_cell = np.split(data.count, data.first[1:])
     sizes = sorted(set(map(len, data.losses)))
@@ -141,9 +142,7 @@ def draws(data: Outcomes, resamples: int, random: np.random.Generator) -> Iterat
         counts = [
             random.multinomial(count.sum(), count / count.sum(), number) for count in per_cell
         ]
-        seeds = {
-            size: random.multinomial(size, np.full(size, 1 / size), number) / size for size in sizes
-        }
+        seeds = {size: random.standard_normal((number, size)) / size for size in sizes}
         yield Draws(np.concatenate(counts, axis=1).astype(float), seeds)
 
 
@@ -160,8 +159,9 @@ def estimates(
     """
     losses, right = data.losses[method], data.right[method]
     n, mean = counts.sum(axis=1), losses.mean(axis=0)
-    by_cell = [np.add.reduceat(counts * values, data.first, axis=1) for values in (mean, mean**2)]
-    gaps, variances = zip(*(_excess(*by_cell, part) for part in parts), strict=True)
+    sums = np.add.reduceat(counts * mean, data.first, axis=1)
+    squares = np.add.reduceat(counts * mean**2, data.first, axis=1)
+    gaps, variances = zip(*(_excess(sums, squares, part) for part in parts), strict=True)
     return Estimates(
         accuracy=counts @ right.mean(axis=0) / n,
         flip_rate=counts @ np.abs(losses).mean(axis=0) / n,

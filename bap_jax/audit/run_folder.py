@@ -48,14 +48,14 @@ def read_run(folder: Path, split: str) -> Run:
         samples = Samples(
             file[f"{split}_dense_correct"].astype(bool),
             file[f"{split}_sparse_correct"].astype(bool),
-            _groups(file, file[f"{split}_group"]),
+            groups_of(file, file[f"{split}_group"]),
             f"{folder}: the {split} split of the run",
             {str(path): sha256_of(path)},
         )
     return Run(samples, _tolerance(folder / REPORT))
 
 
-def _groups(file, ids):
+def groups_of(file, ids):
     """For each attribute `(sample,)` names; None for an id that is no group's."""
     names = np.array([*map(str, file["group_names"]), None], object)
     attributes = file["attribute_of_group"]

@@ -27,7 +27,8 @@ from scipy import special
 from bap_jax.audit.result import BayesMax
 
 _NODES = 32  # values of τ
-_COARSE, _FINE = 33, 129  # values of the maximum, to find where its mass lies, and for integrals
+_COARSE = 33  # values of the maximum, to find where its mass lies
+_FINE = (129, 1025)  # values of the maximum for integrals: for very many groups, and for few
 _BLOCK = 20_000  # numbers computed at a time, so that they stay in the processor's cache
 _NEGLIGIBLE = 25  # log-density below its largest that is left out
 _FAR = 7.0  # standard deviations beyond which a normal density is 0
@@ -104,7 +105,8 @@ def _largest(weights, means, deviations):
     high = (means + _FAR * deviations).max()
     coarse = np.linspace(low, high, _COARSE)
     inside = np.flatnonzero(np.diff(_distribution(coarse, weights, means, deviations)) > 1e-9)
-    grid = np.linspace(coarse[inside[0]], coarse[inside[-1] + 1], _FINE)
+    points = int(np.clip(500_000 // means.shape[1], *_FINE))
+    grid = np.linspace(coarse[inside[0]], coarse[inside[-1] + 1], points)
     below = _distribution(grid, weights, means, deviations)
     mean = grid[-1] - np.sum((below[1:] + below[:-1]) / 2 * np.diff(grid))
     lower, upper = np.interp([0.05, 0.95], below, grid)

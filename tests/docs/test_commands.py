@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from ml_collections import ConfigDict
 
+from bap_jax import compare
 from bap_jax.audit import arguments as audit_arguments
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.errors import UserError
@@ -86,10 +87,10 @@ def flags_of(program):
     return {name: flag for file in files for name, flag in defined_in(file).items()}
 
 
-def audit_flags():
-    """Flags by name of the audit, which has a parser of its own."""
+def flags_of_parser(parser):
+    """Flags by name of a program that has a parser of its own."""
     found = {}
-    for action in audit_arguments.make_parser()._actions:
+    for action in parser._actions:
         kind = "enum" if action.choices else getattr(action.type, "__name__", "string")
         for option in action.option_strings:
             found[option.lstrip("-")] = Flag(kind, tuple(action.choices or ()))
@@ -157,6 +158,9 @@ def check_command(page, words):
     if program == "bap_jax.audit":
         audit_arguments.parse(arguments)
         return
+    if program == "bap_jax.compare":
+        compare.make_parser().parse_intermixed_args(arguments)
+        return
     flags, config, axes = flags_of(program), None, []
     if len(arguments) == FILES_WITHOUT_FLAG.get(program):
         return
@@ -223,6 +227,8 @@ DIGITS = "--config=experiments/digits.py"
             "invalid choice: 'no'",
         ),
         (["bap_jax.main", "config=experiments/digits.py"], "is no flag"),
+        (["bap_jax.compare", "runs/digits", "--page=a.html"], "unrecognized arguments: --page"),
+        (["bap_jax.compare", "--out=a.html"], "required: RUN"),
     ],
 )
 def test_mistakes_are_found(words, mistake):
@@ -230,7 +236,10 @@ def test_mistakes_are_found(words, mistake):
         check_command("README.md", words)
 
 
-ALL_FLAGS = [audit_flags(), *(flags_of(program) for program in (*FILES_OF, *SCRIPTS))]
+ALL_FLAGS = [
+    *(flags_of_parser(module.make_parser()) for module in (audit_arguments, compare)),
+    *(flags_of(program) for program in (*FILES_OF, *SCRIPTS)),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,138 @@
+"""A comparison of methods in words: sentences, and a text for the terminal."""
+
+from bap_jax.audit.comparison import Interval, MethodComparison, MethodDifference, MethodResult
+from bap_jax.audit.numbers import (
+    count,
+    decimal,
+    interval,
+    p_value,
+    percent,
+    points,
+    tolerance,
+)
+from bap_jax.audit.text import wrapped
+from bap_jax.errors import first_of
+
+CHANCE, SAME = "chance may explain it", "no difference"
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def conclusion(value: Interval, below: str, above: str, neutral: float = 0.0) -> str:
+    """What an interval says: one of the two words, or that chance may explain the difference."""
+    if value.lower == value.upper == neutral:
+        return SAME
+    if value.upper < neutral:
+        return below
+    return above if value.lower > neutral else CHANCE
+
+
+def differences(row: MethodDifference) -> list[tuple[str, str, str]]:
+    """For each quantity its name, the difference with its interval, and what that says."""
+    in_points = [
+        ("accuracy", row.accuracy, "lower", "higher"),
+        ("flips", row.flip_rate, "fewer", "more"),
+        ("true largest gap", row.bayes_max, "smaller", "larger"),
+    ]
+    found = [
+        (
+            name,
+            f"{points(value.estimate, sign=True)} points ({interval(value.lower, value.upper)})",
+            conclusion(value, below, above),
+        )
+        for name, value, below, above in in_points
+    ]
+    ratio = row.spread_ratio
+    words = f"× {_ratio(ratio.estimate)} ({_ratio(ratio.lower)} to {_ratio(ratio.upper)})"
+    return [*found, ("spread over groups", words, conclusion(ratio, "smaller", "larger", 1.0))]
+
+
+def _ratio(value):
+    return "∞" if value == float("inf") else decimal(value, 1)
+
+
+def comparison_sentence(comparison: MethodComparison) -> str:
+    """What differs beyond chance, and what chance may explain, for every method."""
+    samples = count(comparison.n, "sample")
+    if not comparison.differences:
+        return f"{comparison.methods[0].name} alone on {samples}: nothing to compare it with."
+    sentences = []
+    for row in comparison.differences:
+        found = differences(row)
+        clear = [f"{word} {name}" for name, _, word in found if word not in (CHANCE, SAME)]
+        unclear = [name for name, _, word in found if word == CHANCE]
+        parts = [", ".join(clear)] if clear else []
+        if unclear:
+            parts.append(f"chance may explain {_listed(unclear, bool(clear))}")
+        sentences.append(f"{row.name} against {row.baseline}: {'; '.join(parts) or SAME}.")
+    return f"On {samples}, {' '.join(sentences)}"
+
+
+def _listed(names, has_others):
+    if not has_others and len(names) == 4:
+        return "every difference"
+    start = f"{', '.join(names[:-1])} and " if len(names) > 1 else ""
+    return f"the differences in {start}{names[-1]}"
+
+
+def format_comparison(comparison: MethodComparison) -> str:
+    """The whole comparison for a terminal.
+
+    Args:
+      comparison: the result of `compare_methods`.
+    """
+    level = percent(1 - 2 * comparison.alpha, 0)
+    groups = count(len(comparison.methods[0].groups), "group")
+    head = (
+        f"{count(len(comparison.methods), 'method')} on {count(comparison.n, 'sample')} in "
+        f"{groups}, ε = {tolerance(comparison.tolerance)}; dense accuracy "
+        f"{percent(comparison.dense_accuracy, 2)}. In brackets {level} intervals over "
+        f"{count(comparison.resamples, 'resample')} of samples and seeds."
+    )
+    lines = [*wrapped(comparison_sentence(comparison)), "", *wrapped(head)]
+    for row in comparison.methods:
+        lines += ["", f"{row.name}, {count(row.seeds, 'seed')}", *_fields(method_facts(row))]
+    for row in comparison.differences:
+        pairs = [(name, f"{words}: {says}") for name, words, says in differences(row)]
+        lines += ["", f"{row.name} against {row.baseline}", *_fields(pairs)]
+    if comparison.not_assessed:
+        small = [f"{row.name} ({row.n})" for row in comparison.not_assessed]
+        lines += ["", *wrapped(f"Groups that are too small to assess: {first_of(small, 10)}.")]
+    return "\n".join(lines).replace(_SPACE, " ")
+
+
+def method_facts(row: MethodResult) -> list[tuple[str, str]]:
+    """The numbers of one method, by name."""
+    worst = row.groups[0]
+    several = len({group.attribute for group in row.groups}) > 1
+    label = f"{worst.attribute}={worst.name}" if several else worst.name
+    return [
+        (
+            "accuracy",
+            f"{percent(row.accuracy.estimate, 2)} "
+            f"({interval(row.accuracy.lower, row.accuracy.upper)})",
+        ),
+        (
+            "flips",
+            f"{percent(row.flip_rate.estimate)} "
+            f"({interval(row.flip_rate.lower, row.flip_rate.upper)})",
+        ),
+        (
+            "largest excess gap",
+            f"{points(row.max_excess_gap.estimate)} points, group {label}; chance alone: "
+            f"{points(row.expected_by_chance)} ({p_value(row.p_value)})",
+        ),
+        (
+            "true largest gap",
+            f"{points(row.bayes_max.estimate)} points, estimated "
+            f"({interval(row.bayes_max.lower, row.bayes_max.upper)})",
+        ),
+        (
+            "spread over groups",
+            f"{points(row.spread.estimate)} points "
+            f"({interval(row.spread.lower, row.spread.upper)})",
+        ),
+    ]
+
+
+def _fields(pairs):
+    return [line for name, words in pairs for line in wrapped(f"  {name:<20}{words}", indent=22)]
