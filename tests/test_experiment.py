@@ -452,7 +452,7 @@ def test_command_line(tmp_path):
     done = command(f"--workdir={tmp_path / 'w'}", *FLAGS, "--config.method=nft")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "NFT, seed 0" in done.stdout and "max excess gap" in done.stdout
+    assert "NFT, seed 0" in done.stdout and "largest excess gap" in done.stdout
     assert (tmp_path / "w" / "report.json").exists()
 
 
