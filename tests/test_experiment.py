@@ -452,8 +452,14 @@ def test_command_line(tmp_path):
     done = command(f"--workdir={tmp_path / 'w'}", *FLAGS, "--config.method=nft")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "NFT, seed 0" in done.stdout and "largest excess gap" in done.stdout
+    verdict, table = (
+        done.stdout.index(" at ε = 1 point on 540 test"),
+        done.stdout.index("NFT, seed"),
+    )
+    assert verdict < table < done.stdout.index("by chance") < done.stdout.index("report.html")
     assert (tmp_path / "w" / "report.json").exists()
+    page, copy = (tmp_path / "w" / name for name in ("nft-seed0/report.html", "report.html"))
+    assert page.read_text() == copy.read_text() and "bap_jax.main" in page.read_text()
 
 
 CONFIG_FILE = """
