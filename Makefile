@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(RUN) -m bap_jax.main --config=experiments/digits.py --workdir=$(WORKDIR) --config.method=nft
 	$(RUN) -m bap_jax.main --config=experiments/digits.py --workdir=$(WORKDIR) --config.method=ceag
+	$(RUN) -m bap_jax.compare $(WORKDIR) --out=$(WORKDIR)/compare.html
 
 test: install
 	$(RUN) -m ruff check .

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bap_jax.audit.samples import Samples, sha256_of
-from bap_jax.errors import UserError
+from bap_jax.errors import UserError, first_of
 
 PREDICTIONS, REPORT = "predictions.npz", "report.json"
 _END = "_dense_correct"
@@ -29,18 +29,14 @@ def read_run(folder: Path, split: str) -> Run:
     """Reads what a run kept of one split.
 
     Args:
-      folder: the folder of the run, which holds `predictions.npz`.
+      folder: of the run, which holds `predictions.npz`, or a workdir that holds a single run.
       split: such as `test`.
 
     Raises:
-      UserError: there are no predictions, or not of this split.
+      UserError: there are no predictions, not of this split, or of several runs.
     """
+    folder = _folder_of_run(folder)
     path = folder / PREDICTIONS
-    if not path.is_file():
-        raise UserError(
-            f"there is no {path}; expected the folder of a finished run. Runs of older versions "
-            "kept no predictions: repeat them."
-        )
     with np.load(path, allow_pickle=False) as file:
         splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
         if split not in splits:
@@ -53,6 +49,24 @@ def read_run(folder: Path, split: str) -> Run:
             {str(path): sha256_of(path)},
         )
     return Run(samples, _tolerance(folder / REPORT))
+
+
+def _folder_of_run(folder):
+    """The folder itself, or that of the only run below it."""
+    if (folder / PREDICTIONS).is_file():
+        return folder
+    runs = sorted(path.parent for path in folder.glob(f"**/{PREDICTIONS}"))
+    if len(runs) > 1:
+        raise UserError(
+            f"{folder} holds {len(runs)} runs; audit one of them, for instance --run={runs[0]}. "
+            f"The others: {first_of([str(run) for run in runs[1:]], 5)}."
+        )
+    if not runs:
+        raise UserError(
+            f"there is no {folder / PREDICTIONS}; expected the folder of a finished run. Runs of "
+            "older versions kept no predictions: repeat them."
+        )
+    return runs[0]
 
 
 def groups_of(file, ids):

@@ -1,6 +1,7 @@
 """A finished run is audited from the predictions that it kept."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,3 +52,13 @@ def test_a_folder_without_predictions(tmp_path):
         UserError, match=r"there is no .*predictions\.npz; expected the folder of a"
     ):
         read_run(tmp_path, "test")
+
+
+def test_a_workdir_with_one_run_or_several(folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("workdir")
+    first = workdir / "ceag-seed0"
+    shutil.copytree(folder, first)
+    assert read_run(workdir, "test").tolerance == 0.02
+    shutil.copytree(folder, workdir / "nft-seed0")
+    with pytest.raises(UserError, match=f"holds 2 runs; .* --run={first}. The others: .*nft-seed0"):
+        read_run(workdir, "test")
