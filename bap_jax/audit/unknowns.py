@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import count, interval, percent, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
-from bap_jax.audit.svg.groups import namer
 from bap_jax.audit.svg.marks import shorten
 from bap_jax.audit.text import deciding, rounded
 
@@ -65,7 +65,7 @@ def _needed(audit):
 
 def _undecided_groups(audit):
     open_groups = [g for g in audit.groups if g.verdict == "undecided"]
-    if not open_groups or (audit.verdict == "undecided" and len(audit.groups) == 1):
+    if not open_groups:
         return []
     number = f"{count(len(open_groups))} of {count(len(audit.groups), 'group')}"
     names = _names(open_groups, namer(audit))

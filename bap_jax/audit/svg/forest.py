@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import count, interval, points, short
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.svg import marks
 from bap_jax.audit.svg.axis import Axis, scale, spanning
 from bap_jax.audit.svg.figure import Figure, Key, Row, Table
-from bap_jax.audit.svg.groups import choose, namer
+from bap_jax.audit.svg.groups import choose
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
