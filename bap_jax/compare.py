@@ -11,24 +11,26 @@ Exit codes: 0, or 3 for bad input.
 import argparse
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from bap_jax.audit.methods import compare_methods
+from bap_jax.audit.output import Parser, exit_code_of, write_file
+from bap_jax.audit.provenance import provenance
+from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
 
-FINE, BAD_INPUT = 0, 3
+FINE = 0
 USUAL_BASELINE = "nft"
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bap_jax.compare",
+    parser = Parser(
+        "python -m bap_jax.compare",
         description="Compare finished runs on the same samples, with intervals.",
-        exit_on_error=True,
+        allow_abbrev=False,
     )
-    parser.error = _raise  # type: ignore[method-assign]
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, a workdir or a sweep"
     )
@@ -56,10 +58,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _raise(message):
-    raise UserError(f"{message}. Pass --help to see the flags.")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Runs the command.
 
@@ -69,33 +67,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
       The exit code.
     """
-    try:
-        print(compare_runs(arguments))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except Exception:
-        traceback.print_exc()
-        return BAD_INPUT
-    return FINE
+    return exit_code_of(compare_runs, arguments)
 
 
-def compare_runs(arguments: Sequence[str]) -> str:
+def compare_runs(arguments: Sequence[str]) -> tuple[str, int]:
     """Reads the runs, compares them, and writes the files that are asked for.
 
     Returns:
-      The text for the terminal.
+      The text for the terminal, and the exit code.
 
     Raises:
       UserError: a flag is wrong, or the runs cannot be compared.
       OSError: a file cannot be read or written.
     """
     flags = make_parser().parse_intermixed_args(arguments)
-    # These load numpy, which a wrong flag need not wait for.
-    from bap_jax.audit.methods import compare_methods
-    from bap_jax.audit.provenance import provenance
-    from bap_jax.audit.several_runs import read_runs
-
     runs = read_runs(flags.runs, flags.split)
     tolerance = runs.tolerance if flags.tolerance is None else flags.tolerance
     if tolerance is None:
@@ -117,12 +102,13 @@ def compare_runs(arguments: Sequence[str]) -> str:
         arguments, runs.files, f"seeds of {'; '.join(seeds)}", program="bap_jax.compare"
     )
     if flags.json:
-        flags.json.write_text(json.dumps({**comparison.to_dict(), **about}, indent=1) + "\n")
+        write_file(flags.json, json.dumps({**comparison.to_dict(), **about}, indent=1) + "\n")
     if flags.out:
+        # jinja2, which only pages need, takes its time.
         from bap_jax.audit.comparison_html import render_comparison
 
-        flags.out.write_text(render_comparison(comparison, about))
-    return comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else "")
+        write_file(flags.out, render_comparison(comparison, about))
+    return comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else ""), FINE
 
 
 if __name__ == "__main__":

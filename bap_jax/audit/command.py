@@ -9,19 +9,17 @@ Exit code: 0 satisfied, 1 violated, 2 undecided, 3 no verdict because of an erro
 """
 
 import json
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from bap_jax.audit.arguments import parse
 from bap_jax.audit.assessment import compare
+from bap_jax.audit.output import FAILED, exit_code_of, write_file
 from bap_jax.audit.provenance import provenance
 from bap_jax.audit.reading import read
-from bap_jax.errors import UserError
 
-SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, 3
+SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, FAILED
 # A tolerance that may have been meant in percentage points.
 _LARGE = 0.2
 _EXIT_CODES = {"satisfied": SATISFIED, "violated": VIOLATED, "undecided": UNDECIDED}
@@ -43,16 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
       The exit code. An error of any kind is `NO_VERDICT`, never the code of a verdict.
     """
-    try:
-        outcome = audit(arguments)
-        _print(outcome.text)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return NO_VERDICT
-    except Exception:
-        traceback.print_exc()
-        return NO_VERDICT
-    return outcome.exit_code
+    return exit_code_of(audit, arguments)
 
 
 def audit(arguments: Sequence[str]) -> Outcome:
@@ -82,9 +71,9 @@ def audit(arguments: Sequence[str]) -> Outcome:
     )
     about = provenance(arguments, samples.files, samples.source)
     if flags.json:
-        _write(flags.json, _json({**result.to_dict(), **about}))
+        write_file(flags.json, _json({**result.to_dict(), **about}))
     if flags.report:
-        _write(flags.report, result.to_html(**about))
+        write_file(flags.report, result.to_html(**about))
     exit_code = _EXIT_CODES[result.verdict]
     if exit_code == UNDECIDED and flags.on_undecided == "pass":
         exit_code = SATISFIED
@@ -104,17 +93,3 @@ def _json(fields):
             text = json.dumps(value)
         lines.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _print(text):
-    """Prints although the pipe may be closed, or the terminal have no ε: the exit code counts."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

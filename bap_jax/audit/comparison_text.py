@@ -1,6 +1,7 @@
 """A comparison of methods in words: sentences, and a text for the terminal."""
 
 from bap_jax.audit.comparison import Interval, MethodComparison, MethodDifference, MethodResult
+from bap_jax.audit.labels import namer_of
 from bap_jax.audit.numbers import (
     count,
     decimal,
@@ -103,8 +104,7 @@ def format_comparison(comparison: MethodComparison) -> str:
 def method_facts(row: MethodResult) -> list[tuple[str, str]]:
     """The numbers of one method, by name."""
     worst = row.groups[0]
-    several = len({group.attribute for group in row.groups}) > 1
-    label = f"{worst.attribute}={worst.name}" if several else worst.name
+    label = namer_of(row.groups)(worst)
     return [
         (
             "accuracy",

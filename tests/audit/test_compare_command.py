@@ -2,10 +2,12 @@
 
 import html
 import json
+import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +173,22 @@ def test_names_are_shown_literally(tmp_path):
     assert compare.main([str(tmp_path), f"--out={tmp_path / 'c.html'}", "--resamples=100"]) == 0
     page = (tmp_path / "c.html").read_text()
     assert "<script" not in page and html.escape("<script>alert(1)") in page
+
+
+def test_a_terminal_and_a_locale_without_greek_letters(workdir, tmp_path):
+    """Pages are UTF-8 wherever they are made, and the folders they lie in are made."""
+    page = tmp_path / "new" / "c.html"
+    command = [sys.executable, "-X", "utf8=0", "-m", "bap_jax.compare", str(workdir)]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    environment |= {
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONPATH": str(Path(compare.__file__).parents[1]),
+    }
+    done = subprocess.run(
+        [*command, "--resamples=100", f"--out={page}"], capture_output=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "ε" in page.read_text(encoding="utf-8")
 
 
 def test_one_method_alone(tmp_path, capsys):
