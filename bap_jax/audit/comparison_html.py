@@ -8,7 +8,7 @@ import numpy as np
 from bap_jax.audit.comparison import MethodComparison
 from bap_jax.audit.comparison_text import comparison_sentence, differences, method_facts
 from bap_jax.audit.labels import namer_of
-from bap_jax.audit.numbers import count, digits_for, interval, percent, points, short
+from bap_jax.audit.numbers import count, digits_for, interval, level, percent, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.page import Lead, Page, Paragraph, Points, Section, render_page
 from bap_jax.audit.svg import axis as axes
@@ -28,7 +28,7 @@ def render_comparison(comparison: MethodComparison, about: Mapping[str, Any]) ->
     """
     declared = [
         ("Tolerance (ε)", tolerance_words(comparison.tolerance)),
-        ("Intervals", percent(1 - 2 * comparison.alpha, 0)),
+        ("Intervals", level(1 - 2 * comparison.alpha)),
         ("Resamples", count(comparison.resamples)),
     ]
     lead = Lead("", comparison_sentence(comparison), declared)
@@ -145,7 +145,7 @@ def _group_figure(comparison) -> Figure:
         name="figure-gaps",
         title="What each group lost beyond all samples together, by method",
         caption=f"{which}, the largest mean over methods first, in percentage points; lines are "
-        f"limits, each wrong in at most {short(100 * comparison.alpha)} % of cases; triangles are "
+        f"limits, each wrong in at most {level(comparison.alpha)} of cases; triangles are "
         "shrunken estimates, chance taken out; the dashed line is the tolerance.",
         alt=f"Forest plot of {count(len(shown), 'group')} under "
         f"{count(len(by_key), 'method')}; the numbers are in the table below.",

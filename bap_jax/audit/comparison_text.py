@@ -6,6 +6,7 @@ from bap_jax.audit.numbers import (
     count,
     decimal,
     interval,
+    level,
     p_value,
     percent,
     points,
@@ -81,12 +82,12 @@ def format_comparison(comparison: MethodComparison) -> str:
     Args:
       comparison: the result of `compare_methods`.
     """
-    level = percent(1 - 2 * comparison.alpha, 0)
+    covered = level(1 - 2 * comparison.alpha)
     groups = count(len(comparison.methods[0].groups), "group")
     head = (
         f"{count(len(comparison.methods), 'method')} on {count(comparison.n, 'sample')} in "
         f"{groups}, ε = {tolerance(comparison.tolerance)}; dense accuracy "
-        f"{percent(comparison.dense_accuracy, 2)}. In brackets {level} intervals over "
+        f"{percent(comparison.dense_accuracy, 2)}. In brackets {covered} intervals over "
         f"{count(comparison.resamples, 'resample')} of samples and seeds."
     )
     lines = [*wrapped(comparison_sentence(comparison)), "", *wrapped(head)]

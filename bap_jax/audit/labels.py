@@ -1,10 +1,14 @@
 """What groups are called in sentences, tables and figures."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
+
+# A terminal obeys these: a name could clear the screen, or write over the verdict.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def namer(audit: "Audit") -> Callable[[Any], str]:
@@ -21,6 +25,7 @@ def namer_of(groups: Iterable[Any]) -> Callable[[Any], str]:
     several = len({group.attribute for group in groups}) > 1
 
     def name(group) -> str:
-        return f"{group.attribute}={group.name}" if several else group.name
+        text = f"{group.attribute}={group.name}" if several else group.name
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
     return name

@@ -9,9 +9,9 @@ the baseline
 each with the interval between the α and the 1 − α quantile over resamples. A resample draws samples
 within groups, and seeds, the same for all methods; `bap_jax.audit.resampling` has the formulas,
 `bap_jax.audit.resampled_spread` those of τ̂ and of the Bayes maximum (whose interval is that of its
-posterior). Losses are averaged over seeds
-for every sample first, because seeds share the test samples: a standard deviation over seeds alone
-leaves out that other samples would have given other numbers.
+posterior). Losses are averaged over seeds for every sample first, because seeds share the test
+samples: a standard deviation over seeds alone leaves out that other samples would have given other
+numbers.
 
 The largest excess gap beside chance (permutations of samples among groups) is computed from the
 averaged losses, too; for one seed all estimates are those of `audit.compare`.

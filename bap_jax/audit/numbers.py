@@ -47,6 +47,11 @@ def short(value: float) -> str:
     return f"{value:.10g}".replace("-", MINUS)
 
 
+def level(fraction: float) -> str:
+    """A level in percent with all its digits: .0005 is "0.05 %"."""
+    return short(100 * fraction) + "\N{NO-BREAK SPACE}%"
+
+
 def tolerance(fraction: float) -> str:
     """A tolerance with its unit: .01 is "1 point", .005 is "0.5 points"."""
     value = short(100 * fraction)

@@ -12,6 +12,7 @@ from bap_jax.audit.numbers import (
     decimal,
     digits_for,
     interval,
+    level,
     p_value,
     percent,
     points,
@@ -250,7 +251,7 @@ def _footer(audit, verbose):
     yield ""
     yield from wrapped(
         "Harmed: dense right and sparse wrong; helped: the opposite. Excess: points lost beyond "
-        f"the loss of the whole; lower and upper: its {percent(1 - audit.alpha, 0)} limits, each "
+        f"the loss of the whole; lower and upper: its {level(1 - audit.alpha)} limits, each "
         "one-sided.".replace("\N{NO-BREAK SPACE}", " ")
     )
     if audit.not_assessed:

@@ -126,6 +126,17 @@ def test_limits_are_shown_on_their_side_of_the_tolerance():
         assert shown in sentence(audit(groups=rows, certifiable_tolerance=upper))
 
 
+def test_levels_are_not_rounded():
+    assert "its 97.5 % limits" in format_audit(audit(alpha=0.025))
+    assert "its 99.95 % limits" in format_audit(audit(alpha=0.0005))
+
+
+def test_names_cannot_write_over_the_terminal():
+    rows = (group("a\x1b[2J\rb\n", -0.019, 0.1211),)
+    text = format_audit(audit(groups=rows, deciding_group=rows[0].name), verbose=True)
+    assert "a�[2J�b�" in text and not {"\x1b", "\r"} & set(text)
+
+
 def test_many_groups_of_which_some_limit_is_close_to_the_tolerance_need_no_more_decimals():
     rows = [group(str(i), -0.05, 0.05 - 1e-5 * i) for i in range(10_000)]
     found = audit(groups=tuple(rows), deciding_group="0", certifiable_tolerance=0.05)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup
 
 from bap_jax.audit.labels import namer
-from bap_jax.audit.numbers import count, interval, points, short
+from bap_jax.audit.numbers import count, interval, level, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.svg import marks
 from bap_jax.audit.svg.axis import Axis, scale, spanning
@@ -129,7 +129,6 @@ def draw_forest(audit: "Audit", name: str, digits: int) -> Figure:
 
 
 def _key(audit):
-    alpha = short(100 * audit.alpha) + "\N{NO-BREAK SPACE}%"
     keys = [
         Key(_sample(_mark(50, 9, kind)), f"excess gap: {kind}")
         for kind in ("violated", "undecided", "satisfied")
@@ -138,7 +137,7 @@ def _key(audit):
     keys.append(
         Key(
             _sample(marks.line(5, 9, 95, 9, "limits")),
-            f"lower to upper limit, each wrong in at most {alpha} of audits",
+            f"lower to upper limit, each wrong in at most {level(audit.alpha)} of audits",
         )
     )
     keys.append(
