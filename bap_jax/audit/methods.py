@@ -23,15 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit import (
-    assessment,
-    chance,
-    counts,
-    excess,
-    resampled_spread,
-    resampling,
-    spread,
-)
+from bap_jax.audit import assessment, chance, counts, excess, resampled_spread, resampling, spread
 from bap_jax.audit.comparison import (
     Interval,
     MethodComparison,
@@ -98,12 +90,6 @@ def compare_methods(
         _result(name, of_method, parts, table, options, seed)
         for name, of_method in zip(names, evidence, strict=True)
     ]
-    first = names.index(baseline)
-    differences = [
-        _difference(results[i], results[first], evidence[i], evidence[first], alpha)
-        for i in range(len(names))
-        if i != first
-    ]
     return MethodComparison(
         tolerance=float(tolerance),
         alpha=float(alpha),
@@ -111,7 +97,7 @@ def compare_methods(
         n=len(cells),
         dense_accuracy=float(dense.mean()),
         methods=tuple(results),
-        differences=tuple(differences),
+        differences=_differences(results, evidence, names.index(baseline), alpha),
         not_assessed=assessment.skipped_groups(table, min_group_size),
     )
 
@@ -229,6 +215,15 @@ def _of_one_seed(evidence, table, options, seed):
 
 def _spread(evidence):
     return spread.spread(evidence.averages.excess_gap, np.sqrt(evidence.averages.variance))
+
+
+def _differences(results, evidence, first, alpha) -> tuple[MethodDifference, ...]:
+    """Every method against the one with the number `first`."""
+    return tuple(
+        _difference(results[i], results[first], evidence[i], evidence[first], alpha)
+        for i in range(len(results))
+        if i != first
+    )
 
 
 def _difference(row, base, evidence, evidence_of_base, alpha) -> MethodDifference:
