@@ -138,6 +138,10 @@ def loaded_by(statement):
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
+def test_an_error_of_the_audit_is_caught_without_jax():
+    assert not {"jax", "flax"} & loaded_by("from bap_jax import UserError, audit")
+
+
 def test_the_package_alone_loads_no_jax():
     assert not {"jax", "flax", "numpy"} & loaded_by("import bap_jax, bap_jax._deprecated")
 
