@@ -111,7 +111,7 @@ def _overall(audit, digits) -> Facts:
 def _gaps(audit, prefix, digits) -> list[Part]:
     parts: list[Part] = [forest.draw_forest(audit, f"{prefix}figure-gaps", digits)]
     if len(audit.groups) > ALL_SHOWN_UP_TO:
-        parts.append(gaps.draw_all_gaps(audit, f"{prefix}figure-all-gaps"))
+        parts.append(gaps.draw_all_gaps(audit, f"{prefix}figure-all-gaps", digits))
     return parts
 
 

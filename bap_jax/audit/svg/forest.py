@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     """One row: an estimate between its limits, as fractions.
 
     Attributes:
-      name, above: of the row, and the quieter word before it.
+      name: of the row.
       kind: "violated", "undecided", "satisfied" or "plain"; each has a shape and a colour.
       second: another estimate of the same, drawn as a triangle below the line; or None.
     """
@@ -35,7 +35,6 @@ class Estimate(NamedTuple):
     upper: float
     kind: str = "plain"
     second: float | None = None
-    above: str = ""
 
 
 def axis_for(estimates: Sequence[Estimate], tolerance: float | None = None) -> Axis:
@@ -62,7 +61,6 @@ def estimate_rows(
             strip(estimate, axis, tolerance),
             f"{points(estimate.estimate, digits, sign=True)} "
             f"({interval(estimate.lower, estimate.upper, digits)})",
-            estimate.above,
         )
         for estimate in estimates
     ]
