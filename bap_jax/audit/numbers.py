@@ -77,8 +77,8 @@ def digits_for(widths, *fractions: float) -> int:
     Returns:
       1, 2 or 3.
     """
-    finite = sorted(width for width in widths if math.isfinite(width))
-    typical = 100 * finite[len(finite) // 2] if finite else 1.0
+    known = sorted(width for width in widths if math.isfinite(width) and width > 0)
+    typical = 100 * known[len(known) // 2] if known else 1.0
     digits = 1 if typical >= 1 else 2 if typical >= 0.1 else 3
     for fraction in fractions:
         while digits < 3 and abs(100 * fraction - round(100 * fraction, digits)) > 1e-9:

@@ -14,7 +14,9 @@ import pytest
 
 from bap_jax import compare
 from bap_jax.audit import compare_methods
+from bap_jax.audit.comparison import Interval, MethodDifference
 from bap_jax.audit.comparison_html import render_comparison
+from bap_jax.audit.comparison_text import differences
 from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
 
@@ -197,6 +199,14 @@ def test_one_method_alone(tmp_path, capsys):
     assert compare.main([str(tmp_path), f"--out={tmp_path / 'c.html'}", "--resamples=100"]) == 0
     assert "nothing to compare it with" in capsys.readouterr().out
     assert "figure-differences" not in (tmp_path / "c.html").read_text()
+
+
+def test_small_differences_have_decimals():
+    def value(estimate):
+        return Interval(estimate, estimate - 0.0002, estimate + 0.0002)
+
+    row = MethodDifference("a", "b", *[value(0.00031)] * 4)
+    assert next(words for _, words, _ in differences(row)) == "+0.031 points (0.011 to 0.051)"
 
 
 def test_many_groups_show_both_ends():

@@ -42,7 +42,14 @@ def test_words_of_numbers(got, wanted):
 
 @pytest.mark.parametrize(
     ("widths", "tolerance", "digits"),
-    [([0.1, 0.2], 0.01, 1), ([0.005], 0.01, 2), ([0.0005], 0.01, 3), ([0.1], 0.0025, 2)],
+    [
+        ([0.1, 0.2], 0.01, 1),
+        ([0.0, 0.0, 0.1], 0.01, 1),
+        ([], 0.01, 1),
+        ([0.005], 0.01, 2),
+        ([0.0005], 0.01, 3),
+        ([0.1], 0.0025, 2),
+    ],
 )
 def test_digits_fit_the_width_of_the_limits(widths, tolerance, digits):
     assert numbers.digits_for(widths, tolerance) == digits
