@@ -57,7 +57,7 @@ def _needed(audit):
     group = deciding(audit)
     name = shorten(namer(audit)(group), LONGEST_NAME)
     return (
-        f"It hangs on the group {name}, which has {count(group.n, 'sample')}: about "
+        f"It depends on the group {name}, which has {count(group.n, 'sample')}: about "
         f"{rounded(audit.samples_needed)} would show four times in five that it is within the "
         "tolerance, if in truth it lost no more than the whole."
     )
