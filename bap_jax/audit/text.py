@@ -59,11 +59,10 @@ def sentence(audit: "Audit", samples: str = "test samples") -> str:
 
 def deciding(audit: "Audit") -> "GroupResult":
     """The row of the group that the verdict rests on."""
-    rows = [
-        row
-        for row in audit.groups
-        if audit.deciding_group in (row.name, f"{row.attribute}={row.name}")
-    ]
+    name = audit.deciding_group
+    rows = [row for row in audit.groups if name in (row.name, f"{row.attribute}={row.name}")]
+    if not rows:  # an audit whose groups have lost their attributes, as in a run's report
+        rows = [row for row in audit.groups if name.endswith(f"={row.name}")]
     if audit.verdict == "violated":
         rows = [row for row in rows if row.verdict == "violated"] or rows
     return max(rows, key=lambda row: row.upper)
