@@ -14,6 +14,8 @@ All integrals are computed by quadrature, without random numbers. The estimate m
 group, since it takes the groups as one normal population: it serves to compare methods and is no
 part of a verdict.
 
+Groups of several attributes are pooled as if they were independent, although they share samples.
+
 Source: the normal hierarchical model of D. Rubin, "Estimation in parallel randomized experiments",
 Journal of Educational Statistics 6 (1981) 377-401; A. Gelman et al., "Bayesian data analysis",
 section 5.4.
