@@ -3,10 +3,8 @@
 WORKDIR/
   config.json                 the config that all runs in here share, without method and seed
   dense/                      the dense model, trained once
-  METHOD-seedN/               report.html, report.json, metrics.jsonl, predictions.npz and the
-                              pruned network
-  report.html, report.json, metrics.jsonl
-                              copies of the newest run's files
+  METHOD-seedN/               report, page, metrics, predictions and the pruned network
+  report.html, …              copies of the newest run's page, report and metrics
   data.json                   how many samples each split has of each group and label
   data_cache/                 decoded images, unless --data_cache names another folder
   disparity.png               excess gap of every group, one colour for each method
