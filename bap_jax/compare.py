@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from bap_jax._output import print_text, write_file
 from bap_jax.errors import UserError
 
 FINE, BAD_INPUT = 0, 3
@@ -70,9 +71,13 @@ def main(arguments: Sequence[str]) -> int:
       The exit code.
     """
     try:
-        print(compare_runs(arguments))
+        text, files = compare_runs(arguments)
+        # First, so that it is not lost where a file cannot be written.
+        print_text(text)
+        for flag, path, content in files:
+            write_file(path, content, flag)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_text(f"error: {error}", sys.stderr)
         return BAD_INPUT
     except Exception:
         traceback.print_exc()
@@ -80,15 +85,15 @@ def main(arguments: Sequence[str]) -> int:
     return FINE
 
 
-def compare_runs(arguments: Sequence[str]) -> str:
-    """Reads the runs, compares them, and writes the files that are asked for.
+def compare_runs(arguments: Sequence[str]) -> tuple[str, list[tuple[str, Path, str]]]:
+    """Reads the runs, and compares them.
 
     Returns:
-      The text for the terminal.
+      The text for the terminal, and the files that are asked for: `(flag, path, content)`.
 
     Raises:
       UserError: a flag is wrong, or the runs cannot be compared.
-      OSError: a file cannot be read or written.
+      OSError: a file cannot be read.
     """
     flags = make_parser().parse_intermixed_args(arguments)
     # These load numpy, which a wrong flag need not wait for.
@@ -116,13 +121,16 @@ def compare_runs(arguments: Sequence[str]) -> str:
     about = provenance(
         arguments, runs.files, f"seeds of {'; '.join(seeds)}", program="bap_jax.compare"
     )
+    files = []
     if flags.json:
-        flags.json.write_text(json.dumps({**comparison.to_dict(), **about}, indent=1) + "\n")
+        numbers = json.dumps({**comparison.to_dict(), **about}, indent=1)
+        files.append(("json", flags.json, f"{numbers}\n"))
     if flags.out:
         from bap_jax.audit.comparison_html import render_comparison
 
-        flags.out.write_text(render_comparison(comparison, about))
-    return comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else "")
+        files.append(("out", flags.out, render_comparison(comparison, about)))
+    text = comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else "")
+    return text, files
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 # A package may import itself and packages above it in this list; those in one row not each other.
 LAYERS = [
     ["errors", "_deprecated", "_clock"],
-    ["types"],
+    ["types", "_output"],
     ["trees", "_user_code"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data", "audit"],

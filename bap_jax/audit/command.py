@@ -9,12 +9,13 @@ Exit code: 0 satisfied, 1 violated, 2 undecided, 3 no verdict because of an erro
 """
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from bap_jax._output import STDOUT, print_text, write_file
 from bap_jax.audit.arguments import parse
 from bap_jax.audit.assessment import compare
 from bap_jax.audit.provenance import provenance
@@ -28,10 +29,17 @@ _EXIT_CODES = {"satisfied": SATISFIED, "violated": VIOLATED, "undecided": UNDECI
 
 
 class Outcome(NamedTuple):
-    """What the command found, and what it returns to the shell."""
+    """What the command found, and what it returns to the shell.
+
+    Attributes:
+      text: for the terminal.
+      exit_code: of the verdict.
+      files: what to write, `(flag, path, content)`.
+    """
 
     text: str
     exit_code: int
+    files: tuple[tuple[str, Path, str], ...]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,13 +49,17 @@ def main(arguments: Sequence[str]) -> int:
       arguments: of the command line, without the program.
 
     Returns:
-      The exit code. An error of any kind is `NO_VERDICT`, never the code of a verdict.
+      The exit code. An error of any kind is `NO_VERDICT`, never the code of a verdict. The text is
+      printed before files are written, so that it is not lost where one cannot be.
     """
     try:
         outcome = audit(arguments)
-        _print(outcome.text)
+        to_stdout = any(path == STDOUT for _, path, _ in outcome.files)
+        print_text(outcome.text, sys.stderr if to_stdout else sys.stdout)
+        for flag, path, content in outcome.files:
+            write_file(path, content, flag)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_text(f"error: {error}", sys.stderr)
         return NO_VERDICT
     except Exception:
         traceback.print_exc()
@@ -56,11 +68,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def audit(arguments: Sequence[str]) -> Outcome:
-    """Reads the samples, audits them, and writes the files that are asked for.
+    """Reads the samples, audits them, and puts the result into words and pages.
 
     Raises:
       UserError: a flag, a file or a cell is wrong.
-      OSError: a file cannot be read or written.
+      OSError: a file cannot be read.
     """
     flags = parse(arguments)
     samples, tolerance = read(flags)
@@ -68,7 +80,7 @@ def audit(arguments: Sequence[str]) -> Outcome:
     if tolerance >= _LARGE:
         warnings.append(f"a tolerance of {tolerance:g} is {100 * tolerance:g} percentage points.")
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print_text(f"warning: {warning}", sys.stderr)
     result = compare(
         samples.dense_correct,
         samples.sparse_correct,
@@ -81,14 +93,15 @@ def audit(arguments: Sequence[str]) -> Outcome:
         seed=flags.seed,
     )
     about = provenance(arguments, samples.files, samples.source)
+    files = []
     if flags.json:
-        _write(flags.json, _json({**result.to_dict(), **about}))
+        files.append(("json", flags.json, _json({**result.to_dict(), **about})))
     if flags.report:
-        _write(flags.report, result.to_html(**about))
+        files.append(("report", flags.report, result.to_html(**about)))
     exit_code = _EXIT_CODES[result.verdict]
     if exit_code == UNDECIDED and flags.on_undecided == "pass":
         exit_code = SATISFIED
-    return Outcome(result.to_text(flags.verbose), exit_code)
+    return Outcome(result.to_text(flags.verbose), exit_code, tuple(files))
 
 
 def _json(fields):
@@ -104,17 +117,3 @@ def _json(fields):
             text = json.dumps(value)
         lines.append(f" {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _print(text):
-    """Prints although the pipe may be closed, or the terminal have no ε: the exit code counts."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

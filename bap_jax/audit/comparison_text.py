@@ -1,5 +1,7 @@
 """A comparison of methods in words: sentences, and a text for the terminal."""
 
+import collections
+
 from bap_jax.audit.comparison import Interval, MethodComparison, MethodDifference, MethodResult
 from bap_jax.audit.numbers import (
     count,
@@ -10,10 +12,12 @@ from bap_jax.audit.numbers import (
     points,
     tolerance,
 )
+from bap_jax.audit.result import SATISFIED, UNDECIDED, VIOLATED
 from bap_jax.audit.text import wrapped
 from bap_jax.errors import first_of
 
 CHANCE, SAME = "chance may explain it", "no difference"
+VERDICTS = (VIOLATED, UNDECIDED, SATISFIED)
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -106,6 +110,7 @@ def method_facts(row: MethodResult) -> list[tuple[str, str]]:
     several = len({group.attribute for group in row.groups}) > 1
     label = f"{worst.attribute}={worst.name}" if several else worst.name
     return [
+        ("verdict", _verdict(row)),
         (
             "accuracy",
             f"{percent(row.accuracy.estimate, 2)} "
@@ -132,6 +137,16 @@ def method_facts(row: MethodResult) -> list[tuple[str, str]]:
             f"({interval(row.spread.lower, row.spread.upper)})",
         ),
     ]
+
+
+def _verdict(row):
+    """Of the only seed, of all, or how many of them have which."""
+    numbers = collections.Counter(row.verdicts)
+    if row.seeds == 1:
+        return row.verdicts[0]
+    if len(numbers) == 1:
+        return f"{row.verdicts[0]} for every seed"
+    return ", ".join(f"{name} for {numbers[name]}" for name in VERDICTS if numbers[name]) + " seeds"
 
 
 def _fields(pairs):

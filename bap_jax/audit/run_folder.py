@@ -7,10 +7,11 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bap_jax.audit.npz import load_npz
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -35,9 +36,11 @@ def read_run(folder: Path, split: str) -> Run:
     Raises:
       UserError: there are no predictions, not of this split, or of several runs.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; --run=DIR names the folder of a finished run.")
     folder = _folder_of_run(folder)
     path = folder / PREDICTIONS
-    with np.load(path, allow_pickle=False) as file:
+    with load_npz(path) as file:
         splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
         if split not in splits:
             raise UserError(f"{path} has no split {split!r}; write --split={'|'.join(splits)}.")
@@ -63,8 +66,8 @@ def _folder_of_run(folder):
         )
     if not runs:
         raise UserError(
-            f"there is no {folder / PREDICTIONS}; expected the folder of a finished run. Runs of "
-            "older versions kept no predictions: repeat them."
+            f"there is no {PREDICTIONS} in {folder}; expected the folder of a finished run. A run "
+            "that was interrupted, diverged, or is of an older version has none: repeat it."
         )
     return runs[0]
 
@@ -84,4 +87,19 @@ def groups_of(file, ids):
 def _tolerance(path):
     if not path.is_file():
         return None
-    return json.loads(path.read_text()).get("tolerance")
+    return read_report(path).get("tolerance")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The `report.json` of a run.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}; repeat the run.") from error
+    if not isinstance(report, dict):
+        raise UserError(f"{path} is no report of a run.")
+    return report

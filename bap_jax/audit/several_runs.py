@@ -4,14 +4,14 @@ Runs are one method where their configs differ in nothing but the seed. They mus
 on the same samples, with the same labels and groups; the order may differ.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.run_folder import PREDICTIONS, REPORT, groups_of
+from bap_jax.audit.npz import load_npz
+from bap_jax.audit.run_folder import PREDICTIONS, REPORT, groups_of, read_report
 from bap_jax.audit.samples import sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -102,8 +102,8 @@ def _read(folder, split) -> Run:
     report_file = folder / REPORT
     if not report_file.is_file():
         raise UserError(f"there is no {report_file}: the run has not finished; leave it out.")
-    report = json.loads(report_file.read_text())
-    with np.load(folder / PREDICTIONS, allow_pickle=False) as file:
+    report = read_report(report_file)
+    with load_npz(folder / PREDICTIONS) as file:
         known = [name.removesuffix("_id") for name in file.files if name.endswith("_id")]
         if split not in known:
             raise UserError(f"{folder} has no split {split!r}; write --split={'|'.join(known)}.")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from bap_jax.audit import csv_text
 from bap_jax.audit.arrow import compute, to_numpy
+from bap_jax.audit.npz import load_npz
 from bap_jax.audit.values import Column
 from bap_jax.errors import UserError
 
@@ -64,8 +64,12 @@ def open_table(path: Path) -> Table:
 
 
 def _open_csv(path, separator):
-    with pa.input_stream(str(path), compression="detect") as stream:
-        text = csv_text.parse(stream.read(), str(path), separator)
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    text = csv_text.parse(data, str(path), separator)
     return Table(
         str(path),
         text.names,
@@ -118,11 +122,8 @@ def _scores(column, name, path):
 
 
 def _open_npz(path):
-    try:
-        file = np.load(path, allow_pickle=False)
-        names = tuple(file.files)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is no .npz file of arrays: {error}") from error
+    file = load_npz(path)
+    names = tuple(file.files)
 
     def read(wanted):
         columns = {name: _array(file, name, path) for name in wanted}

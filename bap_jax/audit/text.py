@@ -6,6 +6,7 @@ Accuracies are printed in percent, gaps and limits in percentage points. Nothing
 import textwrap
 from typing import TYPE_CHECKING
 
+from bap_jax._output import visible
 from bap_jax.audit.numbers import count, decimal, interval, p_value, percent, points, tolerance
 from bap_jax.errors import first_of
 
@@ -61,7 +62,7 @@ def deciding(audit: "Audit") -> "GroupResult":
 def group_label(audit: "Audit", row: "GroupResult | Skipped") -> str:
     """A group's name, with its attribute in front where there are several: "race=Black"."""
     several = len({other.attribute for other in (*audit.groups, *audit.not_assessed)}) > 1
-    return f"{row.attribute}={row.name}" if several else row.name
+    return visible(f"{row.attribute}={row.name}" if several else row.name)
 
 
 def digits_of(audit: "Audit") -> int:
@@ -236,6 +237,7 @@ def _cells(row, digits, verbose):
 
 def clipped(name: str, width: int = _NAME_WIDTH) -> str:
     """A name of at most `width` characters, cut in the middle."""
+    name = visible(name)
     if len(name) <= width:
         return name
     tail = (width - 1) // 3
@@ -256,4 +258,6 @@ def _footer(audit, verbose):
     for attribute, n in audit.missing.items():
         if n:
             of = f"of {attribute}" if attribute else "of the group"
-            yield f"Without a value {of}: {count(n, 'sample')}, the group “missing”."
+            names = [row.name for row in (*audit.groups, *audit.not_assessed)]
+            name = "missing (no value)" if "missing (no value)" in names else "missing"
+            yield f"Without a value {of}: {count(n, 'sample')}, the group “{name}”."

@@ -294,6 +294,10 @@ def test_mistakes_in_names(tmp_path):
         read(path, sparse_correct="right")
     with pytest.raises(UserError, match="--id: there is no column 'key'"):
         read(path, id="key")
+    with pytest.raises(
+        UserError, match="the dense and the sparse model have the same column, dense"
+    ):
+        read(path, sparse="dense")
     with pytest.raises(UserError, match="there is no file nowhere.csv"):
         read(tmp_path.joinpath("nowhere.csv").relative_to(tmp_path))
     with pytest.raises(UserError, match=r"is of no kind that can be read; expected .*\.parquet"):

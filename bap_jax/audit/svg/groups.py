@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bap_jax._output import visible
 from bap_jax.audit.numbers import count
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ def namer(audit: "Audit"):
     several = has_several_attributes(audit)
 
     def name(group) -> str:
-        return f"{group.attribute}={group.name}" if several else group.name
+        return visible(f"{group.attribute}={group.name}" if several else group.name)
 
     return name
