@@ -17,6 +17,7 @@ __all__ = ["format_audit", "group_label", "sentence"]
 
 AT_MOST = 12
 _NAME_WIDTH = 24
+CERTIFIABLE = " Certifiable: the smallest tolerance that these samples would satisfy."
 
 
 def sentence(audit: "Audit", samples: str = "test samples") -> str:
@@ -250,6 +251,7 @@ def _footer(audit, verbose):
         "Harmed: dense right and sparse wrong; helped: the opposite. Excess: points lost beyond "
         f"the loss of the whole; lower and upper: its {percent(1 - audit.alpha, 0)} limits, each "
         "one-sided.".replace("\N{NO-BREAK SPACE}", " ")
+        + CERTIFIABLE * (audit.verdict != "satisfied")
     )
     if audit.not_assessed:
         names = [f"{group_label(audit, row)} ({row.n})" for row in audit.not_assessed]

@@ -145,7 +145,8 @@ group       n  harmed  helped   dense  sparse  excess   lower   upper  verdict
 3          54       3       1    96.2    90.4    −2.0    −5.0     0.2  satisfied
 
 Harmed: dense right and sparse wrong; helped: the opposite. Excess: points lost
-beyond the loss of the whole; lower and upper: its 95 % limits, each one-sided."""
+beyond the loss of the whole; lower and upper: its 95 % limits, each one-sided.
+Certifiable: the smallest tolerance that these samples would satisfy."""
 
 
 def test_the_text_as_a_whole():
