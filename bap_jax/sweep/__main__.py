@@ -78,7 +78,7 @@ def _print_results(rows, folder):
     ):
         if path.exists():
             print(f"{name:8}{path}")
-    if any(row.report for row in rows):
+    if any(row["report"] for row in rows):
         root = shlex.quote(str(folder.root))
         print(f"verdict python -m bap_jax.compare {root} --out={root}/compare.html")
 
