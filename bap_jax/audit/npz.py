@@ -14,13 +14,12 @@ def load_npz(path: Path) -> "np.lib.npyio.NpzFile":
     Raises:
       UserError: it is of another kind, or damaged.
     """
-    broken = UserError(
-        f"{path} is no .npz file of arrays, or is damaged; numpy.savez writes such files."
-    )
-    # Looked at first: numpy takes other files for pickles, and leaves them open.
-    if not zipfile.is_zipfile(path):
-        raise broken
     try:
+        # First, as numpy takes other files for pickles, and leaves damaged ones open.
+        with zipfile.ZipFile(path):
+            pass
         return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise broken from error
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no .npz file of arrays, or is damaged; numpy.savez writes such files."
+        ) from error

@@ -4,6 +4,7 @@ All cells of a CSV file are texts, so that an id such as 007 keeps its zeros. Co
 they are asked for: a long text beside the predictions costs little.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,6 +21,10 @@ from bap_jax.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _PARQUET = (".parquet", ".pq")
+# What numpy and its readers of archives and headers raise for a damaged file, but ValueError.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, tokenize.TokenError
+)  # fmt: skip
 SUFFIXES = (*_SEPARATORS, *_PARQUET, ".npz")
 
 
@@ -83,7 +88,7 @@ def _open_parquet(path):
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{path} is no Parquet file: {error}") from error
     names = tuple(file.schema_arrow.names)
     if not file.metadata.num_rows:
@@ -92,7 +97,8 @@ def _open_parquet(path):
     def read(wanted):
         try:
             table = file.read(list(wanted))
-        except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
         return {name: _flat(table[name].combine_chunks(), name, path) for name in wanted}
 
@@ -141,7 +147,7 @@ def _open_npz(path):
 def _array(file, name, path):
     try:
         array = file[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is damaged: {error}") from error
     except ValueError as error:
         raise UserError(
