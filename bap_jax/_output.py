@@ -11,7 +11,9 @@ from bap_jax.errors import UserError
 # As the path of a file: the standard output.
 STDOUT = Path("-")
 # Control characters but the line feed, and those that turn the direction of the text around them.
-_UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def visible(text: str) -> str:
@@ -54,7 +56,8 @@ def write_file(path: Path, text: str, flag: str) -> None:
         return print_text(text.rstrip("\n"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        # Half a character, as JSON and names of files can hold, is no UTF-8.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"--{flag}={path} cannot be written: {error.strerror}. Name a file in a folder that "

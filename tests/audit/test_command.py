@@ -211,6 +211,20 @@ def test_names_of_groups_do_not_steer_the_terminal(tmp_path, capsys):
         assert not any(sign in text for sign in ("\x1b", "\u202e", "\t"))
 
 
+def test_a_name_with_half_a_character(tmp_path, capsys):
+    for model in ("dense", "int8"):
+        (tmp_path / model).mkdir()
+        docs = [
+            {"doc_id": i, "doc": {"x": "\ud800" if i % 2 else "b"}, "metrics": ["acc"], "acc": 1}
+            for i in range(80)
+        ]
+        write_text(tmp_path / model / "samples_t.jsonl", "\n".join(map(json.dumps, docs)))
+    page = tmp_path / "a.html"
+    flags = ["--group-by=x", "--tolerance=.5", f"--report={page}"]
+    assert run(tmp_path / "dense", tmp_path / "int8", *flags) == SATISFIED
+    assert r"\ud800" in capsys.readouterr().out and r"\ud800" in page.read_text()
+
+
 def test_a_folder_beside_a_table(table, tmp_path, capsys):
     folder = tmp_path / "samples"
     folder.mkdir()
