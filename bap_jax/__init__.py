@@ -40,7 +40,7 @@ _FOUND_IN = {
     "Model": ("models", "Model"),
     "Result": ("api", "Result"),
     "Settings": ("training", "Settings"),
-    "UserError": ("types", "UserError"),
+    "UserError": ("errors", "UserError"),
     "Variables": ("types", "Variables"),
     "prune_and_tune": ("api", "prune_and_tune"),
     "register_dataset": ("data.registry", "register_dataset"),

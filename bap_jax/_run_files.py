@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from bap_jax import pruning, reporting
+from bap_jax.audit.run_folder import PREDICTIONS
 from bap_jax.audit.samples import sha256_of
 from bap_jax.data import Splits
 from bap_jax.pipeline import TuningResult
@@ -13,12 +14,7 @@ from bap_jax.pipeline.final_evaluation import FinalEvaluation
 from bap_jax.task import Task
 from bap_jax.workdir import atomic_path, write_atomically
 
-PREDICTIONS, PAGE, METRICS, REPORT = (
-    "predictions.npz",
-    "report.html",
-    "metrics.jsonl",
-    "report.json",
-)
+PAGE, METRICS = "report.html", "metrics.jsonl"
 
 
 def save_run_files(

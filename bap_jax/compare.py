@@ -11,25 +11,26 @@ Exit codes: 0, or 3 for bad input.
 import argparse
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from bap_jax._output import print_text, write_file
+from bap_jax.audit.methods import compare_methods
+from bap_jax.audit.output import Outcome, Parser, exit_code_of
+from bap_jax.audit.provenance import provenance
+from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
 
-FINE, BAD_INPUT = 0, 3
+FINE = 0
 USUAL_BASELINE = "nft"
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bap_jax.compare",
+    parser = Parser(
+        "python -m bap_jax.compare",
         description="Compare finished runs on the same samples, with intervals.",
-        exit_on_error=True,
+        allow_abbrev=False,
     )
-    parser.error = _raise  # type: ignore[method-assign]
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, a workdir or a sweep"
     )
@@ -57,10 +58,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _raise(message):
-    raise UserError(f"{message}. Pass --help to see the flags.")
-
-
 def main(arguments: Sequence[str]) -> int:
     """Runs the command.
 
@@ -70,37 +67,17 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
       The exit code.
     """
-    try:
-        text, files = compare_runs(arguments)
-        # First, so that it is not lost where a file cannot be written.
-        print_text(text)
-        for flag, path, content in files:
-            write_file(path, content, flag)
-    except (UserError, OSError) as error:
-        print_text(f"error: {error}", sys.stderr)
-        return BAD_INPUT
-    except Exception:
-        traceback.print_exc()
-        return BAD_INPUT
-    return FINE
+    return exit_code_of(compare_runs, arguments)
 
 
-def compare_runs(arguments: Sequence[str]) -> tuple[str, list[tuple[str, Path, str]]]:
+def compare_runs(arguments: Sequence[str]) -> Outcome:
     """Reads the runs, and compares them.
-
-    Returns:
-      The text for the terminal, and the files that are asked for: `(flag, path, content)`.
 
     Raises:
       UserError: a flag is wrong, or the runs cannot be compared.
       OSError: a file cannot be read.
     """
     flags = make_parser().parse_intermixed_args(arguments)
-    # These load numpy, which a wrong flag need not wait for.
-    from bap_jax.audit.methods import compare_methods
-    from bap_jax.audit.provenance import provenance
-    from bap_jax.audit.several_runs import read_runs
-
     runs = read_runs(flags.runs, flags.split)
     tolerance = runs.tolerance if flags.tolerance is None else flags.tolerance
     if tolerance is None:
@@ -126,11 +103,12 @@ def compare_runs(arguments: Sequence[str]) -> tuple[str, list[tuple[str, Path, s
         numbers = json.dumps({**comparison.to_dict(), **about}, indent=1)
         files.append(("json", flags.json, f"{numbers}\n"))
     if flags.out:
+        # jinja2, which only pages need, takes its time.
         from bap_jax.audit.comparison_html import render_comparison
 
         files.append(("out", flags.out, render_comparison(comparison, about)))
     text = comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else "")
-    return text, files
+    return Outcome(text, FINE, tuple(files))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ WORKDIR/
                               copies of the newest run's files
   data.json                   how many samples each split has of each group and label
   data_cache/                 decoded images, unless --data_cache names another folder
-  disparity.png               excess gap of every group, one bar for each method
+  disparity.png               excess gap of every group, one colour for each method
 
 The folder of a sweep is described in `bap_jax.sweep.folder`. Both are checked here: a workdir must
 be new, or hold results of the same config.

@@ -156,8 +156,8 @@ def table(title: str, rows: dict, cell: Callable) -> None:
         print(f"{label:44}" + "".join(f"{text:20}" for text in cells), flush=True)
 
 
-def main(argv):
-    del argv
+def print_misses() -> None:
+    """Of the limits of one group."""
 
     def misses(flip_rate, n, alpha, loss):
         rates, errors = miss_rates(n, flip_rate, alpha, loss, _DRAWS.value) / alpha
@@ -171,6 +171,10 @@ def main(argv):
     }
     table("Misses ÷ α of the lower and the upper limit of ψ_g", rows, misses)
 
+
+def print_satisfied() -> None:
+    """How often the verdict is "satisfied" at the boundary."""
+
     def satisfied(flip_rate, n, at_tolerance):
         tolerance = flip_rate / 2
         gaps = gaps_with(at_tolerance, tolerance)
@@ -179,6 +183,10 @@ def main(argv):
 
     rows = {f"{at} of 10 groups at ε = d/2  n_g = {n}": (n, at) for at in (1, 5) for n in SIZES}
     table('"satisfied" at the boundary, α = .05', rows, satisfied)
+
+
+def print_violated() -> None:
+    """How often the verdict is "violated" at or below the tolerance."""
 
     def violated(flip_rate, n, at_tolerance, groups, part):
         tolerance = part * flip_rate
@@ -196,6 +204,10 @@ def main(argv):
     }
     table('"violated" where all ψ_g <= ε, α = .05', rows, violated)
 
+
+def print_power() -> None:
+    """How often planned numbers of samples decide."""
+
     def power(flip_rate, tolerance, groups):
         n = samples_needed(flip_rate, tolerance, share=1 / GROUPS, groups=groups)
         _, upper = verdict_limits(n, flip_rate, np.zeros(GROUPS), _TABLES.value // 4)
@@ -207,6 +219,14 @@ def main(argv):
         for tolerance in (0.05, 0.02, 0.01)
     }
     table("Power with the samples that were planned (.80)", rows, power)
+
+
+def main(argv):
+    del argv
+    print_misses()
+    print_satisfied()
+    print_violated()
+    print_power()
 
 
 if __name__ == "__main__":

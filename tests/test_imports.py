@@ -16,7 +16,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 # A package may import itself and packages above it in this list; those in one row not each other.
 LAYERS = [
     ["errors", "_deprecated", "_clock"],
-    ["types", "_output"],
+    ["types"],
     ["trees", "_user_code"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data", "audit"],
@@ -136,6 +136,10 @@ def loaded_by(statement):
     code = f"import sys\n{statement}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     command = [sys.executable, "-c", code]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_an_error_of_the_audit_is_caught_without_jax():
+    assert not {"jax", "flax"} & loaded_by("from bap_jax import UserError, audit")
 
 
 def test_the_package_alone_loads_no_jax():

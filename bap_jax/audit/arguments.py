@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from bap_jax.audit.output import Parser
 from bap_jax.errors import UserError
 
 ABOUT = """
@@ -28,14 +28,9 @@ NO_TOLERANCE = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message) -> NoReturn:
-        raise UserError(f"{message}. Flags and examples: python -m bap_jax.audit --help")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    parser = _Parser(
+    parser = Parser(
         "python -m bap_jax.audit", description=ABOUT, epilog=EXIT_CODES, allow_abbrev=False
     )
     parser.add_argument(

@@ -10,36 +10,18 @@ Exit code: 0 satisfied, 1 violated, 2 undecided, 3 no verdict because of an erro
 
 import json
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-from bap_jax._output import STDOUT, print_text, write_file
 from bap_jax.audit.arguments import parse
 from bap_jax.audit.assessment import compare
+from bap_jax.audit.output import FAILED, Outcome, exit_code_of, print_text
 from bap_jax.audit.provenance import provenance
 from bap_jax.audit.reading import read
-from bap_jax.errors import UserError
 
-SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, 3
+SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, FAILED
 # A tolerance that may have been meant in percentage points.
 _LARGE = 0.2
 _EXIT_CODES = {"satisfied": SATISFIED, "violated": VIOLATED, "undecided": UNDECIDED}
-
-
-class Outcome(NamedTuple):
-    """What the command found, and what it returns to the shell.
-
-    Attributes:
-      text: for the terminal.
-      exit_code: of the verdict.
-      files: what to write, `(flag, path, content)`.
-    """
-
-    text: str
-    exit_code: int
-    files: tuple[tuple[str, Path, str], ...]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,22 +31,9 @@ def main(arguments: Sequence[str]) -> int:
       arguments: of the command line, without the program.
 
     Returns:
-      The exit code. An error of any kind is `NO_VERDICT`, never the code of a verdict. The text is
-      printed before files are written, so that it is not lost where one cannot be.
+      The exit code. An error of any kind is `NO_VERDICT`, never the code of a verdict.
     """
-    try:
-        outcome = audit(arguments)
-        to_stdout = any(path == STDOUT for _, path, _ in outcome.files)
-        print_text(outcome.text, sys.stderr if to_stdout else sys.stdout)
-        for flag, path, content in outcome.files:
-            write_file(path, content, flag)
-    except (UserError, OSError) as error:
-        print_text(f"error: {error}", sys.stderr)
-        return NO_VERDICT
-    except Exception:
-        traceback.print_exc()
-        return NO_VERDICT
-    return outcome.exit_code
+    return exit_code_of(audit, arguments)
 
 
 def audit(arguments: Sequence[str]) -> Outcome:

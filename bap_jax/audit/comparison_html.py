@@ -7,12 +7,14 @@ import numpy as np
 
 from bap_jax.audit.comparison import MethodComparison
 from bap_jax.audit.comparison_text import comparison_sentence, differences, method_facts
-from bap_jax.audit.numbers import count, digits_for, interval, percent, points, short
+from bap_jax.audit.labels import namer_of
+from bap_jax.audit.numbers import count, digits_for, interval, level, percent, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.page import Lead, Page, Paragraph, Points, Section, render_page
 from bap_jax.audit.svg import axis as axes
 from bap_jax.audit.svg import forest
 from bap_jax.audit.svg.figure import Figure, Row, Table
+from bap_jax.errors import first_of
 
 MOST_ROWS = 60
 
@@ -26,7 +28,7 @@ def render_comparison(comparison: MethodComparison, about: Mapping[str, Any]) ->
     """
     declared = [
         ("Tolerance (ε)", tolerance_words(comparison.tolerance)),
-        ("Intervals", percent(1 - 2 * comparison.alpha, 0)),
+        ("Intervals", level(1 - 2 * comparison.alpha)),
         ("Resamples", count(comparison.resamples)),
     ]
     lead = Lead("", comparison_sentence(comparison), declared)
@@ -120,12 +122,11 @@ def _group_figure(comparison) -> Figure:
     ends = most // 2
     shown = keys if len(keys) <= most else keys[:ends] + keys[-ends:]
     by_key = [{g[:2]: g for g in row.groups} for row in comparison.methods]
-    several = len({key[0] for key in keys}) > 1
+    named = namer_of(comparison.methods[0].groups)
 
     def estimate(key, method, groups):
         g = groups[key]
-        name = f"{key[0]}: {g.name}" if several else g.name
-        shown = f"{name} · {method.name}"
+        shown = f"{named(g)} · {method.name}"
         return forest.Estimate(shown, g.excess_gap, g.lower, g.upper, second=g.shrunken)
 
     estimates = [
@@ -144,7 +145,7 @@ def _group_figure(comparison) -> Figure:
         name="figure-gaps",
         title="What each group lost beyond all samples together, by method",
         caption=f"{which}, the largest mean over methods first, in percentage points; lines are "
-        f"limits, each wrong in at most {short(100 * comparison.alpha)} % of cases; triangles are "
+        f"limits, each wrong in at most {level(comparison.alpha)} of cases; triangles are "
         "shrunken estimates, chance taken out; the dashed line is the tolerance.",
         alt=f"Forest plot of {count(len(shown), 'group')} under "
         f"{count(len(by_key), 'method')}; the numbers are in the table below.",
@@ -193,6 +194,7 @@ def _not_known(comparison) -> Section:
         ),
     ]
     if comparison.not_assessed:
-        names = ", ".join(f"{row.name} ({row.n})" for row in comparison.not_assessed[:20])
+        named = namer_of((*comparison.methods[0].groups, *comparison.not_assessed))
+        names = first_of([f"{named(row)} ({row.n})" for row in comparison.not_assessed], 20)
         items.insert(0, ("Groups too small", f"Not compared: {names}."))
     return Section("unknown", "What is not known", [Points(items)])

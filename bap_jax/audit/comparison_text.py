@@ -1,12 +1,16 @@
 """A comparison of methods in words: sentences, and a text for the terminal."""
 
 import collections
+from collections.abc import Iterable
 
 from bap_jax.audit.comparison import Interval, MethodComparison, MethodDifference, MethodResult
+from bap_jax.audit.labels import namer_of
 from bap_jax.audit.numbers import (
     count,
     decimal,
+    digits_for,
     interval,
+    level,
     p_value,
     percent,
     points,
@@ -37,10 +41,12 @@ def differences(row: MethodDifference) -> list[tuple[str, str, str]]:
         ("flips", row.flip_rate, "fewer", "more"),
         ("true largest gap", row.bayes_max, "smaller", "larger"),
     ]
+    digits = _digits_of([value for _, value, _, _ in in_points])
     found = [
         (
             name,
-            f"{points(value.estimate, sign=True)} points ({interval(value.lower, value.upper)})",
+            f"{points(value.estimate, digits, sign=True)} points "
+            f"({interval(value.lower, value.upper, digits)})",
             conclusion(value, below, above),
         )
         for name, value, below, above in in_points
@@ -48,6 +54,11 @@ def differences(row: MethodDifference) -> list[tuple[str, str, str]]:
     ratio = row.spread_ratio
     words = f"× {_ratio(ratio.estimate)} ({_ratio(ratio.lower)} to {_ratio(ratio.upper)})"
     return [*found, ("spread over groups", words, conclusion(ratio, "smaller", "larger", 1.0))]
+
+
+def _digits_of(intervals: Iterable[Interval]) -> int:
+    """Decimals of points that tell the limits of these intervals apart."""
+    return digits_for([value.upper - value.lower for value in intervals])
 
 
 def _ratio(value):
@@ -84,12 +95,12 @@ def format_comparison(comparison: MethodComparison) -> str:
     Args:
       comparison: the result of `compare_methods`.
     """
-    level = percent(1 - 2 * comparison.alpha, 0)
+    covered = level(1 - 2 * comparison.alpha)
     groups = count(len(comparison.methods[0].groups), "group")
     head = (
         f"{count(len(comparison.methods), 'method')} on {count(comparison.n, 'sample')} in "
         f"{groups}, ε = {tolerance(comparison.tolerance)}; dense accuracy "
-        f"{percent(comparison.dense_accuracy, 2)}. In brackets {level} intervals over "
+        f"{percent(comparison.dense_accuracy, 2)}. In brackets {covered} intervals over "
         f"{count(comparison.resamples, 'resample')} of samples and seeds."
     )
     lines = [*wrapped(comparison_sentence(comparison)), "", *wrapped(head)]
@@ -107,34 +118,34 @@ def format_comparison(comparison: MethodComparison) -> str:
 def method_facts(row: MethodResult) -> list[tuple[str, str]]:
     """The numbers of one method, by name."""
     worst = row.groups[0]
-    several = len({group.attribute for group in row.groups}) > 1
-    label = f"{worst.attribute}={worst.name}" if several else worst.name
+    label = namer_of(row.groups)(worst)
+    digits = _digits_of([row.accuracy, row.flip_rate, row.bayes_max, row.spread])
+
+    def limits(value):
+        return interval(value.lower, value.upper, digits)
+
     return [
         ("verdict", _verdict(row)),
         (
             "accuracy",
-            f"{percent(row.accuracy.estimate, 2)} "
-            f"({interval(row.accuracy.lower, row.accuracy.upper)})",
+            f"{percent(row.accuracy.estimate, max(digits, 2))} ({limits(row.accuracy)})",
         ),
         (
             "flips",
-            f"{percent(row.flip_rate.estimate)} "
-            f"({interval(row.flip_rate.lower, row.flip_rate.upper)})",
+            f"{percent(row.flip_rate.estimate, digits)} ({limits(row.flip_rate)})",
         ),
         (
             "largest excess gap",
-            f"{points(row.max_excess_gap.estimate)} points, group {label}; chance alone: "
-            f"{points(row.expected_by_chance)} ({p_value(row.p_value)})",
+            f"{points(row.max_excess_gap.estimate, digits)} points, group {label}; chance alone: "
+            f"{points(row.expected_by_chance, digits)} ({p_value(row.p_value)})",
         ),
         (
             "true largest gap",
-            f"{points(row.bayes_max.estimate)} points, estimated "
-            f"({interval(row.bayes_max.lower, row.bayes_max.upper)})",
+            f"{points(row.bayes_max.estimate, digits)} points, estimated ({limits(row.bayes_max)})",
         ),
         (
             "spread over groups",
-            f"{points(row.spread.estimate)} points "
-            f"({interval(row.spread.lower, row.spread.upper)})",
+            f"{points(row.spread.estimate, digits)} points ({limits(row.spread)})",
         ),
     ]
 

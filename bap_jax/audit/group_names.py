@@ -42,7 +42,7 @@ def encode_names(values, what: str = "groups") -> tuple[Grouping, int]:
 
 
 def _as_array(values, what):
-    if not hasattr(values, "dtype") and not np.isscalar(values):
+    if not hasattr(values, "__array__") and not np.isscalar(values):
         # `np.asarray(["a", None, 1])` would make text of what is not text, NaN included.
         if not isinstance(values, Iterable):
             raise UserError(f"{what} must hold one group name for each sample; got {values!r}.")

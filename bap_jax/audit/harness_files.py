@@ -15,7 +15,6 @@ Source: https://github.com/EleutherAI/lm-evaluation-harness, `lm_eval/evaluator.
 `lm_eval/loggers/evaluation_tracker.py` (`save_results_samples`).
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -45,16 +44,15 @@ class Sample(NamedTuple):
 
     Attributes:
       doc: the document, as the task's data set has it.
-      doc_hash: SHA-256 of it.
-      target_hash, prompt_hash: of the right answer and of what the model was asked; None in older
-        files.
+      doc_hash, target_hash, prompt_hash: SHA-256 of it, of the right answer and of what the model
+        was asked; None in older files.
       filter: how the answer was taken from the text; `none` if the file does not say.
       scores: by metric.
       line: of the file, from 1.
     """
 
     doc: Mapping[str, Any]
-    doc_hash: str
+    doc_hash: str | None
     target_hash: str | None
     prompt_hash: str | None
     filter: str
@@ -97,6 +95,11 @@ def find_files(path: Path) -> dict[str, Path]:
     for file in sorted(found, key=lambda file: _task_and_date(file)[1]):
         newest[_task_and_date(file)[0]] = file
     return dict(sorted(newest.items()))
+
+
+def names_task(file: Path) -> bool:
+    """Whether the name of a file says of which task it is."""
+    return bool(_WITHOUT_DATE.fullmatch(file.name))
 
 
 def _task_and_date(file):
@@ -143,17 +146,13 @@ def _sample(line, path, number):
     scores = {name: entry[name] for name in names if name in entry and not name.endswith("_hash")}
     return str(entry["doc_id"]), Sample(
         doc if isinstance(doc, dict) else {"doc": doc},
-        entry.get("doc_hash") or _digest(doc),
+        entry.get("doc_hash"),
         entry.get("target_hash"),
         entry.get("prompt_hash"),
         str(entry.get("filter", "none")),
         scores,
         number,
     )
-
-
-def _digest(doc):
-    return hashlib.sha256(json.dumps(doc, sort_keys=True).encode()).hexdigest()
 
 
 def _twice(path, doc_id, first, second, filter_name):

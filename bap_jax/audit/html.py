@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bap_jax.audit import text
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import (
     count,
-    digits_for,
     interval,
     percent,
     points,
@@ -29,7 +29,7 @@ from bap_jax.audit.page import (
 )
 from bap_jax.audit.svg import chance, flips, forest, gaps, slope
 from bap_jax.audit.svg.figure import Table
-from bap_jax.audit.svg.groups import ALL_SHOWN_UP_TO, namer
+from bap_jax.audit.svg.groups import ALL_SHOWN_UP_TO
 from bap_jax.audit.unknowns import unknowns
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
       audit: what was found.
       prefix: before the names of elements, where a page holds several audits: "test-".
     """
-    digits = digits_of(audit)
+    digits = text.digits_of(audit)
     sections = [
         Section(f"{prefix}overall", "All samples together", [_overall(audit, digits)]),
         Section(f"{prefix}gaps", "Excess gap of each group", _gaps(audit, prefix, digits)),
@@ -88,11 +88,6 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
         *sections,
         Section(f"{prefix}unknown", "What is not known", [Points(unknowns(audit, digits))]),
     ]
-
-
-def digits_of(audit: "Audit") -> int:
-    """Decimals for the points of an audit: enough to tell its limits and its tolerance apart."""
-    return digits_for([g.upper - g.lower for g in audit.groups], audit.tolerance)
 
 
 def _overall(audit, digits) -> Facts:
@@ -116,7 +111,7 @@ def _overall(audit, digits) -> Facts:
 def _gaps(audit, prefix, digits) -> list[Part]:
     parts: list[Part] = [forest.draw_forest(audit, f"{prefix}figure-gaps", digits)]
     if len(audit.groups) > ALL_SHOWN_UP_TO:
-        parts.append(gaps.draw_all_gaps(audit, f"{prefix}figure-all-gaps"))
+        parts.append(gaps.draw_all_gaps(audit, f"{prefix}figure-all-gaps", digits))
     return parts
 
 

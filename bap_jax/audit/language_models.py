@@ -1,5 +1,6 @@
 """Two language models judged by lm-evaluation-harness, joined by task, `doc_id` and `doc_hash`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bap_jax.audit.columns import in_expression
-from bap_jax.audit.harness_files import Sample, Task, find_files, read_task
+from bap_jax.audit.harness_files import Sample, Task, find_files, names_task, read_task
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -43,7 +44,7 @@ def read_language_models(
       UserError: a task or document is in one of them only, a document differs, a score is neither
         0 nor 1, or there is no such metric, filter or field.
     """
-    files = [find_files(dense), find_files(sparse)]
+    files = _files_of_both(dense, sparse)
     _check_same(files[0], files[1], "tasks", dense, sparse)
     pairs, right, metrics, warnings = [], [], {}, []
     for name in files[0]:
@@ -63,6 +64,15 @@ def read_language_models(
         {str(path): sha256_of(path) for found in files for path in found.values()},
         tuple(warnings),
     )
+
+
+def _files_of_both(dense, sparse) -> list[dict[str, Path]]:
+    """By task; two files of which a name says no task are of one."""
+    files = [find_files(dense), find_files(sparse)]
+    if dense.is_file() and sparse.is_file() and not (names_task(dense) and names_task(sparse)):
+        [name], [path] = files[0], files[1].values()
+        files[1] = {name: path}
+    return files
 
 
 def _tasks(metrics):
@@ -104,8 +114,8 @@ def _join(name: str, tasks: Sequence[Task], filter_name: str) -> list[Pair]:
     dense, sparse = (task.samples[filter_name] for task in tasks)
     _check_same(dense, sparse, f"documents (doc_id) of task {name}", tasks[0].path, tasks[1].path)
     pairs = [(name, dense[doc_id], sparse[doc_id]) for doc_id in dense]
-    for what in ("doc_hash", "target_hash"):
-        differing = [pair for pair in pairs if _differ(pair, what)]
+    for what, differ in (("doc_hash", _documents_differ), ("target_hash", _differ)):
+        differing = [pair for pair in pairs if differ(pair, what)]
         if differing:
             _, first, second = differing[0]
             raise UserError(
@@ -119,6 +129,15 @@ def _join(name: str, tasks: Sequence[Task], filter_name: str) -> list[Pair]:
 def _differ(pair, what):
     hashes = [getattr(sample, what) for sample in pair[1:]]
     return None not in hashes and hashes[0] != hashes[1]
+
+
+def _documents_differ(pair, what):
+    """By their hashes, or where older versions wrote none, by the documents themselves."""
+    first, second = pair[1:]
+    if first.doc_hash is None or second.doc_hash is None:
+        # As texts, since NaN differs from itself.
+        return json.dumps(first.doc, sort_keys=True) != json.dumps(second.doc, sort_keys=True)
+    return _differ(pair, what)
 
 
 def _prompts(name, pairs):

@@ -9,9 +9,9 @@ the baseline
 each with the interval between the α and the 1 − α quantile over resamples. A resample draws samples
 within groups, and seeds, the same for all methods; `bap_jax.audit.resampling` has the formulas,
 `bap_jax.audit.resampled_spread` those of τ̂ and of the Bayes maximum (whose interval is that of its
-posterior). Losses are averaged over seeds
-for every sample first, because seeds share the test samples: a standard deviation over seeds alone
-leaves out that other samples would have given other numbers.
+posterior). Losses are averaged over seeds for every sample first, because seeds share the test
+samples: a standard deviation over seeds alone leaves out that other samples would have given other
+numbers.
 
 The largest excess gap beside chance (permutations of samples among groups) is computed from the
 averaged losses, too; for one seed all estimates are those of `audit.compare`.
@@ -22,13 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit import (
-    assessment,
-    counts,
-    resampled_spread,
-    resampling,
-    spread,
-)
+from bap_jax.audit import assessment, counts, resampled_spread, resampling, spread
 from bap_jax.audit.comparison import (
     Interval,
     MethodComparison,
@@ -96,12 +90,6 @@ def compare_methods(
         _result(name, of_method, parts, table, options, seed)
         for name, of_method in zip(names, evidence, strict=True)
     ]
-    first = names.index(baseline)
-    differences = [
-        _difference(results[i], results[first], evidence[i], evidence[first], alpha)
-        for i in range(len(names))
-        if i != first
-    ]
     return MethodComparison(
         tolerance=float(tolerance),
         alpha=float(alpha),
@@ -109,7 +97,7 @@ def compare_methods(
         n=len(cells),
         dense_accuracy=float(dense.mean()),
         methods=tuple(results),
-        differences=tuple(differences),
+        differences=_differences(results, evidence, names.index(baseline), alpha),
         not_assessed=assessment.skipped_groups(table, min_group_size),
     )
 
@@ -215,6 +203,15 @@ def _groups(parts, gaps, limits, shrunken) -> tuple[MethodGroup, ...]:
 
 def _spread(evidence):
     return spread.spread(evidence.averages.excess_gap, np.sqrt(evidence.averages.variance))
+
+
+def _differences(results, evidence, first, alpha) -> tuple[MethodDifference, ...]:
+    """Every method against the one with the number `first`."""
+    return tuple(
+        _difference(results[i], results[first], evidence[i], evidence[first], alpha)
+        for i in range(len(results))
+        if i != first
+    )
 
 
 def _difference(row, base, evidence, evidence_of_base, alpha) -> MethodDifference:

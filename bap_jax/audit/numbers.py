@@ -47,6 +47,11 @@ def short(value: float) -> str:
     return f"{value:.10g}".replace("-", MINUS)
 
 
+def level(fraction: float) -> str:
+    """A level in percent with all its digits: .0005 is "0.05 %"."""
+    return short(100 * fraction) + "\N{NO-BREAK SPACE}%"
+
+
 def tolerance(fraction: float) -> str:
     """A tolerance with its unit: .01 is "1 point", .005 is "0.5 points"."""
     value = short(100 * fraction)
@@ -72,8 +77,8 @@ def digits_for(widths, *fractions: float) -> int:
     Returns:
       1, 2 or 3.
     """
-    finite = sorted(width for width in widths if math.isfinite(width))
-    typical = 100 * finite[len(finite) // 2] if finite else 1.0
+    known = sorted(width for width in widths if math.isfinite(width) and width > 0)
+    typical = 100 * known[len(known) // 2] if known else 1.0
     digits = 1 if typical >= 1 else 2 if typical >= 0.1 else 3
     for fraction in fractions:
         while digits < 3 and abs(100 * fraction - round(100 * fraction, digits)) > 1e-9:

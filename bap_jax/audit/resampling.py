@@ -52,7 +52,7 @@ class Outcomes(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Some resamples, or the data themselves as the only one.
+    """Some resamples.
 
     Attributes:
       counts: `(resample, pattern)` samples.
@@ -80,7 +80,7 @@ class Estimates(NamedTuple):
 
 
 class Deviations(NamedTuple):
-    """How far each seed is from the mean over seeds, times λ; all 0 for one seed.
+    """How far each seed is from the mean over seeds, times λ; 0 for one seed.
 
     Attributes:
       accuracy: `(seed,)`.
@@ -230,8 +230,7 @@ def _scaled(per_seed, variances, variance_of_average):
 def _excess(losses, squares, part):
     """`(resample, group)` ψ and σ² from sums over cells."""
     losses, squares = (sum_by_group(values, part) for values in (losses, squares))
-    n = part.table.n
-    total = n.sum()
+    n, total = part.table.n, part.table.n.sum()
 
     def mean_and_variance(losses, squares, n):
         mean = losses / n
@@ -256,8 +255,8 @@ def chance_of_averages(
 ) -> tuple[float, float]:
     """Mean and p-value of the largest ψ̂_g when samples are exchanged among groups.
 
-    For losses that are averaged over seeds; see `bap_jax.audit.chance` for those of one seed. There
-    are 2,000 permutations, fewer with over 50,000 samples, 200 at least.
+    For losses that are averaged over seeds, see `bap_jax.audit.chance` for those of one seed; with
+    2,000 permutations, fewer with over 50,000 samples, 200 at least.
 
     Args:
       data: outcomes.

@@ -115,7 +115,7 @@ class BayesMax(NamedTuple):
     upper: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays cannot be compared as fields are
 class Audit:
     """Is the sparse model non-inferior to the dense one by a margin of `tolerance` in every group?
 

@@ -6,12 +6,14 @@
 """
 
 import json
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.npz import load_npz
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -40,18 +42,41 @@ def read_run(folder: Path, split: str) -> Run:
         raise UserError(f"{folder} is a file; --run=DIR names the folder of a finished run.")
     folder = _folder_of_run(folder)
     path = folder / PREDICTIONS
-    with load_npz(path) as file:
-        splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
-        if split not in splits:
-            raise UserError(f"{path} has no split {split!r}; write --split={'|'.join(splits)}.")
-        samples = Samples(
-            file[f"{split}_dense_correct"].astype(bool),
-            file[f"{split}_sparse_correct"].astype(bool),
-            groups_of(file, file[f"{split}_group"]),
-            f"{folder}: the {split} split of the run",
-            {str(path): sha256_of(path)},
-        )
+    arrays, groups = read_split(path, split, ("dense_correct", "sparse_correct"))
+    samples = Samples(
+        arrays["dense_correct"].astype(bool),
+        arrays["sparse_correct"].astype(bool),
+        groups,
+        f"{folder}: the {split} split of the run",
+        {str(path): sha256_of(path)},
+    )
     return Run(samples, _tolerance(folder / REPORT))
+
+
+def read_split(
+    path: Path, split: str, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays of a split, by name, and for each attribute `(sample,)` names of groups.
+
+    Args:
+      path: of `predictions.npz`.
+      split: such as `test`.
+      names: of the arrays, without `SPLIT_`.
+
+    Raises:
+      UserError: there is no such split, or the file is damaged.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
+            if split not in splits:
+                raise UserError(f"{path} has no split {split!r}; write --split={'|'.join(splits)}.")
+            arrays = {name: file[f"{split}_{name}"] for name in names}
+            return arrays, _groups_of(file, file[f"{split}_group"])
+    except UserError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged: {error}; repeat the run.") from error
 
 
 def _folder_of_run(folder):
@@ -72,7 +97,7 @@ def _folder_of_run(folder):
     return runs[0]
 
 
-def groups_of(file, ids):
+def _groups_of(file, ids):
     """For each attribute `(sample,)` names; None for an id that is no group's."""
     names = np.array([*map(str, file["group_names"]), None], object)
     attributes = file["attribute_of_group"]

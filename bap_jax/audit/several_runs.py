@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.npz import load_npz
-from bap_jax.audit.run_folder import PREDICTIONS, REPORT, groups_of, read_report
+from bap_jax.audit.run_folder import PREDICTIONS, REPORT, read_report, read_split
 from bap_jax.audit.samples import sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -103,13 +102,8 @@ def _read(folder, split) -> Run:
     if not report_file.is_file():
         raise UserError(f"there is no {report_file}: the run has not finished; leave it out.")
     report = read_report(report_file)
-    with load_npz(folder / PREDICTIONS) as file:
-        known = [name.removesuffix("_id") for name in file.files if name.endswith("_id")]
-        if split not in known:
-            raise UserError(f"{folder} has no split {split!r}; write --split={'|'.join(known)}.")
-        names = ("id", "label", "group", "dense_correct", "sparse_correct")
-        arrays = {name: file[f"{split}_{name}"] for name in names}
-        groups = groups_of(file, arrays["group"])
+    names = ("id", "label", "dense_correct", "sparse_correct")
+    arrays, groups = read_split(folder / PREDICTIONS, split, names)
     setting = {
         key: value
         for key, value in _flat(report.get("config", {})).items()

@@ -6,14 +6,24 @@ Accuracies are printed in percent, gaps and limits in percentage points. Nothing
 import textwrap
 from typing import TYPE_CHECKING
 
-from bap_jax._output import visible
-from bap_jax.audit.numbers import count, decimal, interval, p_value, percent, points, tolerance
+from bap_jax.audit.labels import namer, visible
+from bap_jax.audit.numbers import (
+    count,
+    decimal,
+    digits_for,
+    interval,
+    level,
+    p_value,
+    percent,
+    points,
+    tolerance,
+)
 from bap_jax.errors import first_of
 
 if TYPE_CHECKING:
-    from bap_jax.audit.result import Audit, GroupResult, Skipped
+    from bap_jax.audit.result import Audit, GroupResult
 
-__all__ = ["format_audit", "group_label", "sentence"]
+__all__ = ["format_audit", "sentence"]
 
 AT_MOST = 12
 _NAME_WIDTH = 24
@@ -50,31 +60,26 @@ def sentence(audit: "Audit", samples: str = "test samples") -> str:
 
 def deciding(audit: "Audit") -> "GroupResult":
     """The row of the group that the verdict rests on."""
-    rows = [
-        row
-        for row in audit.groups
-        if audit.deciding_group in (row.name, f"{row.attribute}={row.name}")
-    ]
+    name = audit.deciding_group
+    rows = [row for row in audit.groups if name in (row.name, f"{row.attribute}={row.name}")]
+    if not rows:  # an audit whose groups have lost their attributes, as in a run's report
+        rows = [row for row in audit.groups if name.endswith(f"={row.name}")]
     if audit.verdict == "violated":
         rows = [row for row in rows if row.verdict == "violated"] or rows
     return max(rows, key=lambda row: row.upper)
 
 
-def group_label(audit: "Audit", row: "GroupResult | Skipped") -> str:
-    """A group's name, with its attribute in front where there are several: "race=Black"."""
-    several = len({other.attribute for other in (*audit.groups, *audit.not_assessed)}) > 1
-    return visible(f"{row.attribute}={row.name}" if several else row.name)
-
-
 def digits_of(audit: "Audit") -> int:
-    """Decimals of points at which every limit still lies on its own side of the tolerance."""
-    limits = [audit.lower, *(row.upper for row in audit.groups)]
-    epsilon = 100 * audit.tolerance
-    for digits in (1, 2, 3):
-        unit = 10.0**-digits
-        if all(abs(100 * limit - epsilon) >= unit / 2 for limit in limits):
-            return digits
-    return 3
+    """Decimals of points, for the text and the page: 1, 2 or 3.
+
+    Enough to tell typical limits and the tolerance apart, and to show the two limits that the
+    verdict rests on on their own side of the tolerance.
+    """
+    digits = digits_for([row.upper - row.lower for row in audit.groups], audit.tolerance)
+    for limit in (audit.lower, audit.certifiable_tolerance):
+        while digits < 3 and 0 < abs(100 * (limit - audit.tolerance)) < 0.5 * 10.0**-digits:
+            digits += 1
+    return digits
 
 
 def _unless_flipped(audit):
@@ -86,21 +91,19 @@ def _satisfied(audit, digits):
     row = deciding(audit)
     return (
         f"no group lost more than {points(audit.certifiable_tolerance, digits)} points more than "
-        f"the whole; the closest, group {group_label(audit, row)}, lost between "
+        f"the whole; the closest, group {namer(audit)(row)}, lost between "
         f"{points(row.lower, digits)} and {points(row.upper, digits)}"
     )
 
 
 def _violated(audit, digits):
     row = deciding(audit)
+    named = namer(audit)
     others = [
-        group_label(audit, other)
-        for other in audit.groups
-        if other.verdict == "violated" and other is not row
+        named(other) for other in audit.groups if other.verdict == "violated" and other is not row
     ]
     text = (
-        f"group {group_label(audit, row)} lost at least {points(audit.lower, digits)} points more "
-        "than the whole"
+        f"group {named(row)} lost at least {points(audit.lower, digits)} points more than the whole"
     )
     if others:
         noun = "group" if len(others) == 1 else "groups"
@@ -111,7 +114,7 @@ def _violated(audit, digits):
 def _undecided(audit, digits):
     row = deciding(audit)
     return (
-        f"group {group_label(audit, row)} lost between {points(row.lower, digits)} and "
+        f"group {namer(audit)(row)} lost between {points(row.lower, digits)} and "
         f"{points(row.upper, digits)} points more than the whole"
     )
 
@@ -187,7 +190,7 @@ def facts(audit: "Audit") -> list[str]:
         ),
         (
             "largest excess gap",
-            f"{points(audit.max_excess_gap, digits)} points, group {group_label(audit, worst)}; "
+            f"{points(audit.max_excess_gap, digits)} points, group {namer(audit)(worst)}; "
             f"chance alone: {points(audit.chance.expected, digits)} "
             f"({p_value(audit.chance.p_value)})",
         ),
@@ -206,11 +209,11 @@ def facts(audit: "Audit") -> list[str]:
 
 
 def _table(audit, verbose):
-    rows = list(audit.groups)
+    rows, digits = list(audit.groups), digits_of(audit)
     if not verbose and len(rows) > AT_MOST:
         decides = deciding(audit)
         rows = rows[:AT_MOST] + [row for row in rows[AT_MOST:] if row is decides]
-    names = [group_label(audit, row) for row in rows]
+    names = list(map(namer(audit), rows))
     names = names if verbose else [clipped(name) for name in names]
     width = max(len("group"), *map(len, names))
     heads = ["n", "harmed", "helped", "dense", "sparse", "excess", "lower", "upper"]
@@ -219,7 +222,7 @@ def _table(audit, verbose):
     yield f"{head}  verdict"
     yield "-" * (len(head) + 11)
     for name, row in zip(names, rows, strict=True):
-        cells = _cells(row, digits_of(audit), verbose)
+        cells = _cells(row, digits, verbose)
         yield name.ljust(width) + "".join(cells) + f"  {row.verdict}"
     if len(rows) < len(audit.groups):
         yield f"… and {count(len(audit.groups) - len(rows), 'more group')}"
@@ -249,12 +252,13 @@ def _footer(audit, verbose):
     yield ""
     yield from wrapped(
         "Harmed: dense right and sparse wrong; helped: the opposite. Excess: points lost beyond "
-        f"the loss of the whole; lower and upper: its {percent(1 - audit.alpha, 0)} limits, each "
+        f"the loss of the whole; lower and upper: its {level(1 - audit.alpha)} limits, each "
         "one-sided.".replace("\N{NO-BREAK SPACE}", " ")
         + CERTIFIABLE * (audit.verdict != "satisfied")
     )
     if audit.not_assessed:
-        names = [f"{group_label(audit, row)} ({row.n})" for row in audit.not_assessed]
+        named = namer(audit)
+        names = [f"{named(row)} ({row.n})" for row in audit.not_assessed]
         listed = first_of(names, len(names) if verbose else 10)
         yield from wrapped(f"Not assessed, fewer than {audit.min_group_size} samples: {listed}.")
     for attribute, n in audit.missing.items():

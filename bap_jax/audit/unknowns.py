@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from bap_jax.audit.numbers import count, interval, percent, points
+from bap_jax.audit.labels import namer
+from bap_jax.audit.numbers import count, interval, level, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
-from bap_jax.audit.svg.groups import namer
 from bap_jax.audit.svg.marks import shorten
 from bap_jax.audit.text import deciding, rounded
 
@@ -30,13 +30,13 @@ def _verdict(audit, digits):
             "It does not say that nobody lost accuracy. All samples together lost "
             f"{points(audit.overall.gap, digits)} points, and each group may have lost up to "
             f"{epsilon} more than that. If in truth some group lies beyond the tolerance, an audit "
-            f"like this one overlooks it in at most {percent(audit.alpha, 0)} of cases.",
+            f"like this one overlooks it in at most {level(audit.alpha)} of cases.",
         )
     if audit.verdict == "violated":
         return (
             "What “violated” does not say",
             f"At least one group lost more than {epsilon} beyond the whole; that this is mere "
-            f"chance would happen in at most {percent(audit.alpha, 0)} of audits. It does not say "
+            f"chance would happen in at most {level(audit.alpha)} of audits. It does not say "
             "why, nor that the groups whose verdict is not “violated” are unharmed. "
             "Certifiable is the smallest tolerance that these samples would satisfy.",
         )
@@ -59,7 +59,7 @@ def _needed(audit):
     group = deciding(audit)
     name = shorten(namer(audit)(group), LONGEST_NAME)
     return (
-        f"It hangs on the group {name}, which has {count(group.n, 'sample')}: about "
+        f"It depends on the group {name}, which has {count(group.n, 'sample')}: about "
         f"{rounded(audit.samples_needed)} would show four times in five that it is within the "
         "tolerance, if in truth it lost no more than the whole."
     )
@@ -67,7 +67,7 @@ def _needed(audit):
 
 def _undecided_groups(audit):
     open_groups = [g for g in audit.groups if g.verdict == "undecided"]
-    if not open_groups or (audit.verdict == "undecided" and len(audit.groups) == 1):
+    if not open_groups:
         return []
     number = f"{count(len(open_groups))} of {count(len(audit.groups), 'group')}"
     names = _names(open_groups, namer(audit))

@@ -1,7 +1,7 @@
 """Training, validation and test splits: made once, checked, never mixed.
 
-Weights learn from `train`, choices are made on `validation`, and `test` is evaluated once, at the
-end.
+Weights learn from `train`, `validation` is for choices (of settings, or of an iterate), and `test`
+is evaluated once, at the end.
 """
 
 import math

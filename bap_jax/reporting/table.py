@@ -14,7 +14,6 @@ from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.reporting.gaps import exceeds
 from bap_jax.reporting.verdict_text import audit_of_split, verdict_sentence
 
-_TITLES = {"train": "train", "validation": "validation", "test": "test"}
 _WIDTH = 21  # of one split in the table
 _NAME = 20
 
@@ -119,7 +118,7 @@ def _table(report, verbose):
     names = [groups[i]["name"] for i in shown]
     names = names if verbose else [clipped(name, _NAME) for name in names]
     width = max(len("by chance"), *map(len, names))
-    titles = "".join(f"{_TITLES[name]:>{_WIDTH - 1}} " for name in splits)
+    titles = "".join(f"{name:>{_WIDTH - 1}} " for name in splits)
     columns = f"{'dense':>6}{'sparse':>7}{'excess':>7} " * len(splits)
     rule = "-" * (width + _WIDTH * len(splits) + 14)
 

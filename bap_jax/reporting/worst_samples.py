@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bap_jax.audit.labels import namer
 from bap_jax.audit.page import Paragraph, Part, Picture, Pictures, Section
 from bap_jax.audit.result import Audit
 from bap_jax.audit.svg.figure import Table
-from bap_jax.audit.svg.groups import namer
 from bap_jax.data import Records, Splits
 from bap_jax.data.images import encode_thumbnail
 from bap_jax.reporting.predictions import SplitPredictions

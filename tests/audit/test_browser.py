@@ -36,7 +36,7 @@ def page_of_a_run():
     ]
     layers = [bars.Bar(f"block_{i}/conv/kernel", i / 20, 1000 * i) for i in range(1, 20)]
     parts = [
-        curves.draw_curves(series, "figure-curves", "Multipliers", log=True),
+        curves.draw_curves(series, "figure-curves", "Multipliers"),
         curves.draw_curves(
             series[:2], "figure-two", "Violations", levels=[curves.Level(1.0, "tolerance")]
         ),

@@ -3,17 +3,21 @@
 import html
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bap_jax import compare
 from bap_jax.audit import compare_methods
+from bap_jax.audit.comparison import Interval, MethodDifference
 from bap_jax.audit.comparison_html import render_comparison
+from bap_jax.audit.comparison_text import differences
 from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
 
@@ -178,7 +182,7 @@ def test_the_text_is_printed_even_if_a_file_cannot_be_written(workdir, tmp_path,
 def test_a_run_whose_predictions_are_damaged(workdir, capsys):
     (workdir / "nft-seed1" / "predictions.npz").write_bytes(b"no archive")
     assert compare.main([str(workdir)]) == 3
-    assert "nft-seed1/predictions.npz is no .npz file" in capsys.readouterr().err
+    assert "nft-seed1/predictions.npz is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -197,12 +201,36 @@ def test_names_are_shown_literally(tmp_path):
     assert "<script" not in page and html.escape("<script>alert(1)") in page
 
 
+def test_a_terminal_and_a_locale_without_greek_letters(workdir, tmp_path):
+    """Pages are UTF-8 wherever they are made, and the folders they lie in are made."""
+    page = tmp_path / "new" / "c.html"
+    command = [sys.executable, "-X", "utf8=0", "-m", "bap_jax.compare", str(workdir)]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    environment |= {
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONPATH": str(Path(compare.__file__).parents[1]),
+    }
+    done = subprocess.run(
+        [*command, "--resamples=100", f"--out={page}"], capture_output=True, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "ε" in page.read_text(encoding="utf-8")
+
+
 def test_one_method_alone(tmp_path, capsys):
     for seed in range(3):
         write_run(tmp_path / str(seed), "nft", seed)
     assert compare.main([str(tmp_path), f"--out={tmp_path / 'c.html'}", "--resamples=100"]) == 0
     assert "nothing to compare it with" in capsys.readouterr().out
     assert "figure-differences" not in (tmp_path / "c.html").read_text()
+
+
+def test_small_differences_have_decimals():
+    def value(estimate):
+        return Interval(estimate, estimate - 0.0002, estimate + 0.0002)
+
+    row = MethodDifference("a", "b", *[value(0.00031)] * 4)
+    assert next(words for _, words, _ in differences(row)) == "+0.031 points (0.011 to 0.051)"
 
 
 def test_many_groups_show_both_ends():

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,8 @@ def test_names_are_text(values, expected):
         (np.ma.masked_array(["a", "b", "a"], [False, True, False]), ["a", "missing", "a"]),
         (np.ma.masked_array([1, 2, 1], [True, False, False]), ["missing", "2", "1"]),
         (["missing", None], ["missing", "missing (no value)"]),
+        (pa.array(["a", None, "b"]), ["a", "missing", "b"]),
+        (pa.chunked_array([["a"], [None]]), ["a", "missing"]),
     ],
     ids=str,
 )

@@ -163,6 +163,26 @@ def test_files_of_older_versions(tmp_path):
         read_language_models(dense, sparse)
 
 
+def test_files_of_which_one_is_older_have_no_hash_in_common(tmp_path):
+    old = [sample(i, 1, doc_hash=..., target_hash=...) for i in range(2)]
+    dense = write(tmp_path / "dense", "arc", old)
+    sparse = write(tmp_path / "sparse", "arc", [sample(0, 1), sample(1, 0)])
+    assert right(read_language_models(dense, sparse)) == ([1, 1], [1, 0])
+    write(tmp_path / "sparse", "arc", [sample(0, 1), sample(1, 0, doc={"question": "another"})])
+    with pytest.raises(UserError, match="task arc: doc_hash differs in 1 of 2 documents, first in"):
+        read_language_models(dense, sparse)
+
+
+def test_two_files_with_names_of_their_own_are_one_task(tmp_path):
+    files = [
+        write_text(tmp_path / f"{name}.jsonl", json.dumps(sample(0, correct)) + "\n")
+        for name, correct in (("llama", 1), ("llama-4bit", 0))
+    ]
+    samples = read_language_models(*files)
+    assert right(samples) == ([1], [0])
+    assert samples.groups["task"].tolist() == ["llama"]
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

@@ -22,6 +22,10 @@ from bap_jax.audit import numbers
         (numbers.count(1, "sample"), "1 sample"),
         (numbers.count(2500, "sample"), "2,500 samples"),
         (numbers.count(2, "entry", "entries"), "2 entries"),
+        (numbers.level(0.05), "5\xa0%"),
+        (numbers.level(0.0005), "0.05\xa0%"),
+        (numbers.level(1 - 0.025), "97.5\xa0%"),
+        (numbers.level(1 - 2 * 0.05), "90\xa0%"),
         (numbers.tolerance(0.01), "1 point"),
         (numbers.tolerance(0.005), "0.5 points"),
         (numbers.tolerance(0.0), "0 points"),
@@ -38,7 +42,14 @@ def test_words_of_numbers(got, wanted):
 
 @pytest.mark.parametrize(
     ("widths", "tolerance", "digits"),
-    [([0.1, 0.2], 0.01, 1), ([0.005], 0.01, 2), ([0.0005], 0.01, 3), ([0.1], 0.0025, 2)],
+    [
+        ([0.1, 0.2], 0.01, 1),
+        ([0.0, 0.0, 0.1], 0.01, 1),
+        ([], 0.01, 1),
+        ([0.005], 0.01, 2),
+        ([0.0005], 0.01, 3),
+        ([0.1], 0.0025, 2),
+    ],
 )
 def test_digits_fit_the_width_of_the_limits(widths, tolerance, digits):
     assert numbers.digits_for(widths, tolerance) == digits

@@ -63,7 +63,7 @@ def test_files_that_are_broken(folder):
             read_run(folder, "test")
     for content in (b"", b"no archive", (folder / "predictions.npz").read_bytes()[:-40]):
         (folder / "predictions.npz").write_bytes(content)
-        with pytest.raises(UserError, match=r"predictions\.npz is no \.npz file of arrays, or is"):
+        with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
             read_run(folder, "test")
 
 
@@ -75,3 +75,19 @@ def test_a_workdir_with_one_run_or_several(folder, tmp_path_factory):
     shutil.copytree(folder, workdir / "nft-seed0")
     with pytest.raises(UserError, match=f"holds 2 runs; .* --run={first}. The others: .*nft-seed0"):
         read_run(workdir, "test")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 half a zip"])
+def test_a_damaged_file(folder, content):
+    (folder / "predictions.npz").write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: .*; repeat the run"):
+        read_run(folder, "test")
+
+
+def test_a_file_without_an_array(folder):
+    path = folder / "predictions.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "test_sparse_correct"}
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match="is damaged: .*test_sparse_correct"):
+        read_run(folder, "test")

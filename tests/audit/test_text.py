@@ -117,10 +117,38 @@ def test_groups_of_several_attributes_are_told_apart():
 
 
 def test_limits_are_shown_on_their_side_of_the_tolerance():
-    close = group("2", -0.002, 0.01004)
-    assert "between −0.200 and 1.004 points" in sentence(audit(groups=(close,)))
-    close = group("2", -0.002, 0.0096)
-    assert "between −0.20 and 0.96 points" in sentence(audit(groups=(close,)))
+    for upper, shown in (
+        (0.01004, "between −0.200 and 1.004 points"),
+        (0.0096, "between −0.20 and 0.96 points"),
+        (0.01, "between −0.2 and 1.0 points"),
+    ):
+        rows = (group("2", -0.002, upper),)
+        assert shown in sentence(audit(groups=rows, certifiable_tolerance=upper))
+
+
+def test_levels_are_not_rounded():
+    assert "its 97.5 % limits" in format_audit(audit(alpha=0.025))
+    assert "its 99.95 % limits" in format_audit(audit(alpha=0.0005))
+
+
+def test_names_cannot_write_over_the_terminal():
+    rows = (group("a\x1b[2J\rb\n", -0.019, 0.1211),)
+    text = format_audit(audit(groups=rows, deciding_group=rows[0].name), verbose=True)
+    assert r"a\x1b[2J\rb\n" in text and not {"\x1b", "\r"} & set(text)
+
+
+def test_many_groups_of_which_some_limit_is_close_to_the_tolerance_need_no_more_decimals():
+    rows = [group(str(i), -0.05, 0.05 - 1e-5 * i) for i in range(10_000)]
+    found = audit(groups=tuple(rows), deciding_group="0", certifiable_tolerance=0.05)
+    assert "between −5.0 and 5.0 points" in sentence(found)
+
+
+def test_narrow_limits_have_decimals():
+    close = group("2", -0.0001, 0.00021, "satisfied", n=8_000_000)
+    found = audit(
+        verdict="satisfied", groups=(close,), certifiable_tolerance=0.00021, lower=-0.0002
+    )
+    assert "no group lost more than 0.021 points more than the whole" in sentence(found)
 
 
 def test_one_sample_is_singular():

@@ -9,6 +9,7 @@ from bap_jax.audit import counts as audit_counts
 from bap_jax.audit.assessment import compare
 from bap_jax.reporting.predictions import save_predictions, split_predictions
 from bap_jax.reporting.report import split_report
+from bap_jax.reporting.verdict_text import verdict_sentence
 from bap_jax.reporting.verdicts import NOT_ASSESSED, add_verdict, counts_of
 from bap_jax.types import Dataset
 from tests.reporting.test_gaps import split_means
@@ -75,6 +76,21 @@ def test_each_attribute_is_a_partition():
     assert report["certifiable_tolerance"] == found.certifiable_tolerance
     assert report["p_value"] == found.chance.p_value
     assert report["flip_rate"] == np.mean(dense != sparse)
+
+
+def test_a_name_of_two_attributes_has_a_sentence():
+    """Splits that a user made may have such names; the rows of reports hold no attributes."""
+    dense, sparse, race = random_split((40, 60, 500))
+    gender = np.random.default_rng(1).integers(0, 2, 600)
+    means = [split_means(bits.astype(bool), race, 3) for bits in (dense, sparse)]
+    report = split_report(*means, "abc")
+    report["groups"] += [dict(row) for row in report["groups"][:2]]
+    predictions = predictions_of(dense, sparse, [race, 3 + gender])
+    judged = add_verdict(report, predictions, ["race"] * 3 + ["gender"] * 2, 0.01)
+    decides = judged["deciding_group"]
+    assert decides in ("race=a", "race=b")
+    sentence = verdict_sentence({"tolerance": 0.01, "splits": {"test": judged}}, "test")
+    assert sentence.startswith(f"Undecided at ε = 1 point on 600 test samples: group {decides[-1]}")
 
 
 def test_small_groups_are_not_assessed_but_counted():

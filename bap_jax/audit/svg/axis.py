@@ -14,39 +14,28 @@ class Axis(NamedTuple):
     """A range of numbers laid out from 0 to 100 %.
 
     Attributes:
-      low, high: the ends, low < high; both positive if `log`.
-      log: whether equal ratios rather than equal differences take equal room.
+      low, high: the ends, low < high.
     """
 
     low: float
     high: float
-    log: bool = False
 
     def at(self, value: float) -> float:
         """Where `value` lies, in percent; ends where it is beyond them."""
-        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
-        if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return 100 * (value - low) / (high - low)
+        value = min(max(value, self.low), self.high)
+        return 100 * (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 5) -> list[float]:
         """At most about `most` round numbers within the range: multiples of 1, 2 or 5 times 10ⁿ."""
-        if self.log:
-            return self._powers(most)
         rough = (self.high - self.low) / most
         power = 10.0 ** math.floor(math.log10(rough))
         step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [i * step for i in range(first, last + 1)]
 
-    def _powers(self, most):
-        first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-        every = max(1, -(-(last - first + 1) // most))
-        return [10.0**i for i in range(first, last + 1, every)] or [self.low, self.high]
-
 
 def spanning(values: Iterable[float], *, margin: float = 0.04, least: float = 1e-4) -> Axis:
-    """A linear axis over all finite `values`, with a margin at both ends, `least` wide at least."""
+    """An axis over all finite `values`, with a margin at both ends, `least` wide at least."""
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     room = margin * (high - low)

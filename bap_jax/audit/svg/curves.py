@@ -40,7 +40,6 @@ def draw_curves(
     title: str,
     *,
     caption: str = "",
-    log: bool = False,
     levels: Sequence[Level] = (),
     x_words: str = "step",
 ) -> Figure:
@@ -51,14 +50,13 @@ def draw_curves(
       name: of the figure's element.
       title: shown above.
       caption: how to read it.
-      log: a logarithmic axis of values; those at or below zero are left out.
       levels: horizontal lines.
       x_words: what the steps count.
     """
-    thin = [thinned(s, log) for s in series]
+    thin = list(map(thinned, series))
     order = sorted(range(len(thin)), key=lambda i: -_last(thin[i]))
     coloured = order[:IN_COLOUR]
-    across, up = _axes(thin, levels, log)
+    across, up = _axes(thin, levels)
     paths = [_path(thin[i], across, up, "curve quiet") for i in order[IN_COLOUR:]]
     ranked = [*enumerate(coloured)]
     paths += [_path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed(ranked)]
@@ -82,14 +80,13 @@ def _stretched(paths) -> Markup:
     )  # fmt: skip
 
 
-def thinned(series: Series, log: bool = False, most: int = MOST_POINTS) -> Series:
+def thinned(series: Series, most: int = MOST_POINTS) -> Series:
     """At most `most` points: of each stretch of steps the lowest and the highest value.
 
     Values that cannot be drawn are NaN afterwards; a stretch of these alone keeps one of them.
     """
     steps, values = np.asarray(series.steps, float), np.asarray(series.values, float)
-    drawable = np.isfinite(values) & ((values > 0) if log else True)
-    values = np.where(drawable, values, np.nan)
+    values = np.where(np.isfinite(values), values, np.nan)
     if len(values) <= most:
         return Series(series.name, steps, values)
     kept = {0, len(values) - 1}
@@ -108,16 +105,13 @@ def _last(series):
     return float(finite[-1]) if len(finite) else -math.inf
 
 
-def _axes(thin, levels, log):
+def _axes(thin, levels):
     steps = np.concatenate([s.steps for s in thin])
     values = np.concatenate([s.values for s in thin])
     values = [*values[np.isfinite(values)].tolist()]
-    values += [level.value for level in levels if not log or level.value > 0]
+    values += [level.value for level in levels]
     across = Axis(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1))
-    if not log:
-        return across, spanning(values, least=1e-6)
-    low, high = min(values), max(values)
-    return across, Axis(low / 1.2, high * 1.2, log=True)
+    return across, spanning(values, least=1e-6)
 
 
 def _path(series, across, up, kind):
@@ -150,8 +144,6 @@ def _heights(up) -> list[Markup]:
 def _levels(levels, up):
     parts = []
     for level in levels:
-        if up.log and level.value <= 0:
-            continue
         y = _y(up, level.value)
         parts.append(marks.line(0, y, 100, y, "tolerance"))
         parts.append(marks.text(100, y - 4, level.words, "words over", "end"))

@@ -16,13 +16,11 @@ class Row(NamedTuple):
       label: the name; it may wrap, and is shown literally.
       strip: the drawing, as wide as there is room; empty for a row of words alone.
       value: the numbers.
-      above: a name's kind (the attribute of a group), shown before it in a quieter tone.
     """
 
     label: str
     strip: Markup = NOTHING
     value: str = ""
-    above: str = ""
 
 
 class Key(NamedTuple):
@@ -91,7 +89,7 @@ class Figure:
     @property
     def longest_name(self) -> int:
         """Characters of the longest name of a row that has a drawing; 4 at least."""
-        return max([4, *(len(row.label) + len(row.above) for row in self.rows if row.strip)])
+        return max([4, *(len(row.label) for row in self.rows if row.strip)])
 
     @property
     def longest_value(self) -> int:

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import count, percent
 from bap_jax.audit.svg import marks
 from bap_jax.audit.svg.axis import Axis, scale
 from bap_jax.audit.svg.figure import Figure, Key, Row, Table
-from bap_jax.audit.svg.groups import choose, namer
+from bap_jax.audit.svg.groups import choose
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit

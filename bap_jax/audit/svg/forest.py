@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from bap_jax.audit.numbers import count, interval, points, short
+from bap_jax.audit.labels import namer
+from bap_jax.audit.numbers import count, interval, level, points
 from bap_jax.audit.numbers import tolerance as tolerance_words
 from bap_jax.audit.svg import marks
 from bap_jax.audit.svg.axis import Axis, scale, spanning
 from bap_jax.audit.svg.figure import Figure, Key, Row, Table
-from bap_jax.audit.svg.groups import choose, namer
+from bap_jax.audit.svg.groups import choose
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
@@ -23,7 +24,7 @@ class Estimate(NamedTuple):
     """One row: an estimate between its limits, as fractions.
 
     Attributes:
-      name, above: of the row, and the quieter word before it.
+      name: of the row.
       kind: "violated", "undecided", "satisfied" or "plain"; each has a shape and a colour.
       second: another estimate of the same, drawn as a triangle below the line; or None.
     """
@@ -34,7 +35,6 @@ class Estimate(NamedTuple):
     upper: float
     kind: str = "plain"
     second: float | None = None
-    above: str = ""
 
 
 def axis_for(estimates: Sequence[Estimate], tolerance: float | None = None) -> Axis:
@@ -61,7 +61,6 @@ def estimate_rows(
             strip(estimate, axis, tolerance),
             f"{points(estimate.estimate, digits, sign=True)} "
             f"({interval(estimate.lower, estimate.upper, digits)})",
-            estimate.above,
         )
         for estimate in estimates
     ]
@@ -128,7 +127,6 @@ def draw_forest(audit: "Audit", name: str, digits: int) -> Figure:
 
 
 def _key(audit):
-    alpha = short(100 * audit.alpha) + "\N{NO-BREAK SPACE}%"
     keys = [
         Key(_sample(_mark(50, 9, kind)), f"excess gap: {kind}")
         for kind in ("violated", "undecided", "satisfied")
@@ -137,7 +135,7 @@ def _key(audit):
     keys.append(
         Key(
             _sample(marks.line(5, 9, 95, 9, "limits")),
-            f"lower to upper limit, each wrong in at most {alpha} of audits",
+            f"lower to upper limit, each wrong in at most {level(audit.alpha)} of audits",
         )
     )
     keys.append(

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
 
 
-def draw_all_gaps(audit: "Audit", name: str) -> Figure:
-    """How many groups have which excess gap, as measured, and the tolerance as a line."""
+def draw_all_gaps(audit: "Audit", name: str, digits: int) -> Figure:
+    """How many groups have which excess gap, as measured, and the tolerance as a line.
+
+    Args:
+      audit: with many groups.
+      name: of the figure's element.
+      digits: decimals of points.
+    """
     gaps = np.array([g.excess_gap for g in audit.groups])
     marked = [Marked(audit.tolerance, "tolerance", "tolerance"), Marked(0.0, "no gap", "zero")]
     found = histogram.bins(gaps, marked)
@@ -24,7 +30,7 @@ def draw_all_gaps(audit: "Audit", name: str) -> Figure:
         f"{count(beyond)} of {count(len(gaps), 'group')} have a measured excess gap above "
         f"{tolerance_words(audit.tolerance)}; limits and chance are not considered here."
     )
-    low, high = points(float(gaps.min())), points(float(gaps.max()))
+    low, high = points(float(gaps.min()), digits), points(float(gaps.max()), digits)
     return Figure(
         name=name,
         title="Measured excess gaps of all groups",

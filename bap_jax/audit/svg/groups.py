@@ -1,9 +1,8 @@
-"""Which groups a figure shows, and how they are called."""
+"""Which groups a figure shows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bap_jax._output import visible
 from bap_jax.audit.numbers import count
 
 if TYPE_CHECKING:
@@ -43,19 +42,3 @@ def choose(audit: "Audit") -> Choice:
         return Choice(groups, (), 0)
     worst, best = groups[:SHOWN_AT_EACH_END], groups[-SHOWN_AT_EACH_END:]
     return Choice(worst, best, len(groups) - 2 * SHOWN_AT_EACH_END)
-
-
-def has_several_attributes(audit: "Audit") -> bool:
-    """Whether the name of a group needs its attribute beside it."""
-    attributes = {group.attribute for group in (*audit.groups, *audit.not_assessed)}
-    return len(attributes) > 1
-
-
-def namer(audit: "Audit"):
-    """A function that gives a group's name, as `text.group_label` does, fast for many groups."""
-    several = has_several_attributes(audit)
-
-    def name(group) -> str:
-        return visible(f"{group.attribute}={group.name}" if several else group.name)
-
-    return name

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import count, percent, points
 from bap_jax.audit.svg import marks
 from bap_jax.audit.svg.axis import label, spanning
 from bap_jax.audit.svg.figure import Figure, Key, Label, Table
-from bap_jax.audit.svg.groups import choose, namer
+from bap_jax.audit.svg.groups import choose
 
 if TYPE_CHECKING:
     from bap_jax.audit.result import Audit
