@@ -12,6 +12,7 @@ from bap_jax import data, groups, models, pipeline, training
 from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.reporting.predictions import SplitPredictions
+from bap_jax.reporting.table import format_report
 from bap_jax.training.settings import Settings
 from bap_jax.types import Array, Dataset
 
@@ -22,7 +23,7 @@ _ALL_DEVICES = training.Execution(devices=0)
 
 
 class Result(NamedTuple):
-    """What `prune_and_tune` returns.
+    """What `prune_and_tune` returns; printed, it is what a run prints, the verdict first.
 
     Attributes:
       report: the content of `report.json`, without config and times.
@@ -38,6 +39,9 @@ class Result(NamedTuple):
     tuned: pipeline.TuningResult
     data: dict[str, Any]
     predictions: dict[str, SplitPredictions]
+
+    def __str__(self) -> str:
+        return format_report(self.report)
 
 
 def prune_and_tune(

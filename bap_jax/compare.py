@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bap_jax.audit.methods import compare_methods
-from bap_jax.audit.output import Parser, exit_code_of, write_file
+from bap_jax.audit.output import Outcome, Parser, exit_code_of
 from bap_jax.audit.provenance import provenance
 from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
@@ -70,15 +70,12 @@ def main(arguments: Sequence[str]) -> int:
     return exit_code_of(compare_runs, arguments)
 
 
-def compare_runs(arguments: Sequence[str]) -> tuple[str, int]:
-    """Reads the runs, compares them, and writes the files that are asked for.
-
-    Returns:
-      The text for the terminal, and the exit code.
+def compare_runs(arguments: Sequence[str]) -> Outcome:
+    """Reads the runs, and compares them.
 
     Raises:
       UserError: a flag is wrong, or the runs cannot be compared.
-      OSError: a file cannot be read or written.
+      OSError: a file cannot be read.
     """
     flags = make_parser().parse_intermixed_args(arguments)
     runs = read_runs(flags.runs, flags.split)
@@ -101,14 +98,17 @@ def compare_runs(arguments: Sequence[str]) -> tuple[str, int]:
     about = provenance(
         arguments, runs.files, f"seeds of {'; '.join(seeds)}", program="bap_jax.compare"
     )
+    files = []
     if flags.json:
-        write_file(flags.json, json.dumps({**comparison.to_dict(), **about}, indent=1) + "\n")
+        numbers = json.dumps({**comparison.to_dict(), **about}, indent=1)
+        files.append(("json", flags.json, f"{numbers}\n"))
     if flags.out:
         # jinja2, which only pages need, takes its time.
         from bap_jax.audit.comparison_html import render_comparison
 
-        write_file(flags.out, render_comparison(comparison, about))
-    return comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else ""), FINE
+        files.append(("out", flags.out, render_comparison(comparison, about)))
+    text = comparison.to_text() + (f"\n\npage  {flags.out}" if flags.out else "")
+    return Outcome(text, FINE, tuple(files))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def test_nnx_network_comes_back_pruned():
     np.testing.assert_array_equal(net.first.kernel[...], before)
     groups = result.report["splits"]["test"]["groups"]
     assert [group["name"] for group in groups] == ["north", "south"]
+    verdict = result.report["splits"]["test"]["verdict"]
+    assert str(result).lower().startswith(f"{verdict} at ε = 1 point on 67 test samples")
+    assert "array(" not in str(result)
 
 
 def test_several_attributes():

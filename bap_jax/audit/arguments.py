@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     output = parser.add_argument_group("results")
     output.add_argument("--report", type=Path, metavar="FILE", help="HTML page to write")
-    output.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write")
+    output.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write; - prints it")
     output.add_argument("--verbose", action="store_true", help="print all groups")
     output.add_argument(
         "--on-undecided",

@@ -19,6 +19,9 @@ Source of the intersection-union test: R. Berger, "Multiparameter hypothesis tes
 sampling", Technometrics 24 (1982) 295-300.
 """
 
+import numbers
+from collections.abc import Sequence
+
 import numpy as np
 
 from bap_jax.audit import chance, counts, excess, planning, spread, tango
@@ -110,6 +113,9 @@ def from_counts(
       UserError: fewer than two groups are large enough, or a number is outside its range.
     """
     check_numbers(tolerance, alpha, min_group_size)
+    check_whole("seed", seed, 0)
+    if permutations is not None:
+        check_whole("permutations", permutations, 1)
     overall = _overall(table.cells, alpha)
     parts = assessed_parts(table, min_group_size)
     groups = _groups(parts, overall.flip_rate, tolerance, alpha)
@@ -143,7 +149,11 @@ def from_counts(
 
 
 def check_numbers(tolerance: float, alpha: float, min_group_size: int) -> None:
-    """Raises a UserError for a number outside its range."""
+    """Raises a UserError for a number outside its range, or for what is no number."""
+    values = {"tolerance": tolerance, "alpha": alpha, "min_group_size": min_group_size}
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real):
+            raise UserError(f"{name} must be a number; got {value!r}.")
     if not 0 <= tolerance <= 1:
         raise UserError(
             f"tolerance must be a fraction in [0, 1]; got {tolerance}. One percentage point is "
@@ -153,6 +163,14 @@ def check_numbers(tolerance: float, alpha: float, min_group_size: int) -> None:
         raise UserError(f"alpha must be a one-sided level in (0, 0.5), such as 0.05; got {alpha}.")
     if min_group_size < 1:
         raise UserError(f"min_group_size must be at least 1; got {min_group_size}.")
+
+
+def check_whole(name: str, value: int, least: int) -> None:
+    """Raises a UserError for what is no whole number, or less than the least one."""
+    if not isinstance(value, numbers.Integral):
+        raise UserError(f"{name} must be a whole number; got {value!r}.")
+    if value < least:
+        raise UserError(f"{name} must be at least {least}; got {value}.")
 
 
 def _overall(cells: Table, alpha):
@@ -187,6 +205,21 @@ def assessed_parts(table: Counts, min_group_size: int) -> list[Assessed]:
                 "join small groups, or lower min_group_size."
             )
     return parts
+
+
+def verdict_of(parts: Sequence[Assessed], tolerance: float, alpha: float) -> str:
+    """The verdict alone, without anything else of the audit.
+
+    Args:
+      parts: the assessed groups of every partition.
+      tolerance: as in `compare`.
+      alpha: as in `compare`.
+    """
+    p = np.concatenate([excess.p_values(part.table, tolerance) for part in parts])
+    if excess.holm_rejects(p, alpha).any():
+        return VIOLATED
+    within = all((excess.upper_limit(part.table, alpha) <= tolerance).all() for part in parts)
+    return SATISFIED if within else UNDECIDED
 
 
 def skipped_groups(table: Counts, min_group_size: int) -> tuple[Skipped, ...]:

@@ -115,6 +115,12 @@ def attributes(names: Sequence[str], wanted: Wanted) -> tuple[str, ...]:
     """
     if wanted.group_by or wanted.groups:
         chosen = wanted.groups or in_expression(wanted.group_by)
+        if "," in wanted.group_by and wanted.group_by not in names and not wanted.groups:
+            star, plus = (sign.join(map(str.strip, wanted.group_by.split(","))) for sign in "*+")
+            raise UserError(
+                f"--group-by={wanted.group_by}: write --group-by={plus!r} for each on its own, or "
+                f"--group-by={star!r} for every combination; {listed(names)}."
+            )
         return tuple(
             known(names, name, "groups" if wanted.groups else "group-by") for name in chosen
         )

@@ -11,11 +11,10 @@ Exit code: 0 satisfied, 1 violated, 2 undecided, 3 no verdict because of an erro
 import json
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from bap_jax.audit.arguments import parse
 from bap_jax.audit.assessment import compare
-from bap_jax.audit.output import FAILED, exit_code_of, write_file
+from bap_jax.audit.output import FAILED, Outcome, exit_code_of, print_text
 from bap_jax.audit.provenance import provenance
 from bap_jax.audit.reading import read
 
@@ -23,13 +22,6 @@ SATISFIED, VIOLATED, UNDECIDED, NO_VERDICT = 0, 1, 2, FAILED
 # A tolerance that may have been meant in percentage points.
 _LARGE = 0.2
 _EXIT_CODES = {"satisfied": SATISFIED, "violated": VIOLATED, "undecided": UNDECIDED}
-
-
-class Outcome(NamedTuple):
-    """What the command found, and what it returns to the shell."""
-
-    text: str
-    exit_code: int
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def audit(arguments: Sequence[str]) -> Outcome:
-    """Reads the samples, audits them, and writes the files that are asked for.
+    """Reads the samples, audits them, and puts the result into words and pages.
 
     Raises:
       UserError: a flag, a file or a cell is wrong.
-      OSError: a file cannot be read or written.
+      OSError: a file cannot be read.
     """
     flags = parse(arguments)
     samples, tolerance = read(flags)
@@ -57,7 +49,7 @@ def audit(arguments: Sequence[str]) -> Outcome:
     if tolerance >= _LARGE:
         warnings.append(f"a tolerance of {tolerance:g} is {100 * tolerance:g} percentage points.")
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print_text(f"warning: {warning}", sys.stderr)
     result = compare(
         samples.dense_correct,
         samples.sparse_correct,
@@ -70,14 +62,15 @@ def audit(arguments: Sequence[str]) -> Outcome:
         seed=flags.seed,
     )
     about = provenance(arguments, samples.files, samples.source)
+    files = []
     if flags.json:
-        write_file(flags.json, _json({**result.to_dict(), **about}))
+        files.append(("json", flags.json, _json({**result.to_dict(), **about})))
     if flags.report:
-        write_file(flags.report, result.to_html(**about))
+        files.append(("report", flags.report, result.to_html(**about)))
     exit_code = _EXIT_CODES[result.verdict]
     if exit_code == UNDECIDED and flags.on_undecided == "pass":
         exit_code = SATISFIED
-    return Outcome(result.to_text(flags.verbose), exit_code)
+    return Outcome(result.to_text(flags.verbose), exit_code, tuple(files))
 
 
 def _json(fields):

@@ -43,6 +43,7 @@ class MethodResult(NamedTuple):
     Attributes:
       name: as passed.
       seeds: how many.
+      verdicts: of `audit.compare` on the network of each seed.
       accuracy: of the sparse networks, all samples.
       flip_rate: share of samples that exactly one of dense and sparse network has right.
       max_excess_gap: the largest ψ̂_g. Its interval is where it would lie on other samples, not
@@ -56,6 +57,7 @@ class MethodResult(NamedTuple):
 
     name: str
     seeds: int
+    verdicts: tuple[str, ...]
     accuracy: Interval
     flip_rate: Interval
     max_excess_gap: Interval

@@ -1,5 +1,6 @@
 """A comparison of methods in words: sentences, and a text for the terminal."""
 
+import collections
 from collections.abc import Iterable
 
 from bap_jax.audit.comparison import Interval, MethodComparison, MethodDifference, MethodResult
@@ -15,10 +16,12 @@ from bap_jax.audit.numbers import (
     points,
     tolerance,
 )
+from bap_jax.audit.result import SATISFIED, UNDECIDED, VIOLATED
 from bap_jax.audit.text import wrapped
 from bap_jax.errors import first_of
 
 CHANCE, SAME = "chance may explain it", "no difference"
+VERDICTS = (VIOLATED, UNDECIDED, SATISFIED)
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -122,6 +125,7 @@ def method_facts(row: MethodResult) -> list[tuple[str, str]]:
         return interval(value.lower, value.upper, digits)
 
     return [
+        ("verdict", _verdict(row)),
         (
             "accuracy",
             f"{percent(row.accuracy.estimate, max(digits, 2))} ({limits(row.accuracy)})",
@@ -144,6 +148,16 @@ def method_facts(row: MethodResult) -> list[tuple[str, str]]:
             f"{points(row.spread.estimate, digits)} points ({limits(row.spread)})",
         ),
     ]
+
+
+def _verdict(row):
+    """Of the only seed, of all, or how many of them have which."""
+    numbers = collections.Counter(row.verdicts)
+    if row.seeds == 1:
+        return row.verdicts[0]
+    if len(numbers) == 1:
+        return f"{row.verdicts[0]} for every seed"
+    return ", ".join(f"{name} for {numbers[name]}" for name in VERDICTS if numbers[name]) + " seeds"
 
 
 def _fields(pairs):

@@ -5,7 +5,7 @@ stored as floats, as they are beside missing ones, lose their ".0". A name is mi
 column holds None, NaN, NaT, pandas' NA or blank text, or is masked.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
@@ -44,6 +44,8 @@ def encode_names(values, what: str = "groups") -> tuple[Grouping, int]:
 def _as_array(values, what):
     if not hasattr(values, "__array__") and not np.isscalar(values):
         # `np.asarray(["a", None, 1])` would make text of what is not text, NaN included.
+        if not isinstance(values, Iterable):
+            raise UserError(f"{what} must hold one group name for each sample; got {values!r}.")
         listed = list(values)
         values = np.empty(len(listed), object)
         values[:] = listed

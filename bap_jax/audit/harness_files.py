@@ -133,7 +133,7 @@ def read_task(path: Path) -> Task:
 def _sample(line, path, number):
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}, line {number} is no JSON: {error}.") from error
     if not isinstance(entry, dict) or "doc_id" not in entry or "doc" not in entry:
         raise UserError(

@@ -17,13 +17,12 @@ The largest excess gap beside chance (permutations of samples among groups) is c
 averaged losses, too; for one seed all estimates are those of `audit.compare`.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit import assessment, chance, counts, excess, resampled_spread, resampling, spread
+from bap_jax.audit import assessment, counts, resampled_spread, resampling, spread
 from bap_jax.audit.comparison import (
     Interval,
     MethodComparison,
@@ -31,6 +30,7 @@ from bap_jax.audit.comparison import (
     MethodGroup,
     MethodResult,
 )
+from bap_jax.audit.per_seed import Options, of_one_seed, verdicts
 from bap_jax.errors import UserError, first_of
 
 
@@ -74,8 +74,8 @@ def compare_methods(
       >>> [row.name for row in found.methods], found.differences[0].baseline
       (['a', 'b'], 'a')
     """
-    if resamples < 100:
-        raise UserError(f"resamples must be at least 100; got {resamples}.")
+    assessment.check_whole("resamples", resamples, 100)
+    assessment.check_whole("seed", seed, 0)
     names, dense, sparse = _checked(correct, dense_correct)
     baseline = baseline or names[0]
     if baseline not in names:
@@ -85,7 +85,7 @@ def compare_methods(
     parts = assessment.assessed_parts(table, min_group_size)
     data = resampling.outcomes(cells, dense, sparse)
     evidence = _gather(data, parts, resamples, seed)
-    options = {"alpha": alpha, "tolerance": tolerance, "min_group_size": min_group_size}
+    options = Options(alpha, tolerance, min_group_size)
     results = [
         _result(name, of_method, parts, table, options, seed)
         for name, of_method in zip(names, evidence, strict=True)
@@ -170,17 +170,18 @@ def _resample(data, method, parts, averages, drawn) -> _Resampled:
 
 
 def _result(name, evidence: _Evidence, parts, table, options, seed) -> MethodResult:
-    averages, resampled, alpha = evidence.averages, evidence.resampled, options["alpha"]
+    averages, resampled, alpha = evidence.averages, evidence.resampled, options.alpha
     gaps = averages.excess_gap
     limits = np.quantile(resampled.excess_gap, [alpha, 1 - alpha], axis=0)
     by_chance = resampling.chance_of_averages(evidence.data, evidence.number, parts, seed)
     if evidence.seeds == 1:
         # Those of the plain audit: resamples of a group without flips are all alike.
-        limits, by_chance = _of_one_seed(evidence, table, options, seed)
+        limits, by_chance = of_one_seed(evidence.data, evidence.number, table, options, seed)
     spread_of_resamples = np.sqrt(np.maximum(0, resampled.spread_square))
     return MethodResult(
         name=name,
         seeds=evidence.seeds,
+        verdicts=verdicts(evidence.data, evidence.number, table, options),
         accuracy=_interval(averages.accuracy, resampled.accuracy, alpha),
         flip_rate=_interval(averages.flip_rate, resampled.flip_rate, alpha),
         max_excess_gap=_interval(gaps.max(), resampled.largest, alpha),
@@ -198,19 +199,6 @@ def _groups(parts, gaps, limits, shrunken) -> tuple[MethodGroup, ...]:
     columns = (column.tolist() for column in (n, gaps, *limits, shrunken))
     rows = [MethodGroup(*name, *row) for name, *row in zip(names, *columns, strict=True)]
     return tuple(sorted(rows, key=lambda row: (-row.excess_gap, row[:2])))
-
-
-def _of_one_seed(evidence, table, options, seed):
-    """Limits of the groups, and the largest gap by chance with its p-value."""
-    counted = dataclasses.replace(table, cells=resampling.table_of(evidence.data, evidence.number))
-    parts = assessment.assessed_parts(counted, options["min_group_size"])
-    alpha = options["alpha"]
-    limits = [
-        np.concatenate([limit(part.table, alpha) for part in parts])
-        for limit in (excess.lower_limit, excess.upper_limit)
-    ]
-    found = chance.chance_of_largest(counted.cells, parts, seed=seed)
-    return limits, (found.expected, found.p_value)
 
 
 def _spread(evidence):

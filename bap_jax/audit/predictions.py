@@ -98,6 +98,7 @@ def read_part(
         for model in models
         if model not in right
     }
+    _check_different(table, right, predicted)
     label = columns.label_column(names, wanted) if predicted or wanted.label else None
     if predicted and label is None and not alone:
         raise UserError(
@@ -116,6 +117,16 @@ def read_part(
     for name in single:
         _check_single(read[name], f"{table.path}: the column {name!r}")
     return _part(table, read, label, predicted, right, attributes, id_name)
+
+
+def _check_different(table, right, predicted):
+    """One column for both models is a slip, and would make the models look alike."""
+    chosen = [*((name,) for name in right.values()), *predicted.values()]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(
+            f"{table.path}: the dense and the sparse model have the same column, "
+            f"{', '.join(chosen[0])}; name the column of each."
+        )
 
 
 def _part(table, read, label, predicted, right, attributes, id_name):

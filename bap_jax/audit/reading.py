@@ -56,6 +56,12 @@ def _read_language_models(flags):
             "original model, then the compressed one. A finished run of bap_jax is audited by "
             f"--run={flags.files[0]}"
         )
+    for path, other in (flags.files, flags.files[::-1]):
+        if other.is_file() and other.suffix != ".jsonl":
+            raise UserError(
+                f"{path} is read as samples of a language model, and {other} is no such file; name "
+                "two tables, or two folders or files of samples_*.jsonl."
+            )
     return read_language_models(
         *flags.files,
         metric=flags.metric,

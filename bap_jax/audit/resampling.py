@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.counts import Assessed, Table
+from bap_jax.audit.counts import Assessed
 
 # Numbers of one array that are held at a time.
 _CHUNK = 2**21
@@ -248,13 +248,6 @@ def sum_by_group(values: np.ndarray, part: Assessed) -> np.ndarray:
     order = order[part.group_of_cell[order] >= 0]
     starts = np.flatnonzero(np.diff(part.group_of_cell[order], prepend=-1))
     return np.add.reduceat(values[:, order], starts, axis=1)
-
-
-def table_of(data: Outcomes, method: int) -> Table:
-    """Counts of the cells, for a method of one seed."""
-    [loss], [right] = data.losses[method], data.right[method]
-    columns = (np.ones_like(right), loss == 1, loss == -1, right & (loss == 0))
-    return Table(*(np.add.reduceat(data.count * column, data.first) for column in columns))
 
 
 def chance_of_averages(

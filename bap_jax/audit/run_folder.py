@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,8 @@ def read_run(folder: Path, split: str) -> Run:
     Raises:
       UserError: there are no predictions, not of this split, or of several runs.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; --run=DIR names the folder of a finished run.")
     folder = _folder_of_run(folder)
     path = folder / PREDICTIONS
     arrays, groups = read_split(path, split, ("dense_correct", "sparse_correct"))
@@ -73,7 +75,7 @@ def read_split(
             return arrays, _groups_of(file, file[f"{split}_group"])
     except UserError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is damaged: {error}; repeat the run.") from error
 
 
@@ -89,8 +91,8 @@ def _folder_of_run(folder):
         )
     if not runs:
         raise UserError(
-            f"there is no {folder / PREDICTIONS}; expected the folder of a finished run. Runs of "
-            "older versions kept no predictions: repeat them."
+            f"there is no {PREDICTIONS} in {folder}; expected the folder of a finished run. A run "
+            "that was interrupted, diverged, or is of an older version has none: repeat it."
         )
     return runs[0]
 
@@ -110,4 +112,19 @@ def _groups_of(file, ids):
 def _tolerance(path):
     if not path.is_file():
         return None
-    return json.loads(path.read_text()).get("tolerance")
+    return read_report(path).get("tolerance")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The `report.json` of a run.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}; repeat the run.") from error
+    if not isinstance(report, dict):
+        raise UserError(f"{path} is no report of a run.")
+    return report

@@ -4,14 +4,13 @@ Runs are one method where their configs differ in nothing but the seed. They mus
 on the same samples, with the same labels and groups; the order may differ.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bap_jax.audit.run_folder import PREDICTIONS, REPORT, read_split
+from bap_jax.audit.run_folder import PREDICTIONS, REPORT, read_report, read_split
 from bap_jax.audit.samples import sha256_of
 from bap_jax.errors import UserError, first_of
 
@@ -102,7 +101,7 @@ def _read(folder, split) -> Run:
     report_file = folder / REPORT
     if not report_file.is_file():
         raise UserError(f"there is no {report_file}: the run has not finished; leave it out.")
-    report = json.loads(report_file.read_text())
+    report = read_report(report_file)
     names = ("id", "label", "dense_correct", "sparse_correct")
     arrays, groups = read_split(folder / PREDICTIONS, split, names)
     setting = {

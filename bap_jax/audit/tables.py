@@ -4,22 +4,27 @@ All cells of a CSV file are texts, so that an id such as 007 keeps its zeros. Co
 they are asked for: a long text beside the predictions costs little.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from bap_jax.audit import csv_text
 from bap_jax.audit.arrow import compute, to_numpy
+from bap_jax.audit.npz import load_npz
 from bap_jax.audit.values import Column
 from bap_jax.errors import UserError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _PARQUET = (".parquet", ".pq")
+# What numpy and its readers of archives and headers raise for a damaged file, but ValueError.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, tokenize.TokenError
+)  # fmt: skip
 SUFFIXES = (*_SEPARATORS, *_PARQUET, ".npz")
 
 
@@ -64,8 +69,12 @@ def open_table(path: Path) -> Table:
 
 
 def _open_csv(path, separator):
-    with pa.input_stream(str(path), compression="detect") as stream:
-        text = csv_text.parse(stream.read(), str(path), separator)
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    text = csv_text.parse(data, str(path), separator)
     return Table(
         str(path),
         text.names,
@@ -79,7 +88,7 @@ def _open_parquet(path):
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise UserError(f"{path} is no Parquet file: {error}") from error
     names = tuple(file.schema_arrow.names)
     if not file.metadata.num_rows:
@@ -88,7 +97,8 @@ def _open_parquet(path):
     def read(wanted):
         try:
             table = file.read(list(wanted))
-        except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
         return {name: _flat(table[name].combine_chunks(), name, path) for name in wanted}
 
@@ -118,11 +128,8 @@ def _scores(column, name, path):
 
 
 def _open_npz(path):
-    try:
-        file = np.load(path, allow_pickle=False)
-        names = tuple(file.files)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is no .npz file of arrays: {error}") from error
+    file = load_npz(path)
+    names = tuple(file.files)
 
     def read(wanted):
         columns = {name: _array(file, name, path) for name in wanted}
@@ -140,7 +147,7 @@ def _open_npz(path):
 def _array(file, name, path):
     try:
         array = file[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is damaged: {error}") from error
     except ValueError as error:
         raise UserError(

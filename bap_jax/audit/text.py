@@ -6,7 +6,7 @@ Accuracies are printed in percent, gaps and limits in percentage points. Nothing
 import textwrap
 from typing import TYPE_CHECKING
 
-from bap_jax.audit.labels import namer
+from bap_jax.audit.labels import namer, visible
 from bap_jax.audit.numbers import (
     count,
     decimal,
@@ -27,6 +27,7 @@ __all__ = ["format_audit", "sentence"]
 
 AT_MOST = 12
 _NAME_WIDTH = 24
+CERTIFIABLE = " Certifiable: the smallest tolerance that these samples would satisfy."
 
 
 def sentence(audit: "Audit", samples: str = "test samples") -> str:
@@ -240,6 +241,7 @@ def _cells(row, digits, verbose):
 
 def clipped(name: str, width: int = _NAME_WIDTH) -> str:
     """A name of at most `width` characters, cut in the middle."""
+    name = visible(name)
     if len(name) <= width:
         return name
     tail = (width - 1) // 3
@@ -252,6 +254,7 @@ def _footer(audit, verbose):
         "Harmed: dense right and sparse wrong; helped: the opposite. Excess: points lost beyond "
         f"the loss of the whole; lower and upper: its {level(1 - audit.alpha)} limits, each "
         "one-sided.".replace("\N{NO-BREAK SPACE}", " ")
+        + CERTIFIABLE * (audit.verdict != "satisfied")
     )
     if audit.not_assessed:
         named = namer(audit)
@@ -261,4 +264,6 @@ def _footer(audit, verbose):
     for attribute, n in audit.missing.items():
         if n:
             of = f"of {attribute}" if attribute else "of the group"
-            yield f"Without a value {of}: {count(n, 'sample')}, the group “missing”."
+            names = [row.name for row in (*audit.groups, *audit.not_assessed)]
+            name = "missing (no value)" if "missing (no value)" in names else "missing"
+            yield f"Without a value {of}: {count(n, 'sample')}, the group “{name}”."

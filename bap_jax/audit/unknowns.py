@@ -37,13 +37,15 @@ def _verdict(audit, digits):
             "What “violated” does not say",
             f"At least one group lost more than {epsilon} beyond the whole; that this is mere "
             f"chance would happen in at most {level(audit.alpha)} of audits. It does not say "
-            "why, nor that the groups whose verdict is not “violated” are unharmed.",
+            "why, nor that the groups whose verdict is not “violated” are unharmed. "
+            "Certifiable is the smallest tolerance that these samples would satisfy.",
         )
     return (
         "What “undecided” does not say",
         "It is neither evidence that all groups are within the tolerance nor that one is beyond "
         "it. With these samples the largest true excess gap can lie anywhere from "
-        f"{interval(max(audit.lower, 0.0), audit.certifiable_tolerance, digits)} points. "
+        f"{interval(max(audit.lower, 0.0), audit.certifiable_tolerance, digits)} points; "
+        "the upper end is certifiable, the smallest tolerance that these samples would satisfy. "
         + _needed(audit),
     )
 

@@ -81,7 +81,8 @@ def _other_splits(report) -> Section:
             )
         )
     columns = (
-        "Part", "Samples", "Verdict", "Dense", "Sparse", "Largest gap", "By chance", "Flips",
+        "Part", "Samples", "Verdict", "Dense", "Sparse",
+        "Largest gap, points", "By chance", "Flips",
     )  # fmt: skip
     others = [name for name in report["splits"] if name != "test"]
     parts = [Table("The three parts of the data", columns, rows, frozenset({2}))]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bap_jax.audit.numbers import count, decimal, percent, points
-from bap_jax.audit.text import AT_MOST, clipped, facts, wrapped
+from bap_jax.audit.result import UNDECIDED, VIOLATED
+from bap_jax.audit.text import AT_MOST, CERTIFIABLE, clipped, facts, wrapped
 from bap_jax.errors import first_of
 from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.reporting.gaps import exceeds
@@ -48,6 +49,8 @@ def _notes(report, verbose):
         "Excess: points lost beyond the loss of the whole; ! above the tolerance. Lower and upper: "
         "95 % limits of the test excess, each one-sided. By chance: the largest excess gap if all "
         "groups were harmed alike."
+        + CERTIFIABLE
+        * (report["splits"]["test"]["verdict"] in (VIOLATED, UNDECIDED))
     )
     yield from _training_notes(report)
     if report.get("selection", "last") != "last":

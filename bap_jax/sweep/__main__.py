@@ -7,6 +7,7 @@ differ only in array values share one compiled program. Other config keys can be
 runs ended; those that diverged are listed below the table.
 """
 
+import shlex
 import sys
 
 import jax
@@ -77,6 +78,9 @@ def _print_results(rows, folder):
     ):
         if path.exists():
             print(f"{name:8}{path}")
+    if any(row["report"] for row in rows):
+        root = shlex.quote(str(folder.root))
+        print(f"verdict python -m bap_jax.compare {root} --out={root}/compare.html")
 
 
 def _sweep_from_flags():

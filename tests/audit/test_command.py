@@ -165,17 +165,72 @@ def test_a_finished_run(tmp_path, capsys):
             ["--tolerance=.1", "--group-by=race"],
             "no column 'race'.*dense_correct, sparse_correct, g",
         ),
-        (["--tolerance=.1", "--group-by=race,age"], "race,age"),
+        (
+            ["--tolerance=.1", "--group-by=race, age"],
+            r"write --group-by='race\+age' .*='race\*age' for",
+        ),
         (["--tolerance=.1", "--groups=race"], "--groups: there is no column 'race'"),
         (["--tolerance=.1", "--on-undecided=maybe"], "invalid choice: 'maybe'"),
         (["--tolerance=.1", "--tol=.1"], "unrecognized arguments: --tol=.1"),
         (["--tolerance=.1", "--min-group-size=400"], "min_group_size=400"),
         (["--tolerance=.1", "b.csv", "c.csv"], "expected one file .* or two, .* got 3"),
-        (["--tolerance=.1", "--report=/proc/nowhere/a.html"], "/proc"),
+        (["--tolerance=.1", "--seed=-1"], "seed must be at least 0; got -1"),
     ],
 )
 def test_mistakes(table, capsys, arguments, message):
     assert re.search(message, error(capsys, table, *arguments))
+
+
+@pytest.mark.parametrize("flag", ["report", "json"])
+def test_the_verdict_is_not_lost_with_a_file_that_cannot_be_written(table, capsys, flag):
+    for path in ("/proc/nowhere/a", table.parent, table / "a"):
+        assert run(table, "--tolerance=.1", f"--{flag}={path}") == NO_VERDICT
+        out, err = capsys.readouterr()
+        assert out.startswith("Violated at ε = 10 points")
+        assert err.startswith(f"error: --{flag}={path} cannot be written: ") and "\n" in err
+
+
+def test_numbers_alone_on_the_standard_output(table, capsys):
+    assert run(table, "--tolerance=.1", "--json=-") == VIOLATED
+    out, err = capsys.readouterr()
+    assert json.loads(out)["verdict"] == "violated" and err.startswith("Violated at ε")
+
+
+def test_names_of_groups_do_not_steer_the_terminal(tmp_path, capsys):
+    path = write_table(
+        tmp_path / "p.csv",
+        dense_correct=[1, 0] * 100,
+        sparse_correct=[1, 1] * 100,
+        group=["\x1b[31mred\ttab", "\u202eback"] * 100,
+    )
+    page = tmp_path / "a.html"
+    assert run(path, "--tolerance=.1", f"--report={page}") in (SATISFIED, VIOLATED, UNDECIDED)
+    out = capsys.readouterr().out
+    assert r"\x1b[31mred\ttab" in out and r"\u202eback" in out
+    for text in (out, page.read_text()):
+        assert not any(sign in text for sign in ("\x1b", "\u202e", "\t"))
+
+
+def test_a_name_with_half_a_character(tmp_path, capsys):
+    for model in ("dense", "int8"):
+        (tmp_path / model).mkdir()
+        docs = [
+            {"doc_id": i, "doc": {"x": "\ud800" if i % 2 else "b"}, "metrics": ["acc"], "acc": 1}
+            for i in range(80)
+        ]
+        write_text(tmp_path / model / "samples_t.jsonl", "\n".join(map(json.dumps, docs)))
+    page = tmp_path / "a.html"
+    flags = ["--group-by=x", "--tolerance=.5", f"--report={page}"]
+    assert run(tmp_path / "dense", tmp_path / "int8", *flags) == SATISFIED
+    assert r"\ud800" in capsys.readouterr().out and r"\ud800" in page.read_text()
+
+
+def test_a_folder_beside_a_table(table, tmp_path, capsys):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for files in ((folder, table), (table, folder)):
+        message = error(capsys, *files, "--tolerance=.1")
+        assert f"{table} is no such file; name two tables, or two folders" in message
 
 
 def test_a_file_that_is_named_twice(table, capsys):

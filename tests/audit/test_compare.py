@@ -272,6 +272,12 @@ def test_lengths_must_agree():
         ({"tolerance": 2}, "got 2. One percentage point is 0.01"),
         ({"min_group_size": 0}, "min_group_size must be at least 1; got 0"),
         ({"permutations": 0}, "permutations must be at least 1; got 0"),
+        ({"permutations": 1.5}, "permutations must be a whole number; got 1.5"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"seed": "x"}, "seed must be a whole number; got 'x'"),
+        ({"alpha": "x"}, "alpha must be a number; got 'x'"),
+        ({"tolerance": None}, "tolerance must be a number; got None"),
+        ({"min_group_size": "30"}, "min_group_size must be a number; got '30'"),
     ],
 )
 def test_a_number_outside_its_range_is_an_error(wrong, expected):

@@ -1,6 +1,7 @@
 """python -m bap_jax.compare: finished runs on the same samples."""
 
 import html
+import io
 import json
 import os
 import re
@@ -123,6 +124,7 @@ def test_other_mistakes(tmp_path, workdir, capsys):
         ([workdir, "--split=train"], r"no split 'train'; write --split=test"),
         ([workdir, "--baseline=el"], "no method is called 'el'"),
         ([workdir, "--alpha=much"], "invalid float value"),
+        ([workdir, "--seed=-1"], "seed must be at least 0"),
         ([], "required: RUN"),
     ):
         assert compare.main(list(map(str, arguments))) == 3
@@ -167,6 +169,28 @@ def test_the_command_prints_and_writes_what_the_library_finds(workdir, tmp_path,
     for needed in ("ceag against nft", "Differences from nft", "left · ceag", found["date"]):
         assert needed in text, needed
     assert any("Intervals of differences" in alt for alt in parser.alts)
+
+
+def test_the_text_is_printed_even_if_a_file_cannot_be_written(workdir, tmp_path, capsys):
+    flags = ["--resamples=100", f"--json={tmp_path / 'new' / 'c.json'}", f"--out={workdir}"]
+    assert compare.main([str(workdir), *flags]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("On 300 samples") and f"error: --out={workdir} cannot be" in err
+    assert json.loads((tmp_path / "new" / "c.json").read_text())["n"] == 300
+
+
+def test_a_run_whose_predictions_are_damaged(workdir, capsys):
+    (workdir / "nft-seed1" / "predictions.npz").write_bytes(b"no archive")
+    assert compare.main([str(workdir)]) == 3
+    assert "nft-seed1/predictions.npz is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_greek_letters(workdir, encoding, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert compare.main([str(workdir), "--resamples=100"]) == 0
+    assert stream.buffer.getvalue().startswith(b"On 300 samples")
 
 
 def test_names_are_shown_literally(tmp_path):

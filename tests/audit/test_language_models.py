@@ -230,5 +230,6 @@ def test_folders_that_are_wrong(folders, tmp_path):
     with pytest.raises(UserError, match="there is no file or folder .*nowhere"):
         read_language_models(tmp_path / "nowhere", folders[1])
     file = write_text(tmp_path / f"samples_a_{DATE}.jsonl", '{"doc_id": 0')
-    with pytest.raises(UserError, match="line 1 is no JSON"):
-        read_language_models(file, file)
+    for text in ('{"doc_id": 0', "[" * 100_000):
+        with pytest.raises(UserError, match="line 1 is no JSON"):
+            read_language_models(write_text(file, text), file)

@@ -119,6 +119,23 @@ def test_seeds_that_harm_other_groups_add_variance():
     assert average.of_seeds == pytest.approx(expected, rel=0.2)
 
 
+def test_the_verdict_of_each_seed_is_that_of_the_plain_audit():
+    groups = np.repeat(["a", "b", "c"], 200)
+    dense = np.ones(600, bool)
+    harmed = np.stack([dense, groups != "a", np.arange(600) % 5 != 0])
+    found = compare_methods(
+        {"all": harmed, "one": harmed[1]}, dense, groups, tolerance=0.03, resamples=100
+    )
+    plain = [compare(dense, row, groups, tolerance=0.03).verdict for row in harmed]
+    assert plain == ["satisfied", "violated", "undecided"]
+    assert [row.verdicts for row in found.methods] == [tuple(plain), ("violated",)]
+    text = found.to_text()
+    assert "  verdict             violated for 1, undecided for 1, satisfied for 1 seeds\n" in text
+    assert "  verdict             violated\n" in text
+    alike = compare_methods({"x": harmed[[1, 1]]}, dense, groups, tolerance=0.03, resamples=100)
+    assert "  verdict             violated for every seed\n" in alike.to_text()
+
+
 def test_identical_methods_do_not_differ():
     dense, sparse, groups = random_bits(seeds=3)
     found = compare_methods({"a": sparse, "b": sparse.copy()}, dense, groups, **OPTIONS)

@@ -294,6 +294,10 @@ def test_mistakes_in_names(tmp_path):
         read(path, sparse_correct="right")
     with pytest.raises(UserError, match="--id: there is no column 'key'"):
         read(path, id="key")
+    with pytest.raises(
+        UserError, match="the dense and the sparse model have the same column, dense"
+    ):
+        read(path, sparse="dense")
     with pytest.raises(UserError, match="there is no file nowhere.csv"):
         read(tmp_path.joinpath("nowhere.csv").relative_to(tmp_path))
     with pytest.raises(UserError, match=r"is of no kind that can be read; expected .*\.parquet"):
@@ -336,6 +340,25 @@ def test_damaged_files(tmp_path):
         path.write_bytes(data)
         with pytest.raises((UserError, OSError), match=r"damaged|corrupt|incorrect|data"):
             read(path)
+
+
+def test_parquet_with_texts_that_are_none(tmp_path):
+    path = tmp_path / "p.parquet"
+    table = pa.table(
+        {"dense_correct": [1, 0], "sparse_correct": [1, 1], "group": ["here", "there"]}
+    )
+    pyarrow.parquet.write_table(table, path, compression="none")
+    path.write_bytes(path.read_bytes().replace(b"there", b"ther\xff"))
+    with pytest.raises(UserError, match=r"p\.parquet is damaged: .*UTF8"):
+        read(path)
+
+
+def test_an_archive_with_another_version(tmp_path):
+    path = write_table(tmp_path / "p.npz", dense_correct=[1], sparse_correct=[1], group=["a"])
+    entry = path.read_bytes().index(b"PK\x01\x02") + 6  # of the list of contents: version needed
+    path.write_bytes(path.read_bytes()[:entry] + b"\xf6" + path.read_bytes()[entry + 1 :])
+    with pytest.raises(UserError, match=r"p\.npz is no \.npz file of arrays, or is damaged"):
+        read(path)
 
 
 def test_cells_that_hold_fields(tmp_path):

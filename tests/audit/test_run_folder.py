@@ -49,9 +49,22 @@ def test_another_split_and_no_report(folder):
 
 def test_a_folder_without_predictions(tmp_path):
     with pytest.raises(
-        UserError, match=r"there is no .*predictions\.npz; expected the folder of a"
+        UserError, match=r"there is no predictions\.npz in .*; expected the folder of a"
     ):
         read_run(tmp_path, "test")
+
+
+def test_files_that_are_broken(folder):
+    with pytest.raises(UserError, match=r"is a file; --run=DIR names the folder"):
+        read_run(folder / "predictions.npz", "test")
+    for text in ("{", "[]"):
+        (folder / "report.json").write_text(text)
+        with pytest.raises(UserError, match=r"report\.json is no "):
+            read_run(folder, "test")
+    for content in (b"", b"no archive", (folder / "predictions.npz").read_bytes()[:-40]):
+        (folder / "predictions.npz").write_bytes(content)
+        with pytest.raises(UserError, match=r"predictions\.npz is damaged"):
+            read_run(folder, "test")
 
 
 def test_a_workdir_with_one_run_or_several(folder, tmp_path_factory):

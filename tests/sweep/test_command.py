@@ -1,11 +1,13 @@
 """`python -m bap_jax.sweep`: mistakes cost nothing. tests/sweep/test_runner.py has the rest."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bap_jax import compare
 from bap_jax.sweep.__main__ import main
 from tests.commands import error_of
 
@@ -35,6 +37,10 @@ def test_a_sweep_that_was_cut_off_goes_on(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "1 of 2 members are finished" in again.stderr
     assert left.exists() and report.stat().st_mtime_ns == at
+    first_word, *words = shlex.split(again.stdout.splitlines()[-1])
+    assert first_word == "verdict" and words[:3] == ["python", "-m", "bap_jax.compare"]
+    assert compare.main([*words[3:], "--resamples=100"]) == 0
+    assert (tmp_path / "compare.html").is_file()
 
 
 @pytest.mark.parametrize(
