@@ -180,8 +180,7 @@ def facts(audit: "Audit") -> list[str]:
     pairs = [
         (
             "accuracy",
-            f"{accuracies}, lost {points(overall.gap, digits)} points "
-            f"({interval(overall.lower, overall.upper, digits)})",
+            f"{accuracies}, {_change(overall, digits)}",
         ),
         (
             "flips",
@@ -206,6 +205,14 @@ def facts(audit: "Audit") -> list[str]:
         for label, text in pairs
         for line in wrapped(f"{label:<20}{text}".replace("\N{NO-BREAK SPACE}", " "), indent=20)
     ]
+
+
+def _change(overall, digits):
+    """What the whole lost, or gained, with limits in the same direction."""
+    word, gap, lower, upper = "lost", overall.gap, overall.lower, overall.upper
+    if gap < 0:
+        word, gap, lower, upper = "gained", -gap, -upper, -lower
+    return f"{word} {points(gap, digits)} points ({interval(lower, upper, digits)})"
 
 
 def _table(audit, verbose):

@@ -151,6 +151,11 @@ def test_narrow_limits_have_decimals():
     assert "no group lost more than 0.021 points more than the whole" in sentence(found)
 
 
+def test_a_model_that_became_more_accurate_has_gained():
+    better = Overall(540, 0.9, 0.94, -0.04, -0.06, -0.02, 5, 27, 0.06)
+    assert "90.00 % → 94.00 %, gained 4.0 points (2.0 to 6.0)" in format_audit(audit(overall=better))
+
+
 def test_one_sample_is_singular():
     one = Overall(1, 1.0, 1.0, 0.0, -1.0, 1.0, 1, 0, 1.0)
     assert " on 1 test sample: " in sentence(audit(overall=one))
