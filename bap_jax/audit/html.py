@@ -92,13 +92,14 @@ def audit_sections(audit: "Audit", prefix: str = "") -> list[Section]:
 
 def _overall(audit, digits) -> Facts:
     all_samples = audit.overall
-    limits = interval(all_samples.lower, all_samples.upper, digits)
+    word, gap, lower, upper = text.lost_or_gained(all_samples)
+    limits = interval(lower, upper, digits)
     return Facts(
         [
             Fact("Samples", count(all_samples.n), f"in {count(len(audit.groups), 'group')}"),
             Fact("Accuracy, dense", percent(all_samples.dense_accuracy, digits), "original model"),
             Fact("Accuracy, sparse", percent(all_samples.sparse_accuracy, digits), "compressed"),
-            Fact("Lost", f"{points(all_samples.gap, digits)} points", f"limits {limits}"),
+            Fact(word.capitalize(), f"{points(gap, digits)} points", f"limits {limits}"),
             Fact(
                 "Flips",
                 percent(all_samples.flip_rate),

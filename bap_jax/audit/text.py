@@ -21,7 +21,7 @@ from bap_jax.audit.numbers import (
 from bap_jax.errors import first_of
 
 if TYPE_CHECKING:
-    from bap_jax.audit.result import Audit, GroupResult
+    from bap_jax.audit.result import Audit, GroupResult, Overall
 
 __all__ = ["format_audit", "sentence"]
 
@@ -207,11 +207,15 @@ def facts(audit: "Audit") -> list[str]:
     ]
 
 
+def lost_or_gained(overall: "Overall") -> tuple[str, float, float, float]:
+    """The word, and what the whole lost or gained with its limits, in the direction of the word."""
+    if overall.gap < 0:
+        return "gained", -overall.gap, -overall.upper, -overall.lower
+    return "lost", overall.gap, overall.lower, overall.upper
+
+
 def _change(overall, digits):
-    """What the whole lost, or gained, with limits in the same direction."""
-    word, gap, lower, upper = "lost", overall.gap, overall.lower, overall.upper
-    if gap < 0:
-        word, gap, lower, upper = "gained", -gap, -upper, -lower
+    word, gap, lower, upper = lost_or_gained(overall)
     return f"{word} {points(gap, digits)} points ({interval(lower, upper, digits)})"
 
 

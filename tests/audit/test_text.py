@@ -153,7 +153,8 @@ def test_narrow_limits_have_decimals():
 
 def test_a_model_that_became_more_accurate_has_gained():
     better = Overall(540, 0.9, 0.94, -0.04, -0.06, -0.02, 5, 27, 0.06)
-    assert "90.00 % → 94.00 %, gained 4.0 points (2.0 to 6.0)" in format_audit(audit(overall=better))
+    text = format_audit(audit(overall=better))
+    assert "90.00 % → 94.00 %, gained 4.0 points (2.0 to 6.0)" in text
 
 
 def test_one_sample_is_singular():
