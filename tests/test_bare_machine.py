@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LACKS = (
     *("ml_collections", "grain", "tensorflow", "tensorflow_datasets", "importlib_resources"),
-    "array_record",
+    *("array_record", "jinja2", "markupsafe", "pyarrow", "pandas"),
 )
 BARE = f"""
 import importlib.metadata, sys

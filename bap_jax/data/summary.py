@@ -76,11 +76,15 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = [f"Samples    {sizes}"]
     if summary.get("made_up"):
         lines.append("Made up    all images; they say nothing about any real ones")
+    are_groups = _labels_are_groups(summary)
     for key in ("labels", "groups"):
         rows = summary[key]
+        if key == "labels" and are_groups:
+            lines.append("Labels     the same as the groups")
+            continue
         lines.append(f"{key.capitalize():<11}{len(rows)}")
         lines += _table(rows) if len(rows) <= _LONGEST_TABLE else ["  all of them: data.json"]
-    if len(summary["labels"]) * len(summary["groups"]) <= _LARGEST_CROSS:
+    if not are_groups and len(summary["labels"]) * len(summary["groups"]) <= _LARGEST_CROSS:
         lines += ["Samples of each label in each group, all splits", *_cross_table(summary)]
     ascending = sorted(summary["groups"], key=lambda row: row["train"])[:_SMALLEST]
     smallest = ", ".join(f"{row['name']} ({row['train']:,})" for row in ascending)
@@ -97,6 +101,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         first = "; ".join(skipped[:3]) + " …" * (len(skipped) > 3)
         lines.append(f"Left out   {len(skipped):,} samples: {first}")
     return "\n".join(lines)
+
+
+def _labels_are_groups(summary):
+    """Whether each group holds all samples of the label of its name."""
+    counts = np.asarray(summary["label_by_group"])
+    return summary["labels"] == summary["groups"] and not (counts - np.diag(np.diag(counts))).any()
 
 
 def _rows(names, counts_by_split):

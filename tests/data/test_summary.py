@@ -83,6 +83,15 @@ def test_the_text_tells_all():
         assert split in text
 
 
+def test_labels_that_are_the_groups_are_not_listed_twice():
+    splits = splits_of(INPUTS, LABELS, LABELS, ("no", "yes"), **SPLIT)
+    text = data.format_summary(data.summarize(splits, ("no", "yes")))
+    assert "Labels     the same as the groups\nGroups     2\n" in text
+    assert text.count("  yes ") == 1
+    crossed = splits_of(INPUTS, LABELS, [1, 0] * 6, ("no", "yes"), **SPLIT)
+    assert data.format_summary(data.summarize(crossed, ("no", "yes"))).count("  yes ") == 3
+
+
 @pytest.mark.parametrize(
     ("split", "text"),
     [
