@@ -113,10 +113,17 @@ def _violated(audit, digits):
 
 def _undecided(audit, digits):
     row = deciding(audit)
-    return (
+    text = (
         f"group {namer(audit)(row)} lost between {points(row.lower, digits)} and "
         f"{points(row.upper, digits)} points more than the whole"
     )
+    if row.lower > audit.tolerance:
+        groups = count(len(audit.groups), "group")
+        text += (
+            "; taken alone that is above ε, but with allowance for picking the worst of "
+            f"{groups}, the lower limit is {points(audit.lower, digits)}"
+        )
+    return text
 
 
 def _samples(audit):

@@ -143,6 +143,14 @@ def test_many_groups_of_which_some_limit_is_close_to_the_tolerance_need_no_more_
     assert "between −5.0 and 5.0 points" in sentence(found)
 
 
+def test_a_group_that_alone_would_be_violated_says_why_it_is_undecided():
+    rows = (group("2", 0.03, 0.1211), group("3", -0.03, 0.02))
+    found = sentence(audit(groups=rows, deciding_group="2", lower=0.002))
+    assert "lost between 3.0 and 12.1 points more than the whole; taken alone that is " in found
+    assert "above ε, but with allowance for picking the worst of 2 groups, the lower limit" in found
+    assert "limit is 0.2. " in found
+
+
 def test_narrow_limits_have_decimals():
     close = group("2", -0.0001, 0.00021, "satisfied", n=8_000_000)
     found = audit(
