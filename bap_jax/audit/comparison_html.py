@@ -177,6 +177,11 @@ def _not_known(comparison) -> Section:
             "difference may show.",
         ),
         (
+            "Many differences",
+            "Each interval stands alone: of many differences that are nothing but chance, some lie "
+            f"outside of theirs, about {level(2 * comparison.alpha)} of them.",
+        ),
+        (
             "Few seeds",
             "The seeds stand for all trainings of a method; with fewer than about five, the "
             "intervals are too narrow where seeds differ much.",

@@ -12,7 +12,7 @@ def load_npz(path: Path) -> "np.lib.npyio.NpzFile":
     """Opens a file of arrays.
 
     Raises:
-      UserError: it is of another kind, or damaged.
+      UserError: the file is not an .npz of arrays, or is damaged.
     """
     try:
         # First, as numpy takes other files for pickles, and leaves damaged ones open.

@@ -51,7 +51,7 @@ def open_table(path: Path) -> Table:
       path: a file `.csv`, `.tsv`, `.parquet` or `.npz`; CSV may be compressed as `.csv.gz`.
 
     Raises:
-      UserError: there is no such file, it is of another kind, or it cannot be read.
+      UserError: the file does not exist, has a format that is not known, or cannot be read.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
