@@ -2,19 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-from absl import logging
-
-from bap_jax import data, groups, models, pipeline, training
-from bap_jax.data.prepared import Samples, require_one_split, samples_of, split_samples
+from bap_jax import data, models, pipeline, training
+from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Array
+from bap_jax.user_samples import (
+    check_array_arguments,
+    check_source_arguments,
+    num_classes,
+    samples_from_arrays,
+    split_arguments,
+)
 
 __all__ = ["Result", "override", "prune_and_tune"]
 
@@ -104,16 +107,16 @@ def prune_and_tune(
     model, variables = models.adapt(network, variables)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):
-        _check_source_arguments(inputs, labels, group_names, group_by)
+        check_source_arguments(inputs, labels, group_names, group_by)
         samples = samples_of(inputs, group_by, target, augmentation)
     else:
-        _check_array_arguments(labels, group_names, target, augmentation)
-        samples = _samples_from_arrays(inputs, labels, group_names, known_groups, group_by)
+        check_array_arguments(labels, group_names, target, augmentation)
+        samples = samples_from_arrays(inputs, labels, group_names, known_groups, group_by)
     if samples.preprocess is not None:
         model = models.with_preprocessing(model, samples.preprocess)
-    num_classes = _num_classes(model, variables, samples.data.inputs)
-    split = _split_arguments(inputs, test_indices, validation_fraction)
-    prepared = split_samples(samples, num_classes, **split, seed=split_seed)
+    count = num_classes(model, variables, samples.data.inputs)
+    split = split_arguments(inputs, test_indices, validation_fraction)
+    prepared = split_samples(samples, count, **split, seed=split_seed)
     tuned, evaluated = _tune_and_evaluate(model, variables, prepared.splits, settings, execution)
     pruned = model.export(tuned.pruned.variables)
     return Result(evaluated.report, pruned, tuned, prepared.summary(), evaluated.predictions)
@@ -147,91 +150,3 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
         settings = dataclasses.replace(settings, **{section: value})
     return settings
-
-
-def _split_arguments(inputs, test_indices, validation_fraction):
-    """Arguments of `data.make_splits`: the source's own splits, or what the caller asks for."""
-    own_test = own_validation = None
-    if isinstance(inputs, data.Source):
-        own_test, own_validation = inputs.test_indices, inputs.validation_indices
-    require_one_split(
-        own_test,
-        test_indices,
-        if_both="the source brings its own test split: leave test_indices out, or pass "
-        "source._replace(test_indices=None) to test on other samples.",
-        if_neither="test_indices are missing; list the samples for the final evaluation.",
-    )
-    if validation_fraction and own_validation is not None:
-        raise UserError(
-            "the source brings its own validation split: leave validation_fraction out, or pass "
-            "source._replace(validation_indices=None) to draw another."
-        )
-    test_indices = own_test if test_indices is None else test_indices
-    split = {"test_indices": np.asarray(test_indices), "validation_indices": own_validation}
-    if validation_fraction is not None:
-        split["validation_fraction"] = validation_fraction
-    return split
-
-
-def _check_source_arguments(source, labels, group_names, group_by):
-    if labels is not None or group_names is not None:
-        raise UserError("a source brings labels and groups; choose them by target= and group_by=.")
-    if not group_by:
-        raise UserError("name the attributes of the source to group by: group_by='race*gender'.")
-    if source.skipped:
-        logging.warning(
-            "%d samples were left out, the first: %s", len(source.skipped), source.skipped[0]
-        )
-
-
-def _check_array_arguments(labels, group_names, target, augmentation):
-    if target or augmentation != "none":
-        raise UserError("target and augmentation are for a data.Source; arrays have neither.")
-    if labels is None or group_names is None:
-        raise UserError("labels and group_names are missing; only a data.Source brings them.")
-
-
-def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
-    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
-    grouping, attributes = _grouping(group_names, known_groups, group_by)
-    samples = Dataset(cast(Array, inputs), np.asarray(labels), grouping.ids)
-    return Samples(samples, grouping.names, attributes=attributes)
-
-
-def _grouping(group_names, known_groups, group_by):
-    """The grouping, and the names of its columns."""
-    if not isinstance(group_names, Mapping):
-        if group_by:
-            raise UserError(
-                "group_by is for a dict of group_names; a single array has only one attribute."
-            )
-        return groups.encode(group_names, known_groups), ()
-    if known_groups is not None:
-        raise UserError("known_groups is for a single attribute; leave it out with several.")
-    if not group_names:
-        raise UserError("group_names is an empty dict; name at least one attribute.")
-    attributes = {name: groups.encode(values) for name, values in group_names.items()}
-    expression = group_by or "*".join(attributes)
-    return groups.grouping(attributes, expression), groups.attribute_names(expression)
-
-
-def _num_classes(model, variables, inputs):
-    """Number of logits of the network."""
-    if not inputs.shape or len(inputs) == 0:
-        raise UserError("inputs must hold at least one sample.")
-
-    first = inputs.take([0]) if isinstance(inputs, data.Records) else inputs[:1]
-
-    def logits(variables):
-        return model.apply(variables, first, train=False, key=None)[0]
-
-    try:
-        shape = jax.eval_shape(logits, variables).shape
-    except Exception as error:  # a user's network may raise anything
-        raise UserError(
-            f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
-            f"{inputs.dtype}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
-    if len(shape) != 2:
-        raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")
-    return shape[1]

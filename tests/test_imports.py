@@ -25,6 +25,7 @@ LAYERS = [
     ["reporting"],
     ["metric_rows", "checkpoint"],
     ["pipeline"],
+    ["user_samples"],
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
