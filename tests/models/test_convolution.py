@@ -272,7 +272,8 @@ def test_gradients_of_gradients(monkeypatch, name):
         forward = jax.jvp(curve, arrays[1:], arrays[1:])[1]
         return forward, jax.grad(lambda rhs: jnp.square(curve(rhs)).sum())(arrays[1])
 
-    assert_close(*(jax.jit(both, static_argnums=0)(conv) for conv in (conv_general_dilated, LAX)))
+    # jaxlib 0.8.1 compiles the second gradient of LAX wrongly; operation by operation it is right.
+    assert_close(jax.jit(both, static_argnums=0)(conv_general_dilated), both(LAX))
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(functools.partial(case.call, conv_general_dilated), arrays, arrays)
 
