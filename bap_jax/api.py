@@ -10,7 +10,7 @@ from bap_jax.errors import UserError
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array
+from bap_jax.types import Array, PyTree
 from bap_jax.user_samples import (
     check_array_arguments,
     check_source_arguments,
@@ -49,7 +49,7 @@ class Result(NamedTuple):
 
 def prune_and_tune(
     network: Any,
-    inputs: Array | data.Records | data.Source,
+    inputs: PyTree | data.Records | data.Source,
     labels: Array | None = None,
     group_names: Sequence | Array | Mapping[str, Sequence | Array] | None = None,
     *,
@@ -72,9 +72,10 @@ def prune_and_tune(
 
     Args:
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
-      inputs: `(sample, ...)` inputs of the network; or `data.Records`, which are read when needed
-        if they do not fit on the device; or a `data.Source`, which brings labels, groups and
-        perhaps a test split, and whose images are normalised before they enter the network.
+      inputs: `(sample, ...)` inputs of the network, an array or a pytree of arrays such as
+        `{"tokens": …, "mask": …}`; or `data.Records`, which are read when needed if they do not fit
+        on the device; or a `data.Source`, which brings labels, groups and perhaps a test split, and
+        whose images are normalised before they enter the network.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such arrays by name of the attribute.

@@ -180,7 +180,7 @@ def _test_indices(source, data_config):
     fraction, drawn = data_config["test_fraction"], None
     if fraction:
         seed = data_config["test_seed"]
-        drawn = data.random_test_indices(len(source.inputs), fraction, seed)
+        drawn = data.random_test_indices(source.size, fraction, seed)
     own = None if fraction and data_config["redraw"] else source.test_indices
     require_one_split(own, drawn, **_split_errors("test", data_config["name"]))
     return own if drawn is None else drawn

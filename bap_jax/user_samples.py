@@ -6,16 +6,17 @@ A data set that brings its own labels, groups and splits is a `data.Source`.
 """
 
 from collections.abc import Mapping
-from typing import cast
 
 import jax
 import numpy as np
 from absl import logging
 
 from bap_jax import data, groups
+from bap_jax.data.input_arrays import describe
+from bap_jax.data.inputs import as_inputs, first_sample, num_samples
 from bap_jax.data.prepared import Samples, require_one_split
 from bap_jax.errors import UserError
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Dataset
 
 
 def check_array_arguments(labels, group_names, target, augmentation):
@@ -39,10 +40,9 @@ def check_source_arguments(source, labels, group_names, group_by):
 
 
 def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
-    """The samples of arrays or `data.Records`, with their groups."""
-    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
+    """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
     grouping, attributes = _grouping(group_names, known_groups, group_by)
-    samples = Dataset(cast(Array, inputs), np.asarray(labels), grouping.ids)
+    samples = Dataset(as_inputs(inputs), np.asarray(labels), grouping.ids)
     return Samples(samples, grouping.names, attributes=attributes)
 
 
@@ -89,10 +89,10 @@ def split_arguments(inputs, test_indices, validation_fraction):
 
 def num_classes(model, variables, inputs):
     """Number of logits of the network."""
-    if not inputs.shape or len(inputs) == 0:
+    if num_samples(inputs) == 0:
         raise UserError("inputs must hold at least one sample.")
 
-    first = inputs.take([0]) if isinstance(inputs, data.Records) else inputs[:1]
+    first = first_sample(inputs)
 
     def logits(variables):
         return model.apply(variables, first, train=False, key=None)[0]
@@ -101,8 +101,8 @@ def num_classes(model, variables, inputs):
         shape = jax.eval_shape(logits, variables).shape
     except Exception as error:  # a user's network may raise anything
         raise UserError(
-            f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
-            f"{inputs.dtype}: {(str(error) or type(error).__name__).splitlines()[0]}"
+            f"the network cannot be applied to inputs of {describe(first)}: "
+            f"{(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
     if len(shape) != 2:
         raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")
