@@ -12,8 +12,9 @@ import numpy as np
 from absl import logging
 
 from bap_jax import data, groups
+from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.input_arrays import describe
-from bap_jax.data.inputs import as_inputs, first_sample, num_samples
+from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.prepared import Samples, require_one_split
 from bap_jax.errors import UserError
 from bap_jax.types import Dataset
@@ -43,6 +44,9 @@ def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
     """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
     grouping, attributes = _grouping(group_names, known_groups, group_by)
     samples = Dataset(as_inputs(inputs), np.asarray(labels), grouping.ids)
+    # The network is tried before the samples are checked; other lengths would make it fail.
+    if num_samples(samples.inputs) and samples.labels.ndim:
+        check_one_length(samples.inputs, labels=samples.size, groups=len(grouping.ids))
     return Samples(samples, grouping.names, attributes=attributes)
 
 
@@ -61,6 +65,17 @@ def _grouping(group_names, known_groups, group_by):
     attributes = {name: groups.encode(values) for name, values in group_names.items()}
     expression = group_by or "*".join(attributes)
     return groups.grouping(attributes, expression), groups.attribute_names(expression)
+
+
+def augmented_samples(samples, augment, augmentation, batch_size):
+    """The samples with a user's own augmentation before what is done to them already."""
+    if augmentation != "none":
+        raise UserError(
+            f"there are two augmentations, augmentation={augmentation!r} and augment: leave one of "
+            "them out; augment takes images as they are stored."
+        )
+    check_augment(augment, samples.data.inputs, batch_size)
+    return samples._replace(preprocess=with_augment(augment, samples.preprocess))
 
 
 def split_arguments(inputs, test_indices, validation_fraction):

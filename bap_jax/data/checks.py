@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.data.input_arrays import named_leaves
-from bap_jax.data.inputs import lengths_by_name
+from bap_jax.data.inputs import check_one_length
 from bap_jax.data.records import Records
 from bap_jax.errors import UserError, first_of
 from bap_jax.groups import group_counts
@@ -34,12 +34,7 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
         )
     if labels.ndim == 0:
         raise UserError("labels must have one entry for each sample; got a single number.")
-    lengths = {**lengths_by_name(data.inputs), "labels": len(labels), "groups": len(ids)}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UserError(
-            f"inputs, labels and groups must have one entry for each sample; got {listed}."
-        )
+    check_one_length(data.inputs, labels=len(labels), groups=len(ids))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             "labels must be integer class ids of shape (sample,); "

@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from bap_jax.errors import UserError
+from bap_jax.errors import UserError, first_of
 from bap_jax.types import PyTree
+
+MOST_LEAVES = 8  # that an error lists
 
 
 def as_arrays(tree: Any, keep: type | tuple[type, ...] = ()) -> PyTree:
@@ -98,4 +100,12 @@ def describe(tree: PyTree) -> str:
     if jax.tree.structure(tree) == jax.tree.structure(0):
         return f"shape {tree.shape} and type {tree.dtype}"
     leaves = [f"{name} {tuple(leaf.shape)} {leaf.dtype}" for name, leaf in named_leaves(tree)]
-    return ", ".join(leaves) or "no array"
+    return first_of(leaves, MOST_LEAVES) if leaves else "no array"
+
+
+def is_alike(one: PyTree, other: PyTree) -> bool:
+    """Whether two pytrees have the same structure, shapes and types."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    pairs = zip(*map(jax.tree.leaves, (one, other)), strict=True)
+    return all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)

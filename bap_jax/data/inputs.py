@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bap_jax.data.input_arrays import as_arrays, named_leaves, of_one_sample
+from bap_jax.data.input_arrays import MOST_LEAVES, as_arrays, named_leaves, of_one_sample
 from bap_jax.data.records import Records
-from bap_jax.errors import UserError
+from bap_jax.errors import UserError, first_of
 from bap_jax.types import Array, PyTree
 
 
@@ -30,10 +30,7 @@ def as_inputs(value: Any) -> PyTree:
 
 def _joined(tree):
     """`Records` of pytrees, from a pytree of `Records` and arrays."""
-    lengths = lengths_by_name(tree)
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UserError(f"all inputs must have one entry for each sample; got {listed}.")
+    check_one_length(tree)
 
     def read(row):
         return jax.tree.map(lambda leaf: _first_of(rows_of(leaf, [row])), tree)
@@ -41,7 +38,7 @@ def _joined(tree):
     sample = jax.tree.map(
         lambda leaf: leaf.sample if isinstance(leaf, Records) else of_one_sample(leaf), tree
     )
-    return Records(read, np.arange(min(lengths.values())), sample=sample)
+    return Records(read, np.arange(num_samples(tree)), sample=sample)
 
 
 def _first_of(rows):
@@ -62,6 +59,30 @@ def lengths_by_name(inputs: PyTree) -> dict[str, int]:
             )
         lengths[name] = len(leaf)
     return lengths
+
+
+def check_one_length(inputs: PyTree, **others: int) -> None:
+    """Checks that all arrays have the same number of entries.
+
+    Args:
+      inputs: `(sample, ...)` arrays in a pytree, or `Records`.
+      **others: lengths of other arrays, by what errors call them.
+
+    Raises:
+      UserError: lengths differ; the message names them.
+    """
+    own = lengths_by_name(inputs)
+    if len({*own.values(), *others.values()}) < 2:
+        return
+    listed = first_of([f"{name} {length}" for name, length in own.items()], MOST_LEAVES)
+    listed += "".join(f", {name} {length}" for name, length in others.items())
+    what = " and ".join(", ".join(("inputs", *others)).rsplit(", ", 1))
+    # A tuple may be meant as a list, of one array for each sample.
+    hint = f" {_JOIN}" if type(inputs) is tuple and len(own) > MOST_LEAVES else ""
+    raise UserError(f"{what} must have one entry for each sample; got {listed}.{hint}")
+
+
+_JOIN = "To join the samples of a tuple to one array write np.stack."
 
 
 def num_samples(inputs: PyTree) -> int:

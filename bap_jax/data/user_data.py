@@ -29,8 +29,8 @@ from bap_jax.data.columns import (
     read_table,
 )
 from bap_jax.data.image_sets import source_from_listing
-from bap_jax.data.input_arrays import as_arrays, describe, named_leaves
-from bap_jax.data.inputs import lengths_by_name, num_samples, sample_of
+from bap_jax.data.input_arrays import as_arrays, describe, is_alike, named_leaves
+from bap_jax.data.inputs import check_one_length, num_samples, sample_of
 from bap_jax.data.listing import Listing, digest_of
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
@@ -75,7 +75,7 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
 def _read_all(samples):
     """Columns by name, and a digest of each input; all samples must match the first one."""
     first = _sample(samples, 0)
-    expected = describe(as_arrays(first[INPUTS]))
+    like = as_arrays(first[INPUTS])
     columns = {name: [] for name in first if name != INPUTS}
     digests = []
     for i in range(len(samples)):
@@ -86,10 +86,10 @@ def _read_all(samples):
                 "sample the same names."
             )
         inputs = as_arrays(sample[INPUTS])
-        if (described := describe(inputs)) != expected:
+        if not is_alike(inputs, like):
             raise UserError(
-                f"the inputs of sample {i} have {described}; those of the first one "
-                f"{expected.removeprefix('shape ')}. Give all the same."
+                f"the inputs of sample {i} have {describe(inputs)}; those of the first one "
+                f"{describe(like).removeprefix('shape ')}. Give all the same."
             )
         for name, array in named_leaves(inputs):
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -136,11 +136,8 @@ def load_arrays(request: Request) -> Source:
         )
     columns = _read_npz(path)
     inputs = columns.pop(INPUTS)
-    lengths = lengths_by_name(inputs)
-    size = min(lengths.values())
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UserError(f"{path}: all inputs must have one entry for each sample; got {listed}.")
+    check_one_length(inputs)
+    size = num_samples(inputs)
     if not size:
         raise UserError(f"{path}: 'inputs' hold no sample.")
     for name, column in columns.items():
