@@ -10,8 +10,9 @@ from bap_jax.errors import UserError
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
 from bap_jax.training.settings import Settings
-from bap_jax.types import Array
+from bap_jax.types import Array, PyTree
 from bap_jax.user_samples import (
+    augmented_samples,
     check_array_arguments,
     check_source_arguments,
     num_classes,
@@ -49,7 +50,7 @@ class Result(NamedTuple):
 
 def prune_and_tune(
     network: Any,
-    inputs: Array | data.Records | data.Source,
+    inputs: PyTree | data.Records | data.Source,
     labels: Array | None = None,
     group_names: Sequence | Array | Mapping[str, Sequence | Array] | None = None,
     *,
@@ -59,6 +60,7 @@ def prune_and_tune(
     group_by: str = "",
     target: str = "",
     augmentation: str = "none",
+    augment: data.Augment | None = None,
     validation_fraction: float | None = None,
     split_seed: int = 0,
     settings: Settings = _DEFAULTS,
@@ -72,9 +74,10 @@ def prune_and_tune(
 
     Args:
       network: a trained `flax.nnx.Module`, a `flax.linen.Module`, or a `bap_jax.Model`.
-      inputs: `(sample, ...)` inputs of the network; or `data.Records`, which are read when needed
-        if they do not fit on the device; or a `data.Source`, which brings labels, groups and
-        perhaps a test split, and whose images are normalised before they enter the network.
+      inputs: `(sample, ...)` inputs of the network, an array or a pytree of arrays such as
+        `{"tokens": …, "mask": …}`; or `data.Records`, which are read when needed if they do not fit
+        on the device; or a `data.Source`, which brings labels, groups and perhaps a test split, and
+        whose images are normalised before they enter the network.
       labels: `(sample,)` integer class ids.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such arrays by name of the attribute.
@@ -88,6 +91,9 @@ def prune_and_tune(
         groups on their own. A source needs it.
       target: of a source, the attribute that is the label; by default its own target.
       augmentation: of a source's images, see `data.image_preprocess`.
+      augment: `(key, inputs) -> inputs` changes a batch at random, inside the training step and not
+        in evaluation; written with JAX, it keeps structure, shapes and types. Of a source it takes
+        the inputs as they are stored.
       validation_fraction: share of the other samples that is drawn for selecting the iterate; by
         default .15. Leave it out for a source that has a validation split.
       split_seed: seed of that draw.
@@ -112,6 +118,8 @@ def prune_and_tune(
     else:
         check_array_arguments(labels, group_names, target, augmentation)
         samples = samples_from_arrays(inputs, labels, group_names, known_groups, group_by)
+    if augment is not None:
+        samples = augmented_samples(samples, augment, augmentation, settings.batch_size)
     if samples.preprocess is not None:
         model = models.with_preprocessing(model, samples.preprocess)
     count = num_classes(model, variables, samples.data.inputs)

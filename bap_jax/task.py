@@ -18,6 +18,7 @@ from absl import logging
 from bap_jax import config as config_lib
 from bap_jax import data, models, pipeline, sharding
 from bap_jax._deprecated import former_names
+from bap_jax.data.input_arrays import describe
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
@@ -85,10 +86,25 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
         model = models.with_preprocessing(model, preprocess)
     example = data.example(splits.train)
     if untrained is None:
-        untrained = model.init(key, example)
+        untrained = _initialised(model, key, example, plain["model"]["name"])
     pipeline.find_prunable(model, untrained, example, settings)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
     return Task(plain, splits, model, untrained, summary, digest)
+
+
+def _initialised(model, key, inputs, name) -> Variables:
+    """Untrained arrays of a network, which may not be made for such inputs."""
+    try:
+        return model.init(key, inputs)
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:  # as networks raise for wrong shapes
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the network config.model.name={name!r} cannot be applied to inputs of "
+            f"{describe(inputs)}: {text}. Choose a network that takes such inputs, or call "
+            "bap_jax.prune_and_tune with your own."
+        ) from error
 
 
 def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
@@ -180,7 +196,7 @@ def _test_indices(source, data_config):
     fraction, drawn = data_config["test_fraction"], None
     if fraction:
         seed = data_config["test_seed"]
-        drawn = data.random_test_indices(len(source.inputs), fraction, seed)
+        drawn = data.random_test_indices(source.size, fraction, seed)
     own = None if fraction and data_config["redraw"] else source.test_indices
     require_one_split(own, drawn, **_split_errors("test", data_config["name"]))
     return own if drawn is None else drawn

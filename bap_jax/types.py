@@ -22,16 +22,16 @@ ModelState = PyTree
 class Preprocess(Protocol):
     """From inputs as they are stored to inputs as the network takes them."""
 
-    def __call__(self, inputs: Array, key: Array | None, train: bool, /) -> Array:
+    def __call__(self, inputs: PyTree, key: Array | None, train: bool, /) -> PyTree:
         """Normalises and augments; pure, part of the compiled step.
 
         Args:
-          inputs: `(batch, ...)` as stored, for instance uint8.
+          inputs: `(batch, ...)` as stored, for instance uint8; an array or a pytree of arrays.
           key: random key for augmentation, or None.
           train: a Python bool; augments only if it is True and there is a key.
 
         Returns:
-          `(batch, ...)` float32.
+          `(batch, ...)` as the network takes it.
         """
         ...
 
@@ -52,15 +52,15 @@ class Dataset(NamedTuple):
     """Samples of one split, or one batch of them.
 
     Attributes:
-      inputs: `(sample, ...)` what the model takes; on the host it may be a `bap_jax.data.Records`
-        instead of an array.
+      inputs: what the model takes: an array `(sample, ...)`, or a pytree of such arrays, as
+        `{"tokens": …, "mask": …}`; on the host it may be a `bap_jax.data.Records` instead.
       labels: `(sample,)` int32 class ids.
       group_ids: `(sample, attribute)` int32; one column for each attribute, ids unique over all
         attributes. An id outside `[0, group)` belongs to no group.
       dense_logits: `(sample, class)` of the dense model, if a method needs them.
     """
 
-    inputs: Array
+    inputs: PyTree
     labels: Array
     group_ids: Array
     dense_logits: Array | None = None

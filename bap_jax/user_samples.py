@@ -6,16 +6,18 @@ A data set that brings its own labels, groups and splits is a `data.Source`.
 """
 
 from collections.abc import Mapping
-from typing import cast
 
 import jax
 import numpy as np
 from absl import logging
 
 from bap_jax import data, groups
+from bap_jax.data.augment import check_augment, with_augment
+from bap_jax.data.input_arrays import describe
+from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.prepared import Samples, require_one_split
 from bap_jax.errors import UserError
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Dataset
 
 
 def check_array_arguments(labels, group_names, target, augmentation):
@@ -39,10 +41,12 @@ def check_source_arguments(source, labels, group_names, group_by):
 
 
 def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
-    """The samples of arrays or `data.Records`, with their groups."""
-    inputs = inputs if isinstance(inputs, data.Records) else np.asarray(inputs)
+    """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
     grouping, attributes = _grouping(group_names, known_groups, group_by)
-    samples = Dataset(cast(Array, inputs), np.asarray(labels), grouping.ids)
+    samples = Dataset(as_inputs(inputs), np.asarray(labels), grouping.ids)
+    # The network is tried before the samples are checked; other lengths would make it fail.
+    if num_samples(samples.inputs) and samples.labels.ndim:
+        check_one_length(samples.inputs, labels=samples.size, groups=len(grouping.ids))
     return Samples(samples, grouping.names, attributes=attributes)
 
 
@@ -61,6 +65,17 @@ def _grouping(group_names, known_groups, group_by):
     attributes = {name: groups.encode(values) for name, values in group_names.items()}
     expression = group_by or "*".join(attributes)
     return groups.grouping(attributes, expression), groups.attribute_names(expression)
+
+
+def augmented_samples(samples, augment, augmentation, batch_size):
+    """The samples with a user's own augmentation before what is done to them already."""
+    if augmentation != "none":
+        raise UserError(
+            f"there are two augmentations, augmentation={augmentation!r} and augment: leave one of "
+            "them out; augment takes images as they are stored."
+        )
+    check_augment(augment, samples.data.inputs, batch_size)
+    return samples._replace(preprocess=with_augment(augment, samples.preprocess))
 
 
 def split_arguments(inputs, test_indices, validation_fraction):
@@ -89,10 +104,10 @@ def split_arguments(inputs, test_indices, validation_fraction):
 
 def num_classes(model, variables, inputs):
     """Number of logits of the network."""
-    if not inputs.shape or len(inputs) == 0:
+    if num_samples(inputs) == 0:
         raise UserError("inputs must hold at least one sample.")
 
-    first = inputs.take([0]) if isinstance(inputs, data.Records) else inputs[:1]
+    first = first_sample(inputs)
 
     def logits(variables):
         return model.apply(variables, first, train=False, key=None)[0]
@@ -101,8 +116,8 @@ def num_classes(model, variables, inputs):
         shape = jax.eval_shape(logits, variables).shape
     except Exception as error:  # a user's network may raise anything
         raise UserError(
-            f"the network cannot be applied to inputs of shape {(1, *inputs.shape[1:])} and type "
-            f"{inputs.dtype}: {(str(error) or type(error).__name__).splitlines()[0]}"
+            f"the network cannot be applied to inputs of {describe(first)}: "
+            f"{(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
     if len(shape) != 2:
         raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")

@@ -5,6 +5,7 @@ and `feed` hands batches to a compiled step.
 """
 
 from bap_jax._deprecated import former_names
+from bap_jax.data.augment import Augment
 from bap_jax.data.batches import (
     epoch_indices,
     example,
@@ -42,6 +43,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "SPLITS",
+    "Augment",
     "DatasetSpec",
     "Listing",
     "MadeUpImages",

@@ -15,9 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import sharding
+from bap_jax.data.inputs import first_sample
 from bap_jax.data.records import Records
 from bap_jax.data.stream import OnWait, stream
-from bap_jax.types import Array, Dataset
+from bap_jax.types import Array, Dataset, PyTree
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:
@@ -147,11 +148,9 @@ def on_device(data: Dataset) -> Dataset:
     return jax.device_put(data)
 
 
-def example(data: Dataset) -> Array:
+def example(data: Dataset) -> PyTree:
     """`(1, ...)` the inputs of the first sample, read if they are `Records`."""
-    if isinstance(data.inputs, Records):
-        return data.inputs.take(np.array([0]))
-    return data.inputs[:1]
+    return first_sample(data.inputs)
 
 
 def nbytes(data: Dataset) -> int:
@@ -160,11 +159,13 @@ def nbytes(data: Dataset) -> int:
 
 
 def read_all(data: Dataset, batch_size: int = 256) -> Dataset:
-    """The same data set with all inputs in one array on the host, read by threads."""
+    """The same data set with all inputs in arrays on the host, read by threads."""
     if not isinstance(data.inputs, Records):
         return data
-    inputs = np.empty(data.inputs.shape, data.inputs.dtype)
+    inputs = data.inputs.empty(data.size)
     only_inputs = Dataset(data.inputs, np.arange(data.size), np.empty((data.size, 0), np.int32))
     for batch, indices in stream(only_inputs, ordered_indices(data.size, batch_size)):
-        inputs[batch.labels[indices >= 0]] = batch.inputs[indices >= 0]
+        counts, rows = indices >= 0, batch.labels
+        for whole, part in zip(*map(jax.tree.leaves, (inputs, batch.inputs)), strict=True):
+            whole[rows[counts]] = part[counts]
     return data._replace(inputs=inputs)

@@ -1,14 +1,17 @@
 """Finds mistakes in arrays before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.data.input_arrays import named_leaves
+from bap_jax.data.inputs import check_one_length
 from bap_jax.data.records import Records
 from bap_jax.errors import UserError, first_of
 from bap_jax.groups import group_counts
-from bap_jax.types import Dataset
+from bap_jax.types import Dataset, PyTree
 
 
 def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:
@@ -24,44 +27,75 @@ def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -
       UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
     """
     labels, ids = np.asarray(data.labels), np.asarray(data.group_ids)
-    inputs = data.inputs if isinstance(data.inputs, Records) else np.asarray(data.inputs)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise UserError(
             "group_ids must be integers of shape (sample, attribute), "
             f"got {ids.dtype} of shape {ids.shape}."
         )
-    if len(inputs.shape) == 0 or labels.ndim == 0:
-        raise UserError(
-            "inputs and labels must have one entry for each sample; got a single number."
-        )
-    lengths = {"inputs": len(inputs), "labels": len(labels), "groups": len(ids)}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UserError(
-            f"inputs, labels and groups must have one entry for each sample; got {listed}."
-        )
+    if labels.ndim == 0:
+        raise UserError("labels must have one entry for each sample; got a single number.")
+    check_one_length(data.inputs, labels=len(labels), groups=len(ids))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             "labels must be integer class ids of shape (sample,); "
             f"got {labels.dtype} of shape {labels.shape}."
         )
-    first = np.arange(min(1, len(inputs)))
-    _check_finite(inputs.take(first) if isinstance(inputs, Records) else inputs)
+    check_inputs(data.inputs)
     _check_range("label", labels, num_classes, "classes")
     _check_range("group id", ids, len(group_names), "groups")
 
 
-def _check_finite(inputs):
-    if not (jnp.issubdtype(inputs.dtype, jnp.number) or inputs.dtype == bool):
-        raise UserError(f"inputs must be numbers; got an array of {inputs.dtype}.")
-    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+def check_inputs(inputs: PyTree) -> None:
+    """Finds inputs that no network can take; of `Records` only in the first sample.
+
+    Args:
+      inputs: `(sample, ...)` arrays in a pytree, or `Records`.
+
+    Raises:
+      UserError: there is no array, or one holds NaN, Inf, anything but numbers, or integers that
+        the device would change; the message names it.
+    """
+    if isinstance(inputs, Records):
+        inputs = inputs.take(np.arange(min(1, len(inputs))))
+    leaves = named_leaves(inputs)
+    if not leaves:
+        raise UserError("inputs hold no array; expected an array (sample, ...), or a pytree of.")
+    for name, leaf in leaves:
+        _check_numbers(name, np.asarray(leaf))
+
+
+def _check_numbers(name, array):
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+        raise UserError(f"{name} must be numbers; got an array of {array.dtype}.{_hint(array)}")
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        _check_integers(name, array)
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
         return
-    bad = ~np.isfinite(inputs.astype(np.float32))
+    as_on_device = array if array.dtype.kind == "c" else array.astype(np.float32)
+    bad = ~np.isfinite(as_on_device)
     if bad.any():
-        sample = int(np.argmax(bad.reshape(len(inputs), -1).any(axis=1)))
+        sample = int(np.argmax(bad.reshape(len(array), -1).any(axis=1)))
         raise UserError(
-            f"inputs hold {int(bad.sum())} NaN or Inf values, first in sample {sample}; "
+            f"{name} hold {int(bad.sum())} NaN or Inf values, first in sample {sample}; "
             "remove or replace them."
+        )
+
+
+def _hint(array):
+    first = next(iter(array.flat), None) if array.dtype == object else None
+    if isinstance(first, Mapping):
+        return " Give one dict of arrays (sample, ...), not a list of dicts."
+    if array.dtype.kind in "OUS":
+        return " Tokenise or encode texts, and pad lists to one length."
+    return ""
+
+
+def _check_integers(name, array):
+    limits = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+        raise UserError(
+            f"{name} hold {array.min()} … {array.max()}; on the device they are {limits.dtype}, "
+            f"which ends at {limits.max}. Give smaller ids, or set jax_enable_x64."
         )
 
 

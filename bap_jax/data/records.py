@@ -3,41 +3,49 @@
 `Records` takes the place of an array of inputs without holding any: it knows how to read one sample
 by its row, and which rows it stands for.
 
-    records ──[indices]──► fewer records ──take──► array
+    records ──[indices]──► fewer records ──take──► array, or arrays in a pytree
 
 So a split of a data set is a list of row numbers, and the images of all splits stay in one place.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from bap_jax.data.images import decode
+from bap_jax.data.input_arrays import as_arrays, named_leaves
 from bap_jax.errors import UserError
-from bap_jax.types import Array
+from bap_jax.types import Array, PyTree
 
 
 class ReadSample(Protocol):
     """Reads one sample; called from several threads at once."""
 
-    def __call__(self, row: int, /) -> np.ndarray:
-        """Returns the sample `(...)` of a row, always of the same shape and type."""
+    def __call__(self, row: int, /) -> Any:
+        """Returns the sample of a row, always of the same structure, shapes and types."""
         ...
 
 
 # Not a NamedTuple: to JAX this must be one leaf, not a tree of its fields.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Records:
-    """Samples on disk, or anywhere else, in place of an array `(sample, ...)`.
+    """Samples on disk, or anywhere else, in place of an array `(sample, ...)` or a pytree of them.
 
     Attributes:
-      read: reads one sample.
+      read: reads one sample, an array or a pytree of arrays.
       rows: `(sample,)` which rows these are.
-      sample_shape: shape of one sample.
-      dtype: of every sample.
+      sample_shape: shape of one sample that is an array.
+      dtype: of every such sample.
+      sample: shapes and types of one sample, as a pytree of `jax.ShapeDtypeStruct`; give either
+        this, or `sample_shape` and `dtype`.
+
+    Raises:
+      UserError: neither is given.
 
     Example:
       >>> squares = Records(lambda row: np.array(row**2), np.arange(10), (), np.dtype(int))
@@ -45,12 +53,43 @@ class Records:
       (10,)
       >>> squares[[3, 5, 7]].take([2, 0])
       array([49,  9])
+      >>> of_dicts = Records.of_samples(lambda row: {"x": np.ones(2), "n": row}, 10)
+      >>> of_dicts.take([4, 2])["n"]
+      array([4, 2])
     """
 
     read: ReadSample
     rows: np.ndarray
-    sample_shape: tuple[int, ...]
-    dtype: np.dtype
+    sample_shape: tuple[int, ...] = ()
+    dtype: np.dtype[Any] | None = None
+    sample: PyTree = None
+
+    def __post_init__(self):
+        if self.sample is None:
+            if self.dtype is None:
+                raise UserError("Records need sample_shape and dtype, or sample.")
+            sample = jax.ShapeDtypeStruct(tuple(self.sample_shape), self.dtype)
+            object.__setattr__(self, "sample", sample)
+        elif isinstance(self.sample, jax.ShapeDtypeStruct):
+            object.__setattr__(self, "sample_shape", self.sample.shape)
+            object.__setattr__(self, "dtype", self.sample.dtype)
+
+    @classmethod
+    def of_samples(cls, read: ReadSample, count: int) -> "Records":
+        """Samples with the structure, shapes and types of the first one, which is read here.
+
+        Args:
+          read: reads one sample: an array, or arrays in a dict, a tuple or any other pytree.
+          count: rows are 0 … count − 1.
+
+        Raises:
+          UserError: there is no sample.
+        """
+        if count < 1:
+            raise UserError("there is no sample to read; expected a count of 1 or more.")
+        first = as_arrays(read(0))
+        sample = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), first)
+        return cls(read, np.arange(count), sample=sample)
 
     @classmethod
     def of_images(
@@ -80,13 +119,22 @@ class Records:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(sample, ...)`, as the array of all samples would have it."""
+        """`(sample, ...)`, as the array of all samples would have it.
+
+        Raises:
+          TypeError: samples are pytrees of arrays, which have no common shape.
+        """
+        if self.dtype is None:
+            raise TypeError("these samples are pytrees; write records.sample for their shapes")
         return (len(self.rows), *self.sample_shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array of all samples."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        """Bytes of the arrays of all samples."""
+        each = (
+            math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.sample)
+        )
+        return len(self.rows) * sum(each)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,30 +152,45 @@ class Records:
         # Without this, NumPy would treat records as a sequence and read them one by one.
         raise TypeError("these samples are read when needed; write records.take(indices)")
 
-    def take(self, indices: Sequence[int] | Array) -> np.ndarray:
+    def take(self, indices: Sequence[int] | Array) -> PyTree:
         """Reads samples.
 
         Args:
           indices: `(batch,)` positions in these records, which need not be their rows.
 
         Returns:
-          `(batch, ...)` of `dtype`.
+          `(batch, ...)` arrays, in the structure of `sample`.
 
         Raises:
-          UserError: a sample does not have the promised shape or type.
+          UserError: a sample does not have the promised structure, shapes and types.
         """
         records = self[indices]
-        samples = np.empty(records.shape, self.dtype)
+        batch = self.empty(len(records))
+        arrays = jax.tree.leaves(batch)
         for position, row in enumerate(records.rows):
-            sample = np.asarray(self.read(int(row)))
-            if sample.shape != tuple(self.sample_shape) or sample.dtype != self.dtype:
+            sample = as_arrays(self.read(int(row)))
+            self._check(sample, row)
+            for array, leaf in zip(arrays, jax.tree.leaves(sample), strict=True):
+                array[position] = leaf
+        return batch
+
+    def empty(self, count: int) -> PyTree:
+        """Arrays `(count, ...)` with room for as many samples."""
+        return jax.tree.map(lambda leaf: np.empty((count, *leaf.shape), leaf.dtype), self.sample)
+
+    def _check(self, sample, row):
+        if jax.tree.structure(sample) != jax.tree.structure(self.sample):
+            names = [", ".join(name for name, _ in named_leaves(t)) for t in (sample, self.sample)]
+            raise UserError(f"sample {row} holds {names[0]}; expected {names[1]}.")
+        expected = jax.tree.leaves(self.sample)
+        for (name, leaf), like in zip(named_leaves(sample), expected, strict=True):
+            if leaf.shape != like.shape or leaf.dtype != like.dtype:
+                which = f"sample {row}" + (f", {name}," if self.dtype is None else "")
                 raise UserError(
-                    f"sample {row} is {sample.dtype} of shape {sample.shape}; expected "
-                    f"{self.dtype} of shape {tuple(self.sample_shape)}. All records must have the "
-                    "same shape and type: resize them beforehand."
+                    f"{which} is {leaf.dtype} of shape {leaf.shape}; expected {like.dtype} of "
+                    f"shape {like.shape}. All records must have the same shape and type: resize "
+                    "them beforehand."
                 )
-            samples[position] = sample
-        return samples
 
 
 def _decode(path, shape):

@@ -1,16 +1,16 @@
 """Everything a data set offers, before labels, groups and splits are chosen."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from bap_jax import groups
-from bap_jax.data.records import Records
-from bap_jax.data.transforms import image_preprocess
+from bap_jax.data.inputs import as_inputs, num_samples, select
+from bap_jax.data.transforms import by_leaf, image_preprocess
 from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
-from bap_jax.types import Array, Dataset, Preprocess
+from bap_jax.types import Array, Dataset, Preprocess, PyTree
 
 
 class PixelScale(NamedTuple):
@@ -32,29 +32,36 @@ class Source(NamedTuple):
     """A whole data set with everything that is known about its samples.
 
     Attributes:
-      inputs: `(sample, ...)`; an array, or `Records` that are read when needed.
+      inputs: `(sample, ...)`; an array, a pytree of arrays, or `Records` that are read when needed.
       attributes: the properties of samples by name, one column each. Any of them can be the label
         or define groups.
       target: the attribute that networks learn, unless another one is asked for.
       test_indices: `(test sample,)` indices of the data set's own test split; None if it has none.
       validation_indices: the same for the validation split.
-      scale: of stored pixels; None if the network takes the inputs as they are.
+      scale: of stored pixels; None if the network takes the inputs as they are. Where inputs are a
+        pytree, a dict with the scale of each leaf that is an image, as `{"photo": scale}` or
+        `{"outer/photo": scale}`; the other leaves stay as they are.
       skipped: samples that were left out, each with the reason.
       converted: how many images were stored in grey, in CMYK or with transparency.
       digests: `(sample,)` uint64, equal for equal inputs; None if they are not known.
       identity: a text that changes with the samples and their order; empty if it is not known.
     """
 
-    inputs: Array | Records
+    inputs: PyTree
     attributes: Mapping[str, Grouping]
     target: str
     test_indices: Array | None = None
     validation_indices: Array | None = None
-    scale: PixelScale | None = None
+    scale: PixelScale | Mapping[str, PixelScale] | None = None
     skipped: Sequence[str] = ()
     converted: int = 0
     digests: Array | None = None
     identity: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return num_samples(self.inputs)
 
     def labelled(self, target: str = "") -> tuple[np.ndarray, tuple[str, ...]]:
         """`(sample,)` int32 class ids, and the names of the classes.
@@ -90,7 +97,7 @@ class Source(NamedTuple):
           UserError: there is no such attribute; the message lists the known ones.
         """
         grouping = groups.grouping(self.attributes, expression)
-        inputs = cast(Array, self.inputs)
+        inputs = as_inputs(self.inputs)
         return Dataset(inputs, self.labelled(target)[0], grouping.ids), grouping.names
 
     def preprocess(self, augmentation: str = "none") -> Preprocess | None:
@@ -99,14 +106,17 @@ class Source(NamedTuple):
         Raises:
           UserError: the augmentation is unknown, or the inputs are not images to augment.
         """
-        if self.scale is None:
+        if not self.scale:
             if augmentation != "none":
                 raise UserError(
                     f"augmentation {augmentation!r} is for images stored as uint8; this data set "
                     "holds other inputs. Write augmentation='none'."
                 )
             return None
-        return image_preprocess(*self.scale, augmentation)
+        if isinstance(self.scale, PixelScale):
+            return image_preprocess(*self.scale, augmentation)
+        images = {name: image_preprocess(*one, augmentation) for name, one in self.scale.items()}
+        return by_leaf(images)
 
     def take(self, indices: Array) -> "Source":
         """A source with some of the samples.
@@ -123,7 +133,7 @@ class Source(NamedTuple):
         }
         digests = None if self.digests is None else self.digests[indices]
         return self._replace(
-            inputs=self.inputs[indices],
+            inputs=select(as_inputs(self.inputs), indices),
             attributes=attributes,
             digests=digests,
             test_indices=None,

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from bap_jax.data.checks import check_dataset, check_groups_present
-from bap_jax.data.records import Records
+from bap_jax.data.inputs import select
 from bap_jax.errors import UserError
 from bap_jax.types import Array, Dataset
 
@@ -176,10 +176,8 @@ def split_indices(
 
 
 def _take(data, indices):
-    def rows(leaf):
-        return leaf[indices] if isinstance(leaf, Records) else np.asarray(leaf)[indices]
-
-    return jax.tree.map(rows, data)
+    others = jax.tree.map(lambda leaf: np.asarray(leaf)[indices], data._replace(inputs=None))
+    return others._replace(inputs=select(data.inputs, indices))
 
 
 def _check_fraction(split, fraction):

@@ -6,6 +6,7 @@ A streamed batch is a small data set, and its indices count from 0. `gather` ret
 them as for the whole data set and the indices in `order`.
 """
 
+import functools
 import os
 import time
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from bap_jax.data.records import Records
+from bap_jax.data.inputs import rows_of
 from bap_jax.types import Array, Dataset
 
 # Small enough for all threads to work on the first batch, large enough to hide the cost of a call.
@@ -40,7 +41,7 @@ def stream(
     """Batches of `data` in the given order, read ahead by threads.
 
     Args:
-      data: samples whose inputs are `Records`, or an array.
+      data: samples whose inputs are `Records`, or arrays.
       order: `(step, batch)` int32; −1 − i is sample i with weight 0.
       threads: how many read at once; by default as many as there are cores, at least 4.
       prefetch: how many batches are read ahead.
@@ -75,7 +76,7 @@ def _read_ahead(inputs, rows, threads, prefetch):
     """Yields the inputs `(batch, ...)` for each row of `rows` `(step, batch)`."""
     import grain
 
-    take = inputs.take if isinstance(inputs, Records) else np.asarray(inputs).__getitem__
+    take = functools.partial(rows_of, inputs)
     starts = range(0, rows.shape[1], PIECE)
     pieces = [row[start : start + PIECE] for row in rows for start in starts]
     options = grain.ReadOptions(
@@ -85,6 +86,7 @@ def _read_ahead(inputs, rows, threads, prefetch):
     reader = iter(source.to_iter_dataset(options))
     try:
         for _ in rows:
-            yield np.concatenate([next(reader) for _ in starts])
+            parts = [next(reader) for _ in starts]
+            yield jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
     finally:
         reader.close()

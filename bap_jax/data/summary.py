@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from bap_jax.data.records import Records
@@ -129,9 +130,16 @@ def _digests_of(split: Dataset) -> np.ndarray | None:
     """`(sample,)` uint64; None if the inputs are not in memory."""
     if isinstance(split.inputs, Records):
         return None
-    rows = np.ascontiguousarray(split.inputs)
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    arrays = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(split.inputs)]
+    digests = map(_digest, zip(*arrays, strict=True))
     return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _digest(rows):
+    digest = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        digest.update(row.tobytes())
+    return digest.digest()
 
 
 def _duplicates(by_name, digests, indices):
@@ -154,7 +162,7 @@ def _duplicates(by_name, digests, indices):
 
 def _duplicates_line(counts):
     if counts is None:
-        return "Duplicates not looked for: images are decoded when they are needed"
+        return "Duplicates not looked for: samples are read when they are needed"
     return (
         f"Duplicates {counts['test_in_train']:,} test and {counts['validation_in_train']:,} "
         f"validation samples are training samples too; {counts['test_in_validation']:,} test "

@@ -5,7 +5,7 @@
 Images are `(batch, height, width, channel)`; every image is augmented by its own random draw.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.errors import UserError
+from bap_jax.trees import leaf_paths, path_name
 from bap_jax.types import Array, Preprocess
 
 
@@ -124,3 +125,27 @@ def image_preprocess(
         return to_inputs(inputs)
 
     return preprocess
+
+
+def by_leaf(preprocess: Mapping[str, Preprocess]) -> Preprocess:
+    """A function that treats some leaves of a pytree of inputs; the others stay as they are.
+
+    All of them see the same key, so that a photo and its depth map are flipped together.
+
+    Args:
+      preprocess: by the path of the leaf, as `photo` or `outer/photo`.
+    """
+
+    def of_all(inputs, key, train):
+        known = leaf_paths(inputs)
+        for name in preprocess:
+            if name not in known:
+                raise UserError(f"inputs have no leaf {name!r}; they have {', '.join(known)}.")
+
+        def of_one(path, leaf):
+            own = preprocess.get(path_name(path))
+            return leaf if own is None else own(leaf, key, train)
+
+        return jax.tree_util.tree_map_with_path(of_one, inputs)
+
+    return of_all

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from bap_jax.data.columns import (
@@ -28,11 +29,14 @@ from bap_jax.data.columns import (
     read_table,
 )
 from bap_jax.data.image_sets import source_from_listing
+from bap_jax.data.input_arrays import as_arrays, describe, is_alike, named_leaves
+from bap_jax.data.inputs import check_one_length, num_samples, sample_of
 from bap_jax.data.listing import Listing, digest_of
 from bap_jax.data.records import Records
 from bap_jax.data.request import Request
 from bap_jax.data.source import IMAGENET_SCALE, PixelScale, Source
 from bap_jax.errors import UserError
+from bap_jax.trees import leaves_by_path
 
 _GREY_SCALE = PixelScale((0.5,), (0.5,))
 
@@ -43,8 +47,8 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
     All samples are read once for their attributes, and again whenever they are needed.
 
     Args:
-      samples: `samples[i]` is a mapping with `inputs`, an array; `label`; and the sample's group in
-        any number of other attributes. It is called from several threads.
+      samples: `samples[i]` is a mapping with `inputs`, an array or a pytree of arrays; `label`; and
+        the sample's group in any number of other attributes. It is called from several threads.
       request: its size must be 0; everything else is ignored.
 
     Raises:
@@ -64,20 +68,14 @@ def source_from(samples: Sequence[Mapping[str, Any]], request: Request | None = 
     if len(samples) == 0:
         raise UserError("the object holds no sample.")
     columns, digests = _read_all(samples)
-    first = np.asarray(_sample(samples, 0)[INPUTS])
-    records = Records(
-        lambda row: np.asarray(_sample(samples, row)[INPUTS]),
-        np.arange(len(samples)),
-        first.shape,
-        first.dtype,
-    )
+    records = Records.of_samples(lambda row: _sample(samples, row)[INPUTS], len(samples))
     return _with_splits(records, columns, "the object", digests)
 
 
 def _read_all(samples):
     """Columns by name, and a digest of each input; all samples must match the first one."""
     first = _sample(samples, 0)
-    inputs = np.asarray(first[INPUTS])
+    like = as_arrays(first[INPUTS])
     columns = {name: [] for name in first if name != INPUTS}
     digests = []
     for i in range(len(samples)):
@@ -87,17 +85,18 @@ def _read_all(samples):
                 f"sample {i} has {', '.join(sample)}, the first one {', '.join(first)}; give every "
                 "sample the same names."
             )
-        array = np.asarray(sample[INPUTS])
-        if (array.shape, array.dtype) != (inputs.shape, inputs.dtype):
+        inputs = as_arrays(sample[INPUTS])
+        if not is_alike(inputs, like):
             raise UserError(
-                f"the inputs of sample {i} have shape {array.shape} and type {array.dtype}; those "
-                f"of the first one {inputs.shape} and {inputs.dtype}. Give all the same."
+                f"the inputs of sample {i} have {describe(inputs)}; those of the first one "
+                f"{describe(like).removeprefix('shape ')}. Give all the same."
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UserError(f"the inputs of sample {i} hold NaN or infinity.")
+        for name, array in named_leaves(inputs):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(f"the {name} of sample {i} hold NaN or infinity.")
         for name, column in columns.items():
             column.append(sample[name])
-        digests.append(_digest(array))
+        digests.append(_digest(inputs))
     return {name: np.array(column) for name, column in columns.items()}, np.array(digests, "uint64")
 
 
@@ -112,8 +111,11 @@ def _sample(samples, i):
     return sample
 
 
-def _digest(array):
-    return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest(), "little")
+def _digest(inputs):
+    digest = hashlib.blake2b(digest_size=8)
+    for array in jax.tree.leaves(inputs):
+        digest.update(array.tobytes())
+    return int.from_bytes(digest.digest(), "little")
 
 
 def load_arrays(request: Request) -> Source:
@@ -121,6 +123,7 @@ def load_arrays(request: Request) -> Source:
 
     Inputs of uint8 and shape `(sample, height, width, 1 or 3)`, or `(sample, height, width)` for
     grey, are images, whose pixels are scaled. All other inputs enter the network as they are.
+    Several arrays, such as `inputs/tokens` and `inputs/mask`, make a dict of inputs.
 
     Raises:
       UserError: there is no such file or column, or lengths differ.
@@ -133,15 +136,17 @@ def load_arrays(request: Request) -> Source:
         )
     columns = _read_npz(path)
     inputs = columns.pop(INPUTS)
-    if not inputs.ndim or not len(inputs):
+    check_one_length(inputs)
+    size = num_samples(inputs)
+    if not size:
         raise UserError(f"{path}: 'inputs' hold no sample.")
     for name, column in columns.items():
-        if column.shape != inputs.shape[:1]:
+        if column.shape != (size,):
             raise UserError(
-                f"{path}: column {name!r} has shape {column.shape}; expected {inputs.shape[:1]}, "
+                f"{path}: column {name!r} has shape {column.shape}; expected ({size},), "
                 "one value for each of the inputs."
             )
-    if inputs.dtype == np.uint8 and inputs.ndim == 3:
+    if isinstance(inputs, np.ndarray) and inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[..., None]
     return _with_splits(inputs, columns, str(path))
 
@@ -150,13 +155,30 @@ def _read_npz(path):
     """Arrays by name, with inputs and labels among them."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            columns = dict(arrays)
+            columns = _nested_inputs(dict(arrays), path)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read: {error}. Write it with numpy.savez, names as strings (not "
             "objects)."
         ) from error
     check_columns(path, columns, (INPUTS, LABEL))
+    return columns
+
+
+def _nested_inputs(arrays, path):
+    """Arrays by name, those called `inputs/…` as a dict, which may hold other dicts."""
+    columns = {}
+    for name, array in arrays.items():
+        *outer, last = name.split("/") if name.startswith(f"{INPUTS}/") else [name]
+        place = columns
+        for part in outer:
+            place = place.setdefault(part, {})
+        if not isinstance(place, dict) or last in place:
+            raise UserError(
+                f"{path} has an array {name!r} and another one above or below it, as {INPUTS} and "
+                f"{INPUTS}/tokens; keep one of them."
+            )
+        place[last] = array
     return columns
 
 
@@ -201,7 +223,7 @@ def _with_splits(inputs, columns, where, digests=None):
     """A source from inputs and columns `(sample,)` by name."""
     splits = pop_splits(columns, where)
     attributes = attributes_of(columns, where)
-    listing = Listing((), attributes, lambda i: inputs[i], splits)
+    listing = Listing((), attributes, lambda i: np.empty(0), splits)
     content = inputs if digests is None else digests
     return Source(
         inputs,
@@ -211,18 +233,34 @@ def _with_splits(inputs, columns, where, digests=None):
         listing.indices("validation"),
         _scale(inputs, where),
         digests=digests,
-        identity=f"{listing.digest()}-{digest_of(content)}",
+        identity=f"{listing.digest()}-{_digest_of_all(content)}",
     )
 
 
+def _digest_of_all(content):
+    """Changes with any of the arrays."""
+    if isinstance(content, np.ndarray):
+        return digest_of(content)
+    return "-".join(f"{name}:{digest_of(array)}" for name, array in named_leaves(content))
+
+
 def _scale(inputs, where):
-    """Scale of stored pixels; None if the inputs are not images."""
-    if inputs.dtype != np.uint8 or len(inputs.shape) != 4:
-        return None
-    if inputs.shape[-1] not in (1, 3):
+    """Scale of stored pixels, in a pytree by leaf; None if the inputs are not images."""
+    sample = sample_of(inputs)
+    if not isinstance(sample, jax.ShapeDtypeStruct):
+        scales = {path: _scale_of(leaf) for path, leaf in leaves_by_path(sample).items()}
+        return {path: scale for path, scale in scales.items() if scale} or None
+    if sample.dtype == np.uint8 and len(sample.shape) == 3 and not _scale_of(sample):
         raise UserError(
-            f"{where}: inputs of uint8 and shape {inputs.shape} are treated as images, whose last "
-            "axis is the colour: expected (sample, height, width, 1 or 3). Transpose them, or "
-            "write them as float32, scaled for the network."
+            f"{where}: inputs of uint8 and shape {(num_samples(inputs), *sample.shape)} are "
+            "treated as images, whose last axis is the colour: expected (sample, height, width, 1 "
+            "or 3). Transpose them, or write them as float32, scaled for the network."
         )
-    return IMAGENET_SCALE if inputs.shape[-1] == 3 else _GREY_SCALE
+    return _scale_of(sample)
+
+
+def _scale_of(sample):
+    """Scale of the pixels of one sample `(height, width, 1 or 3)` uint8; None for other samples."""
+    if sample.dtype != np.uint8 or len(sample.shape) != 3 or sample.shape[-1] not in (1, 3):
+        return None
+    return IMAGENET_SCALE if sample.shape[-1] == 3 else _GREY_SCALE

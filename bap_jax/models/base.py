@@ -2,18 +2,18 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from bap_jax.types import Array, ModelState, Preprocess, Variables
+from bap_jax.types import Array, ModelState, Preprocess, PyTree, Variables
 
 
 class ModelInit(Protocol):
     """Signature of `Model.init`."""
 
-    def __call__(self, key: Array, inputs: Array, /) -> Variables:
+    def __call__(self, key: Array, inputs: PyTree, /) -> Variables:
         """Untrained arrays of the network.
 
         Args:
           key: random key.
-          inputs: `(batch, ...)`; only the shape and the type matter.
+          inputs: `(batch, ...)`, an array or a pytree of arrays; only shapes and types matter.
         """
         ...
 
@@ -22,13 +22,13 @@ class ModelApply(Protocol):
     """Signature of `Model.apply`."""
 
     def __call__(
-        self, variables: Variables, inputs: Array, /, *, train: bool, key: Array | None
+        self, variables: Variables, inputs: PyTree, /, *, train: bool, key: Array | None
     ) -> tuple[Array, ModelState]:
         """Runs the network; pure.
 
         Args:
           variables: its arrays.
-          inputs: `(batch, ...)`.
+          inputs: `(batch, ...)`, an array or a pytree of arrays.
           train: a Python bool; switches dropout, augmentation and batch statistics on.
           key: random key for dropout and the like; may be None when `train` is False.
 

@@ -14,7 +14,7 @@ from bap_jax.errors import UserError
 from bap_jax.models.adapt import adapt
 from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
-from bap_jax.types import Array, Variables
+from bap_jax.types import PyTree, Variables
 
 
 class Cost(NamedTuple):
@@ -29,14 +29,15 @@ class Cost(NamedTuple):
     multiply_adds: int
 
 
-def cost(model: Any, variables: Any, inputs: Array) -> Cost:
+def cost(model: Any, variables: Any, inputs: PyTree) -> Cost:
     """Counts parameters and multiply-adds.
 
     Args:
       model: a `Model`, a Linen module or an `nnx.Module`.
       variables: of the model: `Variables`, the dict that `module.init` returns, or None for NNX.
         Shapes are enough, as `jax.eval_shape` gives them.
-      inputs: `(batch, ...)`; only the shape and the type of one sample matter.
+      inputs: `(batch, ...)`, an array or a pytree of arrays; only the shape and the type of one
+        sample matter.
 
     Raises:
       UserError: there are products in a loop of unknown length, or `variables` does not fit
@@ -54,7 +55,9 @@ def cost(model: Any, variables: Any, inputs: Array) -> Cost:
     def forward(variables: Variables, inputs):
         return model.apply(variables, inputs, train=False, key=None)[0]
 
-    sample = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    sample = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), inputs
+    )
     jaxpr = jax.make_jaxpr(forward)(variables, sample).jaxpr
     params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.params))
     return Cost(params, _multiply_adds(jaxpr))

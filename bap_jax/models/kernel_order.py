@@ -14,7 +14,7 @@ from jax.extend import core
 from bap_jax.models.base import Model
 from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
-from bap_jax.types import Array, Variables
+from bap_jax.types import PyTree, Variables
 
 _MIXED = frozenset({-1})  # depends on the inputs
 
@@ -31,13 +31,13 @@ class KernelUse(NamedTuple):
     convolution: bool
 
 
-def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[KernelUse]:
+def kernel_order(model: Model, variables: Variables, inputs: PyTree) -> list[KernelUse]:
     """The parameters that multiply activations, in order of first use.
 
     Args:
       model: the network.
       variables: its arrays.
-      inputs: `(batch, ...)`; only the shape matters.
+      inputs: `(batch, ...)`, an array or a pytree of arrays; only the shapes matter.
     """
     leaves, structure = jax.tree.flatten(variables.params)
 
@@ -46,7 +46,8 @@ def kernel_order(model: Model, variables: Variables, inputs: Array) -> list[Kern
         return model.apply(Variables(params, variables.state), inputs, train=False, key=None)[0]
 
     jaxpr = jax.make_jaxpr(forward)(leaves, inputs).jaxpr
-    origins = [*(frozenset({i}) for i in range(len(leaves))), _MIXED]
+    origins = [frozenset({i}) for i in range(len(leaves))]
+    origins += [_MIXED] * len(jax.tree.leaves(inputs))
     walk = _Walk()
     walk.follow(jaxpr, dict(zip(jaxpr.invars, origins, strict=True)))
     return list(walk.uses.values())

@@ -10,7 +10,7 @@ import jax
 from bap_jax.models.base import Model
 from bap_jax.models.convolution import is_convolution
 from bap_jax.models.jaxprs import inner_jaxprs
-from bap_jax.types import Array, Variables
+from bap_jax.types import PyTree, Variables
 
 
 class Convolutions(NamedTuple):
@@ -26,13 +26,13 @@ class Convolutions(NamedTuple):
     slow_in_loops: bool
 
 
-def convolutions(model: Model, variables: Variables, inputs: Array) -> Convolutions:
+def convolutions(model: Model, variables: Variables, inputs: PyTree) -> Convolutions:
     """Looks for convolutions in a network.
 
     Args:
       model: the network.
       variables: its arrays.
-      inputs: `(batch, ...)`; only the shape matters.
+      inputs: `(batch, ...)`, an array or a pytree of arrays; only the shapes matter.
     """
 
     def forward(variables, inputs):

@@ -3,6 +3,7 @@
 from jax.sharding import Mesh
 
 from bap_jax import lagrangian, training
+from bap_jax.data.batches import example
 from bap_jax.models import Model, channel_groups, kernel_order
 from bap_jax.pipeline.masks_from_data import make_masks
 from bap_jax.pruning import registry
@@ -11,16 +12,16 @@ from bap_jax.pruning.structured import prunable_groups
 from bap_jax.training import Settings
 from bap_jax.training.optimizers import primal_optimizer
 from bap_jax.trees import leaf_paths
-from bap_jax.types import Array, Dataset, PyTree, Variables
+from bap_jax.types import Dataset, PyTree, Variables
 
 
-def find_prunable(model: Model, variables: Variables, inputs: Array, settings: Settings) -> PyTree:
+def find_prunable(model: Model, variables: Variables, inputs: PyTree, settings: Settings) -> PyTree:
     """A bool for each parameter leaf, as `settings.pruning.prunable` chooses.
 
     Args:
       model: the network.
       variables: of the network.
-      inputs: `(sample, ...)` any inputs of the network; only their shape matters.
+      inputs: `(sample, ...)` any inputs of the network; only their shapes matter.
       settings: of the run.
 
     Raises:
@@ -90,7 +91,7 @@ def pruner_from_settings(
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
     """
-    prunable = find_prunable(model, variables, train.inputs[:1], settings)
+    prunable = find_prunable(model, variables, example(train), settings)
     updater, masks, groups = registry.updater_class(settings.pruning.algorithm), None, ()
     if updater.needs_data:
         masks = make_masks(

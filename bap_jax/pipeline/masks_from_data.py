@@ -90,7 +90,9 @@ def _flow(model, train, settings) -> Flow:
 
     # The network itself sees an input of ones, whatever is done to stored inputs before it.
     network = model.network or model
-    ones = jnp.ones_like(first) if network is model else jnp.ones(first.shape, jnp.float32)
+    if model.preprocess is not None:
+        first = jax.eval_shape(lambda inputs: model.preprocess(inputs, None, False), first)
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), first)
 
     def forward(params: Params) -> Array:
         return network.apply(Variables(params, state), ones, train=False, key=None)[0].sum()

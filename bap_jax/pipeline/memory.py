@@ -10,6 +10,8 @@ import numpy as np
 from jax.extend import core
 
 from bap_jax import data, sharding, training
+from bap_jax.data.input_arrays import batch_of
+from bap_jax.data.inputs import sample_of
 from bap_jax.pipeline.assembly import trainer_from_settings
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pruning import registry
@@ -119,8 +121,7 @@ def _state_bytes(context, settings):
 
 def _forward_bytes(context, batch_size):
     """Bytes of all values that a forward pass computes."""
-    example = data.example(context.splits.train)
-    inputs = jax.ShapeDtypeStruct((batch_size, *example.shape[1:]), example.dtype)
+    inputs = batch_of(sample_of(context.splits.train.inputs), batch_size)
 
     def forward(variables, inputs):
         return context.model.apply(variables, inputs, train=False, key=None)[0]

@@ -3,14 +3,16 @@
 import base64
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from bap_jax.audit.labels import namer
 from bap_jax.audit.page import Paragraph, Part, Picture, Pictures, Section
 from bap_jax.audit.result import Audit
 from bap_jax.audit.svg.figure import Table
-from bap_jax.data import Records, Splits
+from bap_jax.data import Splits
 from bap_jax.data.images import encode_thumbnail
+from bap_jax.data.inputs import rows_of, sample_of
 from bap_jax.reporting.predictions import SplitPredictions
 
 MOST, MOST_OF_A_GROUP = 24, 6
@@ -43,11 +45,27 @@ def worst_samples(audit: Audit, predictions: SplitPredictions, splits: Splits) -
         f"Test samples that the dense network had right and the pruned one has wrong, at most "
         f"{MOST_OF_A_GROUP} of a group, the groups with the largest excess gaps first."
     )
-    draw = _pictures if _are_images(splits.test.inputs.shape[1:]) else _table
-    return Section("samples", title, [Paragraph(words), draw(samples, predictions, splits)])
+    images = _images(splits.test.inputs, [sample.row for sample in samples])
+    if images is None:
+        return Section("samples", title, [Paragraph(words), _table(samples, predictions)])
+    return Section("samples", title, [Paragraph(words), _pictures(samples, predictions, images)])
 
 
-def _are_images(shape):
+def _images(inputs, rows):
+    """The images of some samples; None if inputs hold none, or in a pytree several."""
+    sample = sample_of(inputs)
+    if isinstance(sample, jax.ShapeDtypeStruct):
+        return rows_of(inputs, np.array(rows)) if _is_image(sample) else None
+    # In a pytree an array with two axes is rather a mask, or features of words.
+    leaves = jax.tree.leaves(sample)
+    places = [i for i, leaf in enumerate(leaves) if len(leaf.shape) == 3 and _is_image(leaf)]
+    if len(places) != 1:
+        return None
+    return jax.tree.leaves(rows_of(inputs, np.array(rows)))[places[0]]
+
+
+def _is_image(sample):
+    shape = sample.shape
     has_axes = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
     return has_axes and min(shape[:2]) >= _LEAST
 
@@ -73,7 +91,7 @@ def _words(sample, predictions):
     )
 
 
-def _table(samples, predictions, splits) -> Part:
+def _table(samples, predictions) -> Part:
     rows = [
         (
             str(predictions.id[sample.row]),
@@ -86,9 +104,7 @@ def _table(samples, predictions, splits) -> Part:
     return Table("Harmed samples", ("Sample", "Label", "Predicted", "Group"), rows, frozenset({3}))
 
 
-def _pictures(samples, predictions, splits) -> Part:
-    inputs, rows = splits.test.inputs, np.array([sample.row for sample in samples])
-    images = inputs.take(rows) if isinstance(inputs, Records) else np.asarray(inputs[rows])
+def _pictures(samples, predictions, images) -> Part:
     pictures = []
     for sample, image in zip(samples, images, strict=True):
         png = base64.b64encode(encode_thumbnail(_as_pixels(image), *_SIDES)).decode()
