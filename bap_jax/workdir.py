@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from bap_jax._deprecated import former_names
-from bap_jax.config_identity import WITHOUT_EFFECT, deciding
+from bap_jax.config_identity import ADDED, WITHOUT_EFFECT
 from bap_jax.errors import UserError
 from bap_jax.training import METHODS
 
 DATA_CACHE = "data_cache"
 SWEEP_FILE = "sweep.json"
-_PER_RUN = ("method", "seed")
-_NOT_SHARED = (*_PER_RUN, *WITHOUT_EFFECT)
+_NOT_SHARED = ("method", "seed", *WITHOUT_EFFECT)
 
 
 class Workdir:
@@ -84,7 +83,7 @@ def check_workdir(root: str | Path, config: Mapping[str, Any]) -> None:
         return
     check_same_config(
         workdir.root,
-        recorded=flatten_config(_shared_config(recorded)),
+        recorded={**ADDED, **flatten_config(_shared_config(recorded))},
         requested=flatten_config(_shared_config(config)),
         contents="runs",
         advice="Use a separate --workdir, or delete this one.",
@@ -105,13 +104,12 @@ def open_workdir(root: str | Path, config: Mapping[str, Any]) -> Workdir:
     workdir = Workdir(root)
     if not workdir.config.exists():
         workdir.root.mkdir(parents=True, exist_ok=True)
-        shared = {key: value for key, value in config.items() if key not in _NOT_SHARED}
-        write_atomically(workdir.config, json.dumps(shared, indent=2) + "\n")
+        write_atomically(workdir.config, json.dumps(_shared_config(config), indent=2) + "\n")
     return workdir
 
 
 def _shared_config(config):
-    shared = {key: value for key, value in deciding(config).items() if key not in _PER_RUN}
+    shared = {key: value for key, value in config.items() if key not in _NOT_SHARED}
     return json.loads(json.dumps(shared))
 
 

@@ -18,15 +18,15 @@ import optax
 
 from bap_jax._user_code import check_registration, import_object
 from bap_jax.errors import UserError
+from bap_jax.training.schedules import Rate
 from bap_jax.training.settings import OptimizerSettings
-from bap_jax.types import Array
 
 
 class OptimizerBuilder(Protocol):
     """A function that makes the optimiser of one training."""
 
     def __call__(
-        self, learning_rate: optax.ScalarOrSchedule, settings: OptimizerSettings, /
+        self, learning_rate: Rate, settings: OptimizerSettings, /
     ) -> optax.GradientTransformation:
         """Makes an optimiser; the second argument may be left out of the function.
 
@@ -126,9 +126,8 @@ def register_optimizer(name: str, build: OptimizerBuilder, *, replace: bool = Fa
 
 def is_transformation(optimizer: Any) -> bool:
     """Whether this is an optax transformation, or what has its two functions."""
-    return callable(getattr(optimizer, "init", None)) and callable(
-        getattr(optimizer, "update", None)
-    )
+    functions = getattr(optimizer, "init", None), getattr(optimizer, "update", None)
+    return not isinstance(optimizer, type) and all(map(callable, functions))
 
 
 def as_transformation(optimizer: Any) -> optax.GradientTransformation:
@@ -163,7 +162,7 @@ def find_optimizer(optimizer: OptimizerLike) -> OptimizerSpec:
 
 def build_optimizer(
     optimizer: OptimizerLike,
-    learning_rate: float | Array | optax.Schedule,
+    learning_rate: Rate,
     settings: OptimizerSettings,
 ) -> optax.GradientTransformation:
     """The optax transformation that a setting names, or is.

@@ -33,7 +33,7 @@ def primal_optimizer(
 
 def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
     """What moves the multipliers by the rule `ascent`; it receives −v, since optax descends."""
-    if settings.optimizer != "sgd":
+    if settings.optimizer != DualSettings.optimizer:
         options = OptimizerSettings(settings.learning_rate, settings.momentum)
         return build_optimizer(settings.optimizer, settings.learning_rate, options)
     if not settings.momentum:

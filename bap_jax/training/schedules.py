@@ -41,11 +41,15 @@ class StepCount(NamedTuple):
         return self.total // self.per_epoch
 
 
+Rate = float | Array | optax.Schedule
+
+
 class ScheduleBuilder(Protocol):
     """A function that makes the schedule of one training."""
 
-    def __call__(self, settings: OptimizerSettings, steps: StepCount, /) -> optax.Schedule:
-        """Makes a schedule, a pure function from the number of the step to the learning rate.
+    def __call__(self, settings: OptimizerSettings, steps: StepCount, /) -> Rate:
+        """Makes a schedule: a pure function from the number of the step to the learning rate, or a
+        number for all steps.
 
         It is called while a program is traced: `settings.learning_rate` may be an array there.
 
@@ -87,9 +91,9 @@ def _step(settings: OptimizerSettings, steps: StepCount, /) -> optax.Schedule:
     return step_schedule(settings, steps.epochs, steps.per_epoch)
 
 
-def _constant(settings: OptimizerSettings, steps: StepCount, /) -> optax.Schedule:
+def _constant(settings: OptimizerSettings, steps: StepCount, /) -> Rate:
     del steps
-    return optax.constant_schedule(settings.learning_rate)
+    return settings.learning_rate
 
 
 def _falling(shape: Callable[[Array], Array]) -> ScheduleBuilder:
@@ -161,7 +165,7 @@ def find_schedule(schedule: ScheduleLike) -> ScheduleBuilder:
     )
 
 
-def learning_rate(settings: OptimizerSettings, steps: StepCount) -> float | Array | optax.Schedule:
+def learning_rate(settings: OptimizerSettings, steps: StepCount) -> Rate:
     """The learning rate of a training: a number, or a function of the step.
 
     Args:
@@ -169,12 +173,15 @@ def learning_rate(settings: OptimizerSettings, steps: StepCount) -> float | Arra
       steps: how long the training lasts.
     """
     warm = warmup_steps(settings, steps)
-    if settings.schedule == "constant" and not warm:
-        return settings.learning_rate
-    schedule = find_schedule(settings.schedule)(settings, steps)
+    rate = find_schedule(settings.schedule)(settings, steps)
     if not warm:
-        return schedule
-    return lambda step: schedule(step) * jnp.minimum((step + 1) / warm, 1)
+        return rate
+
+    def warmed_up(step):
+        usual = rate(step) if callable(rate) else rate
+        return usual * jnp.minimum((step + 1) / warm, 1)
+
+    return warmed_up
 
 
 def _checked(build) -> ScheduleBuilder:

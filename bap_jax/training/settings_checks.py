@@ -149,7 +149,7 @@ def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") ->
 
 def _check_dual_optimizer(dual):
     find_optimizer(dual.optimizer)
-    if dual.optimizer != "sgd" and dual.rule != "ascent":
+    if dual.optimizer != DualSettings.optimizer and dual.rule != "ascent":
         raise UserError(
             f"dual.optimizer is of dual.rule='ascent'; {dual.rule!r} moves the multipliers by "
             "itself. Leave one of the two out."
