@@ -2,8 +2,9 @@
 
 `prune_and_tune` does this for a Flax network and numpy arrays. The packages `constraints`,
 `lagrangian`, `pruning`, `models`, `data`, `training` and `audit` can also be used separately;
-`pipeline` and `sweep` put them together. `register_dataset`, `register_method`, `register_pruner`
-and `register_scheme` make your own data sets and functions known by name.
+`pipeline` and `sweep` put them together. `register_dataset`, `register_method`,
+`register_optimizer`, `register_pruner`, `register_schedule` and `register_scheme` make your own
+data sets and functions known by name.
 
 Everything is imported when it is first used, so that a part that needs no JAX does not load it.
 """
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from bap_jax.lagrangian import register_scheme
     from bap_jax.models import Model
     from bap_jax.pruning import register_algorithm as register_pruner
-    from bap_jax.training import Settings, register_method
+    from bap_jax.training import (
+        Settings,
+        register_method,
+        register_optimizer,
+        register_schedule,
+    )
     from bap_jax.types import Variables
 
 __all__ = [
@@ -31,7 +37,9 @@ __all__ = [
     "prune_and_tune",
     "register_dataset",
     "register_method",
+    "register_optimizer",
     "register_pruner",
+    "register_schedule",
     "register_scheme",
 ]
 
@@ -45,7 +53,9 @@ _FOUND_IN = {
     "prune_and_tune": ("api", "prune_and_tune"),
     "register_dataset": ("data.registry", "register_dataset"),
     "register_method": ("training", "register_method"),
+    "register_optimizer": ("training", "register_optimizer"),
     "register_pruner": ("pruning", "register_algorithm"),
+    "register_schedule": ("training", "register_schedule"),
     "register_scheme": ("lagrangian", "register_scheme"),
 }
 _MODULES = frozenset(module.name for module in pkgutil.iter_modules(__path__))

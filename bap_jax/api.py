@@ -9,7 +9,8 @@ from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
-from bap_jax.training.settings import Settings
+from bap_jax.training.optimizer_registry import OptimizerLike, is_transformation
+from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array, PyTree
 from bap_jax.user_samples import (
     augmented_samples,
@@ -63,6 +64,8 @@ def prune_and_tune(
     augment: data.Augment | None = None,
     validation_fraction: float | None = None,
     split_seed: int = 0,
+    optimizer: OptimizerSettings | OptimizerLike | None = None,
+    dual_optimizer: OptimizerLike | None = None,
     settings: Settings = _DEFAULTS,
     execution: training.Execution = _ALL_DEVICES,
     **overrides: Any,
@@ -97,6 +100,11 @@ def prune_and_tune(
       validation_fraction: share of the other samples that is drawn for selecting the iterate; by
         default .15. Leave it out for a source that has a validation split.
       split_seed: seed of that draw.
+      optimizer: of the weights: an optax transformation such as `optax.adamw(1e-3)`, a name such as
+        `"adamw"`, a function, or `training.OptimizerSettings`; by default as `settings` says. It
+        sees the weights as a nested dict.
+      dual_optimizer: of the multipliers, an optax transformation, a name or a function. It is given
+        the negative violations, because optax descends.
       settings: everything else about the run.
       execution: how the run uses this machine.
       **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` set
@@ -108,9 +116,10 @@ def prune_and_tune(
     Raises:
       UserError: there is a mistake in any of these; raised before anything is trained.
     """
-    settings = override(settings, overrides)
+    settings = with_optimizers(override(settings, overrides), optimizer, dual_optimizer)
     training.check_settings(settings)
     model, variables = models.adapt(network, variables)
+    pipeline.check_optimizers(settings, variables.params)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):
         check_source_arguments(inputs, labels, group_names, group_by)
@@ -136,6 +145,32 @@ def _tune_and_evaluate(model, variables, splits, settings, execution):
     context = pipeline.make_context(model, variables, splits, execution)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
     return tuned, pipeline.evaluate_with_predictions(context, tuned, settings)
+
+
+def with_optimizers(
+    settings: Settings,
+    optimizer: OptimizerSettings | OptimizerLike | None,
+    dual_optimizer: OptimizerLike | None,
+) -> Settings:
+    """Settings with other optimisers; arguments as in `prune_and_tune`.
+
+    A transformation brings its own step size, schedule and clipping, and replaces the section.
+    """
+    if isinstance(optimizer, OptimizerSettings):
+        settings = dataclasses.replace(settings, optimizer=optimizer)
+    elif optimizer is not None:
+        own = is_transformation(optimizer)
+        base = OptimizerSettings() if own else settings.optimizer
+        section = dataclasses.replace(base, name=optimizer)
+        settings = dataclasses.replace(settings, optimizer=section)
+    if dual_optimizer is None:
+        return settings
+    changes: dict[str, Any] = {"optimizer": dual_optimizer}
+    if is_transformation(dual_optimizer):
+        usual = DualSettings()
+        names = ("learning_rate", "momentum", "dampening")
+        changes |= {name: getattr(usual, name) for name in names}
+    return dataclasses.replace(settings, dual=dataclasses.replace(settings.dual, **changes))
 
 
 def override(settings: Settings, overrides: dict[str, Any]) -> Settings:

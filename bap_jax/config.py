@@ -16,10 +16,15 @@ from bap_jax.errors import UserError
 from bap_jax.training import OptimizerSettings, Settings
 from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
 
-METHOD_HINT = (
-    "In a config file call bap_jax.register_method('mine', build) and write config.method = "
-    "'mine', or write config.method = 'module:function'."
-)
+# Keys that hold the name of a function, with what registers one.
+_NAMES = {
+    "method": "register_method",
+    "optimizer.name": "register_optimizer",
+    "optimizer.schedule": "register_schedule",
+    "dual.optimizer": "register_optimizer",
+    "dense.optimizer.name": "register_optimizer",
+    "dense.optimizer.schedule": "register_schedule",
+}
 
 
 def default_config() -> ConfigDict:
@@ -42,7 +47,7 @@ def default_config() -> ConfigDict:
         file of PyTorch's weights from which dense training starts, and `pretrained_head`: `load`,
         `new` or `START:STOP`, see `models.load_torch`.
       dense: `epochs` (0 if the pretrained network is the dense one), `batch_size`, `seed` and
-        `optimizer` of the dense network's training.
+        `optimizer` of the dense network's training, with the keys of the run's own.
     """
     return ConfigDict(
         {
@@ -152,16 +157,37 @@ def to_plain(config: ConfigDict) -> dict[str, Any]:
     """A config as plain values, as JSON holds them.
 
     Raises:
-      UserError: its method is not a name.
+      UserError: it holds a function where it should name one.
     """
-    if "method" in config:
-        _check_method(config["method"])
+    _check_names(config)
     return json.loads(config.to_json())
 
 
-def _check_method(method: object) -> None:
-    if not isinstance(method, str):
-        raise UserError(f"config.method must be a name; got {method!r}. {METHOD_HINT}")
+def name_hint(key: str) -> str:
+    """What to write where `config.KEY` names a function."""
+    return (
+        f"In a config file call bap_jax.{_NAMES[key]}('mine', build) and write config.{key} = "
+        f"'mine', or write config.{key} = 'module:function'."
+    )
+
+
+def keys_of_functions(field: str) -> list[str]:
+    """The keys that end in `field` and hold the name of a function.
+
+    Example:
+      >>> keys_of_functions("name")
+      ['optimizer.name', 'dense.optimizer.name']
+    """
+    return [key for key in _NAMES if key.split(".")[-1] == field]
+
+
+def _check_names(config: Mapping[str, Any] | ConfigDict) -> None:
+    for key in _NAMES:
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part, "")
+        if not isinstance(value, str):
+            raise UserError(f"config.{key} must be a name; got {value!r}. {name_hint(key)}")
 
 
 def to_settings(config: Mapping[str, Any]) -> Settings:
@@ -171,7 +197,7 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
       UserError: an unknown key or method, or a value that no run can have.
     """
     check_keys(config, default_config())
-    _check_method(config["method"])
+    _check_names(config)
     settings = _fill(Settings, config)
     check_settings(settings)
     dense = config["dense"]

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 
 import jax
@@ -9,7 +10,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from bap_jax import compilation, training
-from bap_jax.config import METHOD_HINT, check_flags
+from bap_jax.config import check_flags, keys_of_functions, name_hint
 from bap_jax.errors import UserError
 from bap_jax.training import execution as choices
 
@@ -156,10 +157,20 @@ def _first_mistake(error):
     while error is not None:
         if isinstance(error, UserError):
             mistake = error
-        elif isinstance(error, TypeError) and "override field 'method'" in str(error):
-            mistake = f"config.method must be a name. {METHOD_HINT}"
+        elif isinstance(error, TypeError):
+            mistake = _function_for_a_name(str(error)) or mistake
         error = error.__context__
     return mistake
+
+
+def _function_for_a_name(text):
+    """What to write, if a config file puts a function where the config has a name."""
+    found = re.match(r"Could not override field '(\w+)'", text)
+    field = found[1] if found else ""
+    keys = keys_of_functions(field)
+    if not keys or (field != "method" and "type <class 'function'>" not in text):
+        return None
+    return f"config.{keys[0]} must be a name. {name_hint(keys[0])}"
 
 
 def run_main(main) -> None:

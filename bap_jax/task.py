@@ -24,6 +24,7 @@ from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
 from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
+from bap_jax.training.optimizer_checks import check_primal_optimizer
 from bap_jax.types import Variables
 
 __all__ = [
@@ -88,6 +89,9 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     if untrained is None:
         untrained = _initialised(model, key, example, plain["model"]["name"])
     pipeline.find_prunable(model, untrained, example, settings)
+    pipeline.check_optimizers(settings, untrained.params)
+    dense = config_lib.dense_optimizer(plain)
+    check_primal_optimizer(dense, untrained.params, "dense.optimizer.")
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
     return Task(plain, splits, model, untrained, summary, digest)
 

@@ -1,7 +1,7 @@
 """The folder of an experiment: one dense model, and one run for each method and seed.
 
 WORKDIR/
-  config.json                 the config that all runs in here share, without method and seed
+  config.json                 the config that all runs in here share: no method, seed and log
   dense/                      the dense model, trained once
   METHOD-seedN/               report, page, metrics, predictions and the pruned network
   report.html, …              copies of the newest run's page, report and metrics
@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from bap_jax._deprecated import former_names
+from bap_jax.config_identity import ADDED, WITHOUT_EFFECT
 from bap_jax.errors import UserError
 from bap_jax.training import METHODS
 
 DATA_CACHE = "data_cache"
 SWEEP_FILE = "sweep.json"
-_PER_RUN = ("method", "seed")
+_NOT_SHARED = ("method", "seed", *WITHOUT_EFFECT)
 
 
 class Workdir:
@@ -82,7 +83,7 @@ def check_workdir(root: str | Path, config: Mapping[str, Any]) -> None:
         return
     check_same_config(
         workdir.root,
-        recorded=flatten_config(recorded),
+        recorded={**ADDED, **flatten_config(_shared_config(recorded))},
         requested=flatten_config(_shared_config(config)),
         contents="runs",
         advice="Use a separate --workdir, or delete this one.",
@@ -108,7 +109,7 @@ def open_workdir(root: str | Path, config: Mapping[str, Any]) -> Workdir:
 
 
 def _shared_config(config):
-    shared = {key: value for key, value in config.items() if key not in _PER_RUN}
+    shared = {key: value for key, value in config.items() if key not in _NOT_SHARED}
     return json.loads(json.dumps(shared))
 
 

@@ -412,6 +412,21 @@ def test_the_method_of_a_config_is_a_name():
     assert "write config.method = 'mine', or" in str(flags._first_mistake(error.value))
 
 
+@pytest.mark.parametrize("key", ["optimizer.name", "optimizer.schedule", "dual.optimizer"])
+def test_the_optimizer_of_a_config_is_a_name(key):
+    section, name = key.split(".")
+    plain = tiny().to_dict()
+    plain[section][name] = len
+    with pytest.raises(UserError, match=f"config.{key} must be a name; got .*register_(opt|sched)"):
+        to_settings(plain)
+    with pytest.raises(TypeError) as error:
+        setattr(tiny()[section], name, lambda step: step)
+    assert "In a config file call bap_jax.register_" in str(flags._first_mistake(error.value))
+    with pytest.raises(TypeError) as error:  # not what it says is a function, but a number
+        tiny().data.name = 3
+    assert flags._first_mistake(error.value) is None
+
+
 def test_unknown_flags_are_errors():
     with pytest.raises(UserError, match="config.tolerence; known keys: .*config.tolerance"):
         check_flags([DIGITS, "--config.tolerence=1"])

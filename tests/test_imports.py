@@ -23,7 +23,7 @@ LAYERS = [
     ["lagrangian"],
     ["training"],
     ["reporting"],
-    ["metric_rows", "checkpoint"],
+    ["metric_rows", "checkpoint", "config_identity"],
     ["pipeline"],
     ["user_samples"],
     ["config", "presets", "workdir", "api"],

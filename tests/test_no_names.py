@@ -13,10 +13,10 @@ from bap_jax import pruning
 from bap_jax.data import DATASETS
 from bap_jax.lagrangian import SCHEMES
 from bap_jax.models.registry import NETWORKS
-from bap_jax.training import METHODS
+from bap_jax.training import METHODS, OPTIMIZERS
 
 PACKAGE = Path(bap_jax.__file__).parent
-NAMES = {*METHODS, *SCHEMES, *pruning.algorithm_names(), *DATASETS, *NETWORKS}
+NAMES = {*METHODS, *OPTIMIZERS, *SCHEMES, *pruning.algorithm_names(), *DATASETS, *NETWORKS}
 # It looks for the modules that contain the code of an updater of jaxpruner.
 MAY_READ_MODULES = {"pruning/from_jaxpruner.py"}
 

@@ -26,6 +26,7 @@ SLOW = (
     "docs/quickstart.md",
     "docs/results/index.md",
     "docs/sweeps.md",
+    "docs/training.md",
 )
 # Examples that are to stay short: lines that are not empty, by page and a word in the example.
 SHORT = {

@@ -47,6 +47,26 @@ def test_a_key_of_another_release_is_a_difference(tmp_path):
         check_workdir(tmp_path, config_with())
 
 
+def without_optimizers(plain):
+    """A config as versions before 0.3 wrote it, which had SGD with a step schedule alone."""
+    sections = [plain["optimizer"], plain["dense"]["optimizer"]]
+    for section in sections:
+        for key in ("name", "schedule", "warmup", "clip_norm", "beta1", "beta2"):
+            del section[key]
+    del plain["dual"]["optimizer"]
+    return plain
+
+
+def test_a_workdir_without_added_keys_is_that_of_what_earlier_versions_did(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    workdir.config.write_text(
+        json.dumps(without_optimizers(json.loads(workdir.config.read_text())))
+    )
+    check_workdir(tmp_path, config_with())
+    with pytest.raises(UserError, match="config.optimizer.name is sgd in the workdir and adam now"):
+        check_workdir(tmp_path, config_with(**{"optimizer.name": "adam"}))
+
+
 def test_a_check_writes_nothing(tmp_path):
     check_workdir(tmp_path / "w", config_with())
     assert not (tmp_path / "w").exists()

@@ -21,7 +21,7 @@ def dual_primal(primal_optimizer, formulation, *, weight_limit=float("inf")) -> 
             lambda evaluation: steps.update_multipliers(evaluation, state.dual),
             inputs,
         )
-        params, primal_state = steps.descend(step.primal, params, state.primal_state)
+        params, primal_state = steps.descend(step, params, state.primal_state)
         return params, LagrangianState(step.dual, primal_state), step.info
 
     return Scheme(steps.init, update)

@@ -38,7 +38,7 @@ def extragradient(
 
     def update(problem, params, state, *inputs):
         trial = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        ahead, ahead_state = steps.descend(trial.primal, params, state.primal_state)
+        ahead, ahead_state = steps.descend(trial, params, state.primal_state)
         ahead_dual = steps.update_multipliers(trial.evaluation, state.dual)
 
         again = functools.partial(problem, after=trial.evaluation) if chained else problem
@@ -46,7 +46,7 @@ def extragradient(
         primal_state, dual = state.primal_state, state.dual
         if keep_ahead:
             primal_state, dual = ahead_state, _with_memory(dual, ahead_dual)
-        params, primal_state = steps.descend(real.primal, params, primal_state)
+        params, primal_state = steps.descend(real, params, primal_state)
         dual = steps.update_multipliers(real.evaluation, dual)
         return params, LagrangianState(dual, primal_state), real.info
 

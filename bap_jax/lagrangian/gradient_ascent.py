@@ -12,6 +12,7 @@ import optax
 
 from bap_jax.constraints.base import ConstraintValues
 from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.optimizer_step import with_any_arguments
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
 from bap_jax.types import Array
 
@@ -55,7 +56,7 @@ def gradient_ascent(
       [0.1, 0.0]
     """
     check_overall_term(overall_term)
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = with_any_arguments(optimizer)
 
     def init(size):
         multipliers = jnp.full((size,), start, float)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme
+from bap_jax.lagrangian.optimizer_step import with_any_arguments
 from bap_jax.lagrangian.steps import check_num_constraints, each_set, primal_dual_steps
 from bap_jax.types import Array
 
@@ -33,7 +34,9 @@ class Past(NamedTuple):
 
 def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> Scheme:
     """Weights and multipliers at once, both corrected; arguments as in `primal_dual_steps`."""
-    corrected = optax.chain(primal_optimizer, optax.scale_by_optimistic_gradient())
+    corrected = optax.chain(
+        with_any_arguments(primal_optimizer), optax.scale_by_optimistic_gradient()
+    )
     steps = primal_dual_steps(corrected, formulation, weight_limit)
 
     def init(params, num_constraints):
@@ -49,7 +52,7 @@ def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> S
         ahead = each_set(_extrapolate, constraints, state.memory)
         dual = steps.update_multipliers(step.evaluation._replace(constraints=ahead), state.dual)
         past = each_set(_remember, constraints, state.memory)
-        params, primal_state = steps.descend(step.primal, params, state.primal_state)
+        params, primal_state = steps.descend(step, params, state.primal_state)
         return params, LagrangianState(dual, primal_state, past), step.info
 
     return Scheme(init, update)

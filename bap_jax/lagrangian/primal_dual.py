@@ -25,7 +25,7 @@ def primal_dual(
 
     def update(problem, params, state, *inputs):
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
-        params, primal_state = steps.descend(step.primal, params, state.primal_state)
+        params, primal_state = steps.descend(step, params, state.primal_state)
         options = {"after": step.evaluation} if chained else {}
         after_step = problem(params, *inputs, **options)
         dual = steps.update_multipliers(after_step, state.dual)

@@ -17,7 +17,7 @@ def simultaneous(primal_optimizer, formulation, *, weight_limit=float("inf")) ->
     def update(problem, params, state, *inputs):
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
         dual = steps.update_multipliers(step.evaluation, state.dual)
-        params, primal_state = steps.descend(step.primal, params, state.primal_state)
+        params, primal_state = steps.descend(step, params, state.primal_state)
         return params, LagrangianState(dual, primal_state), step.info
 
     return Scheme(steps.init, update)

@@ -21,6 +21,7 @@ from bap_jax.lagrangian.base import (
     multipliers_of,
 )
 from bap_jax.lagrangian.formulations import FormulationLike, as_formulation, match_names
+from bap_jax.lagrangian.optimizer_step import move
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -32,12 +33,16 @@ class Gradient(NamedTuple):
       evaluation: the problem at these weights.
       lagrangian: `()` value of the Lagrangian.
       dual: the dual state that the weights saw.
+      objective: `params -> ()` what `primal` is the gradient of, with these multipliers.
+      value: `()` the objective at these weights.
     """
 
     primal: Params
     evaluation: Evaluation
     lagrangian: Array
     dual: Any
+    objective: Callable[[Params], Array]
+    value: Array
 
     @property
     def info(self) -> SchemeInfo:
@@ -97,20 +102,43 @@ class PrimalDualSteps(NamedTuple):
             dual = jax.lax.stop_gradient(dual_at(evaluation))
             check_sizes(evaluation.constraints, dual)
             value = self.value(evaluation, dual)
-            return value * self._scale(dual), (evaluation, value, dual)
+            scaled = value * self._scale(dual)
+            return scaled, (evaluation, value, dual, scaled)
 
-        primal, (evaluation, value, dual) = jax.grad(objective, has_aux=True)(params)
-        return Gradient(primal, evaluation, value, dual)
+        primal, (evaluation, value, dual, scaled) = jax.grad(objective, has_aux=True)(params)
+
+        def with_these_multipliers(params):
+            return self.value(problem(params, *inputs), dual) * self._scale(dual)
+
+        return Gradient(primal, evaluation, value, dual, with_these_multipliers, scaled)
 
     def value(self, evaluation: Evaluation, dual) -> Array:
         """`()` value of the Lagrangian."""
         values = cast(Any, evaluation.constraints)
         return evaluation.loss + self.formulation.penalty_term(values, dual)
 
-    def descend(self, gradient: Params, params: Params, primal_state) -> tuple[Params, PyTree]:
-        """A step of the weights."""
-        updates, primal_state = self.primal_optimizer.update(gradient, primal_state, params)
-        return optax.apply_updates(params, updates), primal_state
+    def descend(
+        self, gradient: Gradient | Params, params: Params, primal_state
+    ) -> tuple[Params, PyTree]:
+        """A step of the weights.
+
+        Args:
+          gradient: from `gradient`; or a tree like the weights, with which optimisers that read the
+            value of the objective cannot make a step.
+          params: the weights.
+          primal_state: of the optimiser.
+        """
+        if not isinstance(gradient, Gradient):
+            return move(self.primal_optimizer, gradient, primal_state, params)
+        found = gradient
+        return move(
+            self.primal_optimizer,
+            found.primal,
+            primal_state,
+            params,
+            value=found.value,
+            objective=found.objective,
+        )
 
     def _scale(self, dual):
         total = 1 + sum(jnp.abs(state.multipliers).sum() for state in _dual_states(dual))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
+from bap_jax.lagrangian.optimizer_step import move
 from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
 from bap_jax.lagrangian.steps import check_num_constraints, check_sizes, each_set
 from bap_jax.types import Array
@@ -43,6 +44,10 @@ def switching(
         proxy = cut_overall(values, jnp.abs(signs).sum(), overall_term)
         return jnp.sum(signs * jnp.where(signs != 0, proxy, 0))
 
+    def value_of(evaluation, signs, violated):
+        terms = each_set(chosen_proxy, evaluation.constraints, signs)
+        return jnp.where(violated, sum(jax.tree.leaves(terms), 0.0), evaluation.loss)
+
     def init(params, num_constraints):
         check_num_constraints(num_constraints)
         dual = jax.tree.map(
@@ -55,14 +60,19 @@ def switching(
             evaluation = problem(params, *inputs)
             check_sizes(evaluation.constraints, state.dual)
             signs, violated = _choose(evaluation.constraints, tolerance)
-            terms = each_set(chosen_proxy, evaluation.constraints, signs)
-            value = jnp.where(violated, sum(jax.tree.leaves(terms), 0.0), evaluation.loss)
+            value = value_of(evaluation, signs, violated)
             return value, (evaluation, value, signs, violated)
 
         gradient, aux = jax.grad(objective, has_aux=True)(params)
         evaluation, value, signs, violated = aux
-        updates, primal_state = primal_optimizer.update(gradient, state.primal_state, params)
-        params = optax.apply_updates(params, updates)
+        params, primal_state = move(
+            primal_optimizer,
+            gradient,
+            state.primal_state,
+            params,
+            value=value,
+            objective=lambda params: value_of(problem(params, *inputs), signs, violated),
+        )
         objective_steps = state.memory + jnp.where(violated, 0, 1)
         dual = jax.tree.map(
             lambda counted, sign: _count(counted, sign, objective_steps),

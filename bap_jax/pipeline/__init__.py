@@ -4,7 +4,12 @@ train_dense ─► make_context ─► make_tuner ─► Tuner.run ─► evalua
 """
 
 from bap_jax._deprecated import former_names
-from bap_jax.pipeline.assembly import find_prunable, pruner_from_settings, trainer_from_settings
+from bap_jax.pipeline.assembly import (
+    check_optimizers,
+    find_prunable,
+    pruner_from_settings,
+    trainer_from_settings,
+)
 from bap_jax.pipeline.context import RunContext, make_context
 from bap_jax.pipeline.dense import train_dense
 from bap_jax.pipeline.final_evaluation import (
@@ -24,6 +29,7 @@ __all__ = [
     "Tuner",
     "TuningResult",
     "capacity",
+    "check_optimizers",
     "evaluate_final",
     "evaluate_with_predictions",
     "find_prunable",

@@ -10,9 +10,10 @@ from bap_jax.pruning import registry
 from bap_jax.pruning.filters import Kernel, prunable_leaves
 from bap_jax.pruning.structured import prunable_groups
 from bap_jax.training import Settings
+from bap_jax.training.optimizer_checks import check_dual_optimizer, check_primal_optimizer
 from bap_jax.training.optimizers import primal_optimizer
 from bap_jax.trees import leaf_paths
-from bap_jax.types import Dataset, PyTree, Variables
+from bap_jax.types import Dataset, Params, PyTree, Variables
 
 
 def find_prunable(model: Model, variables: Variables, inputs: PyTree, settings: Settings) -> PyTree:
@@ -31,6 +32,20 @@ def find_prunable(model: Model, variables: Variables, inputs: PyTree, settings: 
     uses = kernel_order(model, variables, inputs)
     kernels = [Kernel(paths[use.leaf], use.convolution) for use in uses]
     return prunable_leaves(settings.pruning.prunable, variables.params, kernels)
+
+
+def check_optimizers(settings: Settings, params: Params) -> None:
+    """Raises an error if an optimiser of `settings` cannot move these weights, or the multipliers.
+
+    Args:
+      settings: of the run, checked.
+      params: the weights; only their shapes matter.
+
+    Raises:
+      UserError: see `training.optimizer_checks`.
+    """
+    check_primal_optimizer(settings.optimizer, params)
+    check_dual_optimizer(settings.dual)
 
 
 def trainer_from_settings(

@@ -25,7 +25,7 @@ def train_dense(
     progress: Progress = iter,
     execution: Execution | None = None,
 ) -> Variables:
-    """Trains a network with SGD on the training split; nothing is pruned or constrained.
+    """Trains a network on the training split; nothing is pruned or constrained.
 
     Args:
       model: the network.

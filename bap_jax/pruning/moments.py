@@ -36,8 +36,10 @@ def refresh(
 ) -> PyTree:
     """The state with the moments of some weights as `init` makes them.
 
-    A part of the state counts as moments if it has the structure and the shapes of the parameters;
-    parts of it may be masked out, as in `optax.multi_transform`.
+    A part of the state that has the structure of the parameters holds moments. Of its leaves those
+    count that have one entry for each weight, or several in a leading axis, as L-BFGS has; others
+    do not belong to single weights: rows and columns of Adafactor, or what is masked out, as in
+    `optax.multi_transform`.
 
     Args:
       init: the optimiser's `init`.
@@ -46,24 +48,24 @@ def refresh(
       params: the parameters.
     """
     structure = jax.tree.structure(params)
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(params)}
+    is_single = jax.tree_util.treedef_is_leaf(structure)
 
     def is_moments(node):
-        leaves, own_structure = jax.tree.flatten(node, is_leaf=_is_masked)
-        if own_structure != structure:
+        if jax.tree.structure(node, is_leaf=_is_masked) != structure:
             return False
-        pairs = zip(leaves, shapes, strict=True)
-        return all(_is_masked(leaf) or jnp.shape(leaf) == shape for leaf, shape in pairs)
+        return not is_single or jnp.shape(node) in shapes
+
+    def on_leaf(flags, old, fresh):
+        shape, own = jnp.shape(flags), None if _is_masked(old) else jnp.shape(old)
+        if own is None or shape not in (own, own[1:]):
+            return old
+        return jnp.where(flags, fresh, old)
 
     def on_part(old, fresh):
         if not is_moments(old) or not jax.tree.leaves(old):
             return old
-        return map_masks(
-            lambda flags, old, fresh: old if _is_masked(old) else jnp.where(flags, fresh, old),
-            where,
-            old,
-            fresh,
-        )
+        return map_masks(on_leaf, where, old, fresh)
 
     return jax.tree.map(on_part, state, init(params), is_leaf=is_moments)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bap_jax.config import check_flags, default_config
+from bap_jax.config_identity import WITHOUT_EFFECT
 from bap_jax.errors import UserError
 
 _RANGE = re.compile(r"(-?\d+):(-?\d+)(?::(-?\d+))?")
@@ -73,9 +74,11 @@ def make_axis(key: str, values: str | Sequence[Any]) -> Axis:
       values: the values, or text that would follow the `=` on the command line.
 
     Raises:
-      UserError: the key is unknown, or a value does not have the key's type.
+      UserError: the key is unknown or changes no result, or a value does not have its type.
     """
     default = _default_value(key)
+    if key in WITHOUT_EFFECT:
+        raise UserError(f"axis {key} would change no result; write --config.{key}=VALUE instead.")
     if isinstance(values, str):
         values = _parse_values(key, values, default)
     elif not isinstance(values, list | tuple | range):

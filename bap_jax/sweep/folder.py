@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bap_jax.config_identity import WITHOUT_EFFECT, deciding
 from bap_jax.sweep.plan import Member, digest
 from bap_jax.workdir import (
     SWEEP_FILE,
@@ -62,7 +63,7 @@ class SweepFolder:
 
     def dense(self, plain: dict[str, Any]) -> Path:
         """The folder of the dense model that a run with the config `plain` starts from."""
-        sections = {key: plain[key] for key in _OF_DENSE if key in plain}
+        sections = {key: value for key, value in deciding(plain).items() if key in _OF_DENSE}
         return self.root / "dense" / digest(sections)[:12]
 
     def member(self, member: Member) -> Path:
@@ -167,14 +168,19 @@ def _shared_values(members):
         return {}
     overrides = {key for member in members for key in member.overrides}
     values = flatten_config(json.loads(json.dumps(members[0].plain)))
-    return {key: value for key, value in values.items() if key not in overrides}
+    left_out = {*overrides, *WITHOUT_EFFECT}
+    return {key: value for key, value in values.items() if key not in left_out}
+
+
+def _is_of(record, member):
+    return deciding(record.get("config") or {}) == deciding(member.plain)
 
 
 def _read_outcome(folder, member):
     report = read_json(folder / "report.json")
-    if report and report.get("config") == member.plain:
+    if report and _is_of(report, member):
         return MemberOutcome(report, None)
     failed = read_json(folder / "failed.json")
-    if failed and failed.get("config") == member.plain:
+    if failed and _is_of(failed, member):
         return MemberOutcome(None, failed["error"])
     return None

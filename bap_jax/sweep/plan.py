@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from bap_jax.config import to_settings
+from bap_jax.config_identity import deciding
 from bap_jax.errors import UserError
 from bap_jax.reporting.sweep_rows import format_setting, format_value
 from bap_jax.sweep.axes import Axis
@@ -38,9 +39,9 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The label as a file name, followed by eight hex digits of the config's digest."""
+        """The label as a file name, then eight hex digits of the digest of what decides results."""
         safe = re.sub(r"[^\w.=,+-]", "_", self.label, flags=re.ASCII)[:_LONGEST_LABEL]
-        return f"{safe}-{digest(self.plain)[:8]}"
+        return f"{safe}-{digest(deciding(self.plain))[:8]}"
 
 
 class ProgramPlan(NamedTuple):
@@ -104,7 +105,7 @@ def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[Pro
     """
     programs: dict[str, list[Member]] = {}
     for member in members:
-        values = flatten_config(member.plain)
+        values = flatten_config(deciding(member.plain))
         shared = {key: value for key, value in values.items() if key not in swept}
         programs.setdefault(digest(shared), []).append(member)
     return [ProgramPlan(tuple(alike)) for alike in programs.values()]

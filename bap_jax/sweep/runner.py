@@ -25,9 +25,18 @@ from bap_jax.sweep import results
 from bap_jax.sweep.folder import SweepFolder, check_sweep_folder
 from bap_jax.sweep.plan import Member, ProgramPlan, digest
 from bap_jax.training import Execution
+from bap_jax.workdir import flatten_config
 
 _Item = TypeVar("_Item")
-_CHECKED = ("data", "model", "pruning")  # sections that can contradict each other
+# Sections that can contradict each other, and keys that name functions.
+_CHECKED = (
+    "data.",
+    "model.",
+    "pruning.",
+    "optimizer.name",
+    "dual.optimizer",
+    "dense.optimizer.name",
+)
 
 
 class MakeSession(Protocol):
@@ -109,12 +118,16 @@ def check_programs(
     """
     sharding.by_first_process(lambda: check_sweep_folder(sweep.folder, sweep.members))
     plains = [program.members[0].plain for program in unfinished_programs(sweep)]
-    distinct = {digest({key: plain[key] for key in _CHECKED}): plain for plain in plains}
+    distinct = {digest(_checked(plain)): plain for plain in plains}
     summaries = {}
     for plain in distinct.values():
         section = {"data": plain["data"], "summary": check(plain, sweep.execution)}
         summaries.setdefault(digest(plain["data"]), section)
     return list(summaries.values())
+
+
+def _checked(plain):
+    return {key: value for key, value in flatten_config(plain).items() if key.startswith(_CHECKED)}
 
 
 def split_evenly(items: Sequence[_Item], count: int) -> list[list[_Item]]:

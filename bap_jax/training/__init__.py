@@ -7,8 +7,19 @@ from bap_jax.training.finite import DivergedError, EpochEnd
 from bap_jax.training.masking import Pruner, no_pruning
 from bap_jax.training.method_contract import Method, MethodBuilder, MethodSpec
 from bap_jax.training.methods import METHODS, register_method
+from bap_jax.training.optimizer_registry import (
+    OPTIMIZERS,
+    OptimizerBuilder,
+    register_optimizer,
+)
 from bap_jax.training.optimizers import dual_formulation, formulation_from_settings
 from bap_jax.training.pruner_settings import build_pruner
+from bap_jax.training.schedules import (
+    SCHEDULES,
+    ScheduleBuilder,
+    StepCount,
+    register_schedule,
+)
 from bap_jax.training.settings import (
     BaselineSettings,
     ConstraintSettings,
@@ -25,6 +36,8 @@ from bap_jax.training.values import SWEPT
 
 __all__ = [
     "METHODS",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "SWEPT",
     "BaselineSettings",
     "ConstraintSettings",
@@ -35,10 +48,13 @@ __all__ = [
     "Method",
     "MethodBuilder",
     "MethodSpec",
+    "OptimizerBuilder",
     "OptimizerSettings",
     "Pruner",
     "PruningSettings",
+    "ScheduleBuilder",
     "Settings",
+    "StepCount",
     "StepMetrics",
     "TrainState",
     "Trainer",
@@ -52,6 +68,8 @@ __all__ = [
     "no_pruning",
     "predict",
     "register_method",
+    "register_optimizer",
+    "register_schedule",
     "run_epochs",
 ]
 

@@ -6,41 +6,36 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax import lagrangian
+from bap_jax.lagrangian.optimizer_step import with_any_arguments
+from bap_jax.training.optimizer_registry import build_optimizer
+from bap_jax.training.schedules import StepCount, learning_rate
 from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array
-
-
-def step_schedule(
-    settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
-    """Learning rate by step: × `decay` from epoch ⌊milestone · num_epochs⌋ on.
-
-    Example:
-      >>> schedule = step_schedule(OptimizerSettings(0.5, milestones=(0.5,), decay=0.1), 4, 10)
-      >>> [round(float(schedule(step)), 3) for step in (19, 20)]
-      [0.5, 0.05]
-    """
-    boundaries: dict[int, float] = {}
-    for milestone in settings.milestones:
-        # .29 · 100 is 28.999…; milestones that meet in one epoch multiply.
-        step = math.floor(milestone * num_epochs + 1e-9) * steps_per_epoch
-        boundaries[step] = boundaries.get(step, 1.0) * settings.decay
-    return optax.piecewise_constant_schedule(settings.learning_rate, boundaries)
 
 
 def primal_optimizer(
     settings: OptimizerSettings, num_epochs: int, steps_per_epoch: int
 ) -> optax.GradientTransformation:
-    """SGD with momentum, true L2 weight decay and the step schedule."""
-    schedule = step_schedule(settings, num_epochs, steps_per_epoch)
-    sgd = optax.sgd(schedule, momentum=settings.momentum or None, nesterov=settings.nesterov)
-    if not settings.weight_decay:
-        return sgd
-    return optax.chain(optax.add_decayed_weights(settings.weight_decay), sgd)
+    """The optimiser of the weights: its schedule, and the clipping before it.
+
+    Args:
+      settings: of the optimiser, checked.
+      num_epochs: how many epochs it will run for.
+      steps_per_epoch: steps of one.
+    """
+    steps = StepCount(num_epochs * steps_per_epoch, steps_per_epoch)
+    rate = learning_rate(settings, steps)
+    optimizer = build_optimizer(settings.name, rate, settings)
+    if math.isinf(settings.clip_norm):
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), with_any_arguments(optimizer))
 
 
 def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
-    """Gradient ascent, with the momentum of the settings."""
+    """What moves the multipliers by the rule `ascent`; it receives −v, since optax descends."""
+    if settings.optimizer != DualSettings.optimizer:
+        options = OptimizerSettings(settings.learning_rate, settings.momentum)
+        return build_optimizer(settings.optimizer, settings.learning_rate, options)
     if not settings.momentum:
         return optax.sgd(settings.learning_rate)
     momentum = lagrangian.dampened_momentum(settings.momentum, settings.dampening)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # which itself reads these settings
     from bap_jax.training.method_contract import MethodLike
+    from bap_jax.training.optimizer_registry import OptimizerLike
+    from bap_jax.training.schedules import ScheduleLike
 
 
 SELECTIONS = ("last", "average", "flips", "paired", "best")
@@ -18,15 +20,26 @@ DEFAULT_SELECTION = "last"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """SGD with a step schedule.
+    """How the weights move: by default SGD with a step schedule, the paper's.
 
     Attributes:
-      learning_rate: initial step size.
-      momentum: heavy-ball momentum.
-      milestones: fractions of all epochs at which the step size is multiplied by `decay`.
+      learning_rate: initial step size, that of SGD: for other optimisers write a smaller one, such
+        as 0.001.
+      momentum: heavy-ball momentum of `sgd`.
+      milestones: fractions of all epochs at which the schedule `step` multiplies the step size by
+        `decay`.
       decay: the factor at each milestone.
-      weight_decay: L2 term added to the gradient.
-      nesterov: whether momentum is Nesterov's.
+      weight_decay: of `sgd` and `adam` an L2 term added to the gradient; of `adamw`, `lion` and
+        `lamb` decoupled from it.
+      nesterov: whether the momentum of `sgd` is Nesterov's.
+      name: `sgd`, `adam`, `adamw`, `lion`, `lamb`, another registered name, `module:function`, or
+        in Python a builder or an optax transformation, see `training.optimizer_registry`.
+      schedule: `step`, `constant`, `cosine`, `linear`, another registered name, `module:function`,
+        or in Python a builder, see `training.schedules`.
+      warmup: fraction of all steps over which the step size grows linearly.
+      clip_norm: longer gradients are scaled down to this global norm.
+      beta1, beta2: decay rates of the moments of `adam`, `adamw`, `lion` and `lamb`; a `beta2` of 0
+        is the usual one, .99 for `lion` and else .999.
     """
 
     learning_rate: float = 0.01
@@ -35,6 +48,12 @@ class OptimizerSettings:
     decay: float = 0.1
     weight_decay: float = 0.0
     nesterov: bool = False
+    name: "OptimizerLike" = "sgd"
+    schedule: "ScheduleLike" = "step"
+    warmup: float = 0.0
+    clip_norm: float = math.inf
+    beta1: float = 0.9
+    beta2: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +100,8 @@ class DualSettings:
       penalty_growth, largest_penalty: of `augmented`.
       start: initial λ.
       bound: largest |λ|.
+      optimizer: of the rule `ascent`: `sgd`, or any other of `OptimizerSettings.name`; it moves by
+        `learning_rate`, unless it is an optax transformation, which brings its own.
       restart: set a multiplier to 0 when its constraint holds, by `restart_confidence` standard
         deviations of the estimate.
       weight_limit: largest 1 + Σ|λ| in the weights' gradient, see
@@ -102,6 +123,7 @@ class DualSettings:
     restart: bool = False
     restart_confidence: float = 0.0
     weight_limit: float = 20.0
+    optimizer: "OptimizerLike" = "sgd"
 
 
 @dataclasses.dataclass(frozen=True)

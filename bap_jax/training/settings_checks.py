@@ -1,5 +1,6 @@
 """Checks of settings, before anything is traced."""
 
+import dataclasses
 import math
 import numbers
 
@@ -11,10 +12,14 @@ from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
+from bap_jax.training.optimizer_registry import find_optimizer, is_transformation
 from bap_jax.training.pruner_settings import check_known, check_pruning
-from bap_jax.training.settings import SELECTIONS, OptimizerSettings, Settings
+from bap_jax.training.schedules import find_schedule
+from bap_jax.training.settings import SELECTIONS, DualSettings, OptimizerSettings, Settings
+from bap_jax.training.values import changed_fields
 
 DUAL_RULES = ("ascent", "nu_pi", "augmented")
+_OF_ASCENT = ("learning_rate", "momentum", "dampening")
 
 
 def check_settings(settings: Settings) -> None:
@@ -84,6 +89,7 @@ def _check_dual(dual):
         _check_positive(f"dual.{name}", getattr(dual, name))
     if not (_is_number(dual.nu) and -1 < dual.nu < 1):
         raise UserError(f"dual.nu must lie in (−1, 1); got {dual.nu}.")
+    _check_dual_optimizer(dual)
     if not (_is_number(dual.penalty_growth) and dual.penalty_growth >= 1):
         raise UserError(f"dual.penalty_growth must be a factor ≥ 1; got {dual.penalty_growth}.")
 
@@ -119,8 +125,11 @@ def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") ->
     """Raises an error for an optimiser that no run can have.
 
     Raises:
-      UserError: a rate is negative, or a milestone is not a fraction of the epochs.
+      UserError: an optimiser or schedule is unknown, a rate is out of range, a milestone is not a
+        fraction of the epochs, or an optax transformation comes with settings that it ignores.
     """
+    find_optimizer(optimizer.name)
+    find_schedule(optimizer.schedule)
     for name in ("learning_rate", "momentum", "decay", "weight_decay"):
         check_number(f"{prefix}{name}", getattr(optimizer, name))
     for milestone in optimizer.milestones:
@@ -128,6 +137,38 @@ def check_optimizer(optimizer: OptimizerSettings, prefix: str = "optimizer.") ->
             raise UserError(
                 f"{prefix}milestones must be fractions in (0, 1) of all epochs; got {milestone}."
             )
+    _check_positive(f"{prefix}clip_norm", optimizer.clip_norm)
+    for name in ("warmup", "beta1", "beta2"):
+        value = getattr(optimizer, name)
+        if not (_is_number(value) and 0 <= value < 1):
+            what = ", a fraction of all steps" if name == "warmup" else ""
+            raise UserError(f"{prefix}{name} must lie in [0, 1){what}; got {value}.")
+    if is_transformation(optimizer.name):
+        _check_ignored(optimizer, dataclasses.replace(OptimizerSettings(), name=optimizer.name))
+
+
+def _check_dual_optimizer(dual):
+    find_optimizer(dual.optimizer)
+    if dual.optimizer != DualSettings.optimizer and dual.rule != "ascent":
+        raise UserError(
+            f"dual.optimizer is of dual.rule='ascent'; {dual.rule!r} moves the multipliers by "
+            "itself. Leave one of the two out."
+        )
+    if is_transformation(dual.optimizer):
+        own = {name: getattr(DualSettings(), name) for name in _OF_ASCENT}
+        _check_ignored(dual, dataclasses.replace(dual, **own), "dual.")
+
+
+def _check_ignored(given, expected, prefix="optimizer."):
+    changed = [
+        f"{prefix}{name}={pair[0]!r}" for name, pair in changed_fields(given, expected).items()
+    ]
+    if changed:
+        raise UserError(
+            f"an optax transformation brings its own step size, schedule and decay, so "
+            f"{', '.join(changed)} would have no effect. Leave this out, or pass a function "
+            "(learning_rate, settings) -> transformation."
+        )
 
 
 def check_number(name: str, value: float, note: str = "") -> None:

@@ -15,6 +15,8 @@ from bap_jax.data.datasets import DATASETS
 from bap_jax.lagrangian.schemes import SCHEMES
 from bap_jax.pruning.registry import _ALGORITHMS
 from bap_jax.training.methods import METHODS
+from bap_jax.training.optimizer_registry import OPTIMIZERS
+from bap_jax.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 _GENERATED = ("_build", "notebooks", "project")  # in docs/, by the build
@@ -25,7 +27,7 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^( *)(`{3,}|:{3,})(\S*)(.*)$")
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
-_REGISTRIES = (DATASETS, SCHEMES, _ALGORITHMS, METHODS)
+_REGISTRIES = (DATASETS, SCHEMES, _ALGORITHMS, METHODS, OPTIMIZERS, SCHEDULES)
 _PYTHON = (".venv/bin/python", "python", "python3")
 
 

@@ -41,7 +41,7 @@ def test_values(text, values):
         ("dual.rate=1", "unknown config key config.dual.rate; known keys: config.dual.bound"),
         ("dual.start.x=1", "config.dual.start.x; known keys: none below it"),
         ("=1", "unknown config key config.; known keys"),
-        ("optimizer=1", "optimizer is a section of the config; its keys: optimizer.decay, "),
+        ("optimizer=1", "optimizer is a section of the config; its keys: optimizer.beta1, "),
         ("seed=", "seed has an empty value in ''; write integers, as in 0,1,2 or 0:8"),
         ("seed=1,,2", "seed has an empty value in '1,,2'"),
         ("seed=1,", "empty value"),

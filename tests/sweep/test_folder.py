@@ -9,6 +9,7 @@ from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
 from bap_jax.sweep.folder import MemberOutcome, open_sweep_folder
 from bap_jax.sweep.plan import make_members
+from tests.test_workdir import without_optimizers
 
 
 def member_of(*axes, **changes):
@@ -59,6 +60,19 @@ def test_sweeps_that_share_a_folder_agree_in_what_none_varies(tmp_path):
 def test_a_start_that_was_interrupted_is_no_obstacle(tmp_path):
     (tmp_path / ".sweep.json.tmp").write_text("{")
     assert open_sweep_folder(tmp_path).results.exists()
+
+
+def test_keys_that_were_added_later_change_no_member(tmp_path):
+    """The folder and the record of a member that an earlier version finished are found again."""
+    folder, member = open_sweep_folder(tmp_path), member_of("seed=3")
+    plain = without_optimizers(json.loads(json.dumps(member.plain)))
+    assert member._replace(plain=plain).name == member.name
+    assert folder.dense(plain) == folder.dense(member.plain)
+    finish(folder, member._replace(plain=plain))
+    assert folder.outcome(member) is not None
+    other = member_of("seed=3", **{"optimizer.name": "adam", "dense.optimizer.warmup": 0.1})
+    assert other.name != member.name and folder.outcome(other) is None
+    assert folder.dense(other.plain) != folder.dense(plain)
 
 
 def test_a_finished_member_is_known_by_its_config(tmp_path):

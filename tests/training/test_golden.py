@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bap_jax.training import optimizers
+from bap_jax.training import schedules
 from bap_jax.training.settings import OptimizerSettings
 from tests import golden_files
 from tests.training.golden_runs import LinearRun, NaiveRun, ToyRun
@@ -91,9 +91,9 @@ def test_toy_problem(name):
 
 
 def test_milestones_that_meet_multiply_and_rounding_loses_no_epoch():
-    schedule = optimizers.step_schedule(OptimizerSettings(1.0), 3, 10)  # epochs 1, 2 and 2
+    schedule = schedules.step_schedule(OptimizerSettings(1.0), 3, 10)  # epochs 1, 2 and 2
     np.testing.assert_allclose([schedule(t) for t in (0, 10, 20)], [1, 0.1, 0.001], rtol=1e-5)
-    late = optimizers.step_schedule(OptimizerSettings(1.0, milestones=(0.29,)), 100, 1)
+    late = schedules.step_schedule(OptimizerSettings(1.0, milestones=(0.29,)), 100, 1)
     np.testing.assert_allclose([late(28), late(29)], [1, 0.1], rtol=1e-6)
 
 
@@ -103,6 +103,6 @@ def test_step_schedule(name):
     expected = golden_files.ARRAYS[name]
     milestones = (0.6, 0.8, 0.9) if expected[-1] < expected[0] / 100 else (0.9,)
     settings = OptimizerSettings(expected[0], milestones=milestones)
-    schedule = optimizers.step_schedule(settings, len(expected), 7)
+    schedule = schedules.step_schedule(settings, len(expected), 7)
     found = [float(schedule(epoch * 7)) for epoch in range(len(expected))]
     np.testing.assert_allclose(found, expected, rtol=1e-6)

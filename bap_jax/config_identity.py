@@ -1,0 +1,48 @@
+"""What of a config decides the results of its runs.
+
+Runs whose configs agree in that may share a workdir, a sweep's member is found again by it, and a
+dense network is trained once for it. Two kinds of keys are left out:
+
+    without effect    where numbers are written, and the like
+    added             a key that configs of earlier versions lack, at the value that stands for what
+                      these versions did
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+WITHOUT_EFFECT = ("log",)
+_OF_OPTIMIZER = {
+    "name": "sgd",
+    "schedule": "step",
+    "warmup": 0.0,
+    "clip_norm": float("inf"),
+    "beta1": 0.9,
+    "beta2": 0.0,
+}
+ADDED: dict[str, Any] = {
+    **{f"optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
+    **{f"dense.optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
+    "dual.optimizer": "sgd",
+}
+
+
+def deciding(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config as plain values without the keys that decide nothing.
+
+    Args:
+      config: as plain values; keys may be missing.
+      prefix: where in the config it lies, with a dot at the end.
+
+    Example:
+      >>> deciding({"seed": 0, "log": "json", "optimizer": {"name": "sgd", "warmup": 0.1}})
+      {'seed': 0, 'optimizer': {'warmup': 0.1}}
+    """
+    kept = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            kept[key] = deciding(value, f"{path}.")
+        elif path not in WITHOUT_EFFECT and not (path in ADDED and value == ADDED[path]):
+            kept[key] = value
+    return kept
