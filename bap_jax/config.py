@@ -36,8 +36,9 @@ def default_config() -> ConfigDict:
       data: `name`, see `data.DATASETS`, and `dir`, the folder or file that holds the data;
         `target`, the attribute that is learned (by default the data set's label), and `group_by`,
         attributes joined by `*` (every combination) or `+` (each attribute separately); `size` of
-        images, 0 as stored; `augmentation`: `none`, `flip` or `crop_flip`; `table` of an image
-        folder; `synthetic`, how many images to make up instead of reading files. `test_fraction`
+        images, 0 as stored; `augmentation`: `none`, `flip`, `crop_flip` or `module:function`;
+        `table` of an image folder; `synthetic`, how many images to make up instead of reading
+        files. `test_fraction`
         and `test_seed` draw the test split, `validation_fraction` and `split_seed` the validation
         split. A fraction of 0 takes the split that comes with the data set; if there is one,
         another is drawn only with `redraw`.

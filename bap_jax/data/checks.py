@@ -1,5 +1,6 @@
 """Finds mistakes in arrays before anything is trained."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -85,6 +86,8 @@ def _hint(array):
     first = next(iter(array.flat), None) if array.dtype == object else None
     if isinstance(first, Mapping):
         return " Give one dict of arrays (sample, ...), not a list of dicts."
+    if isinstance(first, numbers.Number):
+        return " Convert it, for instance by .astype('float32')."
     if array.dtype.kind in "OUS":
         return " Tokenise or encode texts, and pad lists to one length."
     return ""

@@ -32,7 +32,7 @@ def as_arrays(tree: Any, keep: type | tuple[type, ...] = ()) -> PyTree:
       >>> as_arrays({"tokens": [[1, 2], [3, 4]], "pair": (1.0, 2.0)})["tokens"].shape
       (2, 2)
     """
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray) and not isinstance(tree, np.ma.MaskedArray):
         return tree
 
     def leaf_as_array(path, leaf):
@@ -40,6 +40,7 @@ def as_arrays(tree: Any, keep: type | tuple[type, ...] = ()) -> PyTree:
             return leaf
         if isinstance(leaf, Mapping):
             return as_arrays(dict(leaf), keep)
+        _check_plain(path, leaf)
         try:
             return np.asarray(leaf)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -49,6 +50,17 @@ def as_arrays(tree: Any, keep: type | tuple[type, ...] = ()) -> PyTree:
             ) from error
 
     return jax.tree_util.tree_map_with_path(leaf_as_array, tree, is_leaf=_is_array_like)
+
+
+def _check_plain(path, leaf):
+    """Finds arrays from which NumPy would make something else."""
+    if isinstance(leaf, np.ma.MaskedArray) and np.ma.is_masked(leaf):
+        raise UserError(
+            f"{leaf_name(path)} hold {int(leaf.mask.sum())} masked values; leave these samples "
+            "out, or fill the values, for instance by .filled(0)."
+        )
+    if hasattr(leaf, "nnz") and hasattr(leaf, "toarray"):
+        raise UserError(f"{leaf_name(path)} are a sparse matrix; write .toarray().")
 
 
 def _is_array_like(node):

@@ -6,11 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bap_jax import groups
+from bap_jax._user_code import import_object
+from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.inputs import as_inputs, num_samples, select
 from bap_jax.data.transforms import by_leaf, image_preprocess
 from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
 from bap_jax.types import Array, Dataset, Preprocess, PyTree
+
+_CHECKED = 8  # samples of the batch with which a user's augmentation is tried
 
 
 class PixelScale(NamedTuple):
@@ -103,14 +107,24 @@ class Source(NamedTuple):
     def preprocess(self, augmentation: str = "none") -> Preprocess | None:
         """How stored inputs become inputs of the network, on the device; None if they stay.
 
+        Args:
+          augmentation: a name in `AUGMENTATIONS`, for images; or `module:function` for a function
+            `(key, inputs) -> inputs`, see `augment`.
+
         Raises:
-          UserError: the augmentation is unknown, or the inputs are not images to augment.
+          UserError: the augmentation is unknown, the inputs are not images to augment, or
+            `augment.check_augment` finds a mistake in the function.
         """
+        if ":" in augmentation:
+            augment = import_object(augmentation, "augmentation")
+            check_augment(augment, as_inputs(self.inputs), _CHECKED)
+            return with_augment(augment, self.preprocess())
         if not self.scale:
             if augmentation != "none":
                 raise UserError(
                     f"augmentation {augmentation!r} is for images stored as uint8; this data set "
-                    "holds other inputs. Write augmentation='none'."
+                    "holds other inputs. Write augmentation='none', or 'module:function' for a "
+                    "function (key, inputs) -> inputs of your own."
                 )
             return None
         if isinstance(self.scale, PixelScale):

@@ -105,3 +105,28 @@ def test_stored_pixels_are_augmented_before_they_are_scaled():
     assert preprocess(pixels, jax.random.key(0), True).min() == -1
     assert preprocess(pixels, jax.random.key(0), False).min() == 1
     assert preprocess(pixels, None, True).min() == 1
+
+
+def negated(key, pixels):
+    """A user's function, as `module:function` names it."""
+    return 255 - pixels
+
+
+def halved(key, pixels):
+    return pixels / 2
+
+
+def test_a_function_by_its_name():
+    scale = data.PixelScale((0.5,), (0.5,))
+    source = data.Source(np.full((3, 4, 4, 1), 255, np.uint8), {}, "", scale=scale)
+    preprocess = source.preprocess(f"{__name__}:negated")
+    assert preprocess(source.inputs, jax.random.key(0), True).max() == -1
+    assert preprocess(source.inputs, jax.random.key(0), False).min() == 1
+    unscaled = source._replace(scale=None).preprocess(f"{__name__}:negated")
+    assert unscaled(source.inputs, jax.random.key(0), True).max() == 0
+    with pytest.raises(UserError, match="augment must return inputs of the structure, shapes"):
+        source.preprocess(f"{__name__}:halved")
+    with pytest.raises(UserError, match="augmentation 'nowhere:negated': No module"):
+        source.preprocess("nowhere:negated")
+    with pytest.raises(UserError, match="or 'module:function' for a function"):
+        source._replace(scale=None).preprocess("flip")

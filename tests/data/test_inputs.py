@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 from bap_jax import data, groups
 from bap_jax.data.checks import check_inputs
@@ -50,6 +51,7 @@ def dataset(inputs):
             {"x": (np.zeros(2), {"y": np.ones(2)})},
         ),
         (Pair([1, 2], [True, False]), Pair(np.array([1, 2]), np.array([True, False]))),
+        (np.ma.array([1, 2], mask=[0, 0]), np.array([1, 2])),
         ({"a": np.ones(2), "b": None}, {"a": np.ones(2), "b": None}),
     ],
 )
@@ -69,6 +71,10 @@ def test_structures(given, expected):
         ({"a": [[1, 2], [3]]}, r"inputs\['a'\] cannot be made an array: .* by padding"),
         ({"a": np.zeros(2), "b": np.array(["x", "y"])}, r"inputs\['b'\] must be numbers; .* texts"),
         ((np.zeros(2), np.array([1, "x"], object)), r"inputs\[1\] must be numbers; .* object"),
+        ({"a": np.array([1, 2], object)}, r"inputs\['a'\] must be numbers; .*astype\('float32'\)"),
+        ({"a": np.ma.array([1, 2], mask=[1, 0])}, r"inputs\['a'\] hold 1 masked value"),
+        (np.ma.array([[1.0, 2]], mask=[[1, 1]]), "inputs hold 2 masked values"),
+        (scipy.sparse.csr_matrix(np.eye(3)), r"inputs are a sparse matrix; write \.toarray\(\)"),
         ([{"a": 1}, {"a": 2}], "inputs must be numbers; .* Give one dict of arrays"),
         (Pair(np.array([0.0, np.nan]), np.zeros(2)), r"inputs\.tokens hold 1 NaN .* in sample 1"),
         ({"a": {"b": np.array([np.inf])}}, r"inputs\['a'\]\['b'\] hold 1 NaN or Inf"),
