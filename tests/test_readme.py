@@ -111,6 +111,7 @@ def all_kinds_are_pruned(names, outputs):
     gaps = re.findall(r"max excess gap, test: (\S+)\n", "".join(outputs))
     assert len(gaps) == 2 and all(-1 < float(gap) < 1 for gap in gaps)
     assert re.search(r"refused: .*1797.*1796", "".join(outputs))
+    assert "refused: augment computes something else each time" in "".join(outputs)
 
 
 def gaps_are_in_the_table(names, outputs):
