@@ -66,7 +66,9 @@ def check_inputs(inputs: PyTree) -> None:
 
 
 def _check_numbers(name, array):
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+    # NumPy counts spans of time among the integers.
+    is_number = jnp.issubdtype(array.dtype, jnp.number) and array.dtype.kind != "m"
+    if not (is_number or array.dtype == bool):
         raise UserError(f"{name} must be numbers; got an array of {array.dtype}.{_hint(array)}")
     if jnp.issubdtype(array.dtype, jnp.integer):
         _check_integers(name, array)
@@ -88,14 +90,23 @@ def _hint(array):
         return " Give one dict of arrays (sample, ...), not a list of dicts."
     if isinstance(first, numbers.Number):
         return " Convert it, for instance by .astype('float32')."
-    if array.dtype.kind in "OUS":
-        return " Tokenise or encode texts, and pad lists to one length."
+    if array.dtype.kind in "UST" or isinstance(first, (str, bytes)):
+        return " Tokenise or encode texts."
+    if array.dtype == object:
+        return (
+            f" {type(first).__name__} is neither an array nor a pytree of arrays; register a class "
+            "of your own by jax.tree_util.register_dataclass, or give a dict."
+        )
     return ""
 
 
 def _check_integers(name, array):
-    limits = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
-    if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+    limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+    if (
+        limits.dtype != array.dtype
+        and array.size
+        and not limits.min <= array.min() <= array.max() <= limits.max
+    ):
         raise UserError(
             f"{name} hold {array.min()} … {array.max()}; on the device they are {limits.dtype}, "
             f"which ends at {limits.max}. Give smaller ids, or set jax_enable_x64."

@@ -5,7 +5,7 @@ array, and so is a tuple that holds numbers alone.
 """
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 import jax
@@ -44,9 +44,10 @@ def as_arrays(tree: Any, keep: type | tuple[type, ...] = ()) -> PyTree:
         try:
             return np.asarray(leaf)
         except (TypeError, ValueError, RuntimeError) as error:
+            text = str(error).rstrip(".")
             raise UserError(
-                f"{leaf_name(path)} cannot be made an array: {error}. Give every sample the same "
-                "shape, for instance by padding."
+                f"{leaf_name(path)} cannot be made an array: {text}. Give numbers, every sample of "
+                "one shape, for instance by padding."
             ) from error
 
     return jax.tree_util.tree_map_with_path(leaf_as_array, tree, is_leaf=_is_array_like)
@@ -64,7 +65,8 @@ def _check_plain(path, leaf):
 
 
 def _is_array_like(node):
-    return isinstance(node, list) or (
+    # JAX warns of iterators; the check of the types refuses them.
+    return isinstance(node, (list, Iterator, KeysView, ValuesView)) or (
         isinstance(node, tuple) and not hasattr(node, "_fields") and _holds_numbers_alone(node)
     )
 

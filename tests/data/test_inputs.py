@@ -71,6 +71,14 @@ def test_structures(given, expected):
         ({"a": [[1, 2], [3]]}, r"inputs\['a'\] cannot be made an array: .* by padding"),
         ({"a": np.zeros(2), "b": np.array(["x", "y"])}, r"inputs\['b'\] must be numbers; .* texts"),
         ((np.zeros(2), np.array([1, "x"], object)), r"inputs\[1\] must be numbers; .* object"),
+        ({"a": np.array([1], "timedelta64[s]")}, r"inputs\['a'\] must be numbers; .*timedelta"),
+        (
+            {"a": np.array(["2020-01-01"], "datetime64[D]")},
+            r"inputs\['a'\] must be numbers; .*date",
+        ),
+        ((i for i in range(3)), "generator is neither an array nor a pytree of arrays"),
+        (np.array([b"x", "y"], object), r"inputs must be numbers; .* Tokenise or encode texts\."),
+        ({"k": jax.random.split(jax.random.key(0), 3)}, r"inputs\['k'\] cannot be made an array"),
         ({"a": np.array([1, 2], object)}, r"inputs\['a'\] must be numbers; .*astype\('float32'\)"),
         ({"a": np.ma.array([1, 2], mask=[1, 0])}, r"inputs\['a'\] hold 1 masked value"),
         (np.ma.array([[1.0, 2]], mask=[[1, 1]]), "inputs hold 2 masked values"),
@@ -103,6 +111,7 @@ def test_every_array_has_one_entry_for_each_sample(changes, text):
 
 def test_large_ids_that_the_device_keeps_are_allowed():
     check_inputs({"ids": np.array([-(2**31), 2**31 - 1]), "more": np.array([2**32 - 1], "uint32")})
+    check_inputs(as_inputs({"few": jnp.zeros(3, jnp.int4), "half": jnp.ones((3, 2), jnp.bfloat16)}))
 
 
 def test_splits_take_rows_of_every_array():
