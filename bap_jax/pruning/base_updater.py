@@ -196,7 +196,8 @@ class BaseUpdater(Guarantees, ExactCounts):
         new = sparse_state._replace(masks=masks)
         if self.pruned_moments == "keep" or not self.may_regrow():
             return new
-        back = moments.came_back(*(self.unpacked_masks(each, params) for each in (sparse_state, new)))
+        before, after = (self.unpacked_masks(each, params) for each in (sparse_state, new))
+        back = moments.came_back(before, after)
         return new._replace(inner_state=moments.zeroed(new.inner_state, back))
 
     def wrap_optax(
@@ -263,10 +264,19 @@ class BaseUpdater(Guarantees, ExactCounts):
         masks = self.unpacked_masks(sparse_state, scores)
         return map_masks(lambda mask, s: jnp.where(mask, s, -jnp.inf), masks, scores)
 
+    def hooks_outside_training(self) -> tuple[str, ...]:
+        """Own methods that only a loop around `wrap_optax` calls, not a step of `training`."""
+        names = (
+            ("wrap_optax",) if self.is_straight_through else ("wrap_optax", "pre_forward_update")
+        )
+        return tuple(name for name in names if not hooks.is_unchanged(self, BaseUpdater, name))
+
     @property
     def _key(self) -> Array:
         seed = 8 if self.rng_seed is None else self.rng_seed
-        return jax.random.key(int(seed)) if isinstance(seed, numbers.Integral) else cast(Array, seed)
+        return (
+            jax.random.key(int(seed)) if isinstance(seed, numbers.Integral) else cast(Array, seed)
+        )
 
     def _own_mask(self, score, sparsity):
         mask = jnp.asarray(cast(Callable, self.topk_fn)(score, sparsity))

@@ -42,6 +42,7 @@ class GlobalPruningMixin(_Mixed):
     is_layerwise: ClassVar[bool] = False
     never_regrows: ClassVar[bool] = True
     supports_arrays: ClassVar[bool] = True
+    unknown_paths: ClassVar[str] = "error"  # of the map, see `sparsity_distributions.uniform`
 
     custom_sparsity_map: SparsityMap | None = None
     filter_fn: FilterFn = sparsity_distributions.NOT_DIM_ONE_FILTER_FN
@@ -129,13 +130,21 @@ class GlobalPruningMixin(_Mixed):
 
     def _distribution(self, params):
         return sparsity_distributions.uniform(
-            params, self.sparsity, self.filter_fn, self.custom_sparsity_map
+            params,
+            self.sparsity,
+            self.filter_fn,
+            self.custom_sparsity_map,
+            unknown_paths=self.unknown_paths,
         )
 
     def _custom(self, params):
         """Whether `custom_sparsity_map` sets a leaf's sparsity."""
         nowhere = sparsity_distributions.uniform(
-            params, 0.0, lambda key, param: False, self.custom_sparsity_map
+            params,
+            0.0,
+            lambda key, param: False,
+            self.custom_sparsity_map,
+            unknown_paths=self.unknown_paths,
         )
         leaves, structure = jax.tree.flatten(nowhere, is_leaf=lambda leaf: leaf is None)
         return jax.tree.unflatten(structure, [leaf is not None for leaf in leaves])

@@ -63,8 +63,8 @@ class StandardTopk:
 
     def __call__(self, scores: Array, sparsity: Array | float) -> Array:
         """The mask of one tensor."""
-        scores = [jnp.asarray(scores)]
-        return masks_for(scores, [sparsity], self.sparsity_type, self.counting)[0]
+        tensors = [jnp.asarray(scores)]
+        return masks_for(tensors, [sparsity], self.sparsity_type, self.counting)[0]
 
 
 def masks_for(

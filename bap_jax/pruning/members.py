@@ -23,7 +23,8 @@ def cond_per_member(
 
     Args:
       predicate: `()` bool.
-      update: a pure function, called once; it may close over traced arrays, for instance a member's key.
+      update: a pure function, called once; it may close over traced arrays, for instance a member's
+        key.
       keep: a cheap function with the same result types that closes over no traced arrays.
       *operands: trees of arrays.
     """

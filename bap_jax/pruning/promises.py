@@ -26,9 +26,7 @@ def promised(owner: object, promise: str, *methods: str) -> bool:
     """
     kind = owner if isinstance(owner, type) else type(owner)
     own = {} if kind is owner else vars(owner)
-    return all(
-        method not in own and _owner(kind, method).get(promise, False) for method in methods
-    )
+    return all(method not in own and _owner(kind, method).get(promise, False) for method in methods)
 
 
 def _owner(kind, method):

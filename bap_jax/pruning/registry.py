@@ -93,7 +93,11 @@ def find_algorithm(name: str) -> Callable[..., Any]:
 
 def updater_class(name: str) -> type[BaseUpdater]:
     """The class whose attributes describe an algorithm; `BaseUpdater` for a plain function."""
-    algorithm = find_algorithm(name)
+    return class_of(find_algorithm(name))
+
+
+def class_of(algorithm: Callable[..., Any]) -> type[BaseUpdater]:
+    """The class of what was registered, see `updater_class`."""
     while isinstance(algorithm, functools.partial):
         algorithm = algorithm.func
     if isinstance(algorithm, type) and issubclass(algorithm, BaseUpdater):

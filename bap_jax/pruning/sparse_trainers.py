@@ -140,7 +140,7 @@ def exchange(
     drop_scores: Sequence[Array],
     grow_scores: Sequence[Array],
     fraction: Array | float,
-) -> list[Array]:
+) -> Sequence[Array]:
     """Masks of several leaves after an exchange that leaves each leaf's number of weights alone.
 
     Args:
