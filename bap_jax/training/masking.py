@@ -79,8 +79,9 @@ def check_pruner(pruner: Pruner) -> None:
     if pruner.updater.use_packed_masks:
         raise UserError("training keeps its masks unpacked; leave out use_packed_masks=True.")
     if own := getattr(pruner.updater, "hooks_outside_training", tuple)():
+        written = getattr(pruner.updater, "original", pruner.updater)  # by the user
         raise UserError(
-            f"{type(pruner.updater).__name__} has its own {' and '.join(own)}, which a training "
+            f"{type(written).__name__} has its own {' and '.join(own)}, which a training "
             "step does not call. Use the updater in a loop of your own, with "
             "updater.wrap_optax(...); a straight-through updater subclasses pruning.ste.SteMixin."
         )
