@@ -20,7 +20,7 @@ from bap_jax._deprecated import former_names
 from bap_jax.pruning import base_updater as base_updater
 from bap_jax.pruning import mask_calculator as mask_calculator
 from bap_jax.pruning import sparsity_distributions, sparsity_schedules, sparsity_types
-from bap_jax.pruning.base_updater import BaseUpdater, NoPruning
+from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.channel_pruning import ChannelPruning
 from bap_jax.pruning.data_criteria import MaskInputs, MasksFromData
 from bap_jax.pruning.declarations import UpdaterOptions
@@ -39,6 +39,7 @@ from bap_jax.pruning.jaxpruner_api import summarize_intersection as summarize_in
 from bap_jax.pruning.jaxpruner_api import summarize_sparsity as summarize_sparsity
 from bap_jax.pruning.layerwise_pruners import MagnitudePruning, RandomPruning, SaliencyPruning
 from bap_jax.pruning.masks import apply_masks
+from bap_jax.pruning.no_pruning import NoPruning
 from bap_jax.pruning.registry import algorithm_names, register_algorithm
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparse_trainers import SET, RigL, StaticRandomSparse

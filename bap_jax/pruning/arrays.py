@@ -12,6 +12,7 @@ program a sparsity is known by its float32 value only.
 """
 
 import copy
+import dataclasses
 import numbers
 from typing import Any, NamedTuple
 
@@ -107,6 +108,11 @@ def with_arrays(updater: Any, arrays: UpdaterArrays) -> Any:
 
 
 def _supports_arrays(updater):
-    if not isinstance(updater, BaseUpdater) or updater.topk_fn is not None:
+    if not isinstance(updater, BaseUpdater) or not updater.has_standard_topk():
         return False
-    return promised(type(updater), "supports_arrays", *_METHODS)
+    # A function that the object itself holds may read the numbers of the updater it came from.
+    fields = {field.name for field in dataclasses.fields(updater)}
+    replaced = [name for name in vars(updater) if name not in fields]
+    if any(callable(getattr(type(updater), name, None)) for name in replaced):
+        return False
+    return promised(updater, "supports_arrays", *_METHODS)

@@ -19,18 +19,18 @@ needed where other transformations follow the wrapped optimiser, and by algorith
 import dataclasses
 import functools
 import numbers
-from collections.abc import Callable
-from typing import ClassVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import mask_calculator, moments, sparsity_distributions
+from bap_jax.pruning import hooks, mask_calculator, moments, sparsity_distributions
 from bap_jax.pruning.counting import check_counting
-from bap_jax.pruning.declarations import Declarations
 from bap_jax.pruning.exact_counts import ExactCounts
+from bap_jax.pruning.guarantees import Guarantees
 from bap_jax.pruning.masks import (
     apply_masks,
     check_not_nan,
@@ -39,8 +39,7 @@ from bap_jax.pruning.masks import (
     pack_masks,
     unpack_masks,
 )
-from bap_jax.pruning.promises import promised
-from bap_jax.pruning.schedule_protocol import Schedule, never_falls
+from bap_jax.pruning.schedule_protocol import Schedule
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
@@ -49,7 +48,7 @@ from bap_jax.types import Array, Params, PyTree
 
 
 @dataclasses.dataclass(eq=False)
-class BaseUpdater(Declarations, ExactCounts):
+class BaseUpdater(Guarantees, ExactCounts):
     """Base of all algorithms. A criterion of your own overrides `calculate_scores`:
 
         class SquaredWeights(pruning.BaseUpdater):
@@ -75,12 +74,15 @@ class BaseUpdater(Declarations, ExactCounts):
       sparsity_distribution_fn: `params -> ` target of each leaf, None where it is not pruned.
       rng_seed: a key, or an int, for what is random.
       use_packed_masks: whether the state holds masks as bits.
-      topk_fn: `(score, sparsity) -> mask`, used in place of `sparsity_type`.
+      topk_fn: `(score, sparsity) -> mask`, used in place of `sparsity_type`; where it is left out,
+        what the sparsity type does.
       counting: how many weights stay: `round` (jaxpruner) or `ceil` (the paper), see
         `pruning.counting`. `ceil` takes the distribution's sparsities where these are Python
         numbers, not the float32 ones of the state.
       pruned_moments: see `pruning.moments`.
-      is_packed: another name of `use_packed_masks`.
+      is_packed: another name of `use_packed_masks` for the constructor.
+      extra_arguments: arguments of `tx.update` and `instant_sparsify` beyond gradients, on a copy
+        that lives as long as one call; `calculate_scores` gets those that it takes.
 
     Raises:
       UserError: an unknown sparsity type, counting rule or rule for moments.
@@ -88,7 +90,9 @@ class BaseUpdater(Declarations, ExactCounts):
 
     never_regrows: ClassVar[bool] = True
     keeps_inner_state: ClassVar[bool] = True
+    zeroes_after_update: ClassVar[bool] = True
     supports_arrays: ClassVar[bool] = True
+    extra_arguments: ClassVar[Mapping[str, Any]] = {}
 
     scheduler: Schedule = NoUpdateSchedule()
     skip_gradients: bool = False
@@ -102,18 +106,19 @@ class BaseUpdater(Declarations, ExactCounts):
     topk_fn: Callable[[Array, Array], Array] | None = None
     counting: str = dataclasses.field(default="round", kw_only=True)
     pruned_moments: str = dataclasses.field(default="restart", kw_only=True)
-    is_packed: dataclasses.InitVar[bool | None] = dataclasses.field(default=None, kw_only=True)
+    is_packed: bool | None = dataclasses.field(default=None, kw_only=True, repr=False)
 
-    def __post_init__(self, is_packed: bool | None):
+    def __post_init__(self):
         if self.sparsity_type in (Unstructured, Unstructured()):
             self.sparsity_type = Unstructured()
         check_type(self.sparsity_type)
         check_counting(self.counting)
         moments.check_moments_rule(self.pruned_moments)
-        if is_packed is not None:
-            self.use_packed_masks = is_packed
-        if self.rng_seed is None or isinstance(self.rng_seed, numbers.Integral):
-            self.rng_seed = jax.random.key(8 if self.rng_seed is None else int(self.rng_seed))
+        if self.is_packed is not None:
+            self.use_packed_masks, self.is_packed = self.is_packed, None
+        if self.has_standard_topk():
+            self.topk_fn = mask_calculator.StandardTopk(self.sparsity_type, self.counting)
+        self.rng_seed = self._key
 
     def calculate_scores(
         self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
@@ -152,8 +157,8 @@ class BaseUpdater(Declarations, ExactCounts):
         check_not_nan(scores, sparsities)
 
         def create(amounts, leaves):
-            if self.topk_fn is not None:
-                return [self.topk_fn(*pair) for pair in zip(leaves, amounts, strict=True)]
+            if not self.has_standard_topk():
+                return [self._own_mask(*pair) for pair in zip(leaves, amounts, strict=True)]
             return mask_calculator.masks_for(
                 leaves, amounts, self.sparsity_type, self.counting, kept
             )
@@ -172,13 +177,28 @@ class BaseUpdater(Declarations, ExactCounts):
         """New masks, not packed, for the step `sparse_state.count`."""
         targets, count = sparse_state.target_sparsities, sparse_state.count
         sparsities = self.scheduler.get_sparsity_at_step(targets, count)
-        scores = self.calculate_scores(params, sparse_state=sparse_state, grads=grads)
-        return self.create_masks(scores, sparsities, **self._kept_at(params, count))
+        scores = hooks.scores(self, params, sparse_state=sparse_state, grads=grads)
+        return self._masks_from(scores, sparsities, self._kept_at(params, count))
+
+    def new_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """The masks of `update_state`, packed if the updater packs them."""
+        if hooks.is_unchanged(self, BaseUpdater, "update_state"):
+            return self._pack(self.update_masks(sparse_state, params, grads))
+        return self.update_state(sparse_state, params, grads).masks
 
     def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
-        """The state with new masks, made from weights and gradients."""
-        masks = self.update_masks(sparse_state, params, grads)
-        return sparse_state._replace(masks=self._pack(masks))
+        """The state with new masks, made from weights and gradients.
+
+        Moments of weights that come back are 0, unless `pruned_moments` is `keep`; around an
+        optimiser (`wrap_optax`) they are what the optimiser starts with.
+        """
+        masks = self._pack(self.update_masks(sparse_state, params, grads))
+        new = sparse_state._replace(masks=masks)
+        if self.pruned_moments == "keep" or not self.may_regrow():
+            return new
+        before, after = (self.unpacked_masks(each, params) for each in (sparse_state, new))
+        back = moments.came_back(before, after)
+        return new._replace(inner_state=moments.zeroed(new.inner_state, back))
 
     def wrap_optax(
         self, inner: optax.GradientTransformation
@@ -186,19 +206,31 @@ class BaseUpdater(Declarations, ExactCounts):
         """An optimiser that also prunes; see `pruning.wrapping.wrap`."""
         return wrap(self, inner)
 
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+    def instant_sparsify(
+        self, params: Params, grads: PyTree = None, importance: PyTree = None, **extra: Any
+    ) -> tuple[Params, PyTree]:
         """Prunes once, to the targets.
+
+        Args:
+          params: the weights.
+          grads: a tree like `params`.
+          importance: scores to use in place of `calculate_scores`; an argument of it if it takes
+            one of this name.
+          **extra: more arguments of `calculate_scores`.
 
         Returns:
           Pruned parameters and masks.
 
         Raises:
-          UserError: there is no distribution, or a score is NaN.
+          UserError: there is no distribution, a score is NaN, or `calculate_scores` does not take
+            an extra argument.
         """
         sparsities = self._needed_targets(params)
-        scores = self.calculate_scores(params, grads=grads)
-        masks = self.create_masks(scores, sparsities, **self._kept_at_target())
-        return apply_masks(params, masks), self._pack(masks)
+        extra |= {} if importance is None else {hooks.IMPORTANCE: importance}
+        hooks.check_arguments(self, extra)
+        scores = hooks.scores(hooks.with_arguments(self, extra), params, grads=grads)
+        masks = self._masks_from(scores, sparsities, self._kept_at_target())
+        return self.apply_masks(params, masks, is_packed=False), self._pack(masks)
 
     def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
         """The weights with which to apply the network."""
@@ -232,23 +264,26 @@ class BaseUpdater(Declarations, ExactCounts):
         masks = self.unpacked_masks(sparse_state, scores)
         return map_masks(lambda mask, s: jnp.where(mask, s, -jnp.inf), masks, scores)
 
-    def may_regrow(self) -> bool:
-        """Whether a removed weight may come back."""
-        methods = "calculate_scores", "create_masks", "update_masks"
-        ranks_last = self.topk_fn is None and promised(type(self), "never_regrows", *methods)
-        return not (ranks_last and never_falls(self.scheduler))
-
-    def changes_masks_only(self) -> bool:
-        """Whether `update_state` leaves the inner optimiser's state alone."""
-        return promised(type(self), "keeps_inner_state", "update_state")
-
-    def zeroes_removed(self) -> bool:
-        """Whether removed weights are 0 after every step."""
-        return type(self).post_gradient_update is BaseUpdater.post_gradient_update
+    def hooks_outside_training(self) -> tuple[str, ...]:
+        """Own methods that only a loop around `wrap_optax` calls, not a step of `training`."""
+        names = (
+            ("wrap_optax",) if self.is_straight_through else ("wrap_optax", "pre_forward_update")
+        )
+        return tuple(name for name in names if not hooks.is_unchanged(self, BaseUpdater, name))
 
     @property
     def _key(self) -> Array:
-        return cast(Array, self.rng_seed)
+        seed = 8 if self.rng_seed is None else self.rng_seed
+        return (
+            jax.random.key(int(seed)) if isinstance(seed, numbers.Integral) else cast(Array, seed)
+        )
+
+    def _own_mask(self, score, sparsity):
+        mask = jnp.asarray(cast(Callable, self.topk_fn)(score, sparsity))
+        return mask.astype(mask_calculator.MASK_DTYPE) if mask.dtype == bool else mask
+
+    def _masks_from(self, scores, sparsities, kept):
+        return self.create_masks(scores, sparsities, **hooks.accepted(self.create_masks, kept))
 
     def _needed_targets(self, params):
         if self.sparsity_distribution_fn is None:
@@ -257,31 +292,3 @@ class BaseUpdater(Declarations, ExactCounts):
 
     def _pack(self, masks):
         return pack_masks(masks) if self.use_packed_masks else masks
-
-
-@dataclasses.dataclass(eq=False)
-class NoPruning(BaseUpdater):
-    """Keeps the weights dense."""
-
-    needs_gradients: ClassVar[bool] = False
-    default_schedule: ClassVar[str] = "none"
-    has_sparsity: ClassVar[bool] = False
-    keeps_inner_state: ClassVar[bool] = True
-    supports_arrays: ClassVar[bool] = True
-
-    sparsity_distribution_fn: Callable[[Params], PyTree] | None = None
-
-    def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
-        """No masks."""
-        del target_sparsities
-        return jax.tree.map(lambda leaf: None, params)
-
-    def update_state(self, sparse_state: SparseState, params: Params, grads: PyTree) -> SparseState:
-        """The state as it is."""
-        del params, grads
-        return sparse_state
-
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
-        """The parameters as they are, and no masks."""
-        del grads
-        return params, self.get_initial_masks(params, None)

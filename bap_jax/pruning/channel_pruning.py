@@ -46,8 +46,8 @@ class ChannelPruning(BaseUpdater):
     groups: Sequence[ChannelGroup]
     sparsity: Array | float
 
-    def __post_init__(self, is_packed):
-        super().__post_init__(is_packed)
+    def __post_init__(self):
+        super().__post_init__()
         check_sparsity(self.sparsity)
         if not self.groups:
             raise UserError("channel pruning needs at least one group of channels; got none.")
@@ -78,9 +78,11 @@ class ChannelPruning(BaseUpdater):
         sparsity = self.scheduler.get_sparsity_at_step(target, count)
         return self._masks(masked, sparsity, **self._kept_at(params, count))
 
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+    def instant_sparsify(
+        self, params: Params, grads: PyTree = None, importance: PyTree = None, **extra: Any
+    ) -> tuple[Params, PyTree]:
         """Prunes once, to the target."""
-        del grads
+        del grads, importance, extra
         masks = self._masks(params, self.sparsity, **self._kept_at_target())
         return apply_masks(params, masks), self._pack(masks)
 

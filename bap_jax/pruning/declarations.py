@@ -59,9 +59,11 @@ class Declarations:
 
     Promises, which hold only for methods that the same class body defines (see
     `pruning.promises`). Without them results are the same, and some steps are slower:
-      never_regrows: of `calculate_scores`, `create_masks` and `update_masks`: a removed weight
-        ranks below all others, so it comes back only where the sparsity falls.
-      keeps_inner_state: of `update_state`: the wrapped optimiser's state does not change.
+      never_regrows: of `calculate_scores`, `create_masks`, `update_masks` and `update_state`: a
+        removed weight ranks below all others, so it comes back only where the sparsity falls.
+      keeps_inner_state: of `update_state`: the wrapped optimiser's state does not change, but for
+        moments of weights that come back.
+      zeroes_after_update: of `post_gradient_update`: removed weights become 0, and nothing else.
       supports_arrays: of `init_state`, `get_initial_masks`, `create_masks`, `update_masks`,
         `update_state` and `instant_sparsify`: they read targets, counts, given masks and the key
         only where `pruning.arrays` replaces these, so runs that differ in them share a program.
@@ -78,6 +80,7 @@ class Declarations:
 
     never_regrows: ClassVar[bool] = False
     keeps_inner_state: ClassVar[bool] = False
+    zeroes_after_update: ClassVar[bool] = False
     supports_arrays: ClassVar[bool] = False
 
     @classmethod

@@ -26,7 +26,7 @@ class ExactCounts:
     scheduler: Schedule
     sparsity_type: SparsityType
     sparsity_distribution_fn: Callable[[Params], PyTree] | None
-    topk_fn: Callable[[Array, Array], Array] | None
+    has_standard_topk: Callable[[], bool]
     counting: str
 
     def find_targets(self, params: Params) -> PyTree:
@@ -54,7 +54,7 @@ class ExactCounts:
         Returns:
           `(leaf, update)` int32, or None where counts follow from float32 sparsities.
         """
-        is_counted = self.topk_fn is None and not isinstance(self.sparsity_type, NByM)
+        is_counted = self.has_standard_topk() and not isinstance(self.sparsity_type, NByM)
         return self._count_table(params) if is_counted and self.counting == "ceil" else None
 
     def _count_table(self, params):

@@ -69,9 +69,11 @@ class FixedMasks(BaseUpdater):
         """None: nothing is counted."""
         del params
 
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
+    def instant_sparsify(
+        self, params: Params, grads: PyTree = None, importance: PyTree = None, **extra: Any
+    ) -> tuple[Params, PyTree]:
         """Parameters times masks, and the masks."""
-        del grads
+        del grads, importance, extra
         masks = self.get_initial_masks(params, None)
         return apply_masks(params, masks), self._pack(masks)
 

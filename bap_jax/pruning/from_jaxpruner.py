@@ -7,19 +7,17 @@ runs, the modules that contain its code see a stand-in for `jax` that has these 
 and after, they and all other modules see `jax` itself.
 """
 
-import collections
-import contextlib
 import functools
 import sys
-import threading
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
 
 from bap_jax.errors import UserError
+from bap_jax.pruning import hooks
+from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.jax_stand_in import standing_in
 from bap_jax.pruning.masks import unpack_masks
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.wrapping import wrap
@@ -29,20 +27,23 @@ LIBRARY = "jaxpruner"
 _NEEDS_NO_STAND_IN = ("bap_jax", "builtins", "flax", "functools", "jax", "jaxlib", "numpy", "optax")
 
 
-def from_jaxpruner(updater: Any) -> "FromJaxpruner":
+def from_jaxpruner(updater: Any) -> Any:
     """Makes an updater of jaxpruner usable here, with any version of jax.
 
     Args:
-      updater: an instance of `jaxpruner.BaseUpdater` or of a subclass.
+      updater: an instance of `jaxpruner.BaseUpdater` or of a subclass; one of this package's, for
+        instance of a subclass of `pruning.jaxpruner.BaseUpdater`, is returned as it is.
 
     Returns:
       An updater that can be used wherever one of ours can. It computes what jaxpruner computes;
       `wrap_optax` is ours, so extra arguments reach the inner optimiser and removed weights are 0
-      without `post_gradient_update`.
+      without `post_gradient_update`. A `wrap_optax` of the user's own is used as it is.
 
     Raises:
       UserError: jaxpruner is not installed, or `updater` is not one of its updaters.
     """
+    if isinstance(updater, BaseUpdater):
+        return updater
     library = _library()
     if not isinstance(updater, library.BaseUpdater):
         is_class = isinstance(updater, type)
@@ -102,8 +103,22 @@ class FromJaxpruner:
     def wrap_optax(
         self, inner: optax.GradientTransformation
     ) -> optax.GradientTransformationExtraArgs:
-        """An optimiser that also prunes; see `pruning.wrapping.wrap`."""
-        return wrap(self, inner)
+        """An optimiser that also prunes; see `pruning.wrapping.wrap`.
+
+        If the updater's class has a `wrap_optax` of its own, what that returns.
+        """
+        if self._has("wrap_optax", _library().BaseUpdater):
+            return wrap(self, inner)
+        own = _run(self.original, self.original.wrap_optax, inner)
+
+        def update(updates, state, params=None, **extra_args):
+            if params is None:
+                raise UserError("pruning reads the weights; write tx.update(grads, state, params).")
+            extra_args = hooks.accepted(own.update, extra_args)
+            return _run(self.original, own.update, updates, state, params, **extra_args)
+
+        init = functools.partial(_run, self.original, own.init)
+        return optax.GradientTransformationExtraArgs(init, update)
 
     def pre_forward_update(self, params: Params, opt_state: PyTree) -> Params:
         """The weights with which to apply the network.
@@ -149,14 +164,21 @@ class FromJaxpruner:
         """Whether removed weights are 0 after every step."""
         return self._has("post_gradient_update", _library().BaseUpdater)
 
+    def hooks_outside_training(self) -> tuple[str, ...]:
+        """Own methods that only a loop around `wrap_optax` calls, not a step of `training`."""
+        names = (
+            ("wrap_optax",) if self.is_straight_through else ("wrap_optax", "pre_forward_update")
+        )
+        return tuple(name for name in names if not self._has(name, _library().BaseUpdater))
+
     def _keeps_masks(self):
         library = _library()
         mixin, static = library.algorithms.ste.SteMixin, library.StaticRandomSparse
         return self._has("update_state", library.NoPruning, mixin, static)
 
     def _has(self, method, *owners):
-        """Whether the method comes from one of these classes and is not overridden."""
-        return getattr(type(self.original), method) in [getattr(owner, method) for owner in owners]
+        """Whether the method comes from one of these classes and nothing overrides it."""
+        return any(hooks.is_unchanged(self.original, owner, method) for owner in owners)
 
 
 class StraightThroughFromJaxpruner(FromJaxpruner):
@@ -228,59 +250,9 @@ def _library():
     return jaxpruner
 
 
-class _StandIn(types.ModuleType):
-    """`jax`, with functions that older versions had."""
-
-    def __getattr__(self, name):
-        is_of_trees = name.startswith("tree_") and hasattr(jax.tree_util, name)
-        return getattr(jax.tree_util if is_of_trees else jax, name)
-
-    @staticmethod
-    def tree_map(function, tree, *rest, is_leaf=None):
-        """As in old versions: None in the first tree covers whatever the other trees have there."""
-
-        def on_leaf(leaf, *others):
-            is_absent = leaf is None and not (is_leaf and is_leaf(leaf))
-            return None if is_absent else function(leaf, *others)
-
-        def stops(node):
-            return node is None or bool(is_leaf and is_leaf(node))
-
-        return jax.tree.map(on_leaf, tree, *rest, is_leaf=stops)
-
-
-_STAND_IN = _StandIn("jax")
-_USES: collections.Counter = collections.Counter()
-_LOCK = threading.Lock()
-
-
 def _run(updater, function, *args, **kwargs):
-    with _standing_in(_modules(updater)):
+    with standing_in(_modules(updater)):
         return function(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def _standing_in(modules: list[types.ModuleType]) -> Iterator[None]:
-    """In these modules the names of `jax` mean the stand-in; may be nested, in several threads."""
-    with _LOCK:
-        places = [
-            (module, name)
-            for module in modules
-            for name, value in list(vars(module).items())
-            if value is jax or value is _STAND_IN
-        ]
-        for module, name in places:
-            _USES[module, name] += 1
-            setattr(module, name, _STAND_IN)
-    try:
-        yield
-    finally:
-        with _LOCK:
-            for module, name in places:
-                _USES[module, name] -= 1
-                if not _USES[module, name]:
-                    del _USES[module, name]
-                    setattr(module, name, jax)
 
 
 def _modules(updater):

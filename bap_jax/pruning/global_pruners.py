@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax.errors import UserError
 from bap_jax.pruning import layerwise_pruners, sparsity_distributions
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.counting import kept_count
-from bap_jax.pruning.masks import apply_masks, check_not_nan, map_pruned
+from bap_jax.pruning.masks import check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
 from bap_jax.pruning.sparsity_distributions import FilterFn, SparsityMap
 from bap_jax.pruning.sparsity_types import Unstructured
@@ -41,6 +42,7 @@ class GlobalPruningMixin(_Mixed):
     is_layerwise: ClassVar[bool] = False
     never_regrows: ClassVar[bool] = True
     supports_arrays: ClassVar[bool] = True
+    unknown_paths: ClassVar[str] = "error"  # of the map, see `sparsity_distributions.uniform`
 
     custom_sparsity_map: SparsityMap | None = None
     filter_fn: FilterFn = sparsity_distributions.NOT_DIM_ONE_FILTER_FN
@@ -48,8 +50,8 @@ class GlobalPruningMixin(_Mixed):
     use_normalization: bool = True
     sparsity: Array | float = 0.0
 
-    def __post_init__(self, is_packed):
-        super().__post_init__(is_packed)
+    def __post_init__(self):
+        super().__post_init__()
         sparsity_distributions.check_sparsity(self.sparsity)
         self.sparsity_distribution_fn = self._distribution
         if not isinstance(self.sparsity_type, Unstructured):
@@ -62,12 +64,6 @@ class GlobalPruningMixin(_Mixed):
         """The state before the first step; its target is one float for all leaves."""
         state = super().init_state(params)
         return state._replace(target_sparsities=self.sparsity)
-
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
-        """Prunes once, to the target."""
-        scores = self.calculate_scores(params, grads=grads)
-        masks = self.create_masks(scores, self.sparsity, **self._kept_at_target())
-        return apply_masks(params, masks), self._pack(masks)
 
     def create_masks(self, scores: PyTree, target_sparsity: Array | float, kept=None) -> PyTree:
         """Masks by one ranking.
@@ -87,13 +83,17 @@ class GlobalPruningMixin(_Mixed):
         def create(targets, leaves, is_custom):
             ranked = [i for i, flag in enumerate(is_custom) if not flag]
             total = sum(leaves[i].size for i in ranked)
-            count = kept_count(self.counting, target_sparsity, total) if kept is None else kept[0]
-            masks = keep_largest_jointly([self._normalized(leaves[i]) for i in ranked], count)
-            masks = dict(zip(ranked, masks, strict=True))
-            rest = [i for i in range(len(leaves)) if i not in masks]
-            amounts = [kept_count(self.counting, targets[i], leaves[i].size) for i in rest]
-            others = keep_largest([leaves[i] for i in rest], amounts)
-            masks |= dict(zip(rest, others, strict=True))
+            scores = [self._normalized(leaves[i]) for i in ranked]
+            rest = [i for i in range(len(leaves)) if is_custom[i]]
+            if self.has_standard_topk():
+                count = kept_count(self.counting, target_sparsity, total)
+                joint = keep_largest_jointly(scores, count if kept is None else kept[0])
+                amounts = [kept_count(self.counting, targets[i], leaves[i].size) for i in rest]
+                others = keep_largest([leaves[i] for i in rest], amounts)
+            else:
+                joint = self._own_joint_masks(scores, target_sparsity)
+                others = [self._own_mask(leaves[i], targets[i]) for i in rest]
+            masks = dict(zip([*ranked, *rest], [*joint, *others], strict=True))
             return [masks[i] for i in range(len(leaves))]
 
         return map_pruned(create, own, scores, custom)
@@ -108,6 +108,19 @@ class GlobalPruningMixin(_Mixed):
         self.sparsity = targets
         self.sparsity_distribution_fn = self._distribution
 
+    def _needed_targets(self, params):
+        del params
+        return self.sparsity
+
+    def _own_joint_masks(self, scores, sparsity):
+        """Masks by the user's `topk_fn`, of all leaves as one vector."""
+        if not scores:
+            return []
+        mask = self._own_mask(jnp.concatenate([jnp.ravel(score) for score in scores]), sparsity)
+        ends = np.cumsum([score.size for score in scores])[:-1]
+        pairs = zip(jnp.split(mask, ends), scores, strict=True)
+        return [part.reshape(score.shape) for part, score in pairs]
+
     def _normalized(self, score):
         if not self.use_normalization:
             return score
@@ -117,13 +130,21 @@ class GlobalPruningMixin(_Mixed):
 
     def _distribution(self, params):
         return sparsity_distributions.uniform(
-            params, self.sparsity, self.filter_fn, self.custom_sparsity_map
+            params,
+            self.sparsity,
+            self.filter_fn,
+            self.custom_sparsity_map,
+            unknown_paths=self.unknown_paths,
         )
 
     def _custom(self, params):
         """Whether `custom_sparsity_map` sets a leaf's sparsity."""
         nowhere = sparsity_distributions.uniform(
-            params, 0.0, lambda key, param: False, self.custom_sparsity_map
+            params,
+            0.0,
+            lambda key, param: False,
+            self.custom_sparsity_map,
+            unknown_paths=self.unknown_paths,
         )
         leaves, structure = jax.tree.flatten(nowhere, is_leaf=lambda leaf: leaf is None)
         return jax.tree.unflatten(structure, [leaf is not None for leaf in leaves])

@@ -1,16 +1,14 @@
-"""jaxpruner's own functions, for code that was written for it.
+"""jaxpruner's functions: updaters from configs, and summaries of trees.
 
-    from bap_jax import pruning as jaxpruner
-
-finds them all. The classes, schedules, distributions and sparsity types of jaxpruner are those of
-`bap_jax.pruning`. Names here are the algorithms that a config can make; `pruning.algorithm_names`
-also lists those that need a network's channels or data.
+A config can make classes of this package or, by `pruning.jaxpruner`, those with jaxpruner's
+defaults. Names here are the algorithms that a config can make; `pruning.algorithm_names` also lists
+those that need a network's channels or data.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ from bap_jax.pruning import registry, sparsity_distributions, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
 from bap_jax.pruning.masks import apply_mask
 from bap_jax.pruning.registry import register_algorithm
+from bap_jax.pruning.sparsity_types import SparsityType
 from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, PyTree
 
@@ -63,8 +62,27 @@ class _Registry(MutableMapping[str, Callable[..., Any]]):
         return sum(1 for _ in self)
 
 
+class Library(NamedTuple):
+    """What the names in a config stand for.
+
+    Attributes:
+      algorithms: by name.
+      distributions: by name.
+      polynomial: class of the schedule that rises.
+      own_type: makes the library's sparsity type of one of this package's.
+    """
+
+    algorithms: Mapping[str, Callable[..., Any]]
+    distributions: Mapping[str, Callable[..., Any]]
+    polynomial: Callable[..., Any]
+    own_type: Callable[[SparsityType], SparsityType]
+
+
 ALGORITHM_REGISTRY = _Registry()
 ALGORITHMS = tuple(ALGORITHM_REGISTRY)
+_OURS = Library(
+    ALGORITHM_REGISTRY, registry.DISTRIBUTIONS, schedules.PolynomialSchedule, lambda kind: kind
+)
 
 
 def all_algorithm_names() -> tuple[str, ...]:
@@ -96,14 +114,21 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
       >>> pruned.tolist()
       [[0.0, -2.0]]
     """
+    return updater_from_config(sparsity_config, _OURS)
+
+
+def updater_from_config(sparsity_config: Mapping[str, Any], library: Library) -> Any:
+    """As `create_updater_from_config`, with what the names stand for."""
     config = {key: sparsity_config[key] for key in sparsity_config}
     config = {key: value for key, value in config.items() if value is not None}
     if "algorithm" not in config:
-        raise UserError(f"the config has no algorithm; known: {', '.join(ALGORITHM_REGISTRY)}.")
+        raise UserError(f"the config has no algorithm; known: {', '.join(library.algorithms)}.")
     name = config.pop("algorithm")
-    algorithm, updater = _find(name)
+    algorithm = _find_algorithm(name, library)
+    updater = registry.class_of(algorithm)
     if not updater.has_sparsity:
         return algorithm()
+    distribution = _find_distribution(config.pop("dist_type", "uniform"), library)
     if "sparsity" not in config:
         raise UserError("the config has no sparsity; write for instance sparsity = 0.9.")
     sparsity_distributions.check_sparsity(config["sparsity"])
@@ -111,11 +136,10 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
     if "drop_fraction_fn" in inspect.signature(algorithm).parameters:
         steps = config.get("update_end_step") or 1
         config["drop_fraction_fn"] = optax.cosine_decay_schedule(fraction, steps)
-    config["scheduler"] = _schedule({key: config.pop(key, None) for key in _OF_SCHEDULE})
-    shape = config.pop("sparsity_type", None)
-    if shape:
-        config["sparsity_type"] = sparsity_types.parse(shape) if isinstance(shape, str) else shape
-    distribution = registry.find_distribution(config.pop("dist_type", "uniform"))
+    steps = {key: config.pop(key, None) for key in _OF_SCHEDULE}
+    config["scheduler"] = _schedule(steps, library)
+    if isinstance(config.get("sparsity_type"), str):
+        config["sparsity_type"] = _parse_type(config["sparsity_type"], library)
     if updater.is_layerwise:
         options = {key: config.pop(key) for key in _OF_DISTRIBUTION if key in config}
         config["sparsity_distribution_fn"] = functools.partial(distribution, **options)
@@ -162,29 +186,47 @@ def summarize_intersection(
     """
     pairs = zip(jax.tree.leaves(mask_tree1), jax.tree.leaves(mask_tree2), strict=True)
     counts = [
-        (jnp.sum((first == 1) & (second == 1)), jnp.maximum(jnp.sum(first == 1), 1))
-        for first, second in pairs
+        (jnp.sum((first == 1) & (second == 1)), jnp.sum(first == 1)) for first, second in pairs
     ]
     summary: dict[str, Any] = {}
     if not only_total_intersection:
         for path, (both, first) in zip(leaf_paths(mask_tree1), counts, strict=True):
-            summary[path] = both / first
-    both, first = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 1)
-    summary["_total_intersection"] = jnp.asarray(both / first)
+            summary[path] = both / jnp.maximum(first, 1)
+    both, first = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    summary["_total_intersection"] = jnp.asarray(both / jnp.maximum(first, 1))
     return summary
 
 
-def _find(name):
-    """An algorithm of a config and the class that describes it."""
-    if name not in ALGORITHM_REGISTRY:
+# These messages begin as jaxpruner's do, because callers look for that.
+
+
+def _find_algorithm(name, library):
+    if name not in library.algorithms:
         raise UserError(
-            f"unknown algorithm {name!r}; known: {', '.join(ALGORITHM_REGISTRY)}. "
-            "Add your own with register_algorithm(name, class)."
+            f"Sparsity algorithm {name} is not supported: unknown algorithm {name!r}; "
+            f"known: {', '.join(library.algorithms)}. These are "
+            "jaxpruner.all_algorithm_names(); add your own with register_algorithm(name, class)."
         )
-    return ALGORITHM_REGISTRY[name], registry.updater_class(name)
+    return library.algorithms[name]
 
 
-def _schedule(config):
+def _find_distribution(name, library):
+    if name not in library.distributions:
+        raise UserError(
+            f"dist_type: {name} is not supported: unknown dist_type {name!r}; "
+            f"known: {', '.join(library.distributions)}."
+        )
+    return library.distributions[name]
+
+
+def _parse_type(text, library):
+    try:
+        return library.own_type(sparsity_types.parse(text))
+    except UserError as error:
+        raise UserError(f"Sparsity type {text} is not supported: {error}") from None
+
+
+def _schedule(config, library):
     start, end = config["update_start_step"], config["update_end_step"]
     if start is None:
         return schedules.NoUpdateSchedule()
@@ -193,7 +235,7 @@ def _schedule(config):
     for key in ("update_freq", "update_end_step"):
         if config[key] is None:
             raise UserError(f"a config with update_start_step also needs {key}.")
-    return schedules.PolynomialSchedule(config["update_freq"], start, end)
+    return library.polynomial(config["update_freq"], start, end)
 
 
 def _check_arguments(name, algorithm, config):

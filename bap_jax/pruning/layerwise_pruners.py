@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.hooks import IMPORTANCE, is_unchanged
 from bap_jax.pruning.mask_calculator import counts_of
 from bap_jax.pruning.masks import check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest_by
@@ -59,10 +60,10 @@ class MagnitudePruning(BaseUpdater):
         return map_pruned(rank, targets, params, masks)
 
     def _ranks_single_weights(self):
-        updater = type(self)
-        is_plain = updater.calculate_scores is MagnitudePruning.calculate_scores
-        is_plain &= updater.create_masks is BaseUpdater.create_masks
-        return is_plain and self.topk_fn is None and self.sparsity_type == Unstructured()
+        is_plain = is_unchanged(self, MagnitudePruning, "calculate_scores")
+        is_plain &= is_unchanged(self, BaseUpdater, "create_masks")
+        is_plain &= self.has_standard_topk() and IMPORTANCE not in self.extra_arguments
+        return is_plain and self.sparsity_type == Unstructured()
 
 
 def _magnitude_of_kept(weight, mask):

@@ -5,6 +5,7 @@
 Weights, blocks and channels differ only in what is pooled. N:M needs no count.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -47,6 +48,23 @@ def get_topk_fn(
         return masks_for([jnp.asarray(scores)], [sparsity], sparsity_type, counting)[0]
 
     return topk
+
+
+@dataclasses.dataclass(frozen=True)
+class StandardTopk:
+    """What an updater's `topk_fn` is where nobody gave one: `(scores, sparsity) -> mask`.
+
+    Attributes:
+      sparsity_type, counting: as in `get_topk_fn`.
+    """
+
+    sparsity_type: SparsityType
+    counting: str = "round"
+
+    def __call__(self, scores: Array, sparsity: Array | float) -> Array:
+        """The mask of one tensor."""
+        tensors = [jnp.asarray(scores)]
+        return masks_for(tensors, [sparsity], self.sparsity_type, self.counting)[0]
 
 
 def masks_for(

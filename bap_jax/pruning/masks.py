@@ -10,7 +10,7 @@ from bap_jax.trees import path_name
 from bap_jax.types import Array, Params, PyTree
 
 
-def _is_absent(node) -> bool:
+def is_absent(node) -> bool:
     """None: never pruned. A masked node: belongs to another optimiser of `multi_transform`."""
     return node is None or isinstance(node, optax.MaskedNode)
 
@@ -19,9 +19,9 @@ def map_masks(function, masks: PyTree, *trees: PyTree, otherwise=lambda *leaves:
     """`function(mask, *leaves)` on pruned leaves and `otherwise(*leaves)` on the others."""
 
     def on_leaf(mask, *leaves):
-        return otherwise(*leaves) if _is_absent(mask) else function(mask, *leaves)
+        return otherwise(*leaves) if is_absent(mask) else function(mask, *leaves)
 
-    return jax.tree.map(on_leaf, masks, *trees, is_leaf=_is_absent)
+    return jax.tree.map(on_leaf, masks, *trees, is_leaf=is_absent)
 
 
 def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
@@ -33,8 +33,8 @@ def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
       targets: None where a leaf is not pruned; the result has None there, too.
       *trees: of the structure of `targets`.
     """
-    flat, structure = jax.tree.flatten(targets, is_leaf=_is_absent)
-    pruned = [i for i, target in enumerate(flat) if not _is_absent(target)]
+    flat, structure = jax.tree.flatten(targets, is_leaf=is_absent)
+    pruned = [i for i, target in enumerate(flat) if not is_absent(target)]
     columns = [[column[i] for i in pruned] for column in map(structure.flatten_up_to, trees)]
     for i, result in zip(pruned, function([flat[i] for i in pruned], *columns), strict=True):
         flat[i] = result
@@ -47,7 +47,7 @@ def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Arr
     Raises:
       UserError: the mask has another shape than the tensor.
     """
-    if mask is None or _is_absent(mask):
+    if mask is None or is_absent(mask):
         return param
     mask = unpack_mask(mask, param) if is_packed else mask
     if mask.shape != param.shape:

@@ -4,6 +4,7 @@ Under `vmap` a plain `lax.cond` with a batched predicate computes both branches 
 every step. Here a loop visits only those members that need the costly branch.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,8 @@ def cond_per_member(
 
     Args:
       predicate: `()` bool.
-      update: a pure function; it may close over traced arrays, for instance a member's key.
+      update: a pure function, called once; it may close over traced arrays, for instance a member's
+        key.
       keep: a cheap function with the same result types that closes over no traced arrays.
       *operands: trees of arrays.
     """
@@ -34,7 +36,8 @@ def cond_per_member(
             return keep(*operands)
 
         return _choose(predicate, opened, keep_opened, consts, *operands)
-    return _choose(predicate, update, keep, *operands)
+    # What has been traced, so that `update` is called once.
+    return _choose(predicate, functools.partial(opened, consts), keep, *operands)
 
 
 def _with_consts_as_operands(function, operands):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning.masks import map_masks
+from bap_jax.pruning.masks import is_absent, map_masks
 from bap_jax.types import Params, PyTree
 
 RULES = ("restart", "zero", "keep")
@@ -68,6 +68,44 @@ def refresh(
         return map_masks(on_leaf, where, old, fresh)
 
     return jax.tree.map(on_part, state, init(params), is_leaf=is_moments)
+
+
+def zeroed(state: PyTree, where: PyTree) -> PyTree:
+    """The state with 0 for the moments of some weights, for callers that have no `init`.
+
+    Args:
+      state: an optimiser's state; moments are found as in `refresh`.
+      where: flags for each weight of a pruned leaf, None for other leaves.
+    """
+    flags, structure = jax.tree.flatten(where, is_leaf=is_absent)
+
+    def leaves_of(node):
+        if jax.tree.structure(node, is_leaf=_is_masked) != structure:
+            return None
+        return structure.flatten_up_to(node)
+
+    def is_moments(node):
+        leaves = leaves_of(node)
+        if leaves is None or not any(hasattr(leaf, "shape") for leaf in leaves):
+            return False
+        pairs = zip(flags, leaves, strict=True)
+        return all(is_absent(f) or _is_masked(x) or f.shape == jnp.shape(x) for f, x in pairs)
+
+    def on_part(node):
+        return map_masks(_zero_where, where, node) if is_moments(node) else node
+
+    return jax.tree.map(on_part, state, is_leaf=is_moments)
+
+
+def came_back(before: PyTree, after: PyTree) -> PyTree:
+    """Which weights are removed by the first masks and not by the second."""
+    return map_masks(
+        lambda old, new: (old == 0) & (new != 0), before, after, otherwise=lambda new: None
+    )
+
+
+def _zero_where(flags, leaf):
+    return leaf if _is_masked(leaf) else jnp.where(flags, 0, leaf).astype(jnp.asarray(leaf).dtype)
 
 
 def _is_masked(node):

@@ -7,11 +7,11 @@ written.
 """
 
 
-def promised(kind: type, promise: str, *methods: str) -> bool:
+def promised(owner: object, promise: str, *methods: str) -> bool:
     """Whether every method comes from a class that makes the promise in its own body.
 
     Args:
-      kind: the class.
+      owner: a class, or an object; a function that the object itself holds promises nothing.
       promise: name of a class attribute.
       *methods: names of methods.
 
@@ -24,7 +24,9 @@ def promised(kind: type, promise: str, *methods: str) -> bool:
       >>> promised(Parent, "is_exact", "count"), promised(Child, "is_exact", "count")
       (True, False)
     """
-    return all(_owner(kind, method).get(promise, False) for method in methods)
+    kind = owner if isinstance(owner, type) else type(owner)
+    own = {} if kind is owner else vars(owner)
+    return all(method not in own and _owner(kind, method).get(promise, False) for method in methods)
 
 
 def _owner(kind, method):

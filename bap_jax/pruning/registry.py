@@ -11,11 +11,11 @@ from typing import Any
 
 from bap_jax.errors import UserError
 from bap_jax.pruning import (
-    base_updater,
     channel_pruning,
     data_criteria,
     global_pruners,
     layerwise_pruners,
+    no_pruning,
     sparse_trainers,
     sparsity_distributions,
     ste,
@@ -24,7 +24,7 @@ from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.declarations import UpdaterOptions
 
 _ALGORITHMS: dict[str, Callable[..., Any]] = {
-    "no_prune": base_updater.NoPruning,
+    "no_prune": no_pruning.NoPruning,
     "magnitude": layerwise_pruners.MagnitudePruning,
     "random": layerwise_pruners.RandomPruning,
     "saliency": layerwise_pruners.SaliencyPruning,
@@ -40,6 +40,7 @@ _ALGORITHMS: dict[str, Callable[..., Any]] = {
     "synflow": data_criteria.SynflowMasks,
     "fairgrape": data_criteria.FairgrapeMasks,
 }
+BUILT_IN = tuple(_ALGORITHMS)
 DISTRIBUTIONS = {"uniform": sparsity_distributions.uniform, "erk": sparsity_distributions.erk}
 
 
@@ -92,7 +93,11 @@ def find_algorithm(name: str) -> Callable[..., Any]:
 
 def updater_class(name: str) -> type[BaseUpdater]:
     """The class whose attributes describe an algorithm; `BaseUpdater` for a plain function."""
-    algorithm = find_algorithm(name)
+    return class_of(find_algorithm(name))
+
+
+def class_of(algorithm: Callable[..., Any]) -> type[BaseUpdater]:
+    """The class of what was registered, see `updater_class`."""
     while isinstance(algorithm, functools.partial):
         algorithm = algorithm.func
     if isinstance(algorithm, type) and issubclass(algorithm, BaseUpdater):

@@ -1,16 +1,17 @@
 """Sparse from the first step: random masks that stay, or that exchange weights now and then."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from bap_jax.errors import UserError
+from bap_jax.pruning import hooks
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.layerwise_pruners import generate_random_scores
-from bap_jax.pruning.masks import apply_masks, map_pruned
+from bap_jax.pruning.masks import map_pruned
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
@@ -37,13 +38,16 @@ class StaticRandomSparse(BaseUpdater):
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
         """Random masks at the targets."""
         scores = generate_random_scores(params, self._key)
-        return self.create_masks(scores, target_sparsities, **self._kept_at(params, 0))
+        return self._masks_from(scores, target_sparsities, self._kept_at(params, 0))
 
-    def instant_sparsify(self, params: Params, grads: PyTree = None) -> tuple[Params, PyTree]:
-        """The parameters and masks with which training would start."""
-        del grads
+    def instant_sparsify(
+        self, params: Params, grads: PyTree = None, importance: PyTree = None, **extra: Any
+    ) -> tuple[Params, PyTree]:
+        """The parameters and masks with which training would start; `importance` if it is given."""
+        if importance is not None:
+            return super().instant_sparsify(params, grads, importance, **extra)
         masks = self.get_initial_masks(params, self._needed_targets(params))
-        return apply_masks(params, masks), self._pack(masks)
+        return self.apply_masks(params, masks, is_packed=False), self._pack(masks)
 
     def _counting_schedule(self):
         return NoUpdateSchedule()  # whatever the schedule, masks start at the target
@@ -72,8 +76,8 @@ class SET(StaticRandomSparse):
     is_debug: bool = False
     skip_gradients: bool = True
 
-    def __post_init__(self, is_packed):
-        super().__post_init__(is_packed)
+    def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.sparsity_type, Unstructured):
             raise UserError(
                 f"{type(self).__name__} exchanges single weights; sparsity_type must be "
@@ -82,16 +86,38 @@ class SET(StaticRandomSparse):
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
         """Masks after the exchange."""
-        grow_scores = self._grow_scores(sparse_state, params, grads)
+        drop_scores = self._get_drop_scores(sparse_state, params, grads)
+        grow_scores = self._get_grow_scores(sparse_state, params, grads)
         fraction = self.drop_fraction_fn(sparse_state.count)
         masks = self.unpacked_masks(sparse_state, params)
+        is_plain = hooks.is_unchanged(self, SET, "_update_masks") and self.has_standard_topk()
 
-        def exchange(old, weights, scores):
-            return _exchange(old, weights, scores, fraction)
+        def swap(old, drop, grow):
+            if is_plain:
+                return exchange(old, drop, grow, fraction)
+            leaves = zip(old, drop, grow, strict=True)
+            return [self._update_masks(*leaf, drop_fraction=fraction) for leaf in leaves]
 
-        return map_pruned(exchange, masks, params, grow_scores)
+        return map_pruned(swap, masks, drop_scores, grow_scores)
 
-    def _grow_scores(self, sparse_state, params, grads):
+    def _update_masks(self, old_mask, drop_score, grow_score, drop_fraction):
+        """One leaf's mask after the exchange; subclasses may override it."""
+        if self.has_standard_topk():
+            return exchange([old_mask], [drop_score], [grow_score], drop_fraction)[0]
+        density = jnp.mean(old_mask, dtype=jnp.float32)
+        lowest, highest = jnp.min(drop_score) - self.eps, jnp.max(grow_score) + self.eps
+        left = self._own_mask(
+            jnp.where(old_mask == 0, lowest, drop_score), 1 - density * (1 - drop_fraction)
+        )
+        return self._own_mask(jnp.where(left == 1, highest, grow_score), 1 - density)
+
+    def _get_drop_scores(self, sparse_state, params, grads):
+        """Scores by which weights go, the smallest first; subclasses may override it."""
+        del sparse_state, grads
+        return jax.tree.map(jnp.abs, params)
+
+    def _get_grow_scores(self, sparse_state, params, grads):
+        """Scores by which weights come, the largest first; subclasses may override it."""
         del grads
         return generate_random_scores(params, jax.random.fold_in(self._key, sparse_state.count))
 
@@ -102,22 +128,34 @@ class RigL(SET):
 
     needs_gradients: ClassVar[bool] = True
 
-    def _grow_scores(self, sparse_state, params, grads):
+    def _get_grow_scores(self, sparse_state, params, grads):
         del sparse_state, params
         if grads is None:
             raise UserError("RigL grows by gradients; write update_state(state, params, grads).")
         return jax.tree.map(jnp.abs, grads)
 
 
-def _exchange(masks, weights, grow_scores, fraction):
+def exchange(
+    masks: Sequence[Array],
+    drop_scores: Sequence[Array],
+    grow_scores: Sequence[Array],
+    fraction: Array | float,
+) -> Sequence[Array]:
+    """Masks of several leaves after an exchange that leaves each leaf's number of weights alone.
+
+    Args:
+      masks: before.
+      drop_scores: of the weights there are, all but the largest (1 − fraction) go; one stays.
+      grow_scores: of the weights that are not there then, the largest come.
+      fraction: share to exchange, in [0, 1].
+    """
     sizes = [jnp.sum(mask, dtype=jnp.int32) for mask in masks]
     staying = [jnp.maximum(1, jnp.round(size * (1 - fraction)).astype(jnp.int32)) for size in sizes]
     staying = [jnp.minimum(stay, size) for stay, size in zip(staying, sizes, strict=True)]
-    magnitudes = [
-        jnp.where(mask, jnp.abs(weight), -jnp.inf)
-        for mask, weight in zip(masks, weights, strict=True)
+    present = [
+        jnp.where(mask, score, -jnp.inf) for mask, score in zip(masks, drop_scores, strict=True)
     ]
-    left = keep_largest(magnitudes, staying)
+    left = keep_largest(present, staying)
     scores = [
         jnp.where(mask, jnp.inf, jnp.where(jnp.isnan(score), -jnp.inf, score))
         for mask, score in zip(left, grow_scores, strict=True)

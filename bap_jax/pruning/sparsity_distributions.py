@@ -54,6 +54,8 @@ def uniform(
     sparsity: Array | float,
     filter_fn: FilterFn = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: SparsityMap | None = None,
+    *,
+    unknown_paths: str = "error",
 ) -> PyTree:
     """The same sparsity in every tensor.
 
@@ -63,6 +65,8 @@ def uniform(
       filter_fn: which leaves are pruned.
       custom_sparsity_map: sparsity of some leaves, by path (a tuple of names, or names joined by
         `/`); these leaves need not pass the filter.
+      unknown_paths: what a path of the map that no leaf has is: `error`, or `ignore` for a map that
+        lists alternatives, of which one at least must exist.
 
     Raises:
       UserError: a sparsity outside [0, 1), or a path that no leaf has.
@@ -73,7 +77,7 @@ def uniform(
       >>> uniform(params, 0.9)
       {'bias': None, 'kernel': 0.9}
     """
-    custom = _by_key(params, custom_sparsity_map)
+    custom = _by_key(params, custom_sparsity_map, unknown_paths)
     check_sparsity(sparsity)
     return _map(
         params, lambda key, leaf: custom.get(key, sparsity if filter_fn(key, leaf) else None)
@@ -85,6 +89,8 @@ def erk(
     sparsity: float,
     filter_fn: FilterFn = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: SparsityMap | None = None,
+    *,
+    unknown_paths: str = "error",
 ) -> PyTree:
     """Erdős–Rényi-kernel: density of a tensor ∝ Σ shape / Π shape (arXiv 1911.11134, section 3).
 
@@ -104,7 +110,7 @@ def erk(
     check_sparsity(sparsity)
     if isinstance(sparsity, Tracer):
         raise UserError("erk needs its sparsity as a number; got a traced value. Use uniform.")
-    custom = _by_key(params, custom_sparsity_map)
+    custom = _by_key(params, custom_sparsity_map, unknown_paths)
     shapes = {
         key: leaf.shape
         for key, leaf in zip(leaf_keys(params), jax.tree.leaves(params), strict=True)
@@ -152,18 +158,25 @@ def _map(params, function):
     return jax.tree.unflatten(structure, values)
 
 
-def _by_key(params, sparsity_map):
+def _by_key(params, sparsity_map, unknown_paths):
     """The map with its keys as tuples."""
     keys = leaf_keys(params)
     paths = {"/".join(map(str, key)): key for key in keys}
     custom = {}
     for key, value in (sparsity_map or {}).items():
         key = paths.get(key, key) if isinstance(key, str) else tuple(key)
+        if key not in keys and unknown_paths == "ignore":
+            continue
         if key not in keys:
             raise UserError(f"unknown parameter path {key!r}; known paths: {', '.join(paths)}.")
         if value is not None:
             check_sparsity(value, f"sparsity of {'/'.join(map(str, key))}")
         custom[key] = value
+    if sparsity_map and not custom:
+        raise UserError(
+            f"no path of custom_sparsity_map is known: {', '.join(map(str, sparsity_map))}; "
+            f"known paths: {', '.join(paths)}."
+        )
     return custom
 
 

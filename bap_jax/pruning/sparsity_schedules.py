@@ -127,6 +127,8 @@ class PeriodicSchedule(NoUpdateSchedule):
         return last if last >= self.update_start_step else -1
 
     def is_mask_update_iter(self, step):
+        if step is None:  # before there is a count
+            return False
         offset = self.update_start_step if self.aligned else 0
         due = ((step - offset) % self.update_freq == 0) & (step >= self.update_start_step)
         if self.update_end_step is None:

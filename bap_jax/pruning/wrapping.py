@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import moments
-from bap_jax.pruning.masks import apply_masks, map_masks
+from bap_jax.pruning import hooks, moments
+from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.pruning.sparse_state import sparse_states
 from bap_jax.trees import path_name
@@ -24,7 +24,8 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
 
     Args:
       updater: a `BaseUpdater`.
-      inner: the optimiser; extra arguments of `update` reach it.
+      inner: the optimiser; extra arguments of `update` reach it, and `calculate_scores` gets those
+        that it takes.
 
     Returns:
       A transformation whose state is a `SparseState`.
@@ -40,11 +41,12 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise UserError("pruning reads the weights; write tx.update(grads, state, params).")
+        asked = hooks.with_arguments(updater, extra_args)
         due = jnp.asarray(updater.scheduler.is_mask_update_iter(state.count))
-        state = _update_state(updater, inner, state, params, updates, due)
+        state = _update_state(asked, inner, state, params, updates, due)
         masks = updater.unpacked_masks(state, params)
         if updater.is_sparse_gradients:
-            updates = apply_masks(updates, masks)
+            updates = updater.apply_masks(updates, masks, is_packed=False)
         updates, inner_state = _inner_update(
             updater, inner, updates, state.inner_state, params, due, extra_args
         )
@@ -90,15 +92,21 @@ def _update_state(updater, inner, state, params, grads, due):
         return state
     if not updater.changes_masks_only():
         return cond_per_member(due, updater.update_state, _keep_state, state, params, grads)
-    outer = state._replace(inner_state=None)
     # Masks have no derivative, so what they are made of must not be differentiated.
-    fixed = jax.lax.stop_gradient((outer, params, grads))
-    new = cond_per_member(due, updater.update_state, _keep_state, *fixed)
-    new = new._replace(inner_state=state.inner_state)
+    fixed = jax.lax.stop_gradient((state._replace(inner_state=None), params, grads))
+    inner_state = jax.lax.stop_gradient(state.inner_state)
+
+    def update_masks(outer, params, grads):
+        # Closed over: only an updater that reads the optimiser's state has a use for it.
+        whole = outer._replace(inner_state=inner_state)
+        return hooks.new_masks(updater, whole, params, grads)
+
+    masks = cond_per_member(due, update_masks, _keep_masks, *fixed)
+    new = state._replace(masks=masks)
     if updater.pruned_moments == "keep" or not updater.may_regrow():
         return new
     old_masks, new_masks = (updater.unpacked_masks(each, params) for each in (state, new))
-    back = map_masks(lambda old, new: (old == 0) & (new != 0), old_masks, new_masks)
+    back = moments.came_back(old_masks, new_masks)
     inner_state = moments.refresh(inner.init, state.inner_state, back, params)
     return new._replace(inner_state=inner_state)
 
@@ -106,6 +114,11 @@ def _update_state(updater, inner, state, params, grads, due):
 def _keep_state(state, params, grads):
     del params, grads
     return state
+
+
+def _keep_masks(state, params, grads):
+    del params, grads
+    return state.masks
 
 
 def _inner_update(updater, inner, updates, inner_state, params, due, extra_args):

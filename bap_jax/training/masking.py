@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import NoPruning, SparseState, apply_masks, moments
+from bap_jax.pruning import NoPruning, SparseState, apply_masks, hooks, moments
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.types import Array, Params, PyTree
@@ -34,7 +34,7 @@ class GradientFn(Protocol):
 class Pruner(NamedTuple):
     """A pruning updater and what its schedule counts.
 
-    Only the masks of what `update_state` returns are kept. `skip_gradients` and
+    Of what `update_state` returns, masks and the optimiser's state are kept. `skip_gradients` and
     `is_sparse_gradients` have no effect here: removed weights get no gradient, and the optimiser
     moves at every step.
 
@@ -78,6 +78,13 @@ def check_pruner(pruner: Pruner) -> None:
         raise UserError(f"a pruner's unit is 'epoch' or 'step'; got {pruner.unit!r}.")
     if pruner.updater.use_packed_masks:
         raise UserError("training keeps its masks unpacked; leave out use_packed_masks=True.")
+    if own := getattr(pruner.updater, "hooks_outside_training", tuple)():
+        written = getattr(pruner.updater, "original", pruner.updater)  # by the user
+        raise UserError(
+            f"{type(written).__name__} has its own {' and '.join(own)}, which a training "
+            "step does not call. Use the updater in a loop of your own, with "
+            "updater.wrap_optax(...); a straight-through updater subclasses pruning.ste.SteMixin."
+        )
 
 
 def initial_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
@@ -93,8 +100,10 @@ def initial_masks(pruner: Pruner, params: Params) -> tuple[PyTree, PyTree]:
 
 def update_masks(
     pruner: Pruner, state: Any, epoch: Array, gradient: GradientFn, *operands: PyTree
-) -> PyTree:
-    """The masks of this step, new ones where the schedule says so.
+) -> tuple[PyTree, PyTree]:
+    """The masks of this step, new ones where the schedule says so, and the optimiser's state.
+
+    The optimiser's state changes where `update_state` changes it.
 
     Args:
       pruner: the updater and its unit.
@@ -103,14 +112,14 @@ def update_masks(
       gradient: called only if the updater needs gradients and masks are due.
       *operands: passed to `gradient`.
     """
-    updater = pruner.updater
+    updater, optimizer = pruner.updater, state.lagrangian.primal_state
     begins = epoch != state.epoch
     count = epoch if pruner.unit == "epoch" else state.step
     due = updater.scheduler.is_mask_update_iter(count)
     if pruner.is_straight_through:
         due = begins
     elif due is False:
-        return state.masks
+        return state.masks, optimizer
     elif pruner.unit == "epoch":
         due = due & begins
 
@@ -118,15 +127,22 @@ def update_masks(
         if pruner.is_straight_through:
             return updater.present_masks(params, sparse)
         grads = gradient(params, *operands) if updater.needs_gradients else None
-        return updater.update_state(sparse, params, grads).masks
+        if keeps_optimizer:
+            # Closed over: only an updater that reads the optimiser's state has a use for it.
+            return hooks.new_masks(updater, sparse._replace(inner_state=optimizer), params, grads)
+        new = updater.update_state(sparse, params, grads)
+        return new.masks, new.inner_state
 
     def keep(sparse, params, operands):
         del params, operands
-        return sparse.masks
+        return sparse.masks if keeps_optimizer else (sparse.masks, sparse.inner_state)
 
-    sparse = SparseState(state.masks, optax.EmptyState(), state.targets, count)
+    keeps_optimizer = pruner.is_straight_through or updater.changes_masks_only()
+    inner = optax.EmptyState() if keeps_optimizer else optimizer
+    sparse = SparseState(state.masks, inner, state.targets, count)
     operands = operands if updater.needs_gradients else ()
-    return cond_per_member(due, update, keep, sparse, state.params, operands)
+    new = cond_per_member(due, update, keep, sparse, state.params, operands)
+    return (new, optimizer) if keeps_optimizer else new
 
 
 def masked_params(pruner: Pruner, params: Params, masks: PyTree) -> Params:

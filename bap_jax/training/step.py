@@ -177,9 +177,10 @@ class Trainer(NamedTuple):
         """The state with this step's masks, and moments that go with them."""
         batch, weight = gather(data, indices)
         key = jax.random.fold_in(state.key, state.step)
-        masks = update_masks(
+        masks, primal_state = update_masks(
             self.pruner, state, epoch, self._dense_gradient, state.model_state, key, batch, weight
         )
+        state = _with_moments(state, primal_state)
         primal_state = restart_moments(self.pruner, self._init_optimizer, state, masks)
         return _with_moments(state, primal_state)._replace(masks=masks, epoch=epoch)
 

@@ -174,7 +174,7 @@ def test_an_override_takes_its_class_out_of_the_promises():
             return sparse_state
 
     class Promised(OwnState):
-        keeps_inner_state = supports_arrays = True
+        never_regrows = keeps_inner_state = supports_arrays = True
 
         def update_state(self, sparse_state, params, grads):
             return sparse_state
@@ -186,5 +186,5 @@ def test_an_override_takes_its_class_out_of_the_promises():
 
     assert facts(pruning.MagnitudePruning) == facts(Renamed) == (False, True, False)
     assert facts(OwnScores) == (True, True, False)
-    assert facts(OwnState) == (False, False, True)
+    assert facts(OwnState) == (True, False, True)
     assert facts(Promised) == (False, True, False)

@@ -1,0 +1,55 @@
+"""jaxpruner's `pruners`: dense to sparse, layer by layer.
+
+Scores are plain here: a removed weight has the score of a weight that is 0, so it may come back
+where the other scores of its leaf are 0, too.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from bap_jax.pruning import layerwise_pruners
+from bap_jax.pruning.jaxpruner.base_updater import BaseUpdater
+from bap_jax.pruning.layerwise_pruners import generate_random_scores as generate_random_scores
+from bap_jax.pruning.masks import map_masks
+from bap_jax.pruning.sparse_state import SparseState
+from bap_jax.types import Params, PyTree
+
+
+@dataclasses.dataclass(eq=False)
+class MagnitudePruning(BaseUpdater, layerwise_pruners.MagnitudePruning):
+    """Scores |θ|."""
+
+    def calculate_scores(
+        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
+    ) -> PyTree:
+        """|θ|."""
+        del sparse_state
+        return super().calculate_scores(params, None, grads)
+
+
+@dataclasses.dataclass(eq=False)
+class SaliencyPruning(BaseUpdater, layerwise_pruners.SaliencyPruning):
+    """Scores |θ ∇ℓ|."""
+
+    def calculate_scores(
+        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
+    ) -> PyTree:
+        """|θ ∇ℓ|."""
+        del sparse_state
+        return super().calculate_scores(params, None, grads)
+
+
+@dataclasses.dataclass(eq=False)
+class RandomPruning(BaseUpdater, layerwise_pruners.RandomPruning):
+    """Random scores; a removed weight has the score 0."""
+
+    def calculate_scores(
+        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
+    ) -> PyTree:
+        """Random numbers in [0, 1) from `rng_seed` and the step."""
+        scores = super().calculate_scores(params, sparse_state, grads)
+        if sparse_state is None:
+            return scores
+        masks = self.unpacked_masks(sparse_state, scores)
+        return map_masks(lambda mask, score: jnp.where(mask, score, 0), masks, scores)

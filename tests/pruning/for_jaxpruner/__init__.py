@@ -1,0 +1,1 @@
+"""Files as users of jaxpruner write them; only the import differs."""
