@@ -2,9 +2,9 @@
 
 `prune_and_tune` does this for a Flax network and numpy arrays. The packages `constraints`,
 `lagrangian`, `pruning`, `models`, `data`, `training` and `audit` can also be used separately;
-`pipeline` and `sweep` put them together. `register_dataset`, `register_method`,
-`register_optimizer`, `register_pruner`, `register_schedule` and `register_scheme` make your own
-data sets and functions known by name.
+`pipeline` and `sweep` put them together. `register_criterion`, `register_dataset`,
+`register_method`, `register_optimizer`, `register_pruner`, `register_schedule` and
+`register_scheme` make your own data sets and functions known by name.
 
 Everything is imported when it is first used, so that a part that needs no JAX does not load it.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bap_jax.data.registry import register_dataset
     from bap_jax.errors import UserError
     from bap_jax.lagrangian import register_scheme
+    from bap_jax.metrics import register_criterion
     from bap_jax.models import Model
     from bap_jax.pruning import register_algorithm as register_pruner
     from bap_jax.training import (
@@ -35,6 +36,7 @@ __all__ = [
     "UserError",
     "Variables",
     "prune_and_tune",
+    "register_criterion",
     "register_dataset",
     "register_method",
     "register_optimizer",
@@ -51,6 +53,7 @@ _FOUND_IN = {
     "UserError": ("errors", "UserError"),
     "Variables": ("types", "Variables"),
     "prune_and_tune": ("api", "prune_and_tune"),
+    "register_criterion": ("metrics", "register_criterion"),
     "register_dataset": ("data.registry", "register_dataset"),
     "register_method": ("training", "register_method"),
     "register_optimizer": ("training", "register_optimizer"),

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from bap_jax import data, models, pipeline, training
 from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
+from bap_jax.metrics.registry import CriterionLike, find_criterion
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
+from bap_jax.training.criterion_checks import check_criterion
 from bap_jax.training.optimizer_registry import OptimizerLike, is_transformation
 from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array, PyTree
@@ -16,6 +18,7 @@ from bap_jax.user_samples import (
     augmented_samples,
     check_array_arguments,
     check_source_arguments,
+    logits_of_first,
     num_classes,
     samples_from_arrays,
     split_arguments,
@@ -62,6 +65,8 @@ def prune_and_tune(
     target: str = "",
     augmentation: str = "none",
     augment: data.Augment | None = None,
+    loss: CriterionLike = None,
+    correct: CriterionLike = None,
     validation_fraction: float | None = None,
     split_seed: int = 0,
     optimizer: OptimizerSettings | OptimizerLike | None = None,
@@ -81,7 +86,7 @@ def prune_and_tune(
         `{"tokens": …, "mask": …}`; or `data.Records`, which are read when needed if they do not fit
         on the device; or a `data.Source`, which brings labels, groups and perhaps a test split, and
         whose images are normalised before they enter the network.
-      labels: `(sample,)` integer class ids.
+      labels: `(sample,)` integer class ids; others with `loss`.
       group_names: `(sample,)` the name of each sample's group; for several attributes a dict of
         such arrays by name of the attribute.
       test_indices: `(test sample,)` samples that are used for the final evaluation only; the
@@ -97,6 +102,11 @@ def prune_and_tune(
       augment: `(key, inputs) -> inputs` changes a batch at random, inside the training step and not
         in evaluation; written with JAX, it keeps structure, shapes and types. Of a source it takes
         the inputs as they are stored.
+      loss: what is minimised, `(logits, labels) -> (batch,)`, or a name of `metrics.CRITERIA`; by
+        default the cross-entropy of class ids. With another one logits and labels `(sample, ...)`
+        may have any shape, and labels may be a dict of arrays.
+      correct: what counts as right, `(logits, labels) -> (batch,)` bool, or such a name; by default
+        what goes with `loss`, and with a function that the label has the largest logit.
       validation_fraction: share of the other samples that is drawn for selecting the iterate; by
         default .15. Leave it out for a source that has a validation split.
       split_seed: seed of that draw.
@@ -118,6 +128,7 @@ def prune_and_tune(
     """
     settings = with_optimizers(override(settings, overrides), optimizer, dual_optimizer)
     training.check_settings(settings)
+    criterion = find_criterion(loss, correct)
     model, variables = models.adapt(network, variables)
     pipeline.check_optimizers(settings, variables.params)
     model = models.in_precision(model, settings.precision)
@@ -131,18 +142,21 @@ def prune_and_tune(
         samples = augmented_samples(samples, augment, augmentation, settings.batch_size)
     if samples.preprocess is not None:
         model = models.with_preprocessing(model, samples.preprocess)
-    count = num_classes(model, variables, samples.data.inputs)
+    logits = logits_of_first(model, variables, samples.data.inputs)
+    count = num_classes(samples, criterion, logits)
     split = split_arguments(inputs, test_indices, validation_fraction)
     prepared = split_samples(samples, count, **split, seed=split_seed)
-    tuned, evaluated = _tune_and_evaluate(model, variables, prepared.splits, settings, execution)
+    splits = prepared.splits
+    check_criterion(criterion, logits, splits, settings)
+    tuned, evaluated = _tune_and_evaluate(model, variables, splits, settings, execution, criterion)
     pruned = model.export(tuned.pruned.variables)
     return Result(evaluated.report, pruned, tuned, prepared.summary(), evaluated.predictions)
 
 
-def _tune_and_evaluate(model, variables, splits, settings, execution):
+def _tune_and_evaluate(model, variables, splits, settings, execution, criterion):
     """The tuning result, and its one evaluation on the test split."""
     splits = pipeline.read_what_fits(splits, execution)
-    context = pipeline.make_context(model, variables, splits, execution)
+    context = pipeline.make_context(model, variables, splits, execution, criterion)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
     return tuned, pipeline.evaluate_with_predictions(context, tuned, settings)
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from bap_jax.errors import UserError
+from bap_jax.metrics import find_criterion
 from bap_jax.training import OptimizerSettings, Settings
 from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
 
@@ -33,6 +34,8 @@ def default_config() -> ConfigDict:
     `method` is a registered name or `module:function`, see `training.methods`; a config file may
     call `bap_jax.register_method` itself. In addition to the fields of `Settings` there are:
 
+      loss: what is minimised, a name of `metrics.CRITERIA` or `module:function`, see
+        `metrics.registry`; `correct`: what counts as right, empty for what goes with the loss.
       data: `name`, see `data.DATASETS`, and `dir`, the folder or file that holds the data;
         `target`, the attribute that is learned (by default the data set's label), and `group_by`,
         attributes joined by `*` (every combination) or `+` (each attribute separately); `size` of
@@ -44,15 +47,18 @@ def default_config() -> ConfigDict:
         another is drawn only with `redraw`.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
         `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
-        `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`; `pretrained`, a
-        file of PyTorch's weights from which dense training starts, and `pretrained_head`: `load`,
-        `new` or `START:STOP`, see `models.load_torch`.
+        `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`;
+        `num_outputs`, how many logits, 0 for as many as classes; `pretrained`, a file of PyTorch's
+        weights from which dense training starts, and `pretrained_head`: `load`, `new` or
+        `START:STOP`, see `models.load_torch`.
       dense: `epochs` (0 if the pretrained network is the dense one), `batch_size`, `seed` and
         `optimizer` of the dense network's training, with the keys of the run's own.
     """
     return ConfigDict(
         {
             **dataclasses.asdict(Settings()),
+            "loss": "classification",
+            "correct": "",
             "data": {
                 "name": "digits",
                 "dir": "",
@@ -76,6 +82,7 @@ def default_config() -> ConfigDict:
                 "stem_stride": 1,
                 "convolution": "auto",
                 "masked_norm": True,
+                "num_outputs": 0,
                 "pretrained": "",
                 "pretrained_head": "load",
             },
@@ -201,6 +208,7 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     _check_names(config)
     settings = _fill(Settings, config)
     check_settings(settings)
+    find_criterion(config["loss"], config["correct"])
     dense = config["dense"]
     check_optimizer(_fill(OptimizerSettings, dense["optimizer"]), "dense.optimizer.")
     check_integer("dense.seed", dense["seed"], 0)
@@ -214,6 +222,7 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)
     check_integer("model.stem_stride", config["model"]["stem_stride"], 1)
+    check_integer("model.num_outputs", config["model"]["num_outputs"], 0)
     check_integer("model.width", config["model"]["width"], 1)
     check_integer("model.depth", config["model"]["depth"], 1)
     return settings

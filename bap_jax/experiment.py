@@ -162,6 +162,7 @@ def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -
             seed=options["seed"],
             progress=functools.partial(_progress, label="dense"),
             execution=execution,
+            criterion=task.criterion,
         )
     checkpoint.save(folder, dense)
     return dense
@@ -202,7 +203,7 @@ class Session:
         with self._clock("dense"):
             dense = dense_model(self.task, Path(dense_folder), execution)
             self.context = pipeline.make_context(
-                self.task.model, dense, self.task.splits, execution
+                self.task.model, dense, self.task.splits, execution, self.task.criterion
             )
         self._tuner = None
 

@@ -22,8 +22,10 @@ from bap_jax.data.input_arrays import describe
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
+from bap_jax.metrics import CLASSIFICATION, Criterion, find_criterion
 from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
+from bap_jax.training.criterion_checks import check_criterion, logits_shape, num_outputs
 from bap_jax.training.optimizer_checks import check_primal_optimizer
 from bap_jax.types import Variables
 
@@ -48,6 +50,7 @@ class Task(NamedTuple):
       model: the network.
       untrained: its initial or pretrained arrays.
       summary: of the data, see `data.summarize`.
+      criterion: what is minimised, and what counts as right.
       digest: changes with the samples, their labels, which split each is in, and the content of the
         pretrained file.
     """
@@ -58,6 +61,7 @@ class Task(NamedTuple):
     untrained: Variables
     summary: dict[str, Any]
     digest: str
+    criterion: Criterion = CLASSIFICATION
 
 
 def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Task:
@@ -74,9 +78,13 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     cache = Path(execution.data_cache).expanduser() if execution.data_cache else None
     key = jax.random.key(plain["dense"]["seed"])
 
+    criterion = find_criterion(plain["loss"], plain["correct"])
+
     @functools.cache  # built only once, although the check before decoding needs it, too
     def network_of(num_classes):
-        network = make_model(plain["model"], num_classes)
+        network = make_model(
+            plain["model"], num_outputs(criterion, num_classes, plain["model"]["num_outputs"])
+        )
         file = plain["model"]["pretrained"]
         return network, pretrained(network, plain["model"], key) if file else None
 
@@ -92,8 +100,10 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     pipeline.check_optimizers(settings, untrained.params)
     dense = config_lib.dense_optimizer(plain)
     check_primal_optimizer(dense, untrained.params, "dense.optimizer.")
+    if criterion != CLASSIFICATION or plain["model"]["num_outputs"]:
+        check_criterion(criterion, logits_shape(model, untrained, example), splits, settings)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
-    return Task(plain, splits, model, untrained, summary, digest)
+    return Task(plain, splits, model, untrained, summary, digest, criterion)
 
 
 def _initialised(model, key, inputs, name) -> Variables:
@@ -128,15 +138,15 @@ def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> di
 def load_splits(
     data_config: dict[str, Any],
     cache: Path | None = None,
-    check_classes: Callable[[int], object] = lambda num_classes: None,
+    check_classes: Callable[[int | None], object] = lambda num_classes: None,
 ) -> tuple[data.Splits, data.Preprocess | None, dict[str, Any]]:
     """Loads the data set of `config.data` and splits it.
 
     Args:
       data_config: `config.data` as plain values.
       cache: folder that keeps decoded images; None keeps nothing.
-      check_classes: called with the number of classes before images are decoded, together with
-        every other check that needs no images.
+      check_classes: called with the number of classes, None if there are none, before images are
+        decoded, together with every other check that needs no images.
 
     Returns:
       The splits, how their inputs become inputs of the network, and their summary.
@@ -173,7 +183,7 @@ def _split(source: data.Source, data_config) -> PreparedData:
         samples = samples_of(source, group_by, data_config["target"], data_config["augmentation"])
         return split_samples(
             samples,
-            len(samples.class_names),
+            len(samples.class_names) or None,
             test_indices=_test_indices(source, data_config),
             validation_indices=_validation_indices(source, data_config),
             validation_fraction=data_config["validation_fraction"],
@@ -227,8 +237,10 @@ def _split_errors(split, name):
 def _digest_of(identity, labels, indices):
     """Changes with the samples, their labels, and which split each is in."""
     sha256 = hashlib.sha256(identity.encode())
-    for array in (labels, *indices.values()):
-        sha256.update(np.asarray(array, np.int64).tobytes())
+    for array in (*jax.tree.leaves(labels), *indices.values()):
+        # Ids of any width are the same ids; labels of other types count as they are.
+        is_integer = np.issubdtype(np.asarray(array).dtype, np.integer)
+        sha256.update(np.asarray(array, np.int64 if is_integer else None).tobytes())
     return sha256.hexdigest()
 
 

@@ -54,21 +54,22 @@ class Dataset(NamedTuple):
     Attributes:
       inputs: what the model takes: an array `(sample, ...)`, or a pytree of such arrays, as
         `{"tokens": …, "mask": …}`; on the host it may be a `bap_jax.data.Records` instead.
-      labels: `(sample,)` int32 class ids.
+      labels: `(sample,)` int32 class ids; for a loss of your own `(sample, ...)`, or a tree of such
+        arrays.
       group_ids: `(sample, attribute)` int32; one column for each attribute, ids unique over all
         attributes. An id outside `[0, group)` belongs to no group.
-      dense_logits: `(sample, class)` of the dense model, if a method needs them.
+      dense_logits: `(sample, ...)` of the dense model, if a method needs them.
     """
 
     inputs: PyTree
-    labels: Array
+    labels: PyTree
     group_ids: Array
     dense_logits: Array | None = None
 
     @property
     def size(self) -> int:
         """Number of samples."""
-        return self.labels.shape[0]
+        return self.group_ids.shape[0]
 
 
 class ChannelGroup(NamedTuple):

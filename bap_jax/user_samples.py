@@ -7,7 +7,6 @@ A data set that brings its own labels, groups and splits is a `data.Source`.
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 from absl import logging
 
@@ -15,8 +14,11 @@ from bap_jax import data, groups
 from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
+from bap_jax.data.labels import as_labels, check_label_lengths
 from bap_jax.data.prepared import Samples, require_one_split
 from bap_jax.errors import UserError
+from bap_jax.metrics import Criterion
+from bap_jax.training.criterion_checks import LogitsShape, check_logits, logits_shape
 from bap_jax.types import Dataset
 
 
@@ -43,10 +45,11 @@ def check_source_arguments(source, labels, group_names, group_by):
 def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
     """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
     grouping, attributes = _grouping(group_names, known_groups, group_by)
-    samples = Dataset(as_inputs(inputs), np.asarray(labels), grouping.ids)
+    samples = Dataset(as_inputs(inputs), as_labels(labels), grouping.ids)
     # The network is tried before the samples are checked; other lengths would make it fail.
-    if num_samples(samples.inputs) and samples.labels.ndim:
-        check_one_length(samples.inputs, labels=samples.size, groups=len(grouping.ids))
+    if num_samples(samples.inputs):
+        lengths = check_label_lengths(samples.labels)
+        check_one_length(samples.inputs, **lengths, groups=len(grouping.ids))
     return Samples(samples, grouping.names, attributes=attributes)
 
 
@@ -102,23 +105,26 @@ def split_arguments(inputs, test_indices, validation_fraction):
     return split
 
 
-def num_classes(model, variables, inputs):
-    """Number of logits of the network."""
+def logits_of_first(model, variables, inputs) -> LogitsShape:
+    """Shape and type of the network's logits on the first sample."""
     if num_samples(inputs) == 0:
         raise UserError("inputs must hold at least one sample.")
 
     first = first_sample(inputs)
-
-    def logits(variables):
-        return model.apply(variables, first, train=False, key=None)[0]
-
     try:
-        shape = jax.eval_shape(logits, variables).shape
+        return logits_shape(model, variables, first)
+    except UserError:
+        raise
     except Exception as error:  # a user's network may raise anything
         raise UserError(
             f"the network cannot be applied to inputs of {describe(first)}: "
             f"{(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
-    if len(shape) != 2:
-        raise UserError(f"the network must return logits of shape (batch, class); got {shape}.")
-    return shape[1]
+
+
+def num_classes(samples, criterion: Criterion, logits: LogitsShape) -> int | None:
+    """Number of classes; None where labels are no class ids."""
+    check_logits(criterion, logits)
+    if criterion.has_classes:
+        return logits.shape[1]
+    return len(samples.class_names) or None

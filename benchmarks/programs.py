@@ -20,9 +20,9 @@ from bap_jax import data, models, pipeline
 from bap_jax.pipeline.context import execution_for
 from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution
-from bap_jax.training.evaluate import SplitMeans
 from bap_jax.training.loop import over_members
 from bap_jax.training.settings import PruningSettings, Settings
+from bap_jax.training.split_means import SplitMeans
 from bap_jax.types import Dataset, Variables
 
 PROGRAMS = ("step", "epoch", "vmap", "map")

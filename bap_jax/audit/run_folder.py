@@ -54,7 +54,7 @@ def read_run(folder: Path, split: str) -> Run:
 
 
 def read_split(
-    path: Path, split: str, names: Sequence[str]
+    path: Path, split: str, names: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Arrays of a split, by name, and for each attribute `(sample,)` names of groups.
 
@@ -62,6 +62,7 @@ def read_split(
       path: of `predictions.npz`.
       split: such as `test`.
       names: of the arrays, without `SPLIT_`.
+      optional: of arrays that are read if they are there.
 
     Raises:
       UserError: there is no such split, or the file is damaged.
@@ -71,7 +72,8 @@ def read_split(
             splits = [name.removesuffix(_END) for name in file.files if name.endswith(_END)]
             if split not in splits:
                 raise UserError(f"{path} has no split {split!r}; write --split={'|'.join(splits)}.")
-            arrays = {name: file[f"{split}_{name}"] for name in names}
+            present = [name for name in optional if f"{split}_{name}" in file.files]
+            arrays = {name: file[f"{split}_{name}"] for name in (*names, *present)}
             return arrays, _groups_of(file, file[f"{split}_group"])
     except UserError:
         raise

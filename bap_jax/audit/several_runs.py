@@ -102,8 +102,9 @@ def _read(folder, split) -> Run:
     if not report_file.is_file():
         raise UserError(f"there is no {report_file}: the run has not finished; leave it out.")
     report = read_report(report_file)
-    names = ("id", "label", "dense_correct", "sparse_correct")
-    arrays, groups = read_split(folder / PREDICTIONS, split, names)
+    names = ("id", "dense_correct", "sparse_correct")
+    # Labels that are no single array are not in the file.
+    arrays, groups = read_split(folder / PREDICTIONS, split, names, ("label",))
     setting = {
         key: value
         for key, value in _flat(report.get("config", {})).items()
@@ -145,7 +146,7 @@ def _in_order_of(first, run, split) -> Run:
     order = np.argsort(own, kind="stable")[np.argsort(np.argsort(ids, kind="stable"))]
     arrays = {name: values[order] for name, values in run.arrays.items()}
     groups = {name: values[order] for name, values in run.groups.items()}
-    if not np.array_equal(arrays["label"], first.arrays["label"]):
+    if not np.array_equal(arrays.get("label", ()), first.arrays.get("label", ())):
         raise UserError(
             f"{first.folder} and {run.folder} have other labels for the same sample ids; were they "
             "made from other data, or with another data.target?"
@@ -198,7 +199,7 @@ def _dense(methods):
     raise UserError(
         "the runs start from different dense networks: their dense predictions are right on other "
         "samples. Compare runs of one workdir or sweep, or give every method the same seeds of "
-        "dense.seed."
+        "dense.seed; and runs with the same loss and correct."
     )
 
 

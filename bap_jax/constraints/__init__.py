@@ -11,7 +11,6 @@ from bap_jax.constraints.base import (
     Constraint,
     ConstraintValues,
     DenseReference,
-    Observations,
     activate_when,
     combine,
     constraint_values,
@@ -27,6 +26,7 @@ from bap_jax.constraints.objectives import (
     performance_weighted_loss,
     reweighted_loss,
 )
+from bap_jax.constraints.observations import Observations
 from bap_jax.constraints.replay_buffer import ReplayBuffer
 
 __all__ = [

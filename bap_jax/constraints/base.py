@@ -12,72 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
+from bap_jax.constraints.observations import Observations
 from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
-
-
-class Observations(NamedTuple):
-    """What one forward pass says about its batch.
-
-    Attributes:
-      loss: `(batch,)`, differentiable.
-      correct: `(batch,)` 0 or 1.
-      group_ids: `(batch, attribute)`; an id outside the groups marks a sample of no group.
-      weight: `(batch,)`, 0 for samples to ignore (padding, or all while constraints are off).
-      labels: `(batch,)` class ids.
-      logits: `(batch, class)`, differentiable.
-      dense_logits: `(batch, class)` of the dense model on the same samples, where needed.
-    """
-
-    loss: Array
-    correct: Array
-    group_ids: Array
-    weight: Array
-    labels: Array | None = None
-    logits: Array | None = None
-    dense_logits: Array | None = None
-
-
-def dense_logits_of(observations: Observations) -> Array:
-    """`(batch, class)` logits of the dense model.
-
-    Raises:
-      UserError: the observations do not hold them.
-    """
-    if observations.dense_logits is None:
-        raise UserError(
-            "this constraint or objective needs the dense model's logits, and the data have none; "
-            "write data._replace(dense_logits=training.predict(model, variables, data))."
-        )
-    return observations.dense_logits
-
-
-def logits_of(observations: Observations) -> Array:
-    """`(batch, class)` logits of the model.
-
-    Raises:
-      UserError: the observations do not hold them.
-    """
-    return _required(observations, "logits")
-
-
-def labels_of(observations: Observations) -> Array:
-    """`(batch,)` class ids.
-
-    Raises:
-      UserError: the observations do not hold them.
-    """
-    return _required(observations, "labels")
-
-
-def _required(observations, name):
-    values = getattr(observations, name)
-    if values is None:
-        raise UserError(
-            f"this constraint or objective needs {name}, and the observations have none; write "
-            f"observations._replace({name}=...)."
-        )
-    return values
 
 
 class ConstraintValues(NamedTuple):

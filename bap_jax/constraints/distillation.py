@@ -11,11 +11,9 @@ from bap_jax.constraints.base import (
     Constraint,
     ConstraintValues,
     DenseReference,
-    Observations,
-    dense_logits_of,
-    logits_of,
 )
 from bap_jax.constraints.estimators import mean_estimator
+from bap_jax.constraints.observations import Observations, divergence_of
 from bap_jax.types import Array
 
 
@@ -34,16 +32,12 @@ def group_distillation(
       One inequality per group.
     """
     num_groups = reference.frequency.shape[0]
+    estimator = mean_estimator(num_groups, buffer_size, divergence_of)
 
-    def divergence(observations: Observations):
-        return metrics.kl_divergence(dense_logits_of(observations), logits_of(observations))
-
-    estimator = mean_estimator(num_groups, buffer_size, divergence)
-
-    def evaluate(state, observations):
+    def evaluate(state, observations: Observations):
         estimate, state = estimator.update(state, observations)
         sums = metrics.group_sums(
-            divergence(observations), observations.group_ids, observations.weight, num_groups
+            divergence_of(observations), observations.group_ids, observations.weight, num_groups
         )
         values = ConstraintValues(
             violation=estimate.mean - limit,

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference
 from bap_jax.constraints.estimators import (
     check_overall,
     mean_estimator,
     overall_mean,
     overall_shares,
 )
+from bap_jax.constraints.observations import Observations
 
 
 def equalized_loss(

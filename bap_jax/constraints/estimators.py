@@ -23,11 +23,9 @@ from bap_jax import metrics
 from bap_jax.constraints import replay_buffer
 from bap_jax.constraints.base import (
     DenseReference,
-    Observations,
     StateInit,
-    dense_logits_of,
-    labels_of,
 )
+from bap_jax.constraints.observations import Observations, dense_correct_of
 from bap_jax.constraints.replay_buffer import Estimate
 from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
@@ -113,7 +111,7 @@ def accuracy_estimator(
         num_groups,
         buffer_size,
         jnp.uint8,
-        lambda o: o.correct + 2 * metrics.correctness(dense_logits_of(o), labels_of(o)),
+        lambda o: o.correct + 2 * dense_correct_of(o),
         lambda estimate, memory: combine(estimate, memory, dense),
         decode=lambda rows: jnp.stack([rows & 1, rows >> 1, rows & (rows >> 1)], axis=-1),
     )

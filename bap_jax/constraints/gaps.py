@@ -20,10 +20,7 @@ import jax.numpy as jnp
 from bap_jax import metrics
 from bap_jax.constraints.base import (
     DenseReference,
-    Observations,
     StateInit,
-    dense_logits_of,
-    logits_of,
 )
 from bap_jax.constraints.estimators import (
     Estimate,
@@ -32,6 +29,7 @@ from bap_jax.constraints.estimators import (
     overall_mean,
     overall_shares,
 )
+from bap_jax.constraints.observations import Observations, divergence_of
 from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
 
@@ -156,7 +154,7 @@ def _excess_variance(estimate, shares):
 def _proxies(reference, observations, proxy):
     values, group_dense, dense = observations.loss, reference.group_loss, reference.loss
     if proxy == "kl":
-        values = metrics.kl_divergence(dense_logits_of(observations), logits_of(observations))
+        values = divergence_of(observations)
         group_dense, dense = jnp.zeros_like(group_dense), 0.0
     num_groups = group_dense.shape[0]
     sums = metrics.group_sums(values, observations.group_ids, observations.weight, num_groups)

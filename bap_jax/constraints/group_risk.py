@@ -11,7 +11,8 @@ multipliers lie on the simplex, it gives the objective ℓ + Σ q_g (ℓ_g − �
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference, Observations
+from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference
+from bap_jax.constraints.observations import Observations
 from bap_jax.types import Array
 
 

@@ -4,6 +4,9 @@
     reweighted    Σ u_{g(i)} ℓ_i / n,   u_g ∝ 1/n_g, 1/√n_g or (1 − β)/(1 − β^{n_g})
     performance   Σ w_i ℓ_i / Σ w_i,    w_i = θ + (1 − θ)(1 − p_dense(y_i))^γ
 
+For a loss that is no cross-entropy of classes, p_dense(y_i) is exp(−ℓ_dense,i), which is the
+probability of the label wherever a loss is a negative log-likelihood.
+
 The third form of u_g is the class-balanced loss (Cui et al. 2019, arXiv 1901.05555); the last is
 the performance-weighted loss (arXiv 2211.10285).
 """
@@ -14,7 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints.base import DenseReference, Observations, dense_logits_of, labels_of
+from bap_jax.constraints.base import DenseReference
+from bap_jax.constraints.observations import Observations, dense_logits_of, labels_of
 from bap_jax.errors import UserError
 from bap_jax.types import Array
 
@@ -77,9 +81,16 @@ def performance_weighted_loss(floor: Array | float = 0.1, gamma: Array | float =
     """
 
     def objective(observations):
-        log_p = jax.nn.log_softmax(dense_logits_of(observations))
-        label_log_p = jnp.take_along_axis(log_p, labels_of(observations)[:, None], axis=1)[:, 0]
+        label_log_p = _dense_log_likelihood(observations)
         weights = floor + (1 - floor) * (1 - jnp.exp(label_log_p)) ** gamma
         return metrics.weighted_mean(observations.loss, observations.weight * weights)
 
     return objective
+
+
+def _dense_log_likelihood(observations):
+    dense, labels = dense_logits_of(observations), labels_of(observations)
+    if observations.criterion.has_classes:
+        log_p = jax.nn.log_softmax(dense)
+        return jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+    return jnp.minimum(-metrics.sample_losses(observations.criterion, dense, labels), 0)

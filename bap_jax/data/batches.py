@@ -140,12 +140,24 @@ def is_streamed(data: Dataset) -> bool:
 
 
 def on_device(data: Dataset) -> Dataset:
-    """The data set on the default device, labels and group ids as int32; `Records` stay."""
-    labels, ids = (np.asarray(leaf, np.int32) for leaf in (data.labels, data.group_ids))
-    data = data._replace(labels=labels, group_ids=ids)
+    """The data set on the default device, its labels as `with_narrow_labels`; `Records` stay."""
+    data = with_narrow_labels(data)
     if isinstance(data.inputs, Records):
         return jax.device_put(data._replace(inputs=None))._replace(inputs=data.inputs)
     return jax.device_put(data)
+
+
+def with_narrow_labels(data: Dataset) -> Dataset:
+    """The same on the host, integer labels and group ids as int32, real labels as float32."""
+    labels = jax.tree.map(_narrow, data.labels)
+    return data._replace(labels=labels, group_ids=np.asarray(data.group_ids, np.int32))
+
+
+def _narrow(labels):
+    labels = np.asarray(labels)
+    if np.issubdtype(labels.dtype, np.integer):
+        return labels.astype(np.int32, copy=False)
+    return labels.astype(np.float32) if labels.dtype == np.float64 else labels
 
 
 def example(data: Dataset) -> PyTree:

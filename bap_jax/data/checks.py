@@ -9,41 +9,38 @@ import numpy as np
 
 from bap_jax.data.input_arrays import named_leaves
 from bap_jax.data.inputs import check_one_length
+from bap_jax.data.labels import check_label_lengths, check_labels, check_range
 from bap_jax.data.records import Records
 from bap_jax.errors import UserError, first_of
 from bap_jax.groups import group_counts
 from bap_jax.types import Dataset, PyTree
 
 
-def check_dataset(data: Dataset, num_classes: int, group_names: Sequence[str]) -> None:
+def check_dataset(data: Dataset, num_classes: int | None, group_names: Sequence[str]) -> None:
     """Finds mistakes in arrays.
 
     Args:
       data: the samples. If inputs are `Records`, only the first sample is read here; the others are
         checked when they are read.
-      num_classes: labels must lie in `[0, num_classes)`.
+      num_classes: labels must be class ids in `[0, num_classes)`; with None they are numbers of any
+        shape, or a tree of them.
       group_names: group ids must lie in `[0, len(group_names))`.
 
     Raises:
-      UserError: lengths differ, inputs hold NaN or Inf, or labels or group ids are out of range.
+      UserError: lengths differ, inputs or labels hold NaN or Inf, or labels or group ids are out of
+        range.
     """
-    labels, ids = np.asarray(data.labels), np.asarray(data.group_ids)
+    ids = np.asarray(data.group_ids)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
         raise UserError(
             "group_ids must be integers of shape (sample, attribute), "
             f"got {ids.dtype} of shape {ids.shape}."
         )
-    if labels.ndim == 0:
-        raise UserError("labels must have one entry for each sample; got a single number.")
-    check_one_length(data.inputs, labels=len(labels), groups=len(ids))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            "labels must be integer class ids of shape (sample,); "
-            f"got {labels.dtype} of shape {labels.shape}."
-        )
+    lengths = check_label_lengths(data.labels)
+    check_one_length(data.inputs, **lengths, groups=len(ids))
+    check_labels(data.labels, num_classes)
     check_inputs(data.inputs)
-    _check_range("label", labels, num_classes, "classes")
-    _check_range("group id", ids, len(group_names), "groups")
+    check_range("group id", ids, len(group_names), "groups")
 
 
 def check_inputs(inputs: PyTree) -> None:
@@ -110,15 +107,6 @@ def _check_integers(name, array):
         raise UserError(
             f"{name} hold {array.min()} … {array.max()}; on the device they are {limits.dtype}, "
             f"which ends at {limits.max}. Give smaller ids, or set jax_enable_x64."
-        )
-
-
-def _check_range(value_name, values, size, counted):
-    outside = values[(values < 0) | (values >= size)]
-    if outside.size:
-        raise UserError(
-            f"{value_name} {outside.flat[0]} is out of range: with {size} {counted} "
-            f"{value_name}s must lie in [0, {size - 1}]."
         )
 
 

@@ -31,7 +31,7 @@ def attributes_of(columns: Mapping[str, np.ndarray], where: str) -> dict[str, Gr
     Texts of integers, as in a table, become integers. Integer labels are class ids as they stand.
 
     Args:
-      columns: `(sample,)` values by name, with `label` among them.
+      columns: `(sample,)` values by name, usually with `label` among them.
       where: what errors call the file.
 
     Raises:
@@ -45,7 +45,7 @@ def attributes_of(columns: Mapping[str, np.ndarray], where: str) -> dict[str, Gr
                 "group name."
             )
     attributes = {name: groups.encode(column) for name, column in columns.items()}
-    if np.issubdtype(columns[LABEL].dtype, np.integer):
+    if LABEL in columns and np.issubdtype(columns[LABEL].dtype, np.integer):
         attributes[LABEL] = _class_ids(columns[LABEL], where)
     return attributes
 

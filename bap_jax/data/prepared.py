@@ -13,7 +13,7 @@ import numpy as np
 
 from bap_jax.data.source import Source
 from bap_jax.data.splits import Splits, make_splits, split_indices
-from bap_jax.data.summary import summarize
+from bap_jax.data.summary import num_classes_of, summarize
 from bap_jax.errors import UserError
 from bap_jax.groups import attribute_names
 from bap_jax.types import Array, Dataset, Preprocess
@@ -56,7 +56,7 @@ class PreparedData(NamedTuple):
 
     def summary(self) -> dict[str, Any]:
         """What is in the splits, see `data.summarize`."""
-        num_classes = self.splits.num_classes
+        num_classes = num_classes_of(self.splits)
         known = self.samples.class_names[:num_classes]
         return summarize(
             self.splits,
@@ -87,7 +87,7 @@ def samples_of(
     return Samples(
         samples,
         group_names,
-        source.labelled(target)[1],
+        () if source.has_own_labels(target) else source.labelled(target)[1],
         preprocess,
         source.digests,
         source.skipped,
@@ -96,12 +96,12 @@ def samples_of(
     )
 
 
-def split_samples(samples: Samples, num_classes: int, **split: Any) -> PreparedData:
+def split_samples(samples: Samples, num_classes: int | None, **split: Any) -> PreparedData:
     """Divides samples into splits and checks each.
 
     Args:
       samples: all samples.
-      num_classes: number of classes.
+      num_classes: number of classes; None for labels that are no class ids.
       **split: `test_indices` and the other arguments of `data.make_splits`.
 
     Raises:

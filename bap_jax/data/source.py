@@ -49,6 +49,8 @@ class Source(NamedTuple):
       converted: how many images were stored in grey, in CMYK or with transparency.
       digests: `(sample,)` uint64, equal for equal inputs; None if they are not known.
       identity: a text that changes with the samples and their order; empty if it is not known.
+      labels: `(sample, ...)` labels that are no class ids, for a loss of your own; they take the
+        place of those of `target`, unless another target is asked for.
     """
 
     inputs: PyTree
@@ -61,6 +63,7 @@ class Source(NamedTuple):
     converted: int = 0
     digests: Array | None = None
     identity: str = ""
+    labels: Array | None = None
 
     @property
     def size(self) -> int:
@@ -102,7 +105,12 @@ class Source(NamedTuple):
         """
         grouping = groups.grouping(self.attributes, expression)
         inputs = as_inputs(self.inputs)
-        return Dataset(inputs, self.labelled(target)[0], grouping.ids), grouping.names
+        labels = self.labels if self.has_own_labels(target) else self.labelled(target)[0]
+        return Dataset(inputs, labels, grouping.ids), grouping.names
+
+    def has_own_labels(self, target: str = "") -> bool:
+        """Whether labels are `labels`, rather than an attribute called `target`."""
+        return self.labels is not None and target in ("", self.target)
 
     def preprocess(self, augmentation: str = "none") -> Preprocess | None:
         """How stored inputs become inputs of the network, on the device; None if they stay.
@@ -146,8 +154,10 @@ class Source(NamedTuple):
             for name, grouping in self.attributes.items()
         }
         digests = None if self.digests is None else self.digests[indices]
+        labels = None if self.labels is None else np.asarray(self.labels)[indices]
         return self._replace(
             inputs=select(as_inputs(self.inputs), indices),
+            labels=labels,
             attributes=attributes,
             digests=digests,
             test_indices=None,

@@ -24,7 +24,7 @@ class Splits(NamedTuple):
 
     Attributes:
       train, validation, test: disjoint splits.
-      num_classes: labels lie in `[0, num_classes)`.
+      num_classes: labels lie in `[0, num_classes)`; None if they are no class ids.
       group_names: one name for each group.
       sample_ids: `(sample,)` int64 of each split by its name: row numbers in the data that were
         split; None if the samples of each split count from 0.
@@ -34,7 +34,7 @@ class Splits(NamedTuple):
     train: Dataset
     validation: Dataset
     test: Dataset
-    num_classes: int
+    num_classes: int | None
     group_names: tuple[str, ...]
     sample_ids: Mapping[str, np.ndarray] | None = None
     attributes: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ def random_test_indices(num_samples: int, fraction: float, random_state: int) ->
 
 def make_splits(
     data: Dataset,
-    num_classes: int,
+    num_classes: int | None,
     group_names: Sequence[str],
     *,
     test_indices: np.ndarray,
@@ -96,7 +96,7 @@ def make_splits(
 
     Args:
       data: all samples.
-      num_classes: number of classes.
+      num_classes: number of classes; None for labels that are no class ids.
       group_names: one name for each group.
       test_indices: `(test sample,)` which samples make up the test split.
       validation_fraction: share of the other samples that is drawn at random for validation, from

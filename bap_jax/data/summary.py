@@ -19,6 +19,7 @@ from bap_jax.types import Array, Dataset
 
 _SMALLEST = 5
 _LARGEST_CROSS = 48  # cells of the table of labels and groups that is printed
+_MOST_COUNTED = 1000  # labels, where nobody says that they are class ids
 _LONGEST_TABLE = 24  # groups or labels that are printed
 
 
@@ -43,18 +44,18 @@ def summarize(
       converted: how many images were not stored as RGB.
 
     Returns:
-      `splits` (samples by split), `groups` and `labels` (samples by split), `label_by_group` (one
-      row for each label, one column for each group, over all splits), `smallest_groups`,
-      `duplicates` or None, `skipped`, `converted`.
+      `splits` (samples by split), `groups` and `labels` (samples by split; none if labels are no
+      class ids), `label_by_group` (one row for each label, one column for each group, over all
+      splits), `smallest_groups`, `duplicates` or None, `skipped`, `converted`.
     """
     by_name = {name: getattr(splits, name) for name in SPLITS}
-    num_groups = len(splits.group_names)
+    num_groups, num_classes = len(splits.group_names), num_classes_of(splits)
     by_group = {k: group_counts(split.group_ids, num_groups) for k, split in by_name.items()}
-    by_label = {
-        k: np.bincount(split.labels, minlength=splits.num_classes) for k, split in by_name.items()
-    }
+    by_label, cross = {}, np.zeros((0, num_groups), np.int64)
+    if num_classes:
+        by_label = {k: np.bincount(s.labels, minlength=num_classes) for k, s in by_name.items()}
+        cross = _cross_counts(by_name.values(), num_classes, num_groups)
     smallest = np.argsort(by_group["train"], kind="stable")[:_SMALLEST]
-    cross = _cross_counts(by_name.values(), splits.num_classes, num_groups)
     return {
         "splits": {name: split.size for name, split in by_name.items()},
         "groups": _rows(splits.group_names, by_group),
@@ -65,6 +66,24 @@ def summarize(
         "skipped": list(skipped),
         "converted": int(converted),
     }
+
+
+def num_classes_of(splits: Splits) -> int:
+    """How many labels there are to count; 0 if they are neither class ids nor like them.
+
+    Args:
+      splits: of the data.
+    """
+    if splits.num_classes is not None:
+        return splits.num_classes
+    labels = [getattr(splits, name).labels for name in SPLITS]
+    if not all(hasattr(part, "ndim") and part.ndim == 1 for part in labels):
+        return 0
+    every = np.concatenate(labels)
+    if not np.issubdtype(every.dtype, np.integer) or every.min() < 0:
+        return 0
+    count = int(every.max()) + 1
+    return count if count <= _MOST_COUNTED else 0
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
@@ -83,9 +102,13 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         if key == "labels" and are_groups:
             lines.append("Labels     the same as the groups")
             continue
+        if key == "labels" and not rows:
+            lines.append("Labels     no class ids: not counted")
+            continue
         lines.append(f"{key.capitalize():<11}{len(rows)}")
         lines += _table(rows) if len(rows) <= _LONGEST_TABLE else ["  all of them: data.json"]
-    if not are_groups and len(summary["labels"]) * len(summary["groups"]) <= _LARGEST_CROSS:
+    counts_labels = summary["labels"] and not are_groups
+    if counts_labels and len(summary["labels"]) * len(summary["groups"]) <= _LARGEST_CROSS:
         lines += ["Samples of each label in each group, all splits", *_cross_table(summary)]
     ascending = sorted(summary["groups"], key=lambda row: row["train"])[:_SMALLEST]
     smallest = ", ".join(f"{row['name']} ({row['train']:,})" for row in ascending)

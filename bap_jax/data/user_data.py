@@ -7,6 +7,7 @@
 In each of them one column is the label, and every other column is an attribute by which samples can
 be grouped. A column `split` fixes the splits, either with the words train, validation and test, or
 with True for test samples and False for the others. Integer labels are class ids as they stand.
+Labels with more than one number a sample, `(sample, ...)`, are for a loss of the user's own.
 """
 
 import hashlib
@@ -141,7 +142,8 @@ def load_arrays(request: Request) -> Source:
     if not size:
         raise UserError(f"{path}: 'inputs' hold no sample.")
     for name, column in columns.items():
-        if column.shape != (size,):
+        shape = column.shape[:1] if name == LABEL else column.shape
+        if shape != (size,):
             raise UserError(
                 f"{path}: column {name!r} has shape {column.shape}; expected ({size},), "
                 "one value for each of the inputs."
@@ -222,6 +224,7 @@ def load_images(request: Request) -> Source:
 def _with_splits(inputs, columns, where, digests=None):
     """A source from inputs and columns `(sample,)` by name."""
     splits = pop_splits(columns, where)
+    own_labels = columns.pop(LABEL) if columns[LABEL].ndim > 1 else None
     attributes = attributes_of(columns, where)
     listing = Listing((), attributes, lambda i: np.empty(0), splits)
     content = inputs if digests is None else digests
@@ -234,6 +237,7 @@ def _with_splits(inputs, columns, where, digests=None):
         _scale(inputs, where),
         digests=digests,
         identity=f"{listing.digest()}-{_digest_of_all(content)}",
+        labels=own_labels,
     )
 
 

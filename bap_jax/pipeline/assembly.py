@@ -4,6 +4,7 @@ from jax.sharding import Mesh
 
 from bap_jax import lagrangian, training
 from bap_jax.data.batches import example
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model, channel_groups, kernel_order
 from bap_jax.pipeline.masks_from_data import make_masks
 from bap_jax.pruning import registry
@@ -54,6 +55,7 @@ def trainer_from_settings(
     pruner: training.Pruner,
     settings: Settings,
     steps_per_epoch: int,
+    criterion: Criterion = CLASSIFICATION,
 ) -> training.Trainer:
     """The trainer of one run.
 
@@ -63,6 +65,7 @@ def trainer_from_settings(
       pruner: when and how masks change.
       settings: of the run, checked; numbers that `training.SWEPT` names may be traced.
       steps_per_epoch: for the schedule of the step size.
+      criterion: loss and correctness of each sample.
     """
     scheme = lagrangian.build_scheme(
         settings.scheme,
@@ -79,6 +82,7 @@ def trainer_from_settings(
         pruner,
         objective=method.objective,
         constrained_from=None if first < 0 else first,
+        criterion=criterion,
     )
 
 
@@ -91,6 +95,7 @@ def pruner_from_settings(
     *,
     num_samples: int | None = None,
     mesh: Mesh | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> training.Pruner:
     """The pruner of one run. Some algorithms make their masks here, from the dense network.
 
@@ -102,6 +107,7 @@ def pruner_from_settings(
       num_groups: number of all groups of all attributes.
       num_samples: number of samples, where arrays hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.
+      criterion: its losses are what criteria of pruning see.
 
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
@@ -118,6 +124,7 @@ def pruner_from_settings(
             num_groups,
             num_samples=num_samples,
             mesh=mesh,
+            criterion=criterion,
         )
     if updater.needs_channel_groups:
         groups = prunable_groups(channel_groups(model), variables.params, prunable)

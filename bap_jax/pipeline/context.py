@@ -8,11 +8,12 @@ from jax.sharding import Mesh
 
 from bap_jax import data, sharding, training
 from bap_jax.constraints import DenseReference
-from bap_jax.data.batches import epoch_indices, feed, gather
+from bap_jax.data.batches import epoch_indices, feed, gather, with_narrow_labels
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model, loops
 from bap_jax.training import Execution
-from bap_jax.training.evaluate import SplitMeans
 from bap_jax.training.execution import resolve_execution
+from bap_jax.training.split_means import SplitMeans
 from bap_jax.types import Dataset, Variables
 
 
@@ -25,6 +26,7 @@ class RunContext:
       splits: of the data, on the host.
       execution: how programs run, resolved.
       mesh: devices that share the samples of a batch, or None.
+      criterion: loss and correctness of each sample.
 
     Attributes:
       model: the network.
@@ -35,6 +37,10 @@ class RunContext:
       execution: how programs run, resolved.
       mesh: devices that share the samples of a batch; None for a single device, and where devices
         share the members.
+      criterion: loss and correctness of each sample.
+
+    Raises:
+      UserError: a criterion of a user calls a training sample neither right nor wrong.
     """
 
     def __init__(
@@ -44,11 +50,14 @@ class RunContext:
         splits: data.Splits,
         execution: Execution,
         mesh: Mesh | None,
+        criterion: Criterion = CLASSIFICATION,
     ):
         self.model, self.splits = model, splits
-        self.execution, self.mesh = execution, mesh
+        self.execution, self.mesh, self.criterion = execution, mesh, criterion
         self.variables: Variables = sharding.replicate(variables, mesh)
-        self._evaluator = training.make_evaluator(model, len(splits.group_names), mesh=mesh)
+        self._evaluator = training.make_evaluator(
+            model, len(splits.group_names), mesh=mesh, criterion=criterion
+        )
         self._placed: dict[str, Dataset] = {}
         self._dense_means: dict[str, SplitMeans] = {}
         self.train, self.validation = self._place("train"), self._place("validation")
@@ -119,7 +128,11 @@ class RunContext:
 
 
 def make_context(
-    model: Model, variables: Variables, splits: data.Splits, execution: Execution | None = None
+    model: Model,
+    variables: Variables,
+    splits: data.Splits,
+    execution: Execution | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> RunContext:
     """Lays out data and dense network, and evaluates the network on the training split.
 
@@ -128,21 +141,22 @@ def make_context(
       variables: its trained arrays.
       splits: of the data; the test split is not touched until it is asked for.
       execution: how programs run; by default what suits the backend, on one device.
+      criterion: loss and correctness of each sample.
 
     Raises:
-      UserError: the choices of `execution` do not go together.
+      UserError: the choices of `execution` do not go together, or a criterion of a user calls a
+        training sample neither right nor wrong.
     """
     execution = execution_for(model, variables, splits.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
-    return RunContext(model, variables, splits, execution, mesh)
+    return RunContext(model, variables, splits, execution, mesh, criterion)
 
 
 def place(split: Dataset, mesh: Mesh | None) -> Dataset:
     """A split on the devices; streamed samples stay on the host."""
     if data.is_streamed(split) or mesh is None:
         return data.on_device(split)
-    labels, ids = (np.asarray(leaf, np.int32) for leaf in (split.labels, split.group_ids))
-    return sharding.place_samples(split._replace(labels=labels, group_ids=ids), mesh)
+    return sharding.place_samples(with_narrow_labels(split), mesh)
 
 
 def execution_for(

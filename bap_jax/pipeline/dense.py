@@ -5,6 +5,7 @@ import jax
 from bap_jax import data, lagrangian, training
 from bap_jax.compilation import jit_once
 from bap_jax.constraints import unconstrained
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
 from bap_jax.pipeline.context import execution_for, place
 from bap_jax.training import Execution, OptimizerSettings, Settings
@@ -24,6 +25,7 @@ def train_dense(
     seed: int,
     progress: Progress = iter,
     execution: Execution | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> Variables:
     """Trains a network on the training split; nothing is pruned or constrained.
 
@@ -37,6 +39,7 @@ def train_dense(
       seed: of the order of samples, and of dropout.
       progress: wraps the range of epochs.
       execution: see `make_context`.
+      criterion: its loss is minimised.
 
     Raises:
       DivergedError: a number that is not finite.
@@ -46,7 +49,9 @@ def train_dense(
     steps = data.num_batches(train.size, batch_size)
     primal = primal_optimizer(optimizer, epochs, steps)
     scheme = lagrangian.dual_primal(primal, training.formulation_from_settings(Settings()))
-    trainer = training.make_trainer(model, scheme, unconstrained(), training.no_pruning())
+    trainer = training.make_trainer(
+        model, scheme, unconstrained(), training.no_pruning(), criterion=criterion
+    )
 
     @jit_once
     def start(variables, key):

@@ -10,7 +10,11 @@ from bap_jax import data, pruning, reporting
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.iterates import Snapshot
 from bap_jax.pipeline.monitor import TuningResult
-from bap_jax.reporting.predictions import SplitPredictions, split_predictions
+from bap_jax.reporting.predictions import (
+    SplitPredictions,
+    split_outcomes,
+    split_predictions,
+)
 from bap_jax.reporting.verdicts import add_verdict
 from bap_jax.training import Settings
 from bap_jax.training.methods import method_name
@@ -91,10 +95,12 @@ def _evaluate(context: RunContext, snapshot: Snapshot, settings: Settings, names
     reports, predictions, splits = {}, {}, context.splits
     for name in names:
         dense, sparse = context.dense_means(name), context.evaluate(snapshot.variables, name)
-        assert dense.predicted is not None and sparse.predicted is not None
-        predictions[name] = split_predictions(
-            splits.ids_of(name), getattr(splits, name), dense.predicted, sparse.predicted
-        )
+        ids, split = splits.ids_of(name), getattr(splits, name)
+        if dense.predicted is None or sparse.predicted is None:
+            right = dense.correct_on(split), sparse.correct_on(split)
+            predictions[name] = split_outcomes(ids, split, *right)
+        else:
+            predictions[name] = split_predictions(ids, split, dense.predicted, sparse.predicted)
         report = reporting.split_report(dense, sparse, splits.group_names)
         reports[name] = add_verdict(
             report, predictions[name], splits.attribute_of_group(), settings.tolerance

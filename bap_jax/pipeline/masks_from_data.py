@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from bap_jax import metrics, sharding
 from bap_jax.data.batches import epoch_indices, example, feed, gather
 from bap_jax.errors import UserError
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
 from bap_jax.pruning import MaskInputs, MasksFromData, registry
 from bap_jax.pruning.data_criteria import SampleLosses, WeightedBatch
@@ -33,6 +34,7 @@ def make_masks(
     *,
     num_samples: int | None = None,
     mesh: Mesh | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> PyTree:
     """Masks at `settings.pruning.sparsity` by a criterion that looks at data or flow.
 
@@ -48,6 +50,7 @@ def make_masks(
       num_groups: number of all groups of all attributes.
       num_samples: number of samples, where arrays hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.
+      criterion: gives the loss of each sample.
 
     Returns:
       A tree like the parameters: 0 or 1 for each weight of a pruned leaf, None for other leaves.
@@ -66,7 +69,7 @@ def make_masks(
         counting=pruning.counting,
         num_groups=num_groups,
         seed=settings.seed,
-        sample_losses=_sample_losses(model, variables),
+        sample_losses=_sample_losses(model, variables, criterion),
         make_batches=lambda: _batches(train, settings, size, mesh),
         make_flow=lambda: _flow(model, train, settings),
     )
@@ -100,11 +103,11 @@ def _flow(model, train, settings) -> Flow:
     return forward
 
 
-def _sample_losses(model: Model, variables: Variables) -> SampleLosses:
+def _sample_losses(model: Model, variables: Variables, criterion: Criterion) -> SampleLosses:
     def losses(params: Params, samples: Dataset) -> Array:
         variables_now = Variables(params, variables.state)
         logits, _ = model.apply(variables_now, samples.inputs, train=False, key=None)
-        return metrics.cross_entropy(logits, samples.labels)
+        return metrics.sample_losses(criterion, logits, samples.labels)
 
     return losses
 

@@ -13,14 +13,14 @@ from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.iterates import Iterates, Snapshot, iterate_of
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
-from bap_jax.training.evaluate import (
+from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
+from bap_jax.training.methods import watched
+from bap_jax.training.split_means import (
     BatchEvaluation,
     SplitMeans,
     evaluation_means,
     split_means,
 )
-from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
-from bap_jax.training.methods import watched
 from bap_jax.types import PyTree, Variables
 
 
@@ -141,7 +141,9 @@ class RunMonitor:
         member.log(metric_rows.epoch_row(end.epoch, numbers, score))
         bits = (None, None)
         if member.iterates.needs_correct:
-            bits = map(self._correct, (self._context.dense_means("validation"), means))
+            split = self._context.splits.validation
+            dense = self._context.dense_means("validation")
+            bits = dense.correct_on(split), means.correct_on(split)
         member.iterates.add(
             iterate_of(end.epoch, score, *bits), functools.partial(_network, end.states, i)
         )
@@ -154,10 +156,6 @@ class RunMonitor:
         if isinstance(observed, BatchEvaluation):
             return evaluation_means(observed, self._context.splits.validation.size)
         return split_means(observed)
-
-    def _correct(self, means: SplitMeans) -> np.ndarray:
-        assert means.predicted is not None
-        return means.predicted == np.asarray(self._context.splits.validation.labels)
 
     def _fail(self, i: int, member: _Member, text: str, step: int | None, epoch: int) -> None:
         good = EpochEnd(self._good_epoch, own_member_state(self._good_states, i))

@@ -21,15 +21,11 @@ from bap_jax.pipeline.monitor import Log, RunMonitor, TuningResult
 from bap_jax.pruning.arrays import updater_arrays, with_arrays
 from bap_jax.reporting.selection import RULES
 from bap_jax.training import DivergedError, Pruner, Settings, Trainer, TrainState
-from bap_jax.training.evaluate import (
-    BatchEvaluation,
-    SplitSums,
-    make_split_evaluation,
-    make_split_sums,
-)
+from bap_jax.training.evaluate import make_split_evaluation, make_split_sums
 from bap_jax.training.loop import Program, Progress, Runner
 from bap_jax.training.members import copy_to_host
 from bap_jax.training.methods import build_method, method_name
+from bap_jax.training.split_means import BatchEvaluation, SplitSums
 from bap_jax.training.values import (
     MemberValues,
     changed_fields,
@@ -68,6 +64,7 @@ class TuningProgram(Program):
         self.batch_size = settings.batch_size
         self.mesh = context.mesh
         self._model, self._settings, self._pruner = context.model, settings, pruner
+        self._criterion = context.criterion
         rule = RULES[settings.selection]
         evaluate = make_split_evaluation if rule.needs_correct else make_split_sums
         self._on_validation = evaluate(
@@ -75,6 +72,7 @@ class TuningProgram(Program):
             len(context.splits.group_names),
             context.splits.validation.size,
             mesh=context.mesh,
+            criterion=context.criterion,
         )
 
     def trainer(self, values: MemberValues, shared: SharedArrays) -> Trainer:
@@ -84,7 +82,7 @@ class TuningProgram(Program):
         method = build_method(shared.reference, settings)
         steps = data.num_batches(self.num_samples, self.batch_size)
         pruner = self._pruner._replace(updater=updater)
-        return trainer_from_settings(self._model, method, pruner, settings, steps)
+        return trainer_from_settings(self._model, method, pruner, settings, steps, self._criterion)
 
     def keys(self, values: MemberValues) -> tuple[Array, Array]:
         """Keys of the member's seed: for the order of samples, and for its first state."""
@@ -285,6 +283,7 @@ def _make_pruner(context: RunContext, train: Dataset, settings: Settings) -> Pru
         len(context.splits.group_names),
         num_samples=context.splits.train.size,
         mesh=context.mesh,
+        criterion=context.criterion,
     )
 
 

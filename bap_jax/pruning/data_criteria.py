@@ -20,7 +20,7 @@ class SampleLosses(Protocol):
     """The losses of single samples."""
 
     def __call__(self, params: Params, samples: Dataset) -> Array:
-        """`(batch,)` float32 cross-entropies, nats, with the network in evaluation mode."""
+        """`(batch,)` float32 losses, by default cross-entropies, in evaluation mode."""
         ...
 
 

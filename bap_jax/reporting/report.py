@@ -12,7 +12,7 @@ import numpy as np
 
 from bap_jax.pruning import leaf_paths
 from bap_jax.reporting.gaps import accuracy_gaps
-from bap_jax.training.evaluate import SplitMeans
+from bap_jax.training.split_means import SplitMeans
 from bap_jax.types import PyTree
 
 

@@ -84,24 +84,31 @@ def _choose(audit, predictions, splits) -> list[_Sample]:
     return chosen
 
 
+def _known_of(sample, predictions) -> dict[str, str]:
+    """What is known of a sample, by its column: without classes, no prediction."""
+    columns = {
+        "Sample": predictions.id,
+        "Label": predictions.label,
+        "Predicted": predictions.sparse,
+    }
+    known = {
+        name: str(column[sample.row])
+        for name, column in columns.items()
+        if column is not None and column.ndim == 1
+    }
+    return known | {"Group": sample.group}
+
+
 def _words(sample, predictions):
-    return (
-        f"sample {predictions.id[sample.row]}, label {predictions.label[sample.row]}, predicted "
-        f"{predictions.sparse[sample.row]}, group {sample.group}"
-    )
+    known = _known_of(sample, predictions)
+    return ", ".join(f"{name.lower()} {text}" for name, text in known.items())
 
 
 def _table(samples, predictions) -> Part:
-    rows = [
-        (
-            str(predictions.id[sample.row]),
-            str(predictions.label[sample.row]),
-            str(predictions.sparse[sample.row]),
-            sample.group,
-        )
-        for sample in samples
-    ]
-    return Table("Harmed samples", ("Sample", "Label", "Predicted", "Group"), rows, frozenset({3}))
+    rows = [_known_of(sample, predictions) for sample in samples]
+    columns = tuple(rows[0])
+    cells = [tuple(row.values()) for row in rows]
+    return Table("Harmed samples", columns, cells, frozenset({len(columns) - 1}))
 
 
 def _pictures(samples, predictions, images) -> Part:

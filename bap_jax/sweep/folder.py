@@ -35,7 +35,7 @@ from bap_jax.workdir import (
     write_atomically,
 )
 
-_OF_DENSE = ("data", "model", "dense", "precision")
+_OF_DENSE = ("data", "model", "dense", "precision", "loss")
 
 
 class MemberOutcome(NamedTuple):

@@ -1,7 +1,7 @@
 """Evaluates a network on a whole split: sums for each group, divided at the end."""
 
 import functools
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,59 +9,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import metrics, sharding
-from bap_jax.constraints import DenseReference
 from bap_jax.data.batches import feed, gather, ordered_indices
 from bap_jax.data.records import Records
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
+from bap_jax.training.split_means import (
+    BatchEvaluation,
+    SplitMeans,
+    SplitSums,
+    evaluation_means,
+)
 from bap_jax.types import Array, Dataset, Variables
-
-
-class SplitSums(NamedTuple):
-    """Sums over a split.
-
-    Attributes:
-      group_correct, group_loss, group_count: `(group,)`.
-      correct, loss, count: `()` over samples, each counted once.
-    """
-
-    group_correct: Array
-    group_loss: Array
-    group_count: Array
-    correct: Array
-    loss: Array
-    count: Array
-
-
-class SplitMeans(NamedTuple):
-    """Means over a split, in float64 on the host.
-
-    Attributes:
-      group_accuracy, group_loss: `(group,)`; NaN for a group without samples.
-      accuracy, loss: over samples.
-      group_count: `(group,)` samples.
-      count: samples of the split.
-      predicted: `(sample,)` int32 class of the largest logit; None where only sums were kept.
-    """
-
-    group_accuracy: np.ndarray
-    group_loss: np.ndarray
-    accuracy: float
-    loss: float
-    group_count: np.ndarray
-    count: int
-    predicted: np.ndarray | None = None
-
-
-class BatchEvaluation(NamedTuple):
-    """What a network does on a batch, or with a leading axis `step` on a split.
-
-    Attributes:
-      sums: over the batch.
-      predicted: `(batch,)` int32 class of the largest logit.
-    """
-
-    sums: SplitSums
-    predicted: Array
 
 
 class Evaluator(Protocol):
@@ -97,7 +55,12 @@ class EvaluateSplit(Protocol):
 
 
 def evaluate_batch(
-    model: Model, num_groups: int, variables: Variables, data: Dataset, indices: Array
+    model: Model,
+    num_groups: int,
+    variables: Variables,
+    data: Dataset,
+    indices: Array,
+    criterion: Criterion = CLASSIFICATION,
 ) -> BatchEvaluation:
     """Sums over one batch, and what is predicted; pure.
 
@@ -105,8 +68,8 @@ def evaluate_batch(
     """
     batch, weight = gather(data, indices)
     logits, _ = model.apply(variables, batch.inputs, train=False, key=None)
-    loss = metrics.cross_entropy(logits, batch.labels)
-    correct = metrics.correctness(logits, batch.labels)
+    loss = metrics.sample_losses(criterion, logits, batch.labels)
+    correct = metrics.sample_correct(criterion, logits, batch.labels)
     by_group = [
         metrics.group_sums(values, batch.group_ids, weight, num_groups)
         for values in (correct, loss)
@@ -114,6 +77,8 @@ def evaluate_batch(
     overall = [(values * weight).sum() for values in (correct, loss)]
     totals = [sums.total for sums in by_group]
     sums = SplitSums(totals[0], totals[1], by_group[0].count, overall[0], overall[1], weight.sum())
+    if not criterion.has_classes:
+        return BatchEvaluation(sums, None, correct)
     return BatchEvaluation(sums, jnp.argmax(logits, axis=-1).astype(jnp.int32))
 
 
@@ -124,6 +89,7 @@ def make_split_sums(
     *,
     batch_size: int = 512,
     mesh: Mesh | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> SumOverSplit:
     """A pure function that sums over a split on the device, step by step.
 
@@ -133,10 +99,13 @@ def make_split_sums(
       num_samples: of the split; the data may hold more rows, see `sharding.place_samples`.
       batch_size: samples of a step.
       mesh: devices that share the samples of a batch.
+      criterion: loss and correctness of each sample.
     """
 
     def split_sums(variables, data):
-        each = functools.partial(evaluate_batch, model, num_groups, variables, data)
+        each = functools.partial(
+            evaluate_batch, model, num_groups, variables, data, criterion=criterion
+        )
         return _in_steps(lambda indices: each(indices).sums, num_samples, batch_size, mesh)
 
     return split_sums
@@ -149,11 +118,14 @@ def make_split_evaluation(
     *,
     batch_size: int = 512,
     mesh: Mesh | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> EvaluateSplit:
     """The same, with what is predicted for each sample; arguments as for `make_split_sums`."""
 
     def split_evaluation(variables, data):
-        each = functools.partial(evaluate_batch, model, num_groups, variables, data)
+        each = functools.partial(
+            evaluate_batch, model, num_groups, variables, data, criterion=criterion
+        )
         return _in_steps(each, num_samples, batch_size, mesh)
 
     return split_evaluation
@@ -165,7 +137,11 @@ def _in_steps(each, num_samples, batch_size, mesh):
 
 
 def make_evaluator(
-    model: Model, num_groups: int, batch_size: int = 512, mesh: Mesh | None = None
+    model: Model,
+    num_groups: int,
+    batch_size: int = 512,
+    mesh: Mesh | None = None,
+    criterion: Criterion = CLASSIFICATION,
 ) -> Evaluator:
     """A function that evaluates networks on splits.
 
@@ -178,19 +154,19 @@ def make_evaluator(
       num_groups: all groups of all attributes.
       batch_size: samples of a step.
       mesh: devices that share the samples of a batch.
+      criterion: loss and correctness of each sample.
     """
 
     @jax.jit
     def on_batch(variables, data, indices):
         indices = sharding.split_batch(indices, mesh)
-        evaluation = evaluate_batch(model, num_groups, variables, data, indices)
+        evaluation = evaluate_batch(model, num_groups, variables, data, indices, criterion)
         return sharding.everywhere(evaluation, mesh)
 
     @functools.cache
     def on_split(num_samples):
-        return jax.jit(
-            make_split_evaluation(model, num_groups, num_samples, batch_size=batch_size, mesh=mesh)
-        )
+        how = {"batch_size": batch_size, "mesh": mesh, "criterion": criterion}
+        return jax.jit(make_split_evaluation(model, num_groups, num_samples, **how))
 
     def evaluate(variables, data, num_samples=None):
         variables = sharding.replicate(variables, mesh)
@@ -216,46 +192,6 @@ def _rows(data, indices):
     return jax.tree.map(lambda leaf: leaf[rows], data), indices >= 0
 
 
-def evaluation_means(evaluation: BatchEvaluation, num_samples: int) -> SplitMeans:
-    """Means and predictions from an evaluation with a leading axis `step`.
-
-    Args:
-      evaluation: on the device or the host.
-      num_samples: of the split; the last batch may have been filled up with more.
-    """
-    predicted = np.asarray(evaluation.predicted).ravel()[:num_samples]
-    return split_means(evaluation.sums)._replace(predicted=predicted)
-
-
-def split_means(sums: SplitSums) -> SplitMeans:
-    """Means from sums with a leading axis `step`; they are added up in float64 on the host."""
-    totals = [np.asarray(sum_of_steps, np.float64).sum(0) for sum_of_steps in sums]
-    group_correct, group_loss, group_count, correct, loss, count = totals
-    with np.errstate(invalid="ignore", divide="ignore"):
-        group_accuracy, group_loss = group_correct / group_count, group_loss / group_count
-    return SplitMeans(
-        group_accuracy,
-        group_loss,
-        float(correct / count),
-        float(loss / count),
-        group_count.astype(np.int64),
-        int(count),
-    )
-
-
-def dense_reference(means: SplitMeans) -> DenseReference:
-    """What constraints need to know about the dense model, from its means on the training split."""
-    arrays = (
-        means.group_accuracy,
-        means.accuracy,
-        means.group_loss,
-        means.loss,
-        means.group_count / means.count,
-        means.group_count,
-    )
-    return DenseReference(*(jnp.asarray(array, jnp.float32) for array in arrays))
-
-
 def predict(
     model: Model,
     variables: Variables,
@@ -265,7 +201,7 @@ def predict(
     num_samples: int | None = None,
     mesh: Mesh | None = None,
 ) -> Array:
-    """`(sample, class)` logits of a network, as it is deployed, on a whole split.
+    """`(sample, ...)` logits of a network, as it is deployed, on a whole split.
 
     Args:
       model: the network.

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints import Constraint, Observations, activate_when, mean_loss
+from bap_jax.constraints import Constraint, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import Evaluation, Scheme, each_set
+from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
 from bap_jax.pruning import apply_masks
 from bap_jax.training import packing
@@ -31,6 +32,7 @@ from bap_jax.training.masking import (
     restart_moments,
     update_masks,
 )
+from bap_jax.training.observations import check_smoothing, nonfinite_group, observe
 from bap_jax.training.state import StepAux, StepMetrics, TrainState, step_metrics
 from bap_jax.types import Array, Dataset, Params, PyTree, Variables
 
@@ -46,6 +48,7 @@ class Trainer(NamedTuple):
       objective: what the weights minimise.
       first_epoch: first epoch in which objective and constraint act.
       label_smoothing: of the cross-entropy.
+      criterion: loss and correctness of each sample.
     """
 
     model: Model
@@ -55,6 +58,7 @@ class Trainer(NamedTuple):
     objective: Objective
     first_epoch: int
     label_smoothing: float
+    criterion: Criterion = CLASSIFICATION
 
     def init(self, variables: Variables, key: Array) -> TrainState:
         """The state before the first step.
@@ -169,7 +173,7 @@ class Trainer(NamedTuple):
         def loss(params):
             variables = Variables(params, model_state)
             logits, _ = self.model.apply(variables, batch.inputs, train=True, key=key)
-            return mean_loss(_observe(logits, batch, weight, self.label_smoothing))
+            return mean_loss(observe(logits, batch, weight, self.criterion, self.label_smoothing))
 
         return jax.grad(loss)(params)
 
@@ -197,6 +201,7 @@ def make_trainer(
     objective: Objective = mean_loss,
     constrained_from: int | None = None,
     label_smoothing: float = 0.0,
+    criterion: Criterion = CLASSIFICATION,
 ) -> Trainer:
     """Puts a network, a scheme, a constraint and a pruner together.
 
@@ -210,16 +215,18 @@ def make_trainer(
         minimise the mean loss, and neither multipliers nor the constraint's state move. By default
         the epoch of the last pruning.
       label_smoothing: of the cross-entropy, in objective and constraints alike.
+      criterion: loss and correctness of each sample.
 
     Raises:
-      UserError: the pruner is not usable, or its last epoch is not known and `constrained_from` is
-        not given.
+      UserError: the pruner is not usable, its last epoch is not known and `constrained_from` is not
+        given, or another loss than the cross-entropy is to be smoothed.
     """
     check_pruner(pruner)
+    check_smoothing(criterion, label_smoothing)
     first = pruner.last_epoch if constrained_from is None else constrained_from
     if first is None:
         raise UserError("the pruner's last epoch is not known; write constrained_from=EPOCH.")
-    return Trainer(model, scheme, constraint, pruner, objective, first, label_smoothing)
+    return Trainer(model, scheme, constraint, pruner, objective, first, label_smoothing, criterion)
 
 
 class StepProblem(NamedTuple):
@@ -262,7 +269,7 @@ class StepProblem(NamedTuple):
         logits, model_state = trainer.model.apply(
             variables, self.batch.inputs, train=True, key=self.key
         )
-        seen = _observe(logits, self.batch, self.weight, trainer.label_smoothing)
+        seen = observe(logits, self.batch, self.weight, trainer.criterion, trainer.label_smoothing)
         # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
         watched = seen._replace(weight=jnp.where(active, self.weight, 0))
         values, memory = trainer.constraint.evaluate(memory, watched)
@@ -271,28 +278,9 @@ class StepProblem(NamedTuple):
         objective = loss
         if trainer.objective is not mean_loss:
             objective = jnp.where(active, trainer.objective(seen), loss)
-        aux = StepAux(model_state, memory, loss, accuracy, _nonfinite_group(seen))
+        aux = StepAux(model_state, memory, loss, accuracy, nonfinite_group(seen))
         return Evaluation(objective, values, aux)
 
 
 def _with_moments(state, primal_state):
     return state._replace(lagrangian=state.lagrangian._replace(primal_state=primal_state))
-
-
-def _observe(logits, batch, weight, label_smoothing):
-    return Observations(
-        metrics.cross_entropy(logits, batch.labels, label_smoothing),
-        metrics.correctness(logits, batch.labels),
-        batch.group_ids,
-        weight,
-        batch.labels,
-        logits,
-        batch.dense_logits,
-    )
-
-
-def _nonfinite_group(seen):
-    """Group of the first sample whose loss is not finite, where some samples' losses are."""
-    bad = ~jnp.isfinite(seen.loss)
-    group = seen.group_ids[jnp.argmax(bad), 0]
-    return jnp.where(bad.any() & ~bad.all(), group, -1)

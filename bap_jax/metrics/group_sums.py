@@ -1,15 +1,14 @@
-"""From samples to groups: losses, correctness, and sums and counts for each group.
+"""Sums and counts for each group.
 
 A step returns sums and counts, which are divided once, at the end, so that ragged batches, several
 devices and several steps add up exactly. A_g and ℓ_g of docs/method.md, equation (1), are
-`group_means` of `correctness` and `cross_entropy`.
+`group_means` of what a `Criterion` says of each sample.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bap_jax.types import Array
 
@@ -24,48 +23,6 @@ class GroupSums(NamedTuple):
 
     total: Array
     count: Array
-
-
-def cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0) -> Array:
-    """Cross-entropy of each sample.
-
-    Args:
-      logits: `(batch, class)`.
-      labels: `(batch,)` class ids.
-      label_smoothing: probability mass spread evenly over all classes.
-
-    Returns:
-      `(batch,)` nats.
-    """
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
-
-
-def correctness(logits: Array, labels: Array) -> Array:
-    """1.0 where the largest logit is the label's, else 0.0; a tie goes to the first class.
-
-    Args:
-      logits: `(batch, class)`.
-      labels: `(batch,)` class ids.
-
-    Returns:
-      `(batch,)` float32.
-    """
-    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-
-
-def kl_divergence(target_logits: Array, logits: Array) -> Array:
-    """KL(p ‖ q) of each sample, p and q the softmax of the logits.
-
-    Args:
-      target_logits: `(batch, class)` of p.
-      logits: `(batch, class)` of q, differentiable.
-
-    Returns:
-      `(batch,)` nats.
-    """
-    log_p, log_q = jax.nn.log_softmax(target_logits), jax.nn.log_softmax(logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
 def group_sums(values: Array, group_ids: Array, weight: Array, num_groups: int) -> GroupSums:

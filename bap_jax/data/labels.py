@@ -1,0 +1,101 @@
+"""Labels: class ids, or for a loss of the user's own numbers of any shape, or a tree of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bap_jax.errors import UserError
+from bap_jax.types import PyTree
+
+
+def as_labels(value: Any) -> PyTree:
+    """Labels as a user gives them: an array on the host, or a mapping of them."""
+    return jax.tree.map(np.asarray, value, is_leaf=lambda node: not isinstance(node, Mapping))
+
+
+def _named_leaves(labels):
+    leaves = jax.tree_util.tree_leaves_with_path(labels)
+    return [(f"labels{jax.tree_util.keystr(path)}", np.asarray(leaf)) for path, leaf in leaves]
+
+
+def check_label_lengths(labels: PyTree) -> dict[str, int]:
+    """Number of entries of each array, by what errors call it.
+
+    Raises:
+      UserError: there is no array, or one has no axis `sample`.
+    """
+    leaves = _named_leaves(labels)
+    if not leaves:
+        raise UserError("labels hold no array; expected one entry for each sample.")
+    for name, leaf in leaves:
+        if leaf.ndim == 0:
+            raise UserError(f"{name} must have one entry for each sample; got a single number.")
+    return {name: len(leaf) for name, leaf in leaves}
+
+
+def check_labels(labels: PyTree, num_classes: int | None) -> None:
+    """Finds labels that no loss can take.
+
+    Args:
+      labels: `(sample, ...)`, or a tree of such arrays.
+      num_classes: labels must be class ids in `[0, num_classes)`; None for any numbers.
+
+    Raises:
+      UserError: they are no class ids or out of range, or no numbers, NaN or Inf.
+    """
+    if num_classes is not None:
+        _check_class_ids(labels, num_classes)
+        return
+    for name, leaf in _named_leaves(labels):
+        _check_numbers(name, leaf)
+
+
+def _check_class_ids(labels, num_classes):
+    is_array = not isinstance(labels, Mapping | tuple | list)
+    array = np.asarray(labels) if is_array else np.empty(0)
+    if not is_array or array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        got = f"{array.dtype} of shape {array.shape}" if is_array else f"a {type(labels).__name__}"
+        raise UserError(
+            f"labels must be integer class ids of shape (sample,); got {got}. For labels of "
+            "another kind say what is minimised and what is right: loss='multi_label', "
+            "'sequence', 'binary' or 'ordinal', or functions loss= and correct= of (logits, "
+            "labels) that return (batch,)."
+        )
+    check_range("label", array, num_classes, "classes")
+
+
+def _check_numbers(name, labels):
+    if not (jnp.issubdtype(labels.dtype, jnp.number) or labels.dtype == bool):
+        raise UserError(f"{name} must be numbers; got an array of {labels.dtype}.")
+    if not jnp.issubdtype(labels.dtype, jnp.inexact):
+        return
+    bad = ~np.isfinite(labels.astype(np.float32)).reshape(len(labels), -1).all(axis=1)
+    if bad.any():
+        raise UserError(
+            f"{name} of {int(bad.sum())} samples hold NaN or Inf, first of sample "
+            f"{int(np.argmax(bad))}; mark what has no label by a number of its own, such as −1, "
+            "and leave it out in loss= and correct=, or leave the samples out."
+        )
+
+
+def check_range(value_name: str, values: np.ndarray, size: int, counted: str) -> None:
+    """Checks that ids lie in `[0, size)`.
+
+    Args:
+      value_name: what an id is called.
+      values: the ids.
+      size: how many there are.
+      counted: what there is that number of.
+
+    Raises:
+      UserError: one lies outside; the message names the first.
+    """
+    outside = values[(values < 0) | (values >= size)]
+    if outside.size:
+        raise UserError(
+            f"{value_name} {outside.flat[0]} is out of range: with {size} {counted} "
+            f"{value_name}s must lie in [0, {size - 1}]."
+        )
