@@ -46,11 +46,12 @@ def default_config() -> ConfigDict:
         split. A fraction of 0 takes the split that comes with the data set; if there is one,
         another is drawn only with `redraw`.
       model: `name`, see `models.build`; `hidden`, widths of an MLP's hidden layers; `depth` and
-        `width` of a ResNet and the stride of its first convolution, `stem_stride`; `convolution`:
-        `auto`, `loop` (gradients are fast in loops on CPU) or `lax`; `masked_norm`;
-        `num_outputs`, how many logits, 0 for as many as classes; `pretrained`, a file of PyTorch's
-        weights from which dense training starts, and `pretrained_head`: `load`, `new` or
-        `START:STOP`, see `models.load_torch`.
+        `width` of a ResNet or a transformer; `stem_stride`, stride of a ResNet's first convolution;
+        `vocabulary` (number of different tokens), `heads` and `expansion` (hidden units of a block
+        for each feature of a token) of a transformer; `convolution`: `auto`, `loop` (gradients are
+        fast in loops on CPU) or `lax`; `masked_norm`; `num_outputs`, how many logits, 0 for as many
+        as classes; `pretrained`, a file of PyTorch's weights from which dense training starts, and
+        `pretrained_head`: `load`, `new` or `START:STOP`, see `models.load_torch`.
       dense: `epochs` (0 if the pretrained network is the dense one), `batch_size`, `seed` and
         `optimizer` of the dense network's training, with the keys of the run's own.
     """
@@ -80,6 +81,9 @@ def default_config() -> ConfigDict:
                 "depth": 20,
                 "width": 16,
                 "stem_stride": 1,
+                "vocabulary": 512,
+                "heads": 4,
+                "expansion": 4,
                 "convolution": "auto",
                 "masked_norm": True,
                 "num_outputs": 0,
@@ -221,10 +225,9 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     _check_head(config["model"], dense["epochs"])
     for width in config["model"]["hidden"]:
         check_integer("model.hidden", width, 1)
-    check_integer("model.stem_stride", config["model"]["stem_stride"], 1)
     check_integer("model.num_outputs", config["model"]["num_outputs"], 0)
-    check_integer("model.width", config["model"]["width"], 1)
-    check_integer("model.depth", config["model"]["depth"], 1)
+    for name in ("stem_stride", "width", "depth", "vocabulary", "heads", "expansion"):
+        check_integer(f"model.{name}", config["model"][name], 1)
     return settings
 
 

@@ -23,6 +23,7 @@ from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, s
 from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
 from bap_jax.metrics import CLASSIFICATION, Criterion, find_criterion
+from bap_jax.models.transformer import check_tokens
 from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
 from bap_jax.training.criterion_checks import check_criterion, logits_shape, num_outputs
@@ -102,6 +103,9 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     check_primal_optimizer(dense, untrained.params, "dense.optimizer.")
     if criterion != CLASSIFICATION or plain["model"]["num_outputs"]:
         check_criterion(criterion, logits_shape(model, untrained, example), splits, settings)
+    for split in (splits.train, splits.validation, splits.test):
+        if not isinstance(split.inputs, data.Records):  # which are read later
+            check_tokens(network.module, split.inputs)
     digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
     return Task(plain, splits, model, untrained, summary, digest, criterion)
 

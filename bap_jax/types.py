@@ -89,6 +89,9 @@ class ChannelGroup(NamedTuple):
         varying fastest; there are several positions where images are flattened.
       silent: whether a channel whose producers are 0 is 0 whatever its vectors and states hold, as
         after `bap_jax.models.batch_norm.BatchNorm`. Possible only if the producers have no bias.
+      axes: axis of the channels in arrays that hold them elsewhere, by path, as in attention, where
+        a channel is a head: `(in, head, feature)` in the kernels of queries, keys and values,
+        `(head, feature)` in their biases, `(head, feature, out)` in the kernel that reads them.
     """
 
     name: str
@@ -97,6 +100,17 @@ class ChannelGroup(NamedTuple):
     states: tuple[str, ...] = ()
     consumers: tuple[str, ...] = ()
     silent: bool = False
+    axes: Mapping[str, int] | None = None
+
+    def axis_of(self, path: str, ndim: int, read: bool = False) -> int:
+        """The axis, from 0, of the channels in an array of `ndim` dimensions.
+
+        Args:
+          path: of the array.
+          ndim: its dimensions.
+          read: whether it is meant as a consumer.
+        """
+        return (self.axes or {}).get(path, -2 if read else -1) % max(ndim, 1)
 
 
 def group_sizes(
@@ -131,27 +145,53 @@ def group_sizes(
 def _group_size(group, params, states):
     if not group.producers:
         raise UserError(f"group {group.name!r} has no producers; name the kernels that write it.")
+    _check_axes(group, params)
     first = _shape(group, group.producers[0], params)
-    size = first[-1] if len(first) > 1 else 1
+    size = _length(group, group.producers[0], first) if len(first) > 1 else 1
     for path in group.producers:
         shape = _shape(group, path, params)
-        _check(len(shape) > 1 and shape[-1] == size, group, path, shape, f"(..., {size})")
+        fits = len(shape) > 1 and _length(group, path, shape) == size
+        _check(fits, group, path, shape, f"(..., {size})", size)
     for path in group.consumers:
         shape = _shape(group, path, params)
-        fits = len(shape) > 1 and shape[-2] % size == 0
-        _check(fits, group, path, shape, f"(..., a multiple of {size}, out)")
+        fits = len(shape) > 1 and _length(group, path, shape, read=True) % size == 0
+        _check(fits, group, path, shape, f"(..., a multiple of {size}, out)", size)
     vectors = [(path, params) for path in group.vectors]
     vectors += [(path, states) for path in group.states if states is not None]
     for path, leaves in vectors:
         shape = _shape(group, path, leaves)
-        _check(shape == (size,), group, path, shape, f"({size},)")
+        fits = len(shape) == 1 or path in (group.axes or {})
+        fits = fits and len(shape) > 0 and _length(group, path, shape) == size
+        _check(fits, group, path, shape, f"({size},)", size)
     return size
 
 
-def _check(fits, group, path, shape, expected):
+def _length(group, path, shape, read=False):
+    return shape[group.axis_of(path, len(shape), read)]
+
+
+def _check_axes(group, params):
+    """Checks that `axes` names arrays of the group and axes that they have."""
+    known = (*group.producers, *group.vectors, *group.consumers)
+    for path, axis in (group.axes or {}).items():
+        if path not in known:
+            raise UserError(
+                f"axes of group {group.name!r} name {path!r}, which is not among its arrays "
+                f"({', '.join(known)})."
+            )
+        ndim = len(_shape(group, path, params))
+        if not -ndim <= axis < ndim:
+            raise UserError(
+                f"axes of group {group.name!r} say {axis} for {path!r}, which has {ndim} axes."
+            )
+
+
+def _check(fits, group, path, shape, expected, size):
     if not fits:
+        axes = group.axes or {}
+        expected = f"{size} channels on axis {axes[path]}" if path in axes else f"shape {expected}"
         raise UserError(
-            f"group {group.name!r} expects {path!r} to have shape {expected}, to match its first "
+            f"group {group.name!r} expects {path!r} to have {expected}, to match its first "
             f"producer {group.producers[0]!r}; got {shape}."
         )
 

@@ -24,11 +24,19 @@ from tests.commands import error_of
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
 QUICK = ("utkface", "ceag")  # one of the default tests
-CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100}
+CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100, "census": 2}
 
 
 def plain_of(name, setting):
     return json.loads(config_of(name, setting).to_json())
+
+
+def inputs_of(name, size, batch=1):
+    """Shapes of the inputs that a network of an experiment takes; images are `size` pixels wide."""
+    if name == "census":
+        return jax.ShapeDtypeStruct((batch, 16), jnp.int32)
+    shape = (8, 8) if name == "digits" else (size, size, 3)
+    return jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
 
 
 def prepared(plain):
@@ -112,18 +120,17 @@ def test_one_step_of_real_settings(name, setting):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_network_fits_its_images(name, setting):
+def test_every_network_fits_its_inputs(name, setting):
     plain = plain_of(name, setting)
     settings = to_settings(plain)
     model = task.make_model(plain["model"], CLASSES[name])
-    shape = (8, 8) if name == "digits" else (plain["data"]["size"] or 32,) * 2 + (3,)
-    images = jax.ShapeDtypeStruct((settings.batch_size, *shape), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    inputs = inputs_of(name, plain["data"]["size"] or 32, settings.batch_size)
+    variables = jax.eval_shape(model.init, jax.random.key(0), inputs)
 
-    def logits(variables, images):
-        return model.apply(variables, images, train=True, key=jax.random.key(0))[0]
+    def logits(variables, inputs):
+        return model.apply(variables, inputs, train=True, key=jax.random.key(0))[0]
 
-    found = jax.eval_shape(logits, variables, images)
+    found = jax.eval_shape(logits, variables, inputs)
     assert found.shape == (settings.batch_size, CLASSES[name])
 
 
@@ -132,8 +139,7 @@ def test_networks_have_the_sizes_of_the_papers():
     for name in NAMES:
         plain = plain_of(name, "")
         model = task.make_model(plain["model"], CLASSES[name])
-        shape = (1, 8, 8) if name == "digits" else (1, 64, 64, 3)
-        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+        variables = jax.eval_shape(model.init, jax.random.key(0), inputs_of(name, 64))
         counts[name] = sum(leaf.size for leaf in jax.tree.leaves(variables.params))
     # MobileNetV2, ResNet-18 and ResNet-34 with other heads than ImageNet's, ResNet-56.
     assert counts["cifar100"] == 861_620

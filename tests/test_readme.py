@@ -157,21 +157,30 @@ def own_files(workplace):
     i = np.arange(COUNT)
     inputs = np.random.default_rng(0).normal(size=(COUNT, 6)).astype(np.float32)
     np.savez("mine.npz", inputs=inputs, label=i % 2, race=i // 2 % 2)
+    tokens = np.stack([i % 3, 3 + i % 7], axis=1)
+    np.savez("people.npz", inputs=tokens, label=i % 2, race=i // 2 % 2)
     write_files("docs/own_data.md")
     return workplace
 
 
-def command_for(name):
-    """The page's command for the data set called `name`."""
-    flag = f"--config.data.name={name}"
+def command_for(flag):
+    """The page's command that has this flag."""
     [found] = [words for words in commands("docs/own_data.md") if flag in words]
     return found
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("name", "groups"), [("images", 2), ("npz", 2), ("my_data:load", 4)])
-def test_commands_for_a_users_own_data(name, groups, own_files):
-    words = [word.replace("experiments/", f"{ROOT}/experiments/") for word in command_for(name)]
+@pytest.mark.parametrize(
+    ("flag", "groups"),
+    [
+        ("--config.data.name=images", 2),
+        ("--data_dir=mine.npz", 2),
+        ("--data_dir=people.npz", 2),
+        ("--config.data.name=my_data:load", 4),
+    ],
+)
+def test_commands_for_a_users_own_data(flag, groups, own_files):
+    words = [word.replace("experiments/", f"{ROOT}/experiments/") for word in command_for(flag)]
     done = subprocess.run(
         [sys.executable, "-m", *words, *shlex.split(QUICK)],
         capture_output=True,

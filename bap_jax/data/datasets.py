@@ -8,9 +8,11 @@ from bap_jax.data.builders.celeba import list_celeba
 from bap_jax.data.builders.cifar100 import list_cifar100
 from bap_jax.data.builders.fairface import list_fairface
 from bap_jax.data.builders.utkface import list_utkface
+from bap_jax.data.census import load_census
 from bap_jax.data.digits import load_digits
 from bap_jax.data.source import PixelScale
 from bap_jax.data.spec import DatasetSpec, MadeUpImages
+from bap_jax.data.synthetic_people import write_census
 from bap_jax.data.user_data import load_arrays, load_images
 
 _BUILDERS = "bap_jax.data.builders.tfds"
@@ -64,6 +66,14 @@ _SHIPPED = (
         builder=f"{_BUILDERS}:Cifar100Binary",
         made_up=MadeUpImages(synthetic.write_cifar100, least=600),
         experiment="experiments/cifar100.py",
+    ),
+    DatasetSpec(
+        name="census",
+        load=load_census,
+        group_by="sex*race",
+        takes_size=False,
+        made_up=MadeUpImages(write_census, least=400),
+        experiment="experiments/census.py",
     ),
     DatasetSpec(name="npz", load=load_arrays, takes_size=False),
     DatasetSpec(name="images", load=load_images),

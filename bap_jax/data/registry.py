@@ -6,6 +6,7 @@ from bap_jax.data.image_sets import load_listed
 from bap_jax.data.request import Request
 from bap_jax.data.source import Source
 from bap_jax.data.spec import DatasetSpec
+from bap_jax.data.synthetic import make_folder
 from bap_jax.data.user_data import source_from
 from bap_jax.errors import UserError
 
@@ -88,7 +89,11 @@ def load(name: str, request: Request | None = None) -> Source:
     request = request or Request()
     spec = find_dataset(name)
     _check_request(spec, request)
-    return load_listed(spec, request) if spec.load is None else spec.load(request)
+    if spec.load is None:
+        return load_listed(spec, request)
+    if request.synthetic:
+        request = request._replace(dir=str(make_folder(spec, request)))
+    return spec.load(request)
 
 
 def _check_request(spec, request):

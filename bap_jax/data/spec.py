@@ -46,10 +46,10 @@ class LoadSource(Protocol):
 
 
 class WriteImages(Protocol):
-    """Writes made-up images in the file layout of a data set."""
+    """Writes made-up images, or other samples, in the file layout of a data set."""
 
     def __call__(self, folder: Path, count: int, rng: np.random.Generator, /) -> None:
-        """Writes `count` samples into the existing `folder`, so that `list_files` finds them."""
+        """Writes `count` samples into the existing `folder`, where the data set finds them."""
         ...
 
 
@@ -84,7 +84,8 @@ class DatasetSpec:
         error.
       builder: with `list_files`, `"module:class"` of the `ListedBuilder` that prepares the files as
         array_record, imported when first needed; by default images are read from the user's files.
-      made_up: how to make up images for `config.data.synthetic`; None if that is not possible.
+      made_up: how to make up samples for `config.data.synthetic`; None if that is not possible.
+        With `load`, they are written into a folder, which it then finds in `request.dir`.
       experiment: path of its experiment file in the repository; empty if there is none.
 
     Raises:
@@ -110,7 +111,7 @@ class DatasetSpec:
                 f"data set {self.name!r} must have either list_files, for images in files, or "
                 "load, for anything else."
             )
-        if self.load is not None and (self.builder or self.made_up):
-            raise UserError(f"data set {self.name!r}: builder and made_up need list_files.")
+        if self.load is not None and self.builder:
+            raise UserError(f"data set {self.name!r}: builder needs list_files.")
         if not self.name:
             raise UserError("a data set needs a name.")

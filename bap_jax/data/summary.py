@@ -95,7 +95,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{name} {count:,}" for name, count in summary["splits"].items())
     lines = [f"Samples    {sizes}"]
     if summary.get("made_up"):
-        lines.append("Made up    all images; they say nothing about any real ones")
+        lines.append("Made up    all samples; they say nothing about any real ones")
     are_groups = _labels_are_groups(summary)
     for key in ("labels", "groups"):
         rows = summary[key]

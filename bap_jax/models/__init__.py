@@ -18,6 +18,7 @@ from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.models.registry import build, options
 from bap_jax.models.resnet import ResNet
 from bap_jax.models.torch_weights import TorchWeights, load_torch
+from bap_jax.models.transformer import Transformer
 
 __all__ = [
     "MLP",
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "ResNet",
     "TorchWeights",
+    "Transformer",
     "adapt",
     "build",
     "channel_groups",

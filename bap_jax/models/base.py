@@ -53,7 +53,8 @@ class Model(NamedTuple):
       init: `(key, inputs) -> Variables`.
       apply: `(Variables, inputs (batch, ...), train=, key=) -> (logits (batch, class), state)`.
       export: `Variables -> ` the network in the form in which its user gave it.
-      module: the Linen module that `apply` calls, if there is one.
+      module: the Linen or NNX module that `apply` was made from, if there is one. The arrays of an
+        NNX module are not those of the network.
       preprocess: what `apply` does to stored inputs before the network sees them.
       network: the model without `preprocess`; None if there is no `preprocess`.
       precision: in which `apply` computes, see `in_precision`.

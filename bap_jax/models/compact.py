@@ -29,6 +29,7 @@ from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups
 from bap_jax.models.linen import from_linen, join
+from bap_jax.models.nnx import from_nnx
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.trees import leaves_by_path
@@ -47,8 +48,8 @@ def compact(
     itself is returned.
 
     Args:
-      network: a Linen module with the methods that `bap_jax.models.channels` names, a `Model` of
-        one, or an `nnx.Module`, which is not changed.
+      network: a Linen module with the methods that `bap_jax.models.channels` names, an
+        `nnx.Module`, which is not changed, or a `Model` of either.
       masks: a tree like the parameters, whose leaves are masks of the parameters' shapes or None;
         for NNX like the parameters of `from_nnx`. None if the parameters are already masked.
       variables: for a Linen module the dict that `module.init` returns, for a `Model` its
@@ -77,13 +78,15 @@ def compact(
     _, variables = adapt(network, variables)
     if isinstance(network, Model) and network.module is None:
         raise UserError(
-            "this Model has no Linen module that could be built smaller; pass the Linen module and "
-            "its variables, or the nnx.Module itself, instead."
+            "this Model has no module that could be built smaller; pass the Linen module and its "
+            "variables, or the nnx.Module itself, instead."
         )
     groups = channel_groups(network) if groups is None else tuple(groups)
     if isinstance(network, nnx.Module):
         return _compact_nnx(network, masks, variables, groups)
     module = network.module if isinstance(network, Model) else network
+    if isinstance(module, nnx.Module):
+        return _compact_nnx_model(network, masks, variables, groups)
     if not callable(getattr(module, "with_channels", None)):
         raise UserError(
             f"{type(module).__name__} cannot be built with fewer channels. Write a method "
@@ -98,8 +101,18 @@ def compact(
 
 
 def _like_model(model, module):
-    small = in_precision(from_linen(module), model.precision)
+    return _in_the_manner_of(model, from_linen(module))
+
+
+def _in_the_manner_of(model, small):
+    small = in_precision(small, model.precision)
     return with_preprocessing(small, model.preprocess) if model.preprocess else small
+
+
+def _compact_nnx_model(model, masks, variables, groups):
+    small = _compact_nnx(model.export(variables), masks, variables, groups)
+    small_model, small_variables = from_nnx(small)
+    return _in_the_manner_of(model, small_model), small_variables
 
 
 def _remove_channels(
@@ -156,7 +169,7 @@ def _kept(group, params, state, silent) -> Array:
     keep = ~_dead(group, params, state)
     if silent:
         # (channel, column): whether a consumer's column reads a channel, at any position.
-        feeds = [np.asarray(params[path]) != 0 for path in group.consumers]
+        feeds = [_to(-2, group, path, params, read=True) != 0 for path in group.consumers]
         feeds = [kernel.reshape(-1, keep.size, kernel.shape[-1]).any(0) for kernel in feeds]
         feeds = np.concatenate([np.zeros((keep.size, 0), bool), *feeds], axis=1)
         empty = feeds.any(0) & ~feeds[keep].any(0)
@@ -169,31 +182,40 @@ def _kept(group, params, state, silent) -> Array:
 
 def _dead(group, params, state):
     """`(channel,)` bool: channels that contribute nothing."""
-    kernels = [np.asarray(params[path]) for path in group.producers]
-    dead = np.all([(k == 0).all(tuple(range(k.ndim - 1))) for k in kernels], axis=0)
+    arrays = {path: _to(-1, group, path, params) for path in (*group.producers, *group.vectors)}
+    is_zero = {path: (a == 0).all(tuple(range(a.ndim - 1))) for path, a in arrays.items()}
+    dead = np.all([is_zero[path] for path in group.producers], axis=0)
     if group.silent:
         return dead
     scales = {path for path in group.vectors if path.split("/")[-1] == "scale"}
     for path in group.vectors:
         if path not in scales:
-            dead &= np.asarray(params[path]) == 0
+            dead &= is_zero[path]
     for path in group.states:
         norm, _, kind = path.rpartition("/")
         if kind == "mean":
             norm_scales = [params[s] for s in scales if f"/{norm}/scale".endswith(f"/{s}")]
-            is_zero = [np.asarray(array) == 0 for array in (state[path], *norm_scales)]
-            dead &= np.any(is_zero, axis=0)
+            silenced = [np.asarray(array) == 0 for array in (state[path], *norm_scales)]
+            dead &= np.any(silenced, axis=0)
     return dead
+
+
+def _to(axis, group, path, leaves, read=False):
+    """An array whose channels lie on `axis`."""
+    array = np.asarray(leaves[path])
+    return np.moveaxis(array, group.axis_of(path, array.ndim, read), axis)
 
 
 def _cut(group, size, channels, params, state):
     """Keeps only these `channels` of one group in the dicts `params` and `state`."""
     for leaves, paths in ((params, (*group.producers, *group.vectors)), (state, group.states)):
         for path in paths:
-            leaves[path] = np.asarray(leaves[path])[..., channels]
+            axis = group.axis_of(path, np.ndim(leaves[path]))
+            leaves[path] = np.take(np.asarray(leaves[path]), channels, axis)
     for path in group.consumers:
-        rows = np.arange(params[path].shape[-2]).reshape(-1, size)[:, channels].ravel()
-        params[path] = np.asarray(params[path])[..., rows, :]
+        axis = group.axis_of(path, np.ndim(params[path]), read=True)
+        rows = np.arange(params[path].shape[axis]).reshape(-1, size)[:, channels].ravel()
+        params[path] = np.take(np.asarray(params[path]), rows, axis)
 
 
 def _like(tree, leaves):
@@ -236,10 +258,20 @@ def _set_shapes(module, groups, params):
         for path in (*group.producers, *group.vectors, *group.consumers):
             layer, shape = layers.get(path.rpartition("/")[0]), tuple(params[path].shape)
             sizes = {"num_features": shape[-1]}
-            if len(shape) > 1:
+            if isinstance(layer, nnx.LinearGeneral):
+                kernel = tuple(layer.kernel.shape)
+                split = len(kernel) - len(layer.out_features)
+                sizes = {"in_features": kernel[:split], "out_features": kernel[split:]}
+            elif len(shape) > 1:
                 sizes = {"kernel_shape": shape, "in_features": shape[-2], "out_features": shape[-1]}
             for name in filter(lambda name: hasattr(layer, name), sizes):
                 setattr(layer, name, sizes[name])
+    for layer in layers.values():
+        if isinstance(layer, nnx.MultiHeadAttention):
+            layer.num_heads, layer.num_kv_heads = (
+                part.out_features[0] for part in (layer.query, layer.key)
+            )
+            layer.qkv_features = layer.num_heads * layer.head_dim
 
 
 def _layers_of(module):

@@ -40,9 +40,10 @@ def from_nnx(module: nnx.Module) -> tuple[Model, Variables]:
         logits = network(inputs)
         return logits, nnx.split(network, nnx.Param, ...)[2]
 
-    return Model(init, apply, lambda variables: merge(variables, eval_graph)), Variables(
-        params, state
-    )
+    def export(variables):
+        return merge(variables, eval_graph)
+
+    return Model(init, apply, export, module), Variables(params, state)
 
 
 def _reseed(state, key):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from flax import linen as nn
+from flax import nnx
 
 from bap_jax.compilation import jit_once
 from bap_jax.errors import UserError
@@ -14,6 +15,8 @@ from bap_jax.models.linen import from_linen
 from bap_jax.models.mlp import MLP
 from bap_jax.models.mobilenet import MobileNetV2
 from bap_jax.models.resnet import ResNet
+from bap_jax.models.transformer import Transformer
+from bap_jax.models.untrained import from_nnx_maker
 
 
 def _mlp(num_classes, hidden=(256, 256)):
@@ -39,14 +42,21 @@ def _mobilenet_v2(num_classes, convolution="auto", masked_norm=True):
     return MobileNetV2(num_classes, convolution=convolution, masked_norm=masked_norm)
 
 
+def _transformer(num_classes, vocabulary=512, width=32, depth=2, heads=4, expansion=4):
+    def make(rngs):
+        return Transformer(num_classes, vocabulary, width, depth, heads, expansion, rngs=rngs)
+
+    return make
+
+
 class NetworkSpec(NamedTuple):
     """A built-in network.
 
     Attributes:
-      make: `(num_classes, **options) -> ` its Linen module.
+      make: `(num_classes, **options) -> ` its Linen module, or `rngs -> ` its NNX module.
     """
 
-    make: Callable[..., nn.Module]
+    make: Callable[..., nn.Module | Callable[[nnx.Rngs], nnx.Module]]
 
 
 NETWORKS = {
@@ -54,6 +64,7 @@ NETWORKS = {
     "resnet": NetworkSpec(_resnet),
     "imagenet_resnet": NetworkSpec(_imagenet_resnet),
     "mobilenet_v2": NetworkSpec(_mobilenet_v2),
+    "transformer": NetworkSpec(_transformer),
 }
 
 
@@ -63,8 +74,10 @@ def build(name: str, num_classes: int, **options) -> Model:
     Args:
       name: a key of `NETWORKS`.
       num_classes: length of its logits.
-      **options: of that network: `hidden` (`mlp`); `depth` (both residual networks), `width` and
-        `stem_stride` (`resnet`); `convolution` and `masked_norm` (all but `mlp`).
+      **options: of that network: `hidden` (`mlp`); `depth` (both residual networks and
+        `transformer`), `width` (`resnet`, `transformer`), `stem_stride` (`resnet`); `convolution`
+        and `masked_norm` (networks with convolutions); `vocabulary`, `heads` and `expansion`
+        (`transformer`).
 
     Raises:
       UserError: the name or an option is unknown, or an option has a value that is not allowed.
@@ -80,7 +93,8 @@ def build(name: str, num_classes: int, **options) -> Model:
     """
     network = _find(name)
     try:
-        model = from_linen(network.make(num_classes, **options))
+        made = network.make(num_classes, **options)
+        model = from_linen(made) if isinstance(made, nn.Module) else from_nnx_maker(made)
     except TypeError as error:
         raise UserError(f"model {name!r} cannot be built with {options}: {error}.") from error
     # Operation by operation an MLP takes four times as long as one program, MobileNetV2 more.

@@ -56,7 +56,9 @@ def channel_masks(
         ranks = jnp.zeros_like(order).at[order].set(jnp.arange(order.size))
         stays = (ranks < count).astype(jnp.uint8)
         for path in (*group.producers, *group.vectors):
-            masks[path] = jnp.broadcast_to(stays, leaves[path].shape)
+            shape = leaves[path].shape
+            others = [i for i in range(len(shape)) if i != group.axis_of(path, len(shape))]
+            masks[path] = jnp.broadcast_to(jnp.expand_dims(stays, others), shape)
     return jax.tree.unflatten(jax.tree.structure(params), list(masks.values()))
 
 
@@ -67,7 +69,8 @@ def channel_scores(leaves: Mapping[str, Array], group: ChannelGroup) -> Array:
       leaves: parameters by path, masked where some weights are removed.
       group: channels that fit the parameters, see `bap_jax.types.group_sizes`.
     """
-    kernels = [jnp.asarray(leaves[path]) for path in group.producers]
+    kernels = [(path, jnp.asarray(leaves[path])) for path in group.producers]
+    kernels = [jnp.moveaxis(k, group.axis_of(path, k.ndim), -1) for path, k in kernels]
     kernels = [kernel.reshape(-1, kernel.shape[-1]).astype(jnp.float32) for kernel in kernels]
     total = sum((jnp.square(kernel).sum(0) for kernel in kernels), jnp.float32(0))
     return jnp.sqrt(total / sum(len(kernel) for kernel in kernels))

@@ -128,8 +128,8 @@ def test_what_cannot_be_registered(spec, text, datasets):
         ({"name": "x", "list_files": list_leaves, "load": load_coins}, "must have either"),
         ({"name": "", "load": load_coins}, "a data set needs a name"),
         (
-            {"name": "x", "load": load_coins, "made_up": LEAVES.made_up},
-            "'x': builder and made_up need list_files",
+            {"name": "x", "load": load_coins, "builder": "module:class"},
+            "'x': builder needs list_files",
         ),
     ],
 )

@@ -189,3 +189,33 @@ PARAMS = {"a": np.zeros((2, 4)), "b": np.zeros(4), "c": np.zeros((8, 3)), "d": n
 def test_groups_that_do_not_fit(groups, message):
     with pytest.raises(UserError, match=message):
         group_sizes([ChannelGroup(*group) for group in groups], PARAMS, {"s": np.zeros(5)})
+
+
+HEADS = {"q": np.zeros((8, 2, 3)), "b": np.zeros((2, 3)), "out": np.zeros((2, 3, 8))}
+
+
+def test_sizes_of_groups_on_other_axes():
+    axes = {"q": 1, "b": -2, "out": -3}
+    assert group_sizes([ChannelGroup("g", ("q",), ("b",), (), ("out",), axes=axes)], HEADS) == (2,)
+
+
+def test_a_kernel_may_write_and_read_the_same_channels():
+    group = ChannelGroup("g", ("a",), (), (), ("a",))
+    assert group_sizes([group], {"a": np.zeros((8, 4))}) == (4,)
+    assert (group.axis_of("a", 2), group.axis_of("a", 2, read=True)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"q": 1, "out": 0}, r"'b' to have shape \(2,\), .* got \(2, 3\)"),
+        ({"q": 1, "b": 1, "out": 0}, r"'b' to have 2 channels on axis 1, .* got \(2, 3\)"),
+        ({"q": 2, "b": 1, "out": 0}, r"'out' to have 3 channels on axis 0, .* got \(2, 3, 8\)"),
+        ({"q": 3}, "axes of group 'g' say 3 for 'q', which has 3 axes"),
+        ({"q": 1, "k": 1}, r"axes of group 'g' name 'k', .* its arrays \(q, b, out\)"),
+    ],
+)
+def test_axes_that_do_not_fit(axes, message):
+    group = ChannelGroup("g", ("q",), ("b",), (), ("out",), axes=axes)
+    with pytest.raises(UserError, match=message):
+        group_sizes([group], HEADS)

@@ -244,7 +244,7 @@ NONE = jax.tree.map(lambda leaf: None, PARAMS)
         ),
         (
             (models.Model(None, None), None, Variables(PARAMS, {})),
-            r"has no Linen module .*; pass the Linen module and its variables, or the nnx",
+            r"has no module .*; pass the Linen module and its variables, or the nnx",
         ),
         ((Mixing(), None), r"Mixing does not say .* or pass groups=\(\.\.\.,\)"),
         (

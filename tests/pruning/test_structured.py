@@ -42,6 +42,17 @@ def test_scores_by_hand():
     np.testing.assert_allclose(scores, np.sqrt([3.0, 3.0]), rtol=1e-6)
 
 
+def test_scores_and_masks_of_heads():
+    """Heads lie on axis 1 of the kernel `(in, head, feature)`, on axis 0 of the bias."""
+    params = {"kernel": jnp.array([[[3.0, 0.0], [0.0, 2.0], [2.0, 2.0]]]), "bias": jnp.ones((3, 2))}
+    axes = {"kernel": 1, "bias": 0}
+    group = ChannelGroup("heads", ("kernel",), ("bias",), axes=axes)
+    np.testing.assert_allclose(channel_scores(params, group), np.sqrt([4.5, 2.0, 4.0]), rtol=1e-6)
+    masks = channel_masks(params, [group], [2])
+    assert masks["kernel"].tolist() == [[[1, 1], [0, 0], [1, 1]]]
+    assert masks["bias"].tolist() == [[1, 1], [0, 0], [1, 1]]
+
+
 def test_scores_do_not_grow_with_the_fan_in():
     one, other = (
         channel_scores({"w": jnp.full((n, 3), -0.5)}, ChannelGroup("g", ("w",))) for n in (2, 50)
