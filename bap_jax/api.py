@@ -8,6 +8,7 @@ from bap_jax import data, models, pipeline, training
 from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.metrics.registry import CriterionLike, find_criterion
+from bap_jax.pipeline.checks import check_run
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
 from bap_jax.training.criterion_checks import check_criterion
@@ -155,6 +156,7 @@ def prune_and_tune(
 
 def _tune_and_evaluate(model, variables, splits, settings, execution, criterion):
     """The tuning result, and its one evaluation on the test split."""
+    check_run(model, variables, splits, settings)
     splits = pipeline.read_what_fits(splits, execution)
     context = pipeline.make_context(model, variables, splits, execution, criterion)
     tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)

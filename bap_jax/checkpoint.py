@@ -73,7 +73,7 @@ def _write(path, tree):
 
 def _arrays(tree):
     """Type and shape of every array, by its path."""
-    leaves = leaves_by_path(tree).items()
+    leaves = leaves_by_path(tree, with_boxes=True).items()
     return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 

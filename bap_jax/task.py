@@ -24,6 +24,7 @@ from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
 from bap_jax.metrics import CLASSIFICATION, Criterion, find_criterion
 from bap_jax.models.transformer import check_tokens
+from bap_jax.pipeline.checks import check_run
 from bap_jax.pipeline.context import execution_for
 from bap_jax.training import Execution
 from bap_jax.training.criterion_checks import check_criterion, logits_shape, num_outputs
@@ -97,7 +98,7 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     example = data.example(splits.train)
     if untrained is None:
         untrained = _initialised(model, key, example, plain["model"]["name"])
-    pipeline.find_prunable(model, untrained, example, settings)
+    check_run(model, untrained, splits, settings)
     pipeline.check_optimizers(settings, untrained.params)
     dense = config_lib.dense_optimizer(plain)
     check_primal_optimizer(dense, untrained.params, "dense.optimizer.")

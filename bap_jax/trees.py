@@ -1,15 +1,40 @@
-"""Paths of a tree's leaves, as `outer/inner/kernel`."""
+"""Paths of a tree's leaves, as `outer/inner/kernel`, whatever the tree is made of.
 
+Flax puts arrays into boxes that hold one value each: `nnx.Param` and other variables,
+`nn.Partitioned` and other metadata of Linen. A box is no part of a path, so filters and maps read
+the same paths for boxed and for plain parameters.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from bap_jax.types import Array, PyTree
+
+_NEVER_BOXES = (dict, list, tuple, str, int, float, complex, type(None), np.generic, np.ndarray)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
     """The name of a path from `jax.tree_util`, `outer/inner/kernel`; empty for a lone leaf."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def is_box(node: Any) -> bool:
+    """Whether a node of a tree holds nothing but one attribute called `value`."""
+    if isinstance(node, (*_NEVER_BOXES, jax.Array)):
+        return False
+    return [path_name(path) for path, _ in _children(node)] == ["value"]
+
+
+def unboxed(tree: PyTree) -> PyTree:
+    """The tree with what each box holds in place of the box; leaves and their order stay."""
+
+    def content(node):
+        return unboxed(_children(node)[0][1]) if is_box(node) else node
+
+    return jax.tree.map(content, tree, is_leaf=is_box)
 
 
 def leaf_paths(tree: PyTree) -> list[str]:
@@ -19,9 +44,35 @@ def leaf_paths(tree: PyTree) -> list[str]:
       >>> leaf_paths({"dense": {"kernel": 1.0, "bias": 0.0}})
       ['dense/bias', 'dense/kernel']
     """
-    return [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    return [path_name(path) for path, _ in _flatten(unboxed(tree))]
 
 
-def leaves_by_path(tree: PyTree) -> dict[str, Array]:
-    """The leaves by their paths, in the order of `jax.tree.leaves`."""
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+def leaves_by_path(
+    tree: PyTree,
+    *,
+    is_leaf: Callable[[Any], bool] | None = None,
+    with_boxes: bool = False,
+) -> dict[str, Array]:
+    """The leaves by their paths, in the order of `jax.tree.leaves`.
+
+    Args:
+      tree: any tree.
+      is_leaf: which other nodes count as leaves.
+      with_boxes: whether boxes are a part of the paths, `kernel/value`.
+    """
+    tree = tree if with_boxes else unboxed(tree)
+    return {path_name(path): leaf for path, leaf in _flatten(tree, is_leaf)}
+
+
+def paths_of_leaves(tree: PyTree) -> PyTree:
+    """A tree like `tree` with each leaf's path in its place."""
+    return jax.tree.unflatten(jax.tree.structure(tree), leaf_paths(tree))
+
+
+def _flatten(tree, is_leaf=None):
+    return jax.tree_util.tree_flatten_with_path(tree, is_leaf)[0]
+
+
+def _children(node):
+    """Keys and values one level below a node."""
+    return _flatten(node, lambda inner: inner is not node)

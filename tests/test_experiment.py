@@ -378,6 +378,12 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ({"model.hidden": (0,)}, "model.hidden must be an integer ≥ 1; got 0"),
         ({"dense.epochs": 0}, "dense.epochs must be an integer ≥ 1; got 0"),
         ({"pruning.prunable": "dense_7/kernel"}, "unknown parameter path 'dense_7/kernel'; known"),
+        (
+            {"pruning.type": "nm_2,3"},
+            r"N:M sparsity with m = 3 along its inputs: 'dense_0/kernel', .* has 64 there",
+        ),
+        ({"pruning.type": "block_900,900"}, "0 of the 1 blocks of 'dense_0/kernel' would stay"),
+        ({"constraint.min_group_size": 5000}, "at least 5000 training samples, and there is none"),
         ({"dual.weight_limit": 0.0}, "dual.weight_limit must be a number > 0; got 0.0"),
     ],
 )

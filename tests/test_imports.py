@@ -17,7 +17,8 @@ PACKAGE = Path(bap_jax.__file__).parent
 LAYERS = [
     ["errors", "_deprecated", "_clock"],
     ["types"],
-    ["trees", "_user_code"],
+    ["trees", "_user_code", "jaxprs", "axis_layouts"],
+    ["kernel_uses"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data", "audit"],
     ["lagrangian"],

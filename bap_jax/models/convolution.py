@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend import core
 
 from bap_jax.errors import UserError
 from bap_jax.models.depthwise import depthwise, depthwise_gradients
@@ -131,12 +130,6 @@ def convolution(name: str = "auto") -> Callable[..., jax.Array]:
     return CONVOLUTIONS[name]
 
 
-def is_convolution(equation: core.JaxprEqn) -> bool:
-    """Whether an equation of a traced program is a convolution: of `lax`, or of this module."""
-    names = equation.primitive.name, equation.params.get("name")
-    return names[0] == "conv_general_dilated" or names[1] == "convolve_channels_last"
-
-
 def _is_covered(lhs, rhs, options):
     """Whether the forms of this module apply."""
     axes, groups = lhs.ndim - 2, options["feature_group_count"]
@@ -175,7 +168,7 @@ def _windows(lhs, rhs, result, options):
     return tuple(Window(*numbers) for numbers in columns)
 
 
-# A compiled function, so that readers of a program see one convolution, see `is_convolution`.
+# A compiled function, so that readers of a program see one convolution: `jaxprs.is_convolution`.
 @functools.partial(jax.jit, static_argnums=2)
 def convolve_channels_last(lhs: jax.Array, rhs: jax.Array, geometry: _Geometry) -> jax.Array:
     """y `(batch, *position, out)`."""

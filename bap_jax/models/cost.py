@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import jax
 
 from bap_jax.errors import UserError
+from bap_jax.jaxprs import inner_jaxprs, is_convolution
 from bap_jax.models.adapt import adapt
-from bap_jax.models.convolution import is_convolution
-from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import PyTree, Variables
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import jax
 
+from bap_jax.jaxprs import inner_jaxprs, is_convolution
 from bap_jax.models.base import Model
-from bap_jax.models.convolution import is_convolution
-from bap_jax.models.jaxprs import inner_jaxprs
 from bap_jax.types import PyTree, Variables
 
 

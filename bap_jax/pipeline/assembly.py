@@ -1,20 +1,50 @@
 """From settings to the parts of a run: which weights may be pruned, the pruner, the trainer."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from bap_jax import lagrangian, training
 from bap_jax.data.batches import example
+from bap_jax.kernel_uses import KernelAxes, axes_by_path
 from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model, channel_groups, kernel_order
-from bap_jax.pipeline.masks_from_data import make_masks
-from bap_jax.pruning import registry
+from bap_jax.pipeline.masks_from_data import find_mask_maker, make_masks
+from bap_jax.pruning import BaseUpdater, registry
 from bap_jax.pruning.filters import Kernel, prunable_leaves
 from bap_jax.pruning.structured import prunable_groups
 from bap_jax.training import Settings
+from bap_jax.training.masking import initial_masks
 from bap_jax.training.optimizer_checks import check_dual_optimizer, check_primal_optimizer
 from bap_jax.training.optimizers import primal_optimizer
 from bap_jax.trees import leaf_paths
 from bap_jax.types import Dataset, Params, PyTree, Variables
+
+
+class PrunableKernels(NamedTuple):
+    """Which parameters of a network may be pruned, and what their axes do.
+
+    Attributes:
+      prunable: a bool for each parameter leaf.
+      axes: see `pruning.kernel_axes`.
+    """
+
+    prunable: PyTree
+    axes: Mapping[str, KernelAxes]
+
+
+def find_kernels(
+    model: Model, variables: Variables, inputs: PyTree, settings: Settings
+) -> PrunableKernels:
+    """Reads the kernels of a network; arguments and errors as in `find_prunable`."""
+    paths = leaf_paths(variables.params)
+    uses = kernel_order(model, variables, inputs)
+    kernels = [Kernel(paths[use.leaf], use.convolution) for use in uses]
+    prunable = prunable_leaves(settings.pruning.prunable, variables.params, kernels)
+    return PrunableKernels(prunable, axes_by_path(paths, uses))
 
 
 def find_prunable(model: Model, variables: Variables, inputs: PyTree, settings: Settings) -> PyTree:
@@ -29,10 +59,7 @@ def find_prunable(model: Model, variables: Variables, inputs: PyTree, settings: 
     Raises:
       UserError: a path is unknown, or nothing is left to prune.
     """
-    paths = leaf_paths(variables.params)
-    uses = kernel_order(model, variables, inputs)
-    kernels = [Kernel(paths[use.leaf], use.convolution) for use in uses]
-    return prunable_leaves(settings.pruning.prunable, variables.params, kernels)
+    return find_kernels(model, variables, inputs, settings).prunable
 
 
 def check_optimizers(settings: Settings, params: Params) -> None:
@@ -112,22 +139,61 @@ def pruner_from_settings(
     Raises:
       UserError: nothing is left to prune, or the algorithm cannot prune this network.
     """
-    prunable = find_prunable(model, variables, example(train), settings)
-    updater, masks, groups = registry.updater_class(settings.pruning.algorithm), None, ()
+    kernels = find_kernels(model, variables, example(train), settings)
+    updater, masks = registry.updater_class(settings.pruning.algorithm), None
     if updater.needs_data:
         masks = make_masks(
             model,
             variables,
             train,
-            prunable,
+            kernels.prunable,
             settings,
             num_groups,
             num_samples=num_samples,
             mesh=mesh,
             criterion=criterion,
+            kernel_axes=kernels.axes,
         )
-    if updater.needs_channel_groups:
-        groups = prunable_groups(channel_groups(model), variables.params, prunable)
+    return _pruner(model, variables, kernels, settings, masks)
+
+
+def check_pruner_settings(
+    model: Model, variables: Variables, inputs: PyTree, settings: Settings
+) -> None:
+    """Checks all that the settings of a pruner and the shapes of a network decide.
+
+    Args:
+      model: the network.
+      variables: of the network, trained or not.
+      inputs: `(sample, ...)` any inputs of the network; only their shape matters.
+      settings: of the run, checked.
+
+    Raises:
+      UserError: nothing is left to prune, or the algorithm cannot prune this network in these
+        shapes; the message names the tensor.
+    """
+    kernels = find_kernels(model, variables, inputs, settings)
+    params, masks = variables.params, None
+    if registry.updater_class(settings.pruning.algorithm).needs_data:
+        find_mask_maker(settings.pruning.algorithm)
+        pairs = zip(jax.tree.leaves(kernels.prunable), jax.tree.leaves(params), strict=True)
+        flat = [np.ones(leaf.shape, np.uint8) if chosen else None for chosen, leaf in pairs]
+        masks = jax.tree.unflatten(jax.tree.structure(params), flat)
+    pruner = _pruner(model, variables, kernels, settings, masks)
+    if isinstance(pruner.updater, BaseUpdater):
+        pruner.updater.check_shapes(params)
+    jax.eval_shape(lambda params: initial_masks(pruner, params), params)
+
+
+def _pruner(model, variables, kernels, settings, masks):
+    groups = ()
+    if registry.updater_class(settings.pruning.algorithm).needs_channel_groups:
+        groups = prunable_groups(channel_groups(model), variables.params, kernels.prunable)
     return training.build_pruner(
-        settings.pruning, prunable, masks=masks, groups=groups, seed=settings.seed
+        settings.pruning,
+        kernels.prunable,
+        masks=masks,
+        groups=groups,
+        seed=settings.seed,
+        kernel_axes=kernels.axes,
     )

@@ -4,7 +4,7 @@ settings.pruning.algorithm = any whose class declares `needs_data`: snip, synflo
 whatever a user registers, see `pruning.MasksFromData`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import jax
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from bap_jax import metrics, sharding
 from bap_jax.data.batches import epoch_indices, example, feed, gather
 from bap_jax.errors import UserError
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
 from bap_jax.pruning import MaskInputs, MasksFromData, registry
@@ -35,6 +36,7 @@ def make_masks(
     num_samples: int | None = None,
     mesh: Mesh | None = None,
     criterion: Criterion = CLASSIFICATION,
+    kernel_axes: Mapping[str, KernelAxes] | None = None,
 ) -> PyTree:
     """Masks at `settings.pruning.sparsity` by a criterion that looks at data or flow.
 
@@ -51,6 +53,7 @@ def make_masks(
       num_samples: number of samples, where arrays hold more rows, see `sharding.place_samples`.
       mesh: devices that share the samples of a batch.
       criterion: gives the loss of each sample.
+      kernel_axes: see `pruning.kernel_axes`; stacked layers then count each by itself.
 
     Returns:
       A tree like the parameters: 0 or 1 for each weight of a pruned leaf, None for other leaves.
@@ -58,6 +61,7 @@ def make_masks(
     Raises:
       UserError: the algorithm has no `make_masks`, or the criterion raises it.
     """
+    make = find_mask_maker(settings.pruning.algorithm)
     pruning, size = settings.pruning, train.size if num_samples is None else num_samples
     distribution = registry.find_distribution(pruning.distribution)
     sparsity, filter_fn = float(pruning.sparsity), filter_from_tree(prunable)
@@ -65,18 +69,24 @@ def make_masks(
         params=variables.params,
         prunable=prunable,
         sparsity=sparsity,
-        targets=distribution(variables.params, sparsity, filter_fn),
+        targets=distribution(variables.params, sparsity, filter_fn, kernel_axes=kernel_axes),
         counting=pruning.counting,
         num_groups=num_groups,
         seed=settings.seed,
         sample_losses=_sample_losses(model, variables, criterion),
         make_batches=lambda: _batches(train, settings, size, mesh),
         make_flow=lambda: _flow(model, train, settings),
+        kernel_axes=kernel_axes,
     )
-    return _criterion(pruning.algorithm)(inputs)
+    return make(inputs)
 
 
-def _criterion(name) -> Callable[[MaskInputs], PyTree]:
+def find_mask_maker(name: str) -> Callable[[MaskInputs], PyTree]:
+    """What makes the masks of an algorithm that needs data.
+
+    Raises:
+      UserError: the algorithm has no `make_masks`.
+    """
     updater = registry.updater_class(name)
     if not hasattr(updater, "make_masks"):
         raise UserError(

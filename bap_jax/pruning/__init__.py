@@ -17,6 +17,7 @@ To add a criterion, see `BaseUpdater` and `MasksFromData`.
 """
 
 from bap_jax._deprecated import former_names
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning import base_updater as base_updater
 from bap_jax.pruning import mask_calculator as mask_calculator
 from bap_jax.pruning import sparsity_distributions, sparsity_schedules, sparsity_types
@@ -37,6 +38,7 @@ from bap_jax.pruning.jaxpruner_api import apply_mask as apply_mask
 from bap_jax.pruning.jaxpruner_api import create_updater_from_config as create_updater_from_config
 from bap_jax.pruning.jaxpruner_api import summarize_intersection as summarize_intersection
 from bap_jax.pruning.jaxpruner_api import summarize_sparsity as summarize_sparsity
+from bap_jax.pruning.layers import kernel_axes
 from bap_jax.pruning.layerwise_pruners import MagnitudePruning, RandomPruning, SaliencyPruning
 from bap_jax.pruning.masks import apply_masks
 from bap_jax.pruning.no_pruning import NoPruning
@@ -67,6 +69,7 @@ __all__ = [
     "GlobalSaliencyPruning",
     "GradualSchedule",
     "InEpochs",
+    "KernelAxes",
     "MagnitudePruning",
     "MaskInputs",
     "MasksFromData",
@@ -90,6 +93,7 @@ __all__ = [
     "check_applied",
     "fairgrape",
     "from_jaxpruner",
+    "kernel_axes",
     "leaf_paths",
     "leaf_sparsity",
     "path_filter",

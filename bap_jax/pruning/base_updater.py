@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning import hooks, mask_calculator, moments, sparsity_distributions
 from bap_jax.pruning.counting import check_counting
 from bap_jax.pruning.exact_counts import ExactCounts
@@ -40,10 +41,12 @@ from bap_jax.pruning.masks import (
     unpack_masks,
 )
 from bap_jax.pruning.schedule_protocol import Schedule
+from bap_jax.pruning.shape_checks import check_shape
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
 from bap_jax.pruning.wrapping import wrap
+from bap_jax.trees import paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -80,6 +83,9 @@ class BaseUpdater(Guarantees, ExactCounts):
         `pruning.counting`. `ceil` takes the distribution's sparsities where these are Python
         numbers, not the float32 ones of the state.
       pruned_moments: see `pruning.moments`.
+      kernel_axes: from `pruning.kernel_axes`: which axes of a kernel hold inputs and outputs, and
+        which stack layers, which are then pruned each by itself. A distribution that has an
+        argument of this name gets it, too.
       is_packed: another name of `use_packed_masks` for the constructor.
       extra_arguments: arguments of `tx.update` and `instant_sparsify` beyond gradients, on a copy
         that lives as long as one call; `calculate_scores` gets those that it takes.
@@ -106,6 +112,7 @@ class BaseUpdater(Guarantees, ExactCounts):
     topk_fn: Callable[[Array, Array], Array] | None = None
     counting: str = dataclasses.field(default="round", kw_only=True)
     pruned_moments: str = dataclasses.field(default="restart", kw_only=True)
+    kernel_axes: Mapping[str, KernelAxes] | None = dataclasses.field(default=None, kw_only=True)
     is_packed: bool | None = dataclasses.field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self):
@@ -156,18 +163,21 @@ class BaseUpdater(Guarantees, ExactCounts):
         """
         check_not_nan(scores, sparsities)
 
-        def create(amounts, leaves):
+        def create(amounts, leaves, paths):
             if not self.has_standard_topk():
                 return [self._own_mask(*pair) for pair in zip(leaves, amounts, strict=True)]
+            for leaf, path in zip(leaves, paths, strict=True):
+                check_shape(path, leaf.shape, self.sparsity_type, self.kernel_axes)
+            axes = list(map(self.axes_of, paths))
             return mask_calculator.masks_for(
-                leaves, amounts, self.sparsity_type, self.counting, kept
+                leaves, amounts, self.sparsity_type, self.counting, kept, axes
             )
 
-        return map_pruned(create, sparsities, scores)
+        return map_pruned(create, sparsities, scores, paths_of_leaves(scores))
 
     def init_state(self, params: Params) -> SparseState:
         """The state before the first step, without an inner one."""
-        targets = self.sparsity_distribution_fn and self.sparsity_distribution_fn(params)
+        targets = self.leaf_targets(params)
         masks = self.get_initial_masks(params, targets)
         return SparseState(
             masks=self._pack(masks), target_sparsities=targets, count=jnp.zeros([], jnp.int32)
@@ -288,7 +298,7 @@ class BaseUpdater(Guarantees, ExactCounts):
     def _needed_targets(self, params):
         if self.sparsity_distribution_fn is None:
             raise UserError("sparsity_distribution_fn needs to be provided for sparsification.")
-        return self.sparsity_distribution_fn(params)
+        return self.leaf_targets(params)
 
     def _pack(self, masks):
         return pack_masks(masks) if self.use_packed_masks else masks

@@ -64,6 +64,10 @@ class ChannelPruning(BaseUpdater):
             "rng_seed": options.rng_seed,
         }
 
+    def check_shapes(self, params: Params) -> None:
+        """Checks that the groups fit the parameters; raises `UserError` where they do not."""
+        group_sizes(self.groups, leaves_by_path(params))
+
     def get_initial_masks(self, params: Params, target_sparsities: PyTree) -> PyTree:
         """Every channel stays."""
         del target_sparsities

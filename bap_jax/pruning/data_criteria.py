@@ -4,11 +4,13 @@ MaskInputs ─► MasksFromData.make_masks ─► masks ─► the updater's fie
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
 from bap_jax import metrics
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.fairgrape import fairgrape
 from bap_jax.pruning.fixed_masks import FixedMasks
@@ -66,6 +68,7 @@ class MaskInputs(NamedTuple):
       sample_losses: see `SampleLosses`; differentiable in the parameters.
       make_batches: reads the training split, every sample once in random order.
       make_flow: makes the network's flow, with running statistics of initialisation.
+      kernel_axes: see `pruning.kernel_axes`; None where they are not known.
     """
 
     params: Params
@@ -78,6 +81,7 @@ class MaskInputs(NamedTuple):
     sample_losses: SampleLosses
     make_batches: MakeBatches
     make_flow: MakeFlow
+    kernel_axes: Mapping[str, KernelAxes] | None = None
 
     def summed_loss(self, params: Params, batch: WeightedBatch) -> Array:
         """`()`, the sum of the losses in a batch, in which every sample counts alike."""
@@ -92,6 +96,8 @@ class MaskInputs(NamedTuple):
     def keep_largest(self, scores: PyTree) -> PyTree:
         """Masks that keep the largest scores of each leaf, as many as `targets` say.
 
+        Layers that are stacked in a leaf are ranked each by itself.
+
         Args:
           scores: a tree like `params`.
 
@@ -101,7 +107,8 @@ class MaskInputs(NamedTuple):
         Raises:
           UserError: a score is NaN.
         """
-        return BaseUpdater(counting=self.counting).create_masks(scores, self.targets)
+        updater = BaseUpdater(counting=self.counting, kernel_axes=self.kernel_axes)
+        return updater.create_masks(scores, self.targets)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -4,17 +4,22 @@ Within a program a sparsity is known by its float32 value only, so exact counts 
 the host and in double precision, and the program looks them up.
 """
 
-from collections.abc import Callable
+import inspect
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning import mask_calculator
-from bap_jax.pruning.counting import count_table, counts_at
+from bap_jax.pruning.counting import count_table, counts_at, kept_count
 from bap_jax.pruning.masks import map_pruned
 from bap_jax.pruning.schedule_protocol import Schedule
-from bap_jax.pruning.sparsity_types import NByM, SparsityType
+from bap_jax.pruning.shape_checks import check_shape, check_units
+from bap_jax.pruning.sparsity_types import Block, Channel, NByM, SparsityType
+from bap_jax.trees import paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -26,12 +31,57 @@ class ExactCounts:
     scheduler: Schedule
     sparsity_type: SparsityType
     sparsity_distribution_fn: Callable[[Params], PyTree] | None
+    kernel_axes: Mapping[str, KernelAxes] | None
     has_standard_topk: Callable[[], bool]
     counting: str
 
     def find_targets(self, params: Params) -> PyTree:
         """Target sparsities of the first state; None without a distribution."""
-        return self.sparsity_distribution_fn and self.sparsity_distribution_fn(params)
+        return self.leaf_targets(params)
+
+    def leaf_targets(self, params: Params) -> PyTree:
+        """What the distribution says of each leaf; None without a distribution."""
+        distribution: Callable[..., PyTree] | None = self.sparsity_distribution_fn
+        if distribution is None:
+            return None
+        if self.kernel_axes is None or not _takes_axes(distribution):
+            return distribution(params)
+        return distribution(params, kernel_axes=self.kernel_axes)
+
+    def axes_of(self, path: str) -> KernelAxes | None:
+        """The entry of `kernel_axes` for a leaf; None where there is none."""
+        return (self.kernel_axes or {}).get(path)
+
+    def has_stacked_layers(self) -> bool:
+        """Whether a leaf holds several layers, as far as `kernel_axes` says."""
+        return any(axes.stacked for axes in (self.kernel_axes or {}).values())
+
+    def check_shapes(self, params: Params) -> None:
+        """Checks all that shapes and sparsities decide.
+
+        Args:
+          params: only paths and shapes are read.
+
+        Raises:
+          UserError: a leaf cannot be pruned in the shapes of `sparsity_type`; the message names it.
+        """
+        if not self.has_standard_topk():
+            return
+
+        def check(targets, leaves, paths):
+            for target, leaf, path in zip(targets, leaves, paths, strict=True):
+                self._check_shape(target, leaf.shape, path)
+            return targets
+
+        map_pruned(check, self.leaf_targets(params), params, paths_of_leaves(params))
+
+    def _check_shape(self, target, shape, path):
+        check_shape(path, shape, self.sparsity_type, self.kernel_axes)
+        is_coarse = isinstance(self.sparsity_type, Block | Channel)
+        if is_coarse and isinstance(target, numbers.Real):
+            units = mask_calculator.units(shape, self.sparsity_type, self.axes_of(path))
+            kept = int(kept_count(self.counting, float(target), units))
+            check_units(path, self.sparsity_type, units, kept, float(target))
 
     def take_targets(self, targets: PyTree) -> None:
         """Replaces the updater's own targets by `targets`, as `find_targets` returns them."""
@@ -64,10 +114,12 @@ class ExactCounts:
         """The target and the size of everything that has its own count."""
         targets = self.find_targets(params)
 
-        def sizes(_, leaves):
-            return [mask_calculator.units(leaf.shape, self.sparsity_type) for leaf in leaves]
+        def sizes(_, leaves, paths):
+            pairs = zip((leaf.shape for leaf in leaves), map(self.axes_of, paths), strict=True)
+            return [mask_calculator.units(shape, self.sparsity_type, own) for shape, own in pairs]
 
-        return jax.tree.leaves(targets), jax.tree.leaves(map_pruned(sizes, targets, params))
+        sizes = map_pruned(sizes, targets, params, paths_of_leaves(params))
+        return jax.tree.leaves(targets), jax.tree.leaves(sizes)
 
     def _counting_schedule(self) -> Schedule:
         return self.scheduler
@@ -81,3 +133,10 @@ class ExactCounts:
     def _kept_at_target(self) -> dict[str, Array]:
         """As `_kept_at`, at the target; where targets are Python numbers no table is needed."""
         return {} if self._given_counts is None else {"kept": self._given_counts[:, -1]}
+
+
+def _takes_axes(distribution):
+    """Whether a distribution has an argument `kernel_axes` that is not filled in yet."""
+    parameters = inspect.signature(distribution).parameters
+    filled = getattr(distribution, "keywords", {})
+    return "kernel_axes" in parameters and "kernel_axes" not in filled

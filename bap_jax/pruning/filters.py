@@ -78,8 +78,12 @@ def path_filter(
 ) -> FilterFn:
     """A `filter_fn` by path and shape.
 
+    Paths are those of `pruning.leaf_paths`: variables of NNX and other boxes are no part of them.
+    A distribution to which a filter leaves nothing raises an error that lists the paths.
+
     Args:
-      include: patterns of paths such as `*/kernel` or `stage_?/*`; at least one must match.
+      include: patterns of paths such as `*/kernel` or `stage_?/*`; at least one must match. `*`
+        also stands for `/`; `**/kernel` is `kernel` at any depth, the top included.
       exclude: patterns; none may match.
       min_ndim: smallest number of dimensions.
       min_size: smallest number of weights.
@@ -99,10 +103,22 @@ def path_filter(
         path = "/".join(map(str, key))
         if len(param.shape) < min_ndim or param.size < min_size:
             return False
-        matches = [any(fnmatch.fnmatchcase(path, p) for p in ps) for ps in (include, exclude)]
-        return matches[0] and not matches[1]
+        return _matches(path, include) and not _matches(path, exclude)
 
     return filter_fn
+
+
+def _matches(path, patterns):
+    return any(fnmatch.fnmatchcase(path, form) for pattern in patterns for form in _forms(pattern))
+
+
+def _forms(pattern):
+    """The pattern, also without `**/`, and without the name of a box as JAX prints it."""
+    yield pattern
+    if pattern.startswith("**/"):
+        yield pattern.removeprefix("**/")
+    if pattern.endswith("/value"):
+        yield pattern.removesuffix("/value")
 
 
 def select_paths(params: Params, paths: Sequence[str]) -> PyTree:
@@ -112,10 +128,11 @@ def select_paths(params: Params, paths: Sequence[str]) -> PyTree:
       UserError: one of `paths` is not the path of a leaf; the message lists the known paths.
     """
     known = leaf_paths(params)
+    chosen = {path if path in known else path.removesuffix("/value") for path in paths}
     for path in paths:
-        if path not in known:
+        if path not in known and path.removesuffix("/value") not in known:
             raise UserError(
                 f"unknown parameter path {path!r}; known paths: {', '.join(known)}; "
                 f"known presets: {', '.join(PRESETS)}."
             )
-    return jax.tree.unflatten(jax.tree.structure(params), [path in paths for path in known])
+    return jax.tree.unflatten(jax.tree.structure(params), [path in chosen for path in known])

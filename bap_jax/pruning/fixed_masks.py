@@ -3,14 +3,13 @@
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
-
 from bap_jax.errors import UserError
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.declarations import UpdaterOptions
 from bap_jax.pruning.mask_calculator import MASK_DTYPE
 from bap_jax.pruning.masks import apply_masks, map_masks
 from bap_jax.pruning.sparse_state import SparseState
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import Params, PyTree
 
 
@@ -47,8 +46,7 @@ class FixedMasks(BaseUpdater):
           UserError: their structure or shapes differ from those of the parameters.
         """
         del target_sparsities
-        absent = {"is_leaf": lambda node: node is None}
-        if jax.tree.structure(self.masks, **absent) != jax.tree.structure(params, **absent):
+        if _paths(self.masks) != _paths(params):
             raise UserError("masks must have the structure of the parameters, None where dense.")
         return map_masks(_check, self.masks, params, otherwise=lambda param: None)
 
@@ -84,3 +82,7 @@ def _check(mask, param):
             f"a mask of shape {mask.shape} does not fit weights of shape {param.shape}."
         )
     return (mask != 0).astype(MASK_DTYPE)
+
+
+def _paths(tree):
+    return list(leaves_by_path(tree, is_leaf=lambda node: node is None))

@@ -15,10 +15,13 @@ from bap_jax.errors import UserError
 from bap_jax.pruning import layerwise_pruners, sparsity_distributions
 from bap_jax.pruning.base_updater import BaseUpdater
 from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.layers import join_layers, split_layers
+from bap_jax.pruning.mask_calculator import masks_for
 from bap_jax.pruning.masks import check_not_nan, map_pruned
-from bap_jax.pruning.selection import keep_largest, keep_largest_jointly
+from bap_jax.pruning.selection import keep_largest_jointly
 from bap_jax.pruning.sparsity_distributions import FilterFn, SparsityMap
 from bap_jax.pruning.sparsity_types import Unstructured
+from bap_jax.trees import paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 _Mixed = BaseUpdater if TYPE_CHECKING else object  # at run time its fields come from the pruner
@@ -80,23 +83,29 @@ class GlobalPruningMixin(_Mixed):
         check_not_nan(scores, own)
         custom = self._custom(scores)
 
-        def create(targets, leaves, is_custom):
+        def create(targets, leaves, is_custom, paths):
+            axes = list(map(self.axes_of, paths))
             ranked = [i for i, flag in enumerate(is_custom) if not flag]
             total = sum(leaves[i].size for i in ranked)
-            scores = [self._normalized(leaves[i]) for i in ranked]
+            scores = [self._normalized(leaves[i], axes[i]) for i in ranked]
             rest = [i for i in range(len(leaves)) if is_custom[i]]
             if self.has_standard_topk():
                 count = kept_count(self.counting, target_sparsity, total)
                 joint = keep_largest_jointly(scores, count if kept is None else kept[0])
-                amounts = [kept_count(self.counting, targets[i], leaves[i].size) for i in rest]
-                others = keep_largest([leaves[i] for i in rest], amounts)
+                others = masks_for(
+                    [leaves[i] for i in rest],
+                    [targets[i] for i in rest],
+                    self.sparsity_type,
+                    self.counting,
+                    axes=[axes[i] for i in rest],
+                )
             else:
                 joint = self._own_joint_masks(scores, target_sparsity)
                 others = [self._own_mask(leaves[i], targets[i]) for i in rest]
             masks = dict(zip([*ranked, *rest], [*joint, *others], strict=True))
             return [masks[i] for i in range(len(leaves))]
 
-        return map_pruned(create, own, scores, custom)
+        return map_pruned(create, own, scores, custom, paths_of_leaves(scores))
 
     def find_targets(self, params: Params) -> Array | float:
         """The target of all ranked leaves together."""
@@ -121,9 +130,13 @@ class GlobalPruningMixin(_Mixed):
         pairs = zip(jnp.split(mask, ends), scores, strict=True)
         return [part.reshape(score.shape) for part, score in pairs]
 
-    def _normalized(self, score):
+    def _normalized(self, score, axes):
         if not self.use_normalization:
             return score
+        layers = [self._normalized_layer(layer) for layer in split_layers(score, axes)]
+        return join_layers(layers, score.shape, axes)
+
+    def _normalized_layer(self, score):
         # Removed weights have the score −∞, which must not enter the norm.
         finite = jnp.where(jnp.isneginf(score), 0, score)
         return score / (jnp.linalg.norm(finite) + self.normalization_eps)

@@ -37,7 +37,7 @@ class MagnitudePruning(BaseUpdater):
 
     def update_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
         """New masks; where single weights are ranked by |θ|, one program ranks all leaves."""
-        if not self._ranks_single_weights():
+        if self.has_stacked_layers() or not self._ranks_single_weights():
             return super().update_masks(sparse_state, params, grads)
         count, masks = sparse_state.count, self.unpacked_masks(sparse_state, params)
         targets = sparse_state.target_sparsities

@@ -6,18 +6,19 @@ Weights, blocks and channels differ only in what is pooled. N:M needs no count.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from bap_jax.errors import UserError
 from bap_jax.pruning.counting import kept_count
+from bap_jax.pruning.layers import Axes, as_matrices, join_layers, layer_axes, split_layers
 from bap_jax.pruning.selection import keep_largest
+from bap_jax.pruning.shape_checks import check_channel, check_n_by_m
 from bap_jax.pruning.sparsity_types import (
     Block,
-    Channel,
     NByM,
     SparsityType,
     Unstructured,
@@ -73,6 +74,7 @@ def masks_for(
     sparsity_type: SparsityType,
     counting: str,
     kept: Array | None = None,
+    axes: Sequence[Axes] | None = None,
 ) -> list[Array]:
     """Masks of several tensors at once.
 
@@ -81,7 +83,9 @@ def masks_for(
       sparsities: one for each tensor; numbers or traced `()`.
       sparsity_type: the type of all tensors.
       counting: a key of `counting.RULES`.
-      kept: `(tensor,)` int32, how many units of each stay, in place of `sparsities` and `counting`.
+      kept: `(tensor,)` int32, how many units of each stay, in place of `sparsities` and `counting`;
+        of tensors with stacked layers, how many of each layer.
+      axes: of each tensor, None where they are not known; by default of none.
 
     Returns:
       uint8 tensors of the shapes of `scores`.
@@ -89,12 +93,30 @@ def masks_for(
     Raises:
       UserError: a tensor's shape does not go with the type.
     """
+    known = [None] * len(scores) if axes is None else list(axes)
+    layers = [split_layers(*pair) for pair in zip(scores, known, strict=True)]
+    owner = [i for i, parts in enumerate(layers) for _ in parts]
+    flat = [part for parts in layers for part in parts]
+    own_axes = [layer_axes(known[i]) for i in owner]
+    own_sparsities = [sparsities[i] for i in owner]
+    if kept is not None and len(owner) > len(scores):
+        kept = jnp.asarray(kept)[jnp.asarray(owner)]
+    masks = iter(_layer_masks(flat, own_axes, own_sparsities, sparsity_type, counting, kept))
+    return [
+        join_layers([next(masks) for _ in parts], score.shape, own)
+        for parts, score, own in zip(layers, scores, known, strict=True)
+    ]
+
+
+def _layer_masks(scores, axes, sparsities, sparsity_type, counting, kept):
+    """Masks of single layers; arguments as in `masks_for`."""
     if isinstance(sparsity_type, NByM):
-        masks = (n_by_m_mask(score, sparsity_type) for score in scores)
+        masks = [n_by_m_mask(*pair, sparsity_type) for pair in zip(scores, axes, strict=True)]
         return [jnp.where(s == 0, 1, m) for s, m in zip(sparsities, masks, strict=True)]
     if not scores:
         return []
-    pooled, expand = zip(*(_pool(score, sparsity_type) for score in scores), strict=True)
+    pairs = zip(scores, axes, strict=True)
+    pooled, expand = zip(*(_pool(*pair, sparsity_type) for pair in pairs), strict=True)
     sizes = [score.size for score in pooled]
     counts = counts_of(sizes, sparsities, counting) if kept is None else kept
     masks = keep_largest(pooled, counts)
@@ -113,53 +135,63 @@ def counts_of(
     return [kept_count(counting, sparsity, size) for sparsity, size in pairs]
 
 
-def units(shape: Sequence[int], sparsity_type: SparsityType) -> int:
+def units(shape: Sequence[int], sparsity_type: SparsityType, axes: Axes = None) -> int:
     """How many units of a tensor are kept or removed one by one, where units are counted.
+
+    Args:
+      shape: of the tensor.
+      sparsity_type: of its masks.
+      axes: of the tensor; the units of one layer are counted where several are stacked.
 
     Raises:
       UserError: the shape does not go with the type.
     """
+    shape = axes.layer_shape(shape) if axes else tuple(shape)
     if isinstance(sparsity_type, Unstructured):
         return math.prod(shape)
     score = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return jax.eval_shape(lambda score: _pool(score, sparsity_type)[0], score).size
+    pool = functools.partial(_pool, axes=layer_axes(axes), sparsity_type=sparsity_type)
+    return jax.eval_shape(lambda score: pool(score)[0], score).size
 
 
-def n_by_m_mask(score: Array, sparsity_type: NByM) -> Array:
+def n_by_m_mask(score: Array, axes: Axes, sparsity_type: NByM) -> Array:
     """The `n` largest of every `m` neighbours; of equal scores the higher index stays.
 
     Raises:
-      UserError: the tensor has no such axis, or its length is not divisible by `m`.
+      UserError: the tensor has no such axis, its length is not divisible by `m`, or the inputs
+        are not known.
     """
     n, m, axis = sparsity_type
-    if not -score.ndim <= axis < score.ndim or score.shape[axis] % m:
-        raise UserError(
-            f"N:M sparsity with m = {m} along axis {axis}: a tensor of shape {score.shape} is not "
-            f"divisible by M there. Choose another axis, or leave the tensor out with filter_fn."
-        )
+    check_n_by_m(score.shape, axes, sparsity_type)
     if not score.size:
         return jnp.zeros(score.shape, MASK_DTYPE)
-    line = jnp.moveaxis(score, axis, -1)
+    matrices, in_place = as_matrices(score, axes) if axis is None else (score, lambda mask: mask)
+    axis = -2 if axis is None else axis
+    line = jnp.moveaxis(matrices, axis, -1)
     line = line.reshape(*line.shape[:-1], -1, m)
     one, other = line[..., :, None], line[..., None, :]
     index = jnp.arange(m)
     after = (index[None] > index[:, None]).reshape((1,) * (line.ndim - 1) + (m, m))
     larger = (other > one) | ((other == one) & after)
     mask = (jnp.sum(larger, axis=-1) < n).astype(MASK_DTYPE)
-    return jnp.moveaxis(mask.reshape(*mask.shape[:-2], -1), -1, axis)
+    return in_place(jnp.moveaxis(mask.reshape(*mask.shape[:-2], -1), -1, axis))
 
 
-def _pool(score, sparsity_type) -> Pooling:
-    if isinstance(sparsity_type, Channel):
-        return _pool_channels(score, sparsity_type.axis)
-    if isinstance(sparsity_type, Block) and score.size:
-        return _pool_blocks(score, sparsity_type)
-    return score, lambda mask: mask
+def _pool(score, axes, sparsity_type) -> Pooling:
+    if isinstance(sparsity_type, Unstructured) or not score.size:
+        return score, lambda mask: mask
+    is_block = isinstance(sparsity_type, Block)
+    in_matrix = not sparsity_type.leading if is_block else sparsity_type.axis is None
+    matrices, in_place = as_matrices(score, axes) if in_matrix else (score, lambda mask: mask)
+    if is_block:
+        pooled, grow = _pool_blocks(matrices, sparsity_type)
+    else:
+        pooled, grow = _pool_channels(matrices, -1 if in_matrix else sparsity_type.axis)
+    return pooled, lambda mask: in_place(grow(mask))
 
 
 def _pool_channels(score, axis):
-    if not -score.ndim <= axis < score.ndim:
-        raise UserError(f"channel axis {axis}: a tensor of shape {score.shape} has no such axis.")
+    check_channel(score.shape, axis)
     axis %= score.ndim
     others = tuple(i for i in range(score.ndim) if i != axis)
     pooled = jnp.sum(score, axis=others, keepdims=True)

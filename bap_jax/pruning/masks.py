@@ -6,7 +6,7 @@ import optax
 from jax.core import Tracer
 
 from bap_jax.errors import UserError
-from bap_jax.trees import path_name
+from bap_jax.trees import is_box, leaves_by_path, paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -16,12 +16,20 @@ def is_absent(node) -> bool:
 
 
 def map_masks(function, masks: PyTree, *trees: PyTree, otherwise=lambda *leaves: leaves[0]):
-    """`function(mask, *leaves)` on pruned leaves and `otherwise(*leaves)` on the others."""
+    """`function(mask, *leaves)` on pruned leaves and `otherwise(*leaves)` on the others.
+
+    Where the containers differ, as between NNX variables and plain arrays, leaves correspond by
+    their paths, and the result has the containers of the first of `trees`.
+    """
 
     def on_leaf(mask, *leaves):
         return otherwise(*leaves) if is_absent(mask) else function(mask, *leaves)
 
-    return jax.tree.map(on_leaf, masks, *trees, is_leaf=is_absent)
+    if not trees or all(_fits(masks, tree) for tree in trees):
+        return jax.tree.map(on_leaf, masks, *trees, is_leaf=is_absent)
+    structure = jax.tree.structure(trees[0])
+    columns = [_by_path(tree, trees[0]) for tree in (masks, *trees)]
+    return jax.tree.unflatten(structure, [on_leaf(*row) for row in zip(*columns, strict=True)])
 
 
 def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
@@ -31,14 +39,46 @@ def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
       function: takes a list of the targets and, for each of `trees`, a list of the leaves in the
         same places; returns a list of as many results.
       targets: None where a leaf is not pruned; the result has None there, too.
-      *trees: of the structure of `targets`.
+      *trees: of the structure of `targets`, or of other containers with the same paths.
     """
     flat, structure = jax.tree.flatten(targets, is_leaf=is_absent)
     pruned = [i for i, target in enumerate(flat) if not is_absent(target)]
-    columns = [[column[i] for i in pruned] for column in map(structure.flatten_up_to, trees)]
+    flattened = [
+        structure.flatten_up_to(tree) if _fits(targets, tree) else _by_path(tree, targets)
+        for tree in trees
+    ]
+    columns = [[column[i] for i in pruned] for column in flattened]
     for i, result in zip(pruned, function([flat[i] for i in pruned], *columns), strict=True):
         flat[i] = result
     return jax.tree.unflatten(structure, flat)
+
+
+def _fits(prefix, tree):
+    """Whether `tree` has the containers of `prefix`, boxes around arrays included."""
+    leaves, structure = jax.tree.flatten(prefix, is_leaf=is_absent)
+    try:
+        found = structure.flatten_up_to(tree)
+    except ValueError:
+        return False
+    pairs = zip(leaves, found, strict=True)
+    return not any(is_box(node) and not is_absent(leaf) for leaf, node in pairs)
+
+
+def _by_path(tree, like):
+    """The leaves of `tree` in the order of those of `like`.
+
+    Raises:
+      UserError: one of the trees has a leaf that the other one lacks.
+    """
+    found = leaves_by_path(tree, is_leaf=is_absent)
+    wanted = leaves_by_path(like, is_leaf=is_absent)
+    if found.keys() != wanted.keys():
+        odd = sorted(found.keys() ^ wanted.keys())
+        raise UserError(
+            "masks, targets and scores must be trees like the parameters; these paths are in one "
+            f"of two trees only: {', '.join(odd)}."
+        )
+    return [found[path] for path in wanted]
 
 
 def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Array:
@@ -93,19 +133,17 @@ def check_not_nan(scores: PyTree, targets: PyTree) -> None:
     Raises:
       UserError: a score is NaN; the message names the leaf.
     """
-    paths = jax.tree.map_with_path(lambda path, _: path, scores)
 
-    def check(_, leaves, where):
-        for leaf, path in zip(leaves, where, strict=True):
+    def check(_, leaves, paths):
+        for leaf, path in zip(leaves, paths, strict=True):
             if not isinstance(leaf, Tracer) and _holds_nan(leaf):
-                name = path_name(path)
                 raise UserError(
-                    f"the scores of {name or 'the array'} hold NaN, so its weights cannot be "
+                    f"the scores of {path or 'the array'} hold NaN, so its weights cannot be "
                     "ranked; look for NaN among its weights or gradients before pruning."
                 )
         return leaves
 
-    map_pruned(check, targets, scores, paths)
+    map_pruned(check, targets, scores, paths_of_leaves(scores))
 
 
 def _holds_nan(leaf):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bap_jax.errors import UserError
+from bap_jax.trees import is_box, unboxed
 from bap_jax.types import PyTree
 
 
@@ -34,7 +35,7 @@ def sparse_states(opt_state: PyTree) -> list[SparseState]:
       UserError: there is none.
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=_is_sparse_state)
-    states = [node for node in nodes if _is_sparse_state(node)]
+    states = [_without_boxes(node) for node in nodes if _is_sparse_state(node)]
     if not states:
         raise UserError(
             "this optimiser state holds no SparseState; pass the state of an optimiser made by "
@@ -45,3 +46,11 @@ def sparse_states(opt_state: PyTree) -> list[SparseState]:
 
 def _is_sparse_state(node):
     return all(hasattr(node, field) for field in SparseState._fields)
+
+
+def _without_boxes(state):
+    """The state as the updater made it: `nnx.Optimizer` keeps every array in a variable."""
+    if not is_box(state.count):
+        return state
+    names = "masks", "target_sparsities", "count"
+    return state._replace(**{name: unboxed(getattr(state, name)) for name in names})

@@ -6,12 +6,14 @@ is a function `(key, param) -> bool` of a leaf's path, as a tuple of names, and 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from jax.core import Tracer
 
-from bap_jax.errors import UserError
+from bap_jax.errors import UserError, first_of
+from bap_jax.kernel_uses import KernelAxes
+from bap_jax.trees import unboxed
 from bap_jax.types import Array, Params, PyTree
 
 Key = tuple[Any, ...]
@@ -38,8 +40,11 @@ def NOT_DIM_ONE_FILTER_FN(key: Key, param: Array) -> bool:
 
 
 def leaf_keys(params: PyTree) -> list[Key]:
-    """The path of each leaf, in the order of `jax.tree.leaves`; a lone leaf is `("kernel",)`."""
-    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    """The path of each leaf, in the order of `jax.tree.leaves`; a lone leaf is `("kernel",)`.
+
+    Boxes around arrays, such as variables of NNX, are no part of a path.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(unboxed(params))[0]]
     return [tuple(map(_name, path)) or ("kernel",) for path in paths]
 
 
@@ -55,6 +60,7 @@ def uniform(
     filter_fn: FilterFn = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: SparsityMap | None = None,
     *,
+    kernel_axes: Mapping[str, KernelAxes] | None = None,
     unknown_paths: str = "error",
 ) -> PyTree:
     """The same sparsity in every tensor.
@@ -65,11 +71,13 @@ def uniform(
       filter_fn: which leaves are pruned.
       custom_sparsity_map: sparsity of some leaves, by path (a tuple of names, or names joined by
         `/`); these leaves need not pass the filter.
+      kernel_axes: has no effect; every distribution takes it.
       unknown_paths: what a path of the map that no leaf has is: `error`, or `ignore` for a map that
         lists alternatives, of which one at least must exist.
 
     Raises:
-      UserError: a sparsity outside [0, 1), or a path that no leaf has.
+      UserError: a sparsity outside [0, 1), a path that no leaf has, or nothing passes a filter
+        that was given, although the sparsity is above 0.
 
     Example:
       >>> import numpy as np
@@ -77,11 +85,11 @@ def uniform(
       >>> uniform(params, 0.9)
       {'bias': None, 'kernel': 0.9}
     """
-    custom = _by_key(params, custom_sparsity_map, unknown_paths)
+    del kernel_axes
     check_sparsity(sparsity)
-    return _map(
-        params, lambda key, leaf: custom.get(key, sparsity if filter_fn(key, leaf) else None)
-    )
+    custom = sparsities_of_map(params, custom_sparsity_map, unknown_paths)
+    chosen = _chosen(params, filter_fn, custom, sparsity)
+    return _map(params, lambda key: custom.get(key, sparsity if key in chosen else None))
 
 
 def erk(
@@ -90,6 +98,7 @@ def erk(
     filter_fn: FilterFn = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: SparsityMap | None = None,
     *,
+    kernel_axes: Mapping[str, KernelAxes] | None = None,
     unknown_paths: str = "error",
 ) -> PyTree:
     """Erdős–Rényi-kernel: density of a tensor ∝ Σ shape / Π shape (arXiv 1911.11134, section 3).
@@ -102,6 +111,8 @@ def erk(
       sparsity: in [0, 1), of the leaves that pass the filter and are not in the map.
       filter_fn: which leaves are pruned.
       custom_sparsity_map: as in `uniform`.
+      kernel_axes: from `pruning.kernel_axes`; the shape of stacked layers is then that of one.
+      unknown_paths: as in `uniform`.
 
     Raises:
       UserError: a sparsity that is traced or outside [0, 1), a path that no leaf has, or nothing
@@ -110,16 +121,13 @@ def erk(
     check_sparsity(sparsity)
     if isinstance(sparsity, Tracer):
         raise UserError("erk needs its sparsity as a number; got a traced value. Use uniform.")
-    custom = _by_key(params, custom_sparsity_map, unknown_paths)
-    shapes = {
-        key: leaf.shape
-        for key, leaf in zip(leaf_keys(params), jax.tree.leaves(params), strict=True)
-        if filter_fn(key, leaf) and key not in custom
-    }
-    if not shapes and not custom:
+    custom = sparsities_of_map(params, custom_sparsity_map, unknown_paths)
+    chosen = _chosen(params, filter_fn, custom, sparsity)
+    if not (chosen or custom):
         raise UserError("nothing to prune: no leaf passes filter_fn.")
-    sparsities = {**_erk_sparsities(shapes, sparsity), **custom}
-    return _map(params, lambda key, leaf: sparsities.get(key))
+    shapes = {key: leaf.shape for key, leaf in chosen.items() if key not in custom}
+    sparsities = {**_erk_sparsities(_layers(shapes, kernel_axes or {}), sparsity), **custom}
+    return _map(params, sparsities.get)
 
 
 def check_sparsity(sparsity: Array | float, name: str = "sparsity") -> None:
@@ -135,49 +143,88 @@ def check_sparsity(sparsity: Array | float, name: str = "sparsity") -> None:
         )
 
 
-def _erk_sparsities(shapes, sparsity):
+class _Layers(NamedTuple):
+    """`count` layers of one shape."""
+
+    shape: tuple[int, ...]
+    count: int = 1
+
+
+def _layers(shapes, kernel_axes):
+    axes = {key: kernel_axes.get(_path(key)) for key in shapes}
+    return {
+        key: _Layers(axes[key].layer_shape(shape), axes[key].num_layers(shape))
+        if axes[key]
+        else _Layers(shape)
+        for key, shape in shapes.items()
+    }
+
+
+def _erk_sparsities(layers, sparsity):
     dense = set()
-    zeros = {key: math.floor(sparsity * math.prod(shape)) for key, shape in shapes.items()}
-    while len(dense) < len(shapes):
-        rest = [key for key in shapes if key not in dense]
-        weight = {key: sum(shapes[key]) / math.prod(shapes[key]) for key in rest}
-        ones = sum(math.prod(shapes[key]) - zeros[key] for key in rest)
+    size = {key: math.prod(shape) for key, (shape, _) in layers.items()}
+    count = {key: count for key, (_, count) in layers.items()}
+    zeros = {key: math.floor(sparsity * size[key]) * count[key] for key in layers}
+    while len(dense) < len(layers):
+        rest = [key for key in layers if key not in dense]
+        weight = {key: sum(layers[key].shape) / size[key] for key in rest}
+        ones = sum(size[key] * count[key] - zeros[key] for key in rest)
         ones -= sum(zeros[key] for key in dense)
-        scale = ones / sum(weight[key] * math.prod(shapes[key]) for key in rest)
+        scale = ones / sum(weight[key] * size[key] * count[key] for key in rest)
         highest = max(weight.values())
         if highest * scale <= 1:
             sparse = {key: 1 - scale * weight[key] for key in rest}
             return {**sparse, **dict.fromkeys(dense, 0.0)}
         dense |= {key for key in rest if weight[key] == highest}
-    return dict.fromkeys(shapes, 0.0)
+    return dict.fromkeys(layers, 0.0)
+
+
+def _chosen(params, filter_fn, custom, sparsity):
+    """The leaves that pass the filter, by key; a filter that was given has to let one pass."""
+    leaves = dict(zip(leaf_keys(params), jax.tree.leaves(params), strict=True))
+    chosen = {key: leaf for key, leaf in leaves.items() if filter_fn(key, leaf)}
+    is_asked = isinstance(sparsity, Tracer) or sparsity > 0
+    is_given = filter_fn is not NOT_DIM_ONE_FILTER_FN
+    if is_asked and is_given and leaves and not (chosen or custom):
+        shown = [f"{_path(key)} {tuple(leaf.shape)}" for key, leaf in leaves.items()]
+        raise UserError(
+            "nothing to prune: no leaf passes filter_fn, which gets the path of a leaf as a tuple "
+            f"of names; paths and shapes: {first_of(shown, 20)}."
+        )
+    return chosen
 
 
 def _map(params, function):
-    leaves, structure = jax.tree.flatten(params)
-    values = [function(key, leaf) for key, leaf in zip(leaf_keys(params), leaves, strict=True)]
-    return jax.tree.unflatten(structure, values)
+    values = [function(key) for key in leaf_keys(params)]
+    return jax.tree.unflatten(jax.tree.structure(params), values)
 
 
-def _by_key(params, sparsity_map, unknown_paths):
-    """The map with its keys as tuples."""
-    keys = leaf_keys(params)
-    paths = {"/".join(map(str, key)): key for key in keys}
-    custom = {}
+def sparsities_of_map(
+    params: Params, sparsity_map: SparsityMap | None, unknown_paths: str = "error"
+) -> dict[Key, float | None]:
+    """The entries of a map by the keys of `leaf_keys`; arguments and errors as in `uniform`."""
+    paths = {_path(key): key for key in leaf_keys(params)}
+    custom: dict[Key, float | None] = {}
     for key, value in (sparsity_map or {}).items():
-        key = paths.get(key, key) if isinstance(key, str) else tuple(key)
-        if key not in keys and unknown_paths == "ignore":
+        path = key if isinstance(key, str) else _path(key)
+        path = path if path in paths else path.removesuffix("/value")
+        if path not in paths:
+            if unknown_paths == "error":
+                raise UserError(f"unknown parameter path {key!r}; known paths: {', '.join(paths)}.")
             continue
-        if key not in keys:
-            raise UserError(f"unknown parameter path {key!r}; known paths: {', '.join(paths)}.")
         if value is not None:
-            check_sparsity(value, f"sparsity of {'/'.join(map(str, key))}")
-        custom[key] = value
+            check_sparsity(value, f"sparsity of {path}")
+        custom[paths[path]] = value
     if sparsity_map and not custom:
         raise UserError(
-            f"no path of custom_sparsity_map is known: {', '.join(map(str, sparsity_map))}; "
-            f"known paths: {', '.join(paths)}."
+            f"no path of custom_sparsity_map is known: {', '.join(map(str, sparsity_map))}; known "
+            f"paths: {', '.join(paths)}."
         )
     return custom
+
+
+def _path(key):
+    return "/".join(map(str, key))
 
 
 def _name(entry):

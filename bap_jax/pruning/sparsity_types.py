@@ -1,6 +1,8 @@
 """Shapes in which weights are removed.
 
-In a kernel the last axis holds output channels and the one before it input channels.
+They lie along the inputs and outputs of a kernel: those of the product that uses it where these are
+known (see `pruning.kernel_axes`), otherwise the last axis holds outputs and the one before it
+inputs.
 """
 
 from typing import NamedTuple
@@ -20,19 +22,20 @@ class NByM(NamedTuple):
 
     Attributes:
       n, m: 2 and 4 is the format that hardware supports.
-      axis: by default the input axis, along which products are summed, as hardware expects.
+      axis: None: the inputs, over which products are summed, as hardware expects. Several input
+        axes count as one, in the order in which they lie in memory.
     """
 
     n: int
     m: int
-    axis: int = -2
+    axis: int | None = None
 
 
 class Block(NamedTuple):
     """Blocks of neighbouring weights are kept or removed whole; at the edges they may be smaller.
 
     Attributes:
-      block_shape: height and width of a block, in the last two axes.
+      block_shape: number of inputs and of outputs of a block.
       use_avg_pooling: whether a block's score is its mean score; otherwise its largest.
       leading: whether blocks lie in the first two axes and span all others, as in jaxpruner.
     """
@@ -46,10 +49,10 @@ class Channel(NamedTuple):
     """All weights at one index of `axis` are kept or removed together, by their summed scores.
 
     Attributes:
-      axis: by default the output channels.
+      axis: None: the outputs; several output axes count as one.
     """
 
-    axis: int = -1
+    axis: int | None = None
 
 
 SparsityType = Unstructured | NByM | Block | Channel
@@ -69,7 +72,7 @@ def parse(text: str) -> SparsityType:
 
     Example:
       >>> parse("nm_2,4")
-      NByM(n=2, m=4, axis=-2)
+      NByM(n=2, m=4, axis=None)
     """
     name, _, numbers = text.partition("_")
     try:

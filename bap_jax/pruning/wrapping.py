@@ -15,7 +15,7 @@ from bap_jax.pruning import hooks, moments
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.pruning.sparse_state import sparse_states
-from bap_jax.trees import path_name
+from bap_jax.trees import paths_of_leaves
 from bap_jax.types import Params, PyTree
 
 
@@ -70,7 +70,7 @@ def check_applied(params: Params, opt_state: PyTree) -> None:
       UserError: a removed weight is not 0; the message names the leaf and says what to write.
     """
     for state in sparse_states(opt_state):
-        paths = jax.tree.map_with_path(lambda path, _: path, params)
+        paths = paths_of_leaves(params)
         map_masks(_check_leaf, state.masks, params, paths, otherwise=lambda param, path: None)
 
 
@@ -79,9 +79,8 @@ def _check_leaf(mask, param, path):
         mask = jnp.unpackbits(mask, count=param.size).reshape(param.shape)
     left = int(jnp.sum((mask == 0) & (param != 0)))
     if left:
-        name = path_name(path)
         raise UserError(
-            f"{left} removed weights of {name} are not 0. After optax.apply_updates write: "
+            f"{left} removed weights of {path} are not 0. After optax.apply_updates write: "
             "params = updater.post_gradient_update(params, opt_state)."
         )
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bap_jax.pruning import leaf_paths
 from bap_jax.reporting.gaps import accuracy_gaps
 from bap_jax.training.split_means import SplitMeans
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import PyTree
 
 
@@ -61,7 +61,7 @@ def tree_sha256(tree: PyTree) -> str:
       False
     """
     digest = hashlib.sha256()
-    for path, leaf in zip(leaf_paths(tree), jax.tree.leaves(tree), strict=True):
+    for path, leaf in leaves_by_path(tree, with_boxes=True).items():
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(np.asarray(leaf))

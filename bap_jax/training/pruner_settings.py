@@ -9,10 +9,11 @@ The class of an algorithm declares what it allows and what `auto` means (`prunin
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import registry, sparsity_types
+from bap_jax.kernel_uses import KernelAxes
+from bap_jax.pruning import BaseUpdater, registry, sparsity_types
 from bap_jax.pruning import sparsity_schedules as schedules
 from bap_jax.pruning.declarations import UpdaterOptions
 from bap_jax.pruning.sparsity_distributions import filter_from_tree
@@ -69,6 +70,7 @@ def build_pruner(
     masks: PyTree = None,
     groups: Sequence[ChannelGroup] = (),
     seed: int = 0,
+    kernel_axes: Mapping[str, KernelAxes] | None = None,
 ) -> Pruner:
     """The pruner of some settings, which have been checked.
 
@@ -78,6 +80,7 @@ def build_pruner(
       masks: made from data, for algorithms that need these.
       groups: prunable groups of channels, for algorithms that need these.
       seed: of everything random.
+      kernel_axes: see `pruning.kernel_axes`.
 
     Raises:
       UserError: the algorithm cannot prune in the given shapes.
@@ -99,7 +102,10 @@ def build_pruner(
         masks=masks,
         groups=groups,
     )
-    return Pruner(registry.make_updater(settings.algorithm, options))
+    updater = registry.make_updater(settings.algorithm, options)
+    if isinstance(updater, BaseUpdater) and updater.kernel_axes is None:
+        updater.kernel_axes = kernel_axes
+    return Pruner(updater)
 
 
 def _check_schedule(settings):

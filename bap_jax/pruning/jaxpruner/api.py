@@ -75,6 +75,8 @@ def _own_type(kind):
     """A type that a config names, with the axes that it has here."""
     if isinstance(kind, types.NByM):
         return sparsity_types.NByM(kind.n, kind.m)
+    if isinstance(kind, types.Channel):
+        return sparsity_types.Channel(-1 if kind.axis is None else kind.axis)
     if isinstance(kind, types.Block):
         return sparsity_types.Block(kind.block_shape, kind.use_avg_pooling)
     return kind

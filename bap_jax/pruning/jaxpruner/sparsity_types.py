@@ -3,7 +3,7 @@
 from typing import Any
 
 from bap_jax.pruning import sparsity_types
-from bap_jax.pruning.sparsity_types import Channel, SparsityType, Unstructured
+from bap_jax.pruning.sparsity_types import SparsityType, Unstructured
 
 __all__ = ["Block", "Channel", "NByM", "SparsityType", "Unstructured", "is_sparsity_type"]
 
@@ -15,6 +15,15 @@ class NByM(sparsity_types.NByM):
 
     def __new__(cls, n: int, m: int, axis: int = -1):
         return super().__new__(cls, n, m, axis)
+
+
+class Channel(sparsity_types.Channel):
+    """All weights at one index of `axis`, by default the last, are kept or removed together."""
+
+    __slots__ = ()
+
+    def __new__(cls, axis: int = -1):
+        return super().__new__(cls, axis)
 
 
 class Block(sparsity_types.Block):

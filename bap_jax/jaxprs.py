@@ -1,4 +1,4 @@
-"""The programs inside a traced program, for modules that read what a network does."""
+"""What can be read from traced programs: the programs inside them, and convolutions."""
 
 from collections.abc import Iterator
 
@@ -13,3 +13,9 @@ def inner_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
                 yield item.jaxpr
             elif isinstance(item, core.Jaxpr):
                 yield item
+
+
+def is_convolution(equation: core.JaxprEqn) -> bool:
+    """Whether an equation is a convolution: of `lax`, or of `bap_jax.models.convolution`."""
+    names = equation.primitive.name, equation.params.get("name")
+    return names[0] == "conv_general_dilated" or names[1] == "convolve_channels_last"
