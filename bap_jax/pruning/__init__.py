@@ -3,15 +3,14 @@
     scores ─► how many stay of each leaf ─► masks ─► when ─► updater ─► wrapped optimiser
 
 The package can be used alone. It knows nothing about groups or constraints, except that one
-criterion (`fairgrape`) keeps every group's share. Names and calls are jaxpruner's, whose users
-change the import:
+criterion (`fairgrape`) keeps every group's share. Names and calls are jaxpruner's. Code that was
+written for jaxpruner needs its submodules and defaults, which are in `pruning.jaxpruner`:
 
-    from bap_jax import pruning as jaxpruner
+    from bap_jax.pruning import jaxpruner
 
-Functions that only they need are in `jaxpruner_api`. These defaults differ; the value in brackets
-restores jaxpruner's: updates count from a schedule's start and include its end (`aligned=False`),
-N:M goes along the input axis (`axis=-1`), blocks lie in the last two axes (`leading=True`), moments
-of weights that come back restart (`pruned_moments="keep"`).
+Here other defaults hold: updates count from a schedule's start and include its end (`aligned`), N:M
+goes along the input axis (`axis`), blocks lie in the last two axes (`leading`), moments of weights
+that come back restart (`pruned_moments`).
 
 To add a criterion, see `BaseUpdater` and `MasksFromData`.
 """
@@ -19,6 +18,7 @@ To add a criterion, see `BaseUpdater` and `MasksFromData`.
 from bap_jax._deprecated import former_names
 from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning import base_updater as base_updater
+from bap_jax.pruning import jaxpruner as jaxpruner
 from bap_jax.pruning import mask_calculator as mask_calculator
 from bap_jax.pruning import sparsity_distributions, sparsity_schedules, sparsity_types
 from bap_jax.pruning.base_updater import BaseUpdater
