@@ -1,17 +1,20 @@
 """Prunes and tunes a user's network on a user's data in one call from Python."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bap_jax import data, models, pipeline, training
+from bap_jax._watching import check_watchers
 from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
+from bap_jax.metric_writers import MetricWriter
 from bap_jax.metrics.registry import CriterionLike, find_criterion
 from bap_jax.pipeline.checks import check_run
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
 from bap_jax.training.criterion_checks import check_criterion
+from bap_jax.training.methods import method_name
 from bap_jax.training.optimizer_registry import OptimizerLike, is_transformation
 from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array, PyTree
@@ -74,6 +77,9 @@ def prune_and_tune(
     dual_optimizer: OptimizerLike | None = None,
     settings: Settings = _DEFAULTS,
     execution: training.Execution = _ALL_DEVICES,
+    progress: bool | None = None,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
+    log: MetricWriter | Sequence[MetricWriter] | None = None,
     **overrides: Any,
 ) -> Result:
     """Prunes a trained classifier and tunes it so that no group loses more than `tolerance`.
@@ -118,6 +124,11 @@ def prune_and_tune(
         the negative violations, because optax descends.
       settings: everything else about the run.
       execution: how the run uses this machine.
+      progress: whether to show a line with epoch, sparsity, accuracy, largest gap and Σλ; by
+        default in a terminal or a notebook.
+      on_epoch: called with the row of every epoch, a dict as in `metrics.jsonl`. What it raises
+        ends the run, after the writers have been closed.
+      log: writers of the rows of steps and epochs, see `metric_writers`; closed at the end.
       **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` set
         `settings.pruning.sparsity` and `settings.dual.learning_rate`.
 
@@ -130,6 +141,7 @@ def prune_and_tune(
     settings = with_optimizers(override(settings, overrides), optimizer, dual_optimizer)
     training.check_settings(settings)
     criterion = find_criterion(loss, correct)
+    watchers = check_watchers(progress, on_epoch, log)
     model, variables = models.adapt(network, variables)
     pipeline.check_optimizers(settings, variables.params)
     model = models.in_precision(model, settings.precision)
@@ -147,19 +159,25 @@ def prune_and_tune(
     count = num_classes(samples, criterion, logits)
     split = split_arguments(inputs, test_indices, validation_fraction)
     prepared = split_samples(samples, count, **split, seed=split_seed)
-    splits = prepared.splits
-    check_criterion(criterion, logits, splits, settings)
-    tuned, evaluated = _tune_and_evaluate(model, variables, splits, settings, execution, criterion)
+    check_criterion(criterion, logits, prepared.splits, settings)
+    check_run(model, variables, prepared.splits, settings)
+    context = _make_context(model, variables, prepared.splits, execution, criterion)
+    tuned, evaluated = _tune_and_evaluate(context, settings, watchers)
     pruned = model.export(tuned.pruned.variables)
     return Result(evaluated.report, pruned, tuned, prepared.summary(), evaluated.predictions)
 
 
-def _tune_and_evaluate(model, variables, splits, settings, execution, criterion):
-    """The tuning result, and its one evaluation on the test split."""
-    check_run(model, variables, splits, settings)
+def _make_context(model, variables, splits, execution, criterion):
+    """Dense network and data, laid out on the devices."""
     splits = pipeline.read_what_fits(splits, execution)
-    context = pipeline.make_context(model, variables, splits, execution, criterion)
-    tuned = pipeline.tune_one(pipeline.make_tuner(context, settings), settings)
+    return pipeline.make_context(model, variables, splits, execution, criterion)
+
+
+def _tune_and_evaluate(context, settings, watchers):
+    """The tuning result, and its one evaluation on the test split."""
+    tuner = pipeline.make_tuner(context, settings)
+    with watchers.following(method_name(settings.method), settings.epochs) as log:
+        tuned = pipeline.tune_one(tuner, settings, log=log)
     return tuned, pipeline.evaluate_with_predictions(context, tuned, settings)
 
 

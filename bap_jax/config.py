@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from bap_jax.errors import UserError
+from bap_jax.metric_writers import find_writers
 from bap_jax.metrics import find_criterion
 from bap_jax.training import OptimizerSettings, Settings
 from bap_jax.training.settings_checks import check_integer, check_optimizer, check_settings
@@ -36,6 +37,8 @@ def default_config() -> ConfigDict:
 
       loss: what is minimised, a name of `metrics.CRITERIA` or `module:function`, see
         `metrics.registry`; `correct`: what counts as right, empty for what goes with the loss.
+      log: where the numbers of steps and epochs are written, names joined by commas, see
+        `metric_writers`; JSON lines in any case.
       data: `name`, see `data.DATASETS`, and `dir`, the folder or file that holds the data;
         `target`, the attribute that is learned (by default the data set's label), and `group_by`,
         attributes joined by `*` (every combination) or `+` (each attribute separately); `size` of
@@ -60,6 +63,7 @@ def default_config() -> ConfigDict:
             **dataclasses.asdict(Settings()),
             "loss": "classification",
             "correct": "",
+            "log": "json",
             "data": {
                 "name": "digits",
                 "dir": "",
@@ -210,6 +214,7 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     """
     check_keys(config, default_config())
     _check_names(config)
+    find_writers(config["log"])
     settings = _fill(Settings, config)
     check_settings(settings)
     find_criterion(config["loss"], config["correct"])

@@ -24,6 +24,13 @@ ADDED: dict[str, Any] = {
     **{f"optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
     **{f"dense.optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
     "dual.optimizer": "sgd",
+    "loss": "classification",
+    "correct": "",
+    "data.missing": "error",
+    "model.vocabulary": 512,
+    "model.heads": 4,
+    "model.expansion": 4,
+    "model.num_outputs": 0,
 }
 
 

@@ -25,7 +25,8 @@ from bap_jax._clock import Clock
 from bap_jax._deprecated import former_names
 from bap_jax._run_files import save_run_files
 from bap_jax.errors import UserError
-from bap_jax.metric_rows import json_lines
+from bap_jax.live_line import LiveLine
+from bap_jax.metric_writers import RunDescription, make_writers, writing
 from bap_jax.task import Task, load_task
 from bap_jax.training import DivergedError, Execution
 from bap_jax.training.loop import Progress
@@ -96,7 +97,7 @@ def run_experiment(
     sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
     if before is not None:
         before(session, folder)
-    [result] = session.run([plain], [folder], functools.partial(_progress, label=plain["method"]))
+    [result] = session.run([plain], [folder], label=plain["method"])
     if result.error:
         raise result.error
     assert result.report is not None
@@ -217,6 +218,8 @@ class Session:
         plains: Sequence[dict[str, Any]],
         folders: Sequence[Path],
         progress: Progress = iter,
+        *,
+        label: str = "",
     ) -> list[RunResult]:
         """Runs members of one program.
 
@@ -226,14 +229,23 @@ class Session:
             last `report.json`, or for `last_good` if the run diverges. Each reports its share of
             the time that all of them took.
           progress: wraps the range of epochs.
+          label: of the line that shows where they are, in a terminal; by default none is shown.
+
+        Raises:
+          UserError: a writer of `config.log` cannot be made.
         """
         members = [config_lib.to_settings(plain) for plain in plains]
         clock = self._clock.copy()
         if self._tuner is None:
             self._tuner = pipeline.make_tuner(self.context, members[0])
         sharding.by_first_process(lambda: _remove_reports(folders))
-        with clock("prune_and_tune"), contextlib.ExitStack() as files:
-            logs = [files.enter_context(json_lines(_log_file(folder))) for folder in folders]
+        line = LiveLine(label, members[0].epochs, None if label else False, runs=len(members))
+        with clock("prune_and_tune"), line, contextlib.ExitStack() as stack:
+            logs = []
+            for plain, folder in zip(plains, folders, strict=True):
+                run = RunDescription(folder, folder.name, plain)
+                writers = make_writers(plain["log"], run)
+                logs.append(stack.enter_context(writing(writers, line.update)))
             outcomes = self._tuner.run(members, logs, progress)
         clock.seconds["prune_and_tune"] = round(clock.seconds["prune_and_tune"] / len(members), 3)
         runs = zip(plains, members, folders, outcomes, strict=True)
@@ -270,10 +282,6 @@ def _remove_reports(folders: Sequence[Path]) -> None:
     for folder in folders:
         for name in ("report.json", "report.html", "predictions.npz"):
             (folder / name).unlink(missing_ok=True)
-
-
-def _log_file(folder: Path) -> Path:
-    return folder / "metrics.jsonl" if sharding.is_first_process() else Path("/dev/null")
 
 
 def _progress(epochs: Iterable[int], label: str) -> Iterable[int]:

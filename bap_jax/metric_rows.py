@@ -1,9 +1,6 @@
 """The lines of `metrics.jsonl`: one per step and one per epoch."""
 
-import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +14,6 @@ from bap_jax.types import Array
 
 # With more constraints the row of a step, or of an epoch, holds summaries only.
 LISTED, LISTED_EPOCH = 100, 10_000
-
-
-@contextlib.contextmanager
-def json_lines(path: Path) -> Iterator[Callable[[dict[str, Any]], object]]:
-    """A function that writes dicts to a file, one JSON object per line."""
-    with open(path, "w", encoding="utf-8") as file:
-        yield lambda row: file.write(json.dumps(row) + "\n")
 
 
 def flatten_sets(sets: Array | Mapping[str, Array]) -> np.ndarray:
@@ -145,6 +135,8 @@ def epoch_row(epoch: int, numbers: EpochNumbers, score: Score) -> dict[str, Any]
         "validation_max_excess_gap": score.max_excess_gap,
     }
     multipliers = flatten_sets(numbers.multipliers)
+    if multipliers.size:
+        row["sum_multipliers"] = float(multipliers.sum())
     if multipliers.size <= LISTED_EPOCH:
         row["multipliers"] = multipliers.tolist()
     mean, largest = numbers.mean_staleness, numbers.max_staleness

@@ -84,7 +84,7 @@ def check_workdir(root: str | Path, config: Mapping[str, Any]) -> None:
     check_same_config(
         workdir.root,
         recorded={**ADDED, **flatten_config(_shared_config(recorded))},
-        requested=flatten_config(_shared_config(config)),
+        requested={**ADDED, **flatten_config(_shared_config(config))},
         contents="runs",
         advice="Use a separate --workdir, or delete this one.",
     )

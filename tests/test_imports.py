@@ -24,9 +24,9 @@ LAYERS = [
     ["lagrangian"],
     ["training"],
     ["reporting"],
-    ["metric_rows", "checkpoint", "config_identity"],
+    ["metric_rows", "metric_writers", "live_line", "checkpoint", "config_identity"],
     ["pipeline"],
-    ["user_samples"],
+    ["user_samples", "_watching"],
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
@@ -60,6 +60,8 @@ ONE_PACKAGE = {
     "tensorflow_datasets": "data",
     "safetensors": "models",
     "torch": "models",
+    "tensorboardX": "metric_writers",
+    "wandb": "metric_writers",
 }
 ONE_FILE = {
     "jinja2": "audit/page.py",
@@ -170,5 +172,7 @@ def test_importing_needs_none_of_the_heavy_libraries():
         "PIL",
         "tensorflow_datasets",
         "safetensors",
+        "tensorboardX",
+        "wandb",
     }
     assert not heavy & loaded_by("from bap_jax import *")

@@ -159,6 +159,7 @@ def test_epoch_row():
     assert epoch_of(()) == {
         "epoch": 2,
         "sparsity": 0.25,
+        "sum_multipliers": 0.75,
         "multipliers": [0.5, 0.25],
         "validation_accuracy": 0.875,
         "validation_max_excess_gap": 0.0625,
@@ -178,12 +179,3 @@ def test_an_empty_buffer_has_no_age():
 def test_the_buffer_is_found_among_other_state():
     found = epoch_of({"loss": (), "gap": (buffer((0, 1), (2, 3)), jnp.ones(3))})
     assert found["staleness"] == {"mean": 0.5, "max": 1}
-
-
-def test_rows_are_written_one_a_line(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    rows = [row_of(), row_of((0.5, 0.0, 0.25), (0.125, NAN, -0.5), (0.25, 1.0, NAN))]
-    with metric_rows.json_lines(path) as write:
-        for row in rows:
-            write(row)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows

@@ -2,13 +2,22 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from bap_jax.config import default_config
+from bap_jax.config_identity import ADDED, WITHOUT_EFFECT
 from bap_jax.errors import UserError
 from bap_jax.sweep.folder import open_sweep_folder
-from bap_jax.workdir import Workdir, check_workdir, open_workdir, read_json, write_atomically
+from bap_jax.workdir import (
+    Workdir,
+    check_workdir,
+    flatten_config,
+    open_workdir,
+    read_json,
+    write_atomically,
+)
 
 
 def config_with(**changes):
@@ -47,21 +56,35 @@ def test_a_key_of_another_release_is_a_difference(tmp_path):
         check_workdir(tmp_path, config_with())
 
 
-def without_optimizers(plain):
-    """A config as versions before 0.3 wrote it, which had SGD with a step schedule alone."""
-    sections = [plain["optimizer"], plain["dense"]["optimizer"]]
-    for section in sections:
-        for key in ("name", "schedule", "warmup", "clip_norm", "beta1", "beta2"):
-            del section[key]
-    del plain["dual"]["optimizer"]
-    return plain
+KEYS_OF_02 = Path(__file__).with_name("config_keys_of_0.2.txt").read_text().split()
+
+
+def as_version_02(plain):
+    """A config as version 0.2 wrote it."""
+    old = {}
+    for key in KEYS_OF_02:
+        *sections, name = key.split(".")
+        value, place = plain, old
+        for section in sections:
+            value, place = value[section], place.setdefault(section, {})
+        if name in value:  # `config.json` has neither method nor seed
+            place[name] = value[name]
+    return old
+
+
+def test_every_key_says_what_earlier_versions_did():
+    """A key that is new belongs to `config_identity`; else old workdirs and sweeps start anew."""
+    values = flatten_config(config_with())
+    new = values.keys() - set(KEYS_OF_02) - set(WITHOUT_EFFECT)
+    assert {key: values[key] for key in new} == {
+        key: value for key, value in ADDED.items() if key in values
+    }
+    assert set(KEYS_OF_02) <= values.keys()
 
 
 def test_a_workdir_without_added_keys_is_that_of_what_earlier_versions_did(tmp_path):
     workdir = open_workdir(tmp_path, config_with())
-    workdir.config.write_text(
-        json.dumps(without_optimizers(json.loads(workdir.config.read_text())))
-    )
+    workdir.config.write_text(json.dumps(as_version_02(json.loads(workdir.config.read_text()))))
     check_workdir(tmp_path, config_with())
     with pytest.raises(UserError, match="config.optimizer.name is sgd in the workdir and adam now"):
         check_workdir(tmp_path, config_with(**{"optimizer.name": "adam"}))

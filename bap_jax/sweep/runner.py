@@ -146,6 +146,7 @@ def run_programs(
     programs: Sequence[ProgramPlan],
     after_chunk: Callable[[], None] = lambda: None,
     on_progress: Callable[[str], None] = print_progress,
+    is_alone: bool = False,
 ) -> None:
     """Trains the members of some programs, with one session for each program.
 
@@ -154,6 +155,7 @@ def run_programs(
       programs: programs of the sweep, or parts of them.
       after_chunk: called whenever the members of a chunk are finished.
       on_progress: receives a line of text after each chunk.
+      is_alone: whether no other process writes to the same terminal; a live line then shows epochs.
     """
     total, done = count_members(programs), 0
     for number, program in enumerate(programs, 1):
@@ -163,7 +165,8 @@ def run_programs(
         chunks = -(-len(members) // session.capacity(len(members)))
         for chunk in split_evenly(members, chunks):
             start = time.perf_counter()
-            diverged = _run_chunk(session, chunk, sweep.folder)
+            label = f"program {number}/{len(programs)}" if is_alone else ""
+            diverged = _run_chunk(session, chunk, sweep.folder, label)
             after_chunk()
             done += len(chunk)
             seconds = time.perf_counter() - start
@@ -174,11 +177,11 @@ def run_programs(
         del session  # frees its arrays before the next session is created
 
 
-def _run_chunk(session, chunk, folder):
+def _run_chunk(session, chunk, folder, label):
     """Trains members at once; returns how many diverged."""
     sharding.by_first_process(lambda: [folder.begin(member) for member in chunk])
     folders = [folder.member(member) for member in chunk]
-    outcomes = session.run([member.plain for member in chunk], folders)
+    outcomes = session.run([member.plain for member in chunk], folders, label=label)
     errors = [outcome.error for outcome in outcomes]
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:
@@ -205,7 +208,7 @@ def run_in_process(
     def after_chunk():
         sharding.by_first_process(save)
 
-    run_programs(sweep, unfinished_programs(sweep), after_chunk, on_progress)
+    run_programs(sweep, unfinished_programs(sweep), after_chunk, on_progress, is_alone=True)
     return write_results(sweep)
 
 

@@ -60,7 +60,7 @@ class FakeSession:
     def capacity(self, count):
         return min(count, self.chunk)
 
-    def run(self, plains, folders):
+    def run(self, plains, folders, label=""):
         return [self._run(*pair) for pair in zip(plains, folders, strict=True)]
 
     def _run(self, plain, folder):

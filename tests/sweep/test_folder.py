@@ -9,7 +9,7 @@ from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
 from bap_jax.sweep.folder import MemberOutcome, open_sweep_folder
 from bap_jax.sweep.plan import make_members
-from tests.test_workdir import without_optimizers
+from tests.test_workdir import as_version_02
 
 
 def member_of(*axes, **changes):
@@ -65,7 +65,7 @@ def test_a_start_that_was_interrupted_is_no_obstacle(tmp_path):
 def test_keys_that_were_added_later_change_no_member(tmp_path):
     """The folder and the record of a member that an earlier version finished are found again."""
     folder, member = open_sweep_folder(tmp_path), member_of("seed=3")
-    plain = without_optimizers(json.loads(json.dumps(member.plain)))
+    plain = as_version_02(json.loads(json.dumps(member.plain)))
     assert member._replace(plain=plain).name == member.name
     assert folder.dense(plain) == folder.dense(member.plain)
     finish(folder, member._replace(plain=plain))
