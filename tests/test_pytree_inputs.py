@@ -128,7 +128,7 @@ def of_words():
     return net, {"params": variables["params"]}, inputs
 
 
-@pytest.mark.parametrize("algorithm", ["magnitude", "snip", "synflow"])
+@pytest.mark.parametrize("algorithm", ["snip", "synflow"])
 def test_words_with_a_mask(of_words, algorithm):
     net, variables, inputs = of_words
     labels, side = inputs["tokens"].max(1) % 3, np.where(inputs["age"][:, 0] > 0, "old", "young")
