@@ -66,6 +66,7 @@ def prune_and_tune(
     variables: Any = None,
     known_groups: Sequence[str] | None = None,
     group_by: str = "",
+    missing: str = "error",
     target: str = "",
     augmentation: str = "none",
     augment: data.Augment | None = None,
@@ -104,6 +105,8 @@ def prune_and_tune(
       group_by: how to group by several attributes: names joined by `*` constrain every combination
         that occurs (by default of all attributes), names joined by `+` constrain each attribute's
         groups on their own. A source needs it.
+      missing: `error` refuses samples without a group name (None, NaN, NULL, …), `group` makes them
+        a group called `missing`. Labels must not be missing.
       target: of a source, the attribute that is the label; by default its own target.
       augmentation: of a source's images, see `data.image_preprocess`.
       augment: `(key, inputs) -> inputs` changes a batch at random, inside the training step and not
@@ -147,10 +150,10 @@ def prune_and_tune(
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):
         check_source_arguments(inputs, labels, group_names, group_by)
-        samples = samples_of(inputs, group_by, target, augmentation)
+        samples = samples_of(inputs, group_by, target, augmentation, missing)
     else:
         check_array_arguments(labels, group_names, target, augmentation)
-        samples = samples_from_arrays(inputs, labels, group_names, known_groups, group_by)
+        samples = samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing)
     if augment is not None:
         samples = augmented_samples(samples, augment, augmentation, settings.batch_size)
     if samples.preprocess is not None:

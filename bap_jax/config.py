@@ -41,10 +41,10 @@ def default_config() -> ConfigDict:
         `metric_writers`; JSON lines in any case.
       data: `name`, see `data.DATASETS`, and `dir`, the folder or file that holds the data;
         `target`, the attribute that is learned (by default the data set's label), and `group_by`,
-        attributes joined by `*` (every combination) or `+` (each attribute separately); `size` of
-        images, 0 as stored; `augmentation`: `none`, `flip`, `crop_flip` or `module:function`;
-        `table` of an image folder; `synthetic`, how many images to make up instead of reading
-        files. `test_fraction`
+        attributes joined by `*` (every combination) or `+` (each attribute separately); `missing`:
+        `error`, or `group` to make samples without a value a group; `size` of images, 0 as stored;
+        `augmentation`: `none`, `flip`, `crop_flip` or `module:function`; `table` of an image
+        folder; `synthetic`, how many images to make up instead of reading files. `test_fraction`
         and `test_seed` draw the test split, `validation_fraction` and `split_seed` the validation
         split. A fraction of 0 takes the split that comes with the data set; if there is one,
         another is drawn only with `redraw`.
@@ -69,6 +69,7 @@ def default_config() -> ConfigDict:
                 "dir": "",
                 "target": "",
                 "group_by": "digit",
+                "missing": "error",
                 "size": 0,
                 "augmentation": "none",
                 "table": "labels.csv",
@@ -225,6 +226,10 @@ def to_settings(config: Mapping[str, Any]) -> Settings:
     check_integer("data.synthetic", config["data"]["synthetic"], 0)
     check_integer("data.test_seed", config["data"]["test_seed"], 0)
     check_integer("data.split_seed", config["data"]["split_seed"], 0)
+    if config["data"]["missing"] not in ("error", "group"):
+        raise UserError(
+            f"config.data.missing must be error or group; got {config['data']['missing']!r}."
+        )
     check_integer("dense.epochs", dense["epochs"], 0 if config["model"]["pretrained"] else 1)
     check_integer("dense.batch_size", dense["batch_size"], 1)
     _check_head(config["model"], dense["epochs"])

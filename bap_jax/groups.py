@@ -6,11 +6,12 @@ attribute start where those of the attribute before it end.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bap_jax._tables.encoding import encoded
 from bap_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "margins",
     "occurring",
     "select",
+    "terms_of",
 ]
 
 
@@ -41,42 +43,40 @@ class Grouping(NamedTuple):
     names: tuple[str, ...]
 
 
-def encode(values: "Sequence | Array", names: Sequence[str] | None = None) -> Grouping:
+def encode(
+    values: "Sequence | Array", names: Sequence | None = None, *, missing: str = "error"
+) -> Grouping:
     """Turns the group name of each sample into an id.
 
+    Values may be texts, bytes, numbers, booleans, dates or any other object with a text, in a list
+    or an array, a masked one, or a column of pandas, pyarrow or another library. They are compared
+    as text: 1 and "1" are one group, with a warning where types are mixed. Whole numbers that are
+    stored as floats are called `1`, not `1.0`. A value is missing where it is None, NaN, NaT or NA,
+    masked, an empty text, or a text that says so: `nan`, `NULL`, `NA`, `N/A`, `None`.
+
     Args:
-      values: `(sample,)` names (strings, numbers or booleans).
-      names: the known names, in the order of the ids; by default the sorted distinct values.
+      values: `(sample,)` names.
+      names: the known names, in the order of the ids; by default the sorted distinct values. A text
+        such as `None` is a name if it is one of them.
+      missing: `error`, or `group` to put samples without a name into a group of their own, called
+        `missing`, which comes last.
 
     Returns:
       A grouping with one column.
 
     Raises:
-      UserError: `values` is not one-dimensional, holds None or NaN, or has a value that is not
-        among `names`.
+      UserError: `values` is not one-dimensional, misses a name or holds one that is not among
+        `names`; the message names the first rows.
 
     Example:
       >>> encode(["b", "a", "b"])
       Grouping(ids=array([[1],
              [0],
              [1]], dtype=int32), names=('a', 'b'))
+      >>> encode(["b", None, float("nan")], missing="group").names
+      ('b', 'missing')
     """
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise UserError(
-            f"there must be one group name for each sample, shape (sample,); got {array.shape}."
-        )
-    if array.dtype == object and any(value is None or value != value for value in array):
-        raise UserError("some samples have no group name (None or NaN); give every sample a name.")
-    if names is None:
-        distinct, ids = np.unique(array, return_inverse=True)
-        return Grouping(ids.astype(np.int32)[:, None], tuple(str(name) for name in distinct))
-    index = {name: i for i, name in enumerate(dict.fromkeys(map(str, names)))}
-    unknown = sorted({str(value) for value in array} - set(index))
-    if unknown:
-        raise UserError(f"unknown group name {unknown[0]!r}; known names: {', '.join(index)}.")
-    ids = np.array([index[str(value)] for value in array], np.int32)
-    return Grouping(ids[:, None], tuple(index))
+    return Grouping(*encoded(values, names, missing=missing))
 
 
 def select(attributes: Mapping[str, Grouping], name: str) -> Grouping:
@@ -114,7 +114,15 @@ def intersections(groupings: Sequence[Grouping]) -> Grouping:
     columns = tuple(grouping.ids[:, 0] for grouping in groupings)
     ids = np.ravel_multi_index(columns, sizes).astype(np.int32)
     combinations = itertools.product(*(grouping.names for grouping in groupings))
-    return Grouping(ids[:, None], tuple("*".join(names) for names in combinations))
+    return Grouping(ids[:, None], _joined(list(combinations)))
+
+
+def _joined(combinations):
+    """`a*x` of each combination; in quotes where names with stars make two of them the same."""
+    names = tuple("*".join(names) for names in combinations)
+    if len(set(names)) < len(names):
+        names = tuple("*".join(map(repr, names)) for names in combinations)
+    return names
 
 
 def _check_single(groupings):
@@ -154,13 +162,12 @@ def _occurring_combinations(groupings: Sequence[Grouping]) -> Grouping:
     """`occurring(intersections(groupings))` without a name for each combination that nobody has."""
     _check_single(groupings)
     ids = np.zeros(len(groupings[0].ids), np.int64)
-    names = ("",)
-    for i, grouping in enumerate(groupings):
+    combinations = [()]
+    for grouping in groupings:
         size = len(grouping.names)
         present, ids = np.unique(ids * size + grouping.ids[:, 0], return_inverse=True)
-        joint = "*" if i else ""
-        names = [f"{names[j // size]}{joint}{grouping.names[j % size]}" for j in present]
-    return Grouping(ids.astype(np.int32)[:, None], tuple(names))
+        combinations = [(*combinations[j // size], grouping.names[j % size]) for j in present]
+    return Grouping(ids.astype(np.int32)[:, None], _joined(combinations))
 
 
 def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
@@ -185,42 +192,71 @@ def grouping(attributes: Mapping[str, Grouping], expression: str) -> Grouping:
       >>> grouping(attributes, "race+age").names
       ('a', 'b', 'x', 'y')
     """
-    if "," in expression:
-        names = expression.replace(" ", "").split(",")
-        raise UserError(
-            f"group_by={expression!r}: join attributes by * (every combination) or + (each on its "
-            f"own); write {'*'.join(names)} or {'+'.join(names)}."
-        )
+    _check_expression(attributes, expression)
     terms = []
-    for term in expression.split("+"):
-        names = [name.strip() for name in term.split("*")]
-        if "" in names:
-            raise UserError(
-                f"group_by={expression!r}: the name of an attribute is missing; known attributes: "
-                f"{', '.join(sorted(attributes))}."
-            )
-        factors = [select(attributes, name) for name in names]
+    for term in terms_of(expression, attributes):
+        factors = [select(attributes, name) for name in term]
         terms.append(
             occurring(factors[0]) if len(factors) == 1 else _occurring_combinations(factors)
         )
     if len(terms) == 1:
         return terms[0]
     if len({name for term in terms for name in term.names}) < sum(len(t.names) for t in terms):
+        texts = attribute_names(expression, attributes)
         terms = [
-            Grouping(term.ids, tuple(f"{text.strip()}={name}" for name in term.names))
-            for term, text in zip(terms, expression.split("+"), strict=True)
+            Grouping(term.ids, tuple(f"{text}={name}" for name in term.names))
+            for term, text in zip(terms, texts, strict=True)
         ]
     return margins(terms)
 
 
-def attribute_names(expression: str) -> tuple[str, ...]:
+def _check_expression(attributes, expression):
+    if "," in expression and expression not in attributes:
+        names = [name.strip() for name in expression.split(",")]
+        raise UserError(
+            f"group_by={expression!r}: join attributes by * (every combination) or + (each on its "
+            f"own); write {'*'.join(names)} or {'+'.join(names)}."
+        )
+    terms = attribute_names(expression, attributes)
+    if any(not name for term in terms_of(expression, attributes) for name in term):
+        raise UserError(
+            f"group_by={expression!r}: the name of an attribute is missing; known attributes: "
+            f"{', '.join(sorted(attributes))}."
+        )
+    if len(set(terms)) < len(terms):
+        twice = next(term for term in terms if terms.count(term) > 1)
+        raise UserError(f"group_by={expression!r} names {twice} twice; write it once.")
+
+
+def terms_of(expression: str, attributes: Collection[str] = ()) -> list[list[str]]:
+    """The attributes of an expression: a list for each term of the sum.
+
+    Args:
+      expression: see `grouping`.
+      attributes: the known ones; an expression that is the name of one means that attribute, so
+        that a name may hold a sign.
+
+    Example:
+      >>> terms_of("race * gender + age"), terms_of("age+sex", ["age+sex"])
+      ([['race', 'gender'], ['age']], [['age+sex']])
+    """
+    if expression in attributes:
+        return [[expression]]
+    return [[name.strip() for name in term.split("*")] for term in expression.split("+")]
+
+
+def attribute_names(expression: str, attributes: Collection[str] = ()) -> tuple[str, ...]:
     """The names of the columns of a grouping: the terms of the expression that describes it.
+
+    Args:
+      expression: see `grouping`.
+      attributes: see `terms_of`.
 
     Example:
       >>> attribute_names("race * gender + age")
       ('race*gender', 'age')
     """
-    return tuple(term.replace(" ", "") for term in expression.split("+"))
+    return tuple("*".join(names) for names in terms_of(expression, attributes))
 
 
 def group_counts(ids: "Array", num_groups: int) -> np.ndarray:

@@ -185,7 +185,13 @@ def _split(source: data.Source, data_config) -> PreparedData:
     """The splits of a source as `config.data` describes them."""
     with _mentioning_skipped(source):
         group_by = data_config["group_by"] or find_dataset(data_config["name"]).group_by
-        samples = samples_of(source, group_by, data_config["target"], data_config["augmentation"])
+        samples = samples_of(
+            source,
+            group_by,
+            data_config["target"],
+            data_config["augmentation"],
+            data_config["missing"],
+        )
         return split_samples(
             samples,
             len(samples.class_names) or None,

@@ -6,11 +6,13 @@ A data set that brings its own labels, groups and splits is a `data.Source`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from bap_jax import data, groups
+from bap_jax._tables.encoding import encoded
 from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
@@ -42,9 +44,9 @@ def check_source_arguments(source, labels, group_names, group_by):
         )
 
 
-def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
+def samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing):
     """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
-    grouping, attributes = _grouping(group_names, known_groups, group_by)
+    grouping, attributes = _grouping(group_names, known_groups, group_by, missing)
     samples = Dataset(as_inputs(inputs), as_labels(labels), grouping.ids)
     # The network is tried before the samples are checked; other lengths would make it fail.
     if num_samples(samples.inputs):
@@ -53,21 +55,44 @@ def samples_from_arrays(inputs, labels, group_names, known_groups, group_by):
     return Samples(samples, grouping.names, attributes=attributes)
 
 
-def _grouping(group_names, known_groups, group_by):
+def _grouping(group_names, known_groups, group_by, missing):
     """The grouping, and the names of its columns."""
     if not isinstance(group_names, Mapping):
         if group_by:
             raise UserError(
                 "group_by is for a dict of group_names; a single array has only one attribute."
             )
-        return groups.encode(group_names, known_groups), ()
+        return groups.encode(group_names, known_groups, missing=missing), ()
     if known_groups is not None:
         raise UserError("known_groups is for a single attribute; leave it out with several.")
     if not group_names:
         raise UserError("group_names is an empty dict; name at least one attribute.")
-    attributes = {name: groups.encode(values) for name, values in group_names.items()}
-    expression = group_by or "*".join(attributes)
-    return groups.grouping(attributes, expression), groups.attribute_names(expression)
+    attributes = _Encoded(group_names, missing)
+    expression = group_by or "*".join(group_names)
+    return (
+        groups.grouping(attributes, expression),
+        groups.attribute_names(expression, attributes),
+    )
+
+
+class _Encoded(Mapping[str, groups.Grouping]):
+    """Columns of names as groupings; one that nobody groups by is not looked at."""
+
+    def __init__(self, columns: Mapping[str, Any], missing: str):
+        self._columns, self._missing = columns, missing
+
+    def __getitem__(self, name: str) -> groups.Grouping:
+        what = f"group_names[{name!r}]"
+        return groups.Grouping(*encoded(self._columns[name], missing=self._missing, what=what))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self):
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def augmented_samples(samples, augment, augmentation, batch_size):

@@ -57,7 +57,7 @@ def test_an_unknown_name_lists_the_known_ones():
 @pytest.mark.parametrize("shape", [(), (2, 1)])
 def test_values_are_one_a_sample(shape):
     with pytest.raises(
-        UserError, match=r"one group name for each sample, shape \(sample,\); got \(.*\)\.$"
+        UserError, match=r"one group name for each sample, shape \(sample,\); got shape \(.*\)\. "
     ):
         groups.encode(np.zeros(shape))
 

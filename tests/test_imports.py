@@ -17,7 +17,7 @@ PACKAGE = Path(bap_jax.__file__).parent
 LAYERS = [
     ["errors", "_deprecated", "_clock"],
     ["types"],
-    ["trees", "_user_code", "jaxprs", "axis_layouts"],
+    ["trees", "_user_code", "jaxprs", "axis_layouts", "_tables"],
     ["kernel_uses"],
     ["groups", "metrics", "sharding", "compilation"],
     ["models", "pruning", "constraints", "data", "audit"],

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from bap_jax._tables.arrow import compute, to_numpy
 from bap_jax.audit import columns, values
-from bap_jax.audit.arrow import compute, to_numpy
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
 from bap_jax.audit.predictions import Part, check_distinct, correct_of, read_part
 from bap_jax.audit.samples import Samples, sha256_of

@@ -205,7 +205,9 @@ def _value(pair: Pair, attribute: str) -> str | None:
             f"--group-by={attribute}: the field holds {type(value).__name__}s; expected a text or "
             "a number for each document."
         )
-    return None if value is None or str(value).strip() == "" else str(value).strip()
+    if value is None or value != value:  # Python's JSON has NaN
+        return None
+    return str(value).strip() or None
 
 
 def _no_field(pairs, attribute):

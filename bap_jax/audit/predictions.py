@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bap_jax.audit import arrow, columns, judging, values
-from bap_jax.audit.arrow import compute, to_numpy
+from bap_jax._tables import arrow
+from bap_jax._tables.arrow import compute, to_numpy
+from bap_jax.audit import columns, judging, values
 from bap_jax.audit.columns import DENSE, SPARSE, Wanted
 from bap_jax.audit.samples import Samples, sha256_of
 from bap_jax.audit.tables import Table, open_table

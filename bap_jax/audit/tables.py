@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from bap_jax.audit import csv_text
-from bap_jax.audit.arrow import compute, to_numpy
+from bap_jax._tables import csv_text
+from bap_jax._tables.arrow import compute, to_numpy
 from bap_jax.audit.npz import load_npz
 from bap_jax.audit.values import Column
 from bap_jax.errors import UserError

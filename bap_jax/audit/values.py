@@ -7,14 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bap_jax.audit.arrow import to_numpy
+from bap_jax._tables.arrow import to_numpy
+from bap_jax._tables.names import decoded, is_nothing
 from bap_jax.errors import UserError
 
-# The texts that pandas takes for no value.
-_NOTHING = frozenset(
-    "|NA|N/A|n/a|#N/A|#NA|#N/A N/A|<NA>|NULL|null|None|NaN|nan|-NaN|-nan"  # noqa: SIM905
-    "|1.#IND|-1.#IND|1.#QNAN|-1.#QNAN".split("|")
-)
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
 _SHOWN = 5
@@ -56,9 +52,9 @@ def _text(value):
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, bytes):
-        value = value.decode(errors="replace")
+        value = decoded(value, "a column")
     text = str(value).strip()
-    return None if value is None or text in _NOTHING else text
+    return None if value is None or is_nothing(text) else text
 
 
 def objects(values: Names) -> np.ndarray:

@@ -1,61 +1,94 @@
 """Columns of a user's table or arrays: labels, attributes and splits."""
 
-import csv
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from bap_jax import groups
-from bap_jax.data.listing import open_table
+from bap_jax._tables.encoding import (
+    GIVE_LABELS,
+    are_integers,
+    is_integer,
+    warn_if_mixed,
+    with_missing,
+    without_name,
+)
+from bap_jax._tables.names import decoded, is_nothing, names_of
 from bap_jax.data.splits import SPLITS
 from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
 
 LABEL, SPLIT, INPUTS, PATH = "label", "split", "inputs", "path"
 _FORMER_SPLIT = "part"  # the former name of that column; removed in version 0.3
-_NEVER_EMPTY = (PATH, LABEL, SPLIT, _FORMER_SPLIT)
 _MOST_CLASSES = 100_000
 _LARGEST_GAP = 100  # between the two largest class ids
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_EMPTY = "(empty)"
+_SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _SPLIT_OF_WORD = {split: split for split in SPLITS} | {"val": "validation", "valid": "validation"}
 _SPLIT_OF_TEST_FLAG = {"true": "test", "false": "train"}
 
 
-def attributes_of(columns: Mapping[str, np.ndarray], where: str) -> dict[str, Grouping]:
+def _sample(row: int) -> str:
+    return f"sample {row}"
+
+
+class Attributes(NamedTuple):
+    """The attributes of samples.
+
+    Attributes:
+      groupings: by name; samples without a value are in a group `missing`.
+      missing: of each attribute that misses values, which samples it misses, for errors.
+    """
+
+    groupings: dict[str, Grouping]
+    missing: dict[str, str]
+
+
+def attributes_of(
+    columns: Mapping[str, Any], where: str, place: Callable[[int], str] = _sample
+) -> Attributes:
     """The attributes of samples by name.
 
     Texts of integers, as in a table, become integers. Integer labels are class ids as they stand.
+    A column that nobody groups by may miss values; labels must not.
 
     Args:
       columns: `(sample,)` values by name, usually with `label` among them.
       where: what errors call the file.
+      place: what they call a sample, counted from 0.
 
     Raises:
-      UserError: a column holds NaN, or labels are not suitable class ids.
+      UserError: a label is missing, labels are not suitable class ids, or bytes are not UTF-8.
     """
-    columns = {name: _as_integers(column) for name, column in columns.items()}
+    groupings, missing = {}, {}
     for name, column in columns.items():
-        if column.dtype.kind == "f" and np.isnan(column).any():
-            raise UserError(
-                f"{where}: the column {name!r} holds NaN: leave these samples out, or give them a "
-                "group name."
-            )
-    attributes = {name: groups.encode(column) for name, column in columns.items()}
-    if LABEL in columns and np.issubdtype(columns[LABEL].dtype, np.integer):
-        attributes[LABEL] = _class_ids(columns[LABEL], where)
-    return attributes
+        what = f"{where}: the column {name!r}"
+        found = names_of(_as_integers(column, name == LABEL), what)
+        warn_if_mixed(found, what)
+        if found.missing.any():
+            missing[name] = without_name(found, what, place)
+            if name == LABEL:
+                raise UserError(f"{missing[name]}. {GIVE_LABELS}")
+        groupings[name] = Grouping(*with_missing(found))
+        if name == LABEL and are_integers(found):
+            groupings[name] = _class_ids(np.array(list(map(int, found.names)))[found.ids], where)
+    return Attributes(groupings, missing)
 
 
-def _as_integers(column):
-    """A column of texts as integers, if all of them are integers."""
-    # A text such as 01 stays a text: it may be another group than 1.
-    if column.dtype.kind != "U" or not all(_INTEGER.fullmatch(text) for text in column):
+def _as_integers(column, is_label):
+    """A column of texts as integers, if all of them are integers; None where there is no value."""
+    if isinstance(column, np.ndarray) and column.dtype.kind not in "USO":
         return column
-    return column.astype(np.int64)
+    texts = [decoded(text, "a column") if isinstance(text, bytes) else text for text in column]
+    if not all(isinstance(text, str) for text in texts):
+        return column
+    if is_label and all(text.endswith(".0") for text in texts):  # as pandas writes 0 beside NaN
+        texts = [text.removesuffix(".0") for text in texts]
+    # A text such as 01 stays a text: it may be another group than 1.
+    if not all(is_integer(text) or is_nothing(text) for text in texts):
+        return column
+    return [None if is_nothing(text) else int(text) for text in texts]
 
 
 def _class_ids(labels, where):
@@ -75,18 +108,21 @@ def _class_ids(labels, where):
     return Grouping(labels.astype(np.int32)[:, None], names)
 
 
-def pop_splits(columns: dict[str, np.ndarray], where: str) -> np.ndarray | None:
+def pop_splits(
+    columns: dict[str, Any], where: str, place: Callable[[int], str] = _sample
+) -> np.ndarray | None:
     """Removes the column `split` (or `part`, its former name) from `columns`.
 
     Args:
       columns: `(sample,)` values by name; changed.
       where: what errors call the file.
+      place: what they call a sample, counted from 0.
 
     Returns:
       `(sample,)` int8 index into `SPLITS`; None if there is no such column.
 
     Raises:
-      UserError: the column holds an unknown word, or both columns are there.
+      UserError: the column misses a value or holds an unknown word, or both columns are there.
     """
     if SPLIT in columns and _FORMER_SPLIT in columns:
         raise UserError(
@@ -104,7 +140,10 @@ def pop_splits(columns: dict[str, np.ndarray], where: str) -> np.ndarray | None:
             "as an attribute.",
             where,
         )
-    words = [str(value).strip().lower() for value in np.asarray(column)]
+    found = names_of(column, f"{where}: the column {name!r}")
+    if found.missing.any():
+        raise UserError(f"{without_name(found, f'{where}: the column {name!r}', place)}. Fill it.")
+    words = [found.names[i].strip().lower() for i in found.ids]
     expected = f"expected {', '.join(SPLITS)}, or True for the test split and False"
     for word in words:
         if word not in _SPLIT_OF_TEST_FLAG and word not in _SPLIT_OF_WORD:
@@ -117,41 +156,41 @@ def pop_splits(columns: dict[str, np.ndarray], where: str) -> np.ndarray | None:
     return np.array([SPLITS.index(known[word]) for word in words], np.int8)
 
 
-def read_table(path: Path) -> dict[str, list[str]]:
-    """Reads a CSV file.
+class TextTable(NamedTuple):
+    """A table of texts.
 
-    Returns:
-      The texts of each column, `(row,)`, by name. An empty cell is `(empty)`; in the columns
-      `path`, `label` and `split` it is an error.
+    Attributes:
+      columns: `(row,)` texts without spaces around them, by name.
+      line: the line of the file with which a row, counted from 0, starts.
+    """
+
+    columns: dict[str, list[str]]
+    line: Callable[[int], int]
+
+
+def read_table(path: Path, required: Sequence[str] = (PATH, LABEL)) -> TextTable:
+    """Reads a CSV file strictly: every line belongs to one row, and every row has all cells.
+
+    Args:
+      path: of the file; cells of a file `.tsv` are separated by tabs.
+      required: columns that must be there; no cell of theirs, nor of `split`, may be empty.
 
     Raises:
-      UserError: there is no such file, it has no rows, or it lacks a column or a cell.
+      UserError: there is no such file, it has no rows, a quote is misplaced or not closed, a cell
+        holds a line break, or a column or a cell is missing. The message names the line.
     """
-    if not path.is_file():
-        raise UserError(
-            f"there is no table {path}; expected a CSV file with columns path, label and one for "
-            "each attribute. Name another one by config.data.table."
-        )
-    with open_table(path) as file:
-        rows = csv.DictReader(file)
-        rows.fieldnames = names = [name.strip() for name in rows.fieldnames or []]
-        if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
-            raise UserError(f"{path}: cells must be separated by commas; line 1 is {names[0]!r}.")
-        check_columns(path, dict.fromkeys(names), (PATH, LABEL))
-        if len(set(names)) < len(names):
-            raise UserError(f"{path} has a column twice; it has {', '.join(names)}.")
-        table = {name: [] for name in names}
-        for number, row in enumerate(rows, 2):
-            if None in row:
-                raise UserError(f"{path}, line {number} has more cells than line 1.")
-            for name in names:
-                cell = row[name]
-                if cell is None or (not cell.strip() and name in _NEVER_EMPTY):
-                    raise UserError(f"{path}, line {number}: the column {name!r} is empty.")
-                table[name].append(cell.strip() or _EMPTY)
-    if not table[PATH]:
-        raise UserError(f"{path} has no rows.")
-    return table
+    # pyarrow, which only tables need, is not installed everywhere.
+    from bap_jax._tables import csv_text
+
+    text = csv_text.parse(path.read_bytes(), str(path), _SEPARATORS.get(path.suffix.lower(), ","))
+    check_columns(path, text.names, required)
+    cells = csv_text.read_columns(text, text.names)
+    table = {name: [cell.strip() for cell in column.to_pylist()] for name, column in cells.items()}
+    for name in (*required, SPLIT, _FORMER_SPLIT):
+        if "" in table.get(name, ()):
+            line = text.line(table[name].index(""))
+            raise UserError(f"{path}, line {line}: the column {name!r} is empty.")
+    return TextTable(table, text.line)
 
 
 def check_columns(path: Path, columns: Collection[str], required: Collection[str]) -> None:

@@ -68,6 +68,7 @@ def source_from_listing(
         listing.indices("validation"),
         scale,
         listing.skipped,
+        missing=listing.missing,
     )
     if request.check is not None:
         request.check(listed)

@@ -7,13 +7,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax._tables.encoding import GIVE_LABELS, are_integers
+from bap_jax._tables.names import first_rows, names_of
 from bap_jax.errors import UserError
 from bap_jax.types import PyTree
 
 
 def as_labels(value: Any) -> PyTree:
-    """Labels as a user gives them: an array on the host, or a mapping of them."""
-    return jax.tree.map(np.asarray, value, is_leaf=lambda node: not isinstance(node, Mapping))
+    """Labels as a user gives them: an array on the host, or a mapping of them.
+
+    Whole numbers of pandas, pyarrow and others become integers.
+
+    Raises:
+      UserError: a label is None, NA or masked; the message names the first rows.
+    """
+    return jax.tree.map(_as_array, value, is_leaf=lambda node: not isinstance(node, Mapping))
+
+
+def _as_array(labels):
+    array = np.asarray(labels)
+    if np.ma.isMaskedArray(labels):
+        _check_complete(np.ma.getmaskarray(labels))
+    if array.ndim != 1 or array.dtype.kind not in "OUS":
+        return array
+    found = names_of(labels, "labels")
+    _check_complete(found.missing)
+    # Texts stay, so that an error can say what was got.
+    return np.array(list(map(int, found.names)))[found.ids] if are_integers(found) else array
+
+
+def _check_complete(missing):
+    """Raises an error that names the first rows without a label."""
+    rows = np.any(np.reshape(missing, (len(missing), -1)), axis=1) if np.ndim(missing) else missing
+    if np.any(rows):
+        raise UserError(
+            f"labels are missing (None, NaN or masked) in {int(np.sum(rows))} of {len(rows)} "
+            f"samples: rows {first_rows(rows)}, counted from 0. {GIVE_LABELS}"
+        )
 
 
 def _named_leaves(labels):
@@ -56,6 +86,8 @@ def check_labels(labels: PyTree, num_classes: int | None) -> None:
 def _check_class_ids(labels, num_classes):
     is_array = not isinstance(labels, Mapping | tuple | list)
     array = np.asarray(labels) if is_array else np.empty(0)
+    if array.dtype.kind == "f":
+        _check_complete(np.isnan(array))
     if not is_array or array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         got = f"{array.dtype} of shape {array.shape}" if is_array else f"a {type(labels).__name__}"
         raise UserError(

@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,6 +49,7 @@ class Listing(NamedTuple):
       sizes: `(sample,)` bytes of each file.
       stamps: `(sample,)` time of each file's last change, or a checksum of it.
       skipped: files that were left out, each with the reason.
+      missing: of each attribute that misses values, which samples it misses, for errors.
     """
 
     names: Sequence[str]
@@ -57,6 +59,7 @@ class Listing(NamedTuple):
     sizes: Array | Sequence[int] = ()
     stamps: Array | Sequence[int] = ()
     skipped: Sequence[str] = ()
+    missing: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def from_paths(
@@ -67,6 +70,7 @@ class Listing(NamedTuple):
         names: Sequence[str] | None = None,
         splits: Array | None = None,
         skipped: Sequence[str] = (),
+        missing: Mapping[str, str] = MappingProxyType({}),
     ) -> "Listing":
         """A listing with one JPEG or PNG file for each sample.
 
@@ -75,7 +79,7 @@ class Listing(NamedTuple):
           attributes: by name, see `groups.encode`.
           names: by default the names of the files.
           splits: see `Listing`.
-          skipped: see `Listing`.
+          skipped, missing: see `Listing`.
 
         Raises:
           OSError: there is no such file.
@@ -89,6 +93,7 @@ class Listing(NamedTuple):
             [stat.st_size for stat in stats],
             [stat.st_mtime_ns for stat in stats],
             skipped,
+            missing,
         )
 
     def digest(self, *, files: bool = True) -> str:
@@ -97,12 +102,12 @@ class Listing(NamedTuple):
         Args:
           files: whether they change with sizes and stamps of the files, too.
         """
-        sha256 = hashlib.sha256("\0".join(self.names).encode())
+        sha256 = hashlib.sha256(_bytes_of(self.names))
         arrays = [np.asarray(column, np.int64) for column in (self.sizes, self.stamps) if files]
         if self.splits is not None:
             arrays.append(np.asarray(self.splits, np.int64))
         for name, grouping in sorted(self.attributes.items()):
-            sha256.update("\0".join((name, *grouping.names)).encode())
+            sha256.update(_bytes_of((name, *grouping.names)))
             arrays.append(np.asarray(grouping.ids, np.int64))
         for array in arrays:
             sha256.update(np.ascontiguousarray(array).tobytes())
@@ -114,6 +119,10 @@ class Listing(NamedTuple):
             return None
         indices = np.flatnonzero(np.asarray(self.splits) == SPLITS.index(split))
         return indices if indices.size else None
+
+
+def _bytes_of(names):
+    return "\0".join(names).encode(errors="surrogatepass")
 
 
 def digest_of(array: Array) -> str:

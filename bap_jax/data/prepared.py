@@ -69,7 +69,11 @@ class PreparedData(NamedTuple):
 
 
 def samples_of(
-    source: Source, group_by: str, target: str = "", augmentation: str = "none"
+    source: Source,
+    group_by: str,
+    target: str = "",
+    augmentation: str = "none",
+    missing: str = "error",
 ) -> Samples:
     """Chooses labels, groups and augmentation of a source.
 
@@ -78,12 +82,14 @@ def samples_of(
       group_by: an expression, see `groups.grouping`.
       target: the attribute that is the label; by default the source's own.
       augmentation: see `Source.preprocess`.
+      missing: see `Source.grouped_by`.
 
     Raises:
-      UserError: an attribute or the augmentation is unknown, or the label has only one class.
+      UserError: an attribute or the augmentation is unknown, an attribute misses a value, or the
+        label has only one class.
     """
     preprocess = source.preprocess(augmentation)
-    samples, group_names = source.grouped_by(group_by, target)
+    samples, group_names = source.grouped_by(group_by, target, missing=missing)
     return Samples(
         samples,
         group_names,
@@ -92,7 +98,7 @@ def samples_of(
         source.digests,
         source.skipped,
         source.converted,
-        attribute_names(group_by),
+        attribute_names(group_by, source.attributes),
     )
 
 

@@ -1,11 +1,14 @@
 """Everything a data set offers, before labels, groups and splits are chosen."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from bap_jax import groups
+from bap_jax._tables.encoding import ADVICE, GIVE_LABELS, check_option
 from bap_jax._user_code import import_object
 from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.inputs import as_inputs, num_samples, select
@@ -51,6 +54,8 @@ class Source(NamedTuple):
       identity: a text that changes with the samples and their order; empty if it is not known.
       labels: `(sample, ...)` labels that are no class ids, for a loss of your own; they take the
         place of those of `target`, unless another target is asked for.
+      missing: of each attribute that misses values, which samples it misses; they are in a group
+        `missing`, which may be used only if it is asked for.
     """
 
     inputs: PyTree
@@ -64,6 +69,7 @@ class Source(NamedTuple):
     digests: Array | None = None
     identity: str = ""
     labels: Array | None = None
+    missing: Mapping[str, str] = MappingProxyType({})
 
     @property
     def size(self) -> int:
@@ -77,13 +83,15 @@ class Source(NamedTuple):
           target: name of an attribute; by default the data set's own target.
 
         Raises:
-          UserError: there is no such attribute (the message lists the known ones), or it has only
-            one class.
+          UserError: there is no such attribute (the message lists the known ones), it misses a
+            value, or it has only one class.
         """
         target = target or self.target
         if target not in self.attributes:
             known = ", ".join(sorted(self.attributes))
             raise UserError(f"unknown target {target!r}; known attributes: {known}.")
+        if target in self.missing:
+            raise UserError(f"{self.missing[target]}. {GIVE_LABELS}")
         labels = self.attributes[target]
         present = np.unique(labels.ids[:, 0])
         if present.size < 2:
@@ -93,17 +101,25 @@ class Source(NamedTuple):
             )
         return labels.ids[:, 0], labels.names
 
-    def grouped_by(self, expression: str, target: str = "") -> tuple[Dataset, tuple[str, ...]]:
+    def grouped_by(
+        self, expression: str, target: str = "", *, missing: str = "error"
+    ) -> tuple[Dataset, tuple[str, ...]]:
         """The samples with their labels and group ids, and the names of the groups.
 
         Args:
           expression: which attributes define groups, see `groups.grouping`.
           target: see `labelled`.
+          missing: `error`, or `group` to keep samples without a value as a group `missing`.
 
         Raises:
-          UserError: there is no such attribute; the message lists the known ones.
+          UserError: there is no such attribute (the message lists the known ones), or it misses a
+            value.
         """
+        check_option(missing)
         grouping = groups.grouping(self.attributes, expression)
+        for name in itertools.chain(*groups.terms_of(expression, self.attributes)):
+            if name in self.missing and missing == "error":
+                raise UserError(f"{self.missing[name]}. {ADVICE}")
         inputs = as_inputs(self.inputs)
         labels = self.labels if self.has_own_labels(target) else self.labelled(target)[0]
         return Dataset(inputs, labels, grouping.ids), grouping.names

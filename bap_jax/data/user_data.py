@@ -98,7 +98,7 @@ def _read_all(samples):
         for name, column in columns.items():
             column.append(sample[name])
         digests.append(_digest(inputs))
-    return {name: np.array(column) for name, column in columns.items()}, np.array(digests, "uint64")
+    return columns, np.array(digests, "uint64")
 
 
 def _sample(samples, i):
@@ -187,10 +187,8 @@ def _nested_inputs(arrays, path):
 def load_images(request: Request) -> Source:
     """A folder of images and a table of them: `path`, `label` and any number of other columns.
 
-    An empty cell in one of the other columns counts as the group `(empty)`.
-
     Raises:
-      UserError: the folder holds no image, or the table is missing or lacks a column.
+      UserError: the folder holds no image, or the table is missing, lacks a column or is damaged.
     """
     folder = Path(request.dir).expanduser()
     if not request.dir or not folder.is_dir() or not any(folder.iterdir()):
@@ -200,7 +198,12 @@ def load_images(request: Request) -> Source:
             "empty."
         )
     table = folder / request.table
-    cells = read_table(table)
+    if not table.is_file():
+        raise UserError(
+            f"there is no table {table}; expected a CSV file with columns path, label and one for "
+            "each attribute. Name another one by config.data.table."
+        )
+    cells, line = read_table(table)
     names = cells.pop(PATH)
     exists = np.array([(folder / name).is_file() for name in names])
     missing = [name for name, is_file in zip(names, exists, strict=True) if not is_file]
@@ -209,14 +212,21 @@ def load_images(request: Request) -> Source:
         raise UserError(
             f"none of the paths of {table} is a file in {folder}; the first is {missing[0]!r}."
         )
-    columns = {name: np.array(column)[exists] for name, column in cells.items()}
-    splits = pop_splits(columns, str(table))
+    rows = np.flatnonzero(exists)
+    columns = {name: [column[row] for row in rows] for name, column in cells.items()}
+
+    def place(sample):
+        return f"line {line(int(rows[sample]))}"
+
+    splits = pop_splits(columns, str(table), place)
+    attributes = attributes_of(columns, str(table), place)
     listing = Listing.from_paths(
         [folder / name for name in names],
-        attributes_of(columns, str(table)),
+        attributes.groupings,
         names=names,
         splits=splits,
         skipped=[f"{name}: there is no such file" for name in missing],
+        missing=attributes.missing,
     )
     return source_from_listing(listing, request, target=LABEL)
 
@@ -224,13 +234,15 @@ def load_images(request: Request) -> Source:
 def _with_splits(inputs, columns, where, digests=None):
     """A source from inputs and columns `(sample,)` by name."""
     splits = pop_splits(columns, where)
-    own_labels = columns.pop(LABEL) if columns[LABEL].ndim > 1 else None
+    own_labels = _own_labels(columns[LABEL])
+    if own_labels is not None:
+        del columns[LABEL]
     attributes = attributes_of(columns, where)
-    listing = Listing((), attributes, lambda i: np.empty(0), splits)
+    listing = Listing((), attributes.groupings, lambda i: np.empty(0), splits)
     content = inputs if digests is None else digests
     return Source(
         inputs,
-        attributes,
+        attributes.groupings,
         LABEL,
         listing.indices("test"),
         listing.indices("validation"),
@@ -238,7 +250,15 @@ def _with_splits(inputs, columns, where, digests=None):
         digests=digests,
         identity=f"{listing.digest()}-{_digest_of_all(content)}",
         labels=own_labels,
+        missing=attributes.missing,
     )
+
+
+def _own_labels(labels):
+    """Labels of more than one number a sample, `(sample, ...)`; None for others."""
+    if isinstance(labels, np.ndarray):
+        return labels if labels.ndim > 1 else None
+    return as_arrays(labels) if np.ndim(labels[0]) else None
 
 
 def _digest_of_all(content):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bap_jax.audit import group_names
+from bap_jax._tables import names
 from bap_jax.audit.group_names import encode_names
 from bap_jax.errors import UserError
 
@@ -84,7 +84,7 @@ def test_text_arrays_are_as_lists(values):
 
 
 def test_two_texts_of_one_hash_are_two_groups(monkeypatch):
-    monkeypatch.setattr(group_names, "_hashes", lambda array: np.zeros(len(array), np.uint64))
+    monkeypatch.setattr(names, "_hashes", lambda array: np.zeros(len(array), np.uint64))
     assert named(np.array(["b", "a", "b"])) == (["b", "a", "b"], 0)
 
 
@@ -94,6 +94,7 @@ def test_two_texts_of_one_hash_are_two_groups(monkeypatch):
         ([], r"one group name for each sample, shape \(sample,\); got shape \(0,\)"),
         (np.zeros((2, 3)), r"got shape \(2, 3\). Pass several attributes as a dict of columns"),
         ("abc", r"got shape \(\)"),
+        ([b"caf\xe9"], r"race holds b'caf\\xe9', which is not UTF-8; decode it"),
         (["a", ["b"]], r"race must hold one group name for each sample; row 1 .* holds \['b'\]"),
     ],
 )

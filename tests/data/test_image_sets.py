@@ -212,7 +212,16 @@ def test_fairface_without_a_column(copied):
 def test_a_table_of_fairface_that_is_cut_off(copied):
     path = copied("fairface") / "fairface_label_val.csv"
     path.write_text(path.read_text() + "val/7.jpg,20-29,Male")
-    with pytest.raises(UserError, match=r"fairface_label_val.csv, line 23: 'race' is empty"):
+    with pytest.raises(UserError, match="fairface_label_val.csv, line 23 has 3 cells; line 1"):
+        builders.list_fairface(str(path.parent))
+
+
+def test_a_bad_quote_in_a_table_of_fairface_swallows_no_row(copied):
+    path = copied("fairface") / "fairface_label_train.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[3] = lines[3].replace(",", ',"', 1)
+    path.write_text("".join(lines))
+    with pytest.raises(UserError, match="line 4: a quote is opened and not closed before the cell"):
         builders.list_fairface(str(path.parent))
 
 

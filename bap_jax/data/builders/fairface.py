@@ -6,12 +6,12 @@
 The official validation split is the test split here, as in the paper.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from bap_jax.data.listing import Listing, find_folder, open_table
+from bap_jax.data.columns import read_table
+from bap_jax.data.listing import Listing, find_folder
 from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
 
@@ -80,19 +80,10 @@ def list_fairface(root: str) -> Listing:
 
 def _rows(table: Path):
     """Yields the rows of a table as mappings from column to text."""
-    with open_table(table) as file:
-        reader = csv.DictReader(file)
-        present = reader.fieldnames or ()
-        missing = [name for name in ("file", *_COLUMNS) if name not in present]
-        if missing:
-            raise UserError(
-                f"{table} lacks the column {missing[0]!r}; it has {', '.join(present) or 'none'}."
-            )
-        for row in reader:
-            empty = [name for name in ("file", *_COLUMNS) if not row[name]]
-            if empty:
-                raise UserError(f"{table}, line {reader.line_num}: {empty[0]!r} is empty.")
-            yield row
+    columns = read_table(table, ("file", *_COLUMNS)).columns
+    names = list(columns)
+    for cells in zip(*columns.values(), strict=True):
+        yield dict(zip(names, cells, strict=True))
 
 
 def _id_of(value, known, column, table):

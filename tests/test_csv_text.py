@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bap_jax.audit import csv_text
+from bap_jax._tables import csv_text
 from bap_jax.errors import UserError
 
 

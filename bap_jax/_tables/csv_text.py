@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from bap_jax.audit import arrow
+from bap_jax._tables import arrow
 from bap_jax.errors import UserError
 
 _QUOTE, _LINE_FEED = ord('"'), ord("\n")
