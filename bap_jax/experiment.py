@@ -8,14 +8,13 @@ runs several of them in one session.
 
 import contextlib
 import dataclasses
-import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -23,17 +22,17 @@ from bap_jax import checkpoint, pipeline, reporting, sharding
 from bap_jax import config as config_lib
 from bap_jax._clock import Clock
 from bap_jax._deprecated import former_names
-from bap_jax._run_files import save_run_files
-from bap_jax.errors import UserError
+from bap_jax._run_files import attempt, save_run_files
+from bap_jax.dense_network import check_same_network, dense_model, made_of, put_in_place
 from bap_jax.live_line import LiveLine
 from bap_jax.metric_writers import RunDescription, make_writers, writing
 from bap_jax.task import Task, load_task
 from bap_jax.training import DivergedError, Execution
 from bap_jax.training.loop import Progress
-from bap_jax.types import Variables
 from bap_jax.workdir import (
     DATA_CACHE,
     Workdir,
+    atomic_path,
     check_workdir,
     open_workdir,
     write_atomically,
@@ -48,10 +47,12 @@ class RunResult(NamedTuple):
     Attributes:
       report: as written to `report.json`; None if the run diverged.
       error: why and where it diverged; None if it did not.
+      warnings: what could not be made although the run has finished, such as its page.
     """
 
     report: dict[str, Any] | None
     error: DivergedError | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def run_experiment(
@@ -60,21 +61,25 @@ def run_experiment(
     execution: Execution = _ALL_DEVICES,
     before: "Callable[[Session, Path], object] | None" = None,
     on_data: Callable[[dict[str, Any]], object] | None = None,
+    on_warning: Callable[[str], object] = logging.warning,
 ) -> dict[str, Any]:
     """Runs one method with one seed, and writes everything into `workdir`.
 
     Args:
       config: see `config.default_config`.
-      workdir: a folder, see `bap_jax.workdir`; runs that differ only in method and seed share it.
+      workdir: a folder, see `bap_jax.workdir`; runs that start from one dense network share it.
       execution: how programs run on this machine.
       before: called with the session and the run's folder before the run.
       on_data: called with the summary of the data before anything is trained.
+      on_warning: called with a text if the run's page or the figure of the workdir cannot be made;
+        all other results are kept.
 
     Returns:
       The report, as written to `report.json`.
 
     Raises:
-      UserError: a mistake in the config or the data, before anything is trained.
+      UserError: a mistake in the config or the data, or the finished runs in the workdir start from
+        another dense network; before anything is trained.
       DivergedError: a number that is not finite; the folder `last_good` of the run then holds the
         state before.
     """
@@ -83,26 +88,45 @@ def run_experiment(
     clock = Clock()
     root = Path(workdir)
     paths = Workdir(root)
-    sharding.by_first_process(lambda: check_workdir(root, plain))
+    sharding.by_first_process(lambda: _check_workdir(paths, plain))
     execution = caching_in(execution, root)
     with clock("data"):
         task = load_task(plain, execution)
-    sharding.by_first_process(lambda: open_workdir(root, plain))
-    text = json.dumps(task.summary, indent=1) + "\n"
-    sharding.by_first_process(lambda: write_atomically(root / "data.json", text))
+    sharding.by_first_process(lambda: _prepare(paths, task))
     if on_data is not None:
         on_data(task.summary)
     session = Session(task, paths.dense, execution, clock)
-    folder = paths.run_folder(file_name(plain["method"]), settings.seed)
-    sharding.by_first_process(lambda: folder.mkdir(exist_ok=True))
+    folder = paths.run_folder(file_name(plain["method"]), settings.seed, plain)
+    sharding.by_first_process(lambda: _begin(folder, plain))
     if before is not None:
         before(session, folder)
     [result] = session.run([plain], [folder], label=plain["method"])
     if result.error:
         raise result.error
     assert result.report is not None
-    sharding.by_first_process(lambda: _publish(paths, folder))
+    warnings = [*result.warnings]
+    sharding.by_first_process(lambda: warnings.extend(_publish(paths, folder)))
+    for text in warnings:
+        on_warning(text)
     return result.report
+
+
+def _check_workdir(paths: Workdir, plain: dict[str, Any]) -> None:
+    check_workdir(paths.root)
+    if paths.has_finished_runs():
+        check_same_network(paths.dense, made_of(plain))
+
+
+def _prepare(paths: Workdir, task: Task) -> None:
+    """Writes what is known before anything is trained."""
+    open_workdir(paths.root, task.plain)
+    put_in_place(paths, task)
+    write_atomically(paths.root / "data.json", json.dumps(task.summary, indent=1) + "\n")
+
+
+def _begin(folder: Path, plain: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "config.json", json.dumps(plain, indent=2) + "\n")
 
 
 def file_name(method: str) -> str:
@@ -115,63 +139,20 @@ def file_name(method: str) -> str:
     return re.sub(r"[^\w.+-]", "_", method.replace(":", "."), flags=re.ASCII)
 
 
-def _publish(paths: Workdir, folder: Path) -> None:
+def _publish(paths: Workdir, folder: Path) -> list[str]:
+    """Copies the results to the top of the workdir and draws its figure; returns warnings."""
     paths.publish(folder)
-    reporting.draw_disparity(paths.reports(), paths.figure)
+
+    def draw():
+        with atomic_path(paths.figure) as temporary:
+            reporting.draw_disparity(paths.reports(), temporary)
+
+    return attempt(draw, paths.figure)
 
 
 def caching_in(execution: Execution, root: Path) -> Execution:
     """The execution with its decoded images kept below `root`, unless it names a folder itself."""
     return dataclasses.replace(execution, data_cache=execution.data_cache or str(root / DATA_CACHE))
-
-
-def dense_model(task: Task, folder: Path, execution: Execution = _ALL_DEVICES) -> Variables:
-    """The dense network of a task: read from `folder`, or trained and saved there.
-
-    Args:
-      task: data and untrained network.
-      folder: of its checkpoint.
-      execution: how programs run.
-
-    Raises:
-      UserError: the network in `folder` was trained on other samples, on another training split or
-        from another pretrained file, or has other arrays.
-    """
-    digest_file = folder.with_name(f"{folder.name}.data")
-    if checkpoint.exists(folder):
-        if digest_file.exists() and digest_file.read_text() != task.digest:
-            raise UserError(
-                f"the dense network in {folder} was trained on other samples, another training "
-                "split or from another pretrained file, so some of its samples may now be test "
-                "samples. Use a separate --workdir."
-            )
-        try:
-            return checkpoint.restore(folder, task.untrained)
-        except checkpoint.DamagedCheckpointError as error:
-            logging.warning("%s; training the dense model again", error)
-    sharding.by_first_process(lambda: _write_digest(digest_file, task))
-    dense = task.untrained
-    options = task.plain["dense"]
-    if options["epochs"]:
-        dense = pipeline.train_dense(
-            task.model,
-            task.untrained,
-            task.splits.train,
-            config_lib.dense_optimizer(task.plain),
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            seed=options["seed"],
-            progress=functools.partial(_progress, label="dense"),
-            execution=execution,
-            criterion=task.criterion,
-        )
-    checkpoint.save(folder, dense)
-    return dense
-
-
-def _write_digest(path: Path, task: Task) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, task.digest)
 
 
 class Session:
@@ -259,13 +240,14 @@ class Session:
         report = {"config": plain, **evaluated.report, "seconds": dict(clock.seconds)}
         pruned = {"variables": outcome.pruned.variables, "masks": outcome.pruned.masks}
         checkpoint.save(folder / "pruned", pruned)
+        warnings = []
         sharding.by_first_process(
-            lambda: save_run_files(folder, self.task, outcome, evaluated, report)
+            lambda: warnings.extend(save_run_files(folder, self.task, outcome, evaluated, report))
         )
         # The report comes last, so that a run with a report is complete.
         text = json.dumps(report, indent=1) + "\n"
         sharding.by_first_process(lambda: write_atomically(folder / "report.json", text))
-        return RunResult(report)
+        return RunResult(report, warnings=tuple(warnings))
 
 
 def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
@@ -278,15 +260,12 @@ def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
 
 
 def _remove_reports(folders: Sequence[Path]) -> None:
-    """Removes the reports of earlier runs, so that a report means that this run is complete."""
+    """Removes what earlier runs left, so that a report means that this run is complete."""
     for folder in folders:
         for name in ("report.json", "report.html", "predictions.npz"):
             (folder / name).unlink(missing_ok=True)
-
-
-def _progress(epochs: Iterable[int], label: str) -> Iterable[int]:
-    hidden = None if sharding.is_first_process() else True  # None: hidden without a terminal
-    return tqdm.tqdm(epochs, desc=label, unit="epoch", leave=False, disable=hidden)
+        for name in ("pruned", "last_good"):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 __getattr__ = former_names(

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from bap_jax import data, experiment, flags, profiling, reporting, sharding
+from bap_jax.audit.output import print_text
 from bap_jax.errors import UserError
 from bap_jax.training import DivergedError
 
@@ -26,6 +27,7 @@ _PROFILE = absl_flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     """Runs the experiment that the flags describe."""
     flags.check_no_arguments(argv)
+    warnings: list[str] = []
     try:
         flags.start()
         report = experiment.run_experiment(
@@ -34,12 +36,13 @@ def main(argv: list[str]) -> None:
             flags.execution(),
             before=profiling.print_profile if _PROFILE.value else None,
             on_data=_print_data,
+            on_warning=warnings.append,
         )
     except (UserError, DivergedError) as error:
         sys.exit(f"error: {error}")
     if not sharding.is_first_process():
         return
-    print(reporting.format_report(report, verbose=_VERBOSE.value))
+    print_text(reporting.format_report(report, verbose=_VERBOSE.value), sys.stdout)
     print()
     for what, name in (
         ("page", "report.html"),
@@ -47,12 +50,16 @@ def main(argv: list[str]) -> None:
         ("metrics", "metrics.jsonl"),
         ("figure", "disparity.png"),
     ):
-        print(f"{what:8}{Path(flags.workdir()) / name}")
+        path = Path(flags.workdir()) / name
+        if path.exists():
+            print(f"{what:8}{path}")
+    for text in warnings:
+        print_text(f"warning: {text}", sys.stderr)
 
 
 def _print_data(summary: dict[str, Any]) -> None:
     if sharding.is_first_process():
-        print(data.format_summary(summary), flush=True)
+        print_text(data.format_summary(summary), sys.stdout)
         print()
 
 

@@ -22,6 +22,16 @@ def error_of(main: Callable[[list[str]], None], *arguments: str) -> str:
       AssertionError: the command ends well.
       Exception: whatever the command does not turn into a text; users would see a traceback.
     """
+    try:
+        run_command(main, *arguments)
+    except SystemExit as end:
+        assert isinstance(end.code, str), f"ended with exit code {end.code} and no text"
+        return end.code  # which Python prints, with exit code 1
+    raise AssertionError("the command ended without an error")
+
+
+def run_command(main: Callable[[list[str]], None], *arguments: str) -> None:
+    """Runs a command with these arguments; flags are restored afterwards."""
     verbosity = logging.get_verbosity()
     try:
         with (
@@ -31,9 +41,5 @@ def error_of(main: Callable[[list[str]], None], *arguments: str) -> str:
         ):
             warnings.simplefilter("ignore", DeprecationWarning)  # how it loads a config file
             main(flags.parse(sys.argv))
-    except SystemExit as end:
-        assert isinstance(end.code, str), f"ended with exit code {end.code} and no text"
-        return end.code  # which Python prints, with exit code 1
     finally:
         logging.set_verbosity(verbosity)
-    raise AssertionError("the command ended without an error")

@@ -17,10 +17,12 @@ from safetensors.numpy import save_file
 from bap_jax import checkpoint, data, experiment, flags, main, models, reporting, training
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.data import synthetic
+from bap_jax.dense_network import differences, made_of
 from bap_jax.errors import UserError
 from bap_jax.types import Variables
-from tests.commands import error_of
+from tests.commands import error_of, run_command
 from tests.models.torch_files import torch_arrays
+from tests.reporting.fakes import fake_report
 
 ROOT = Path(__file__).parents[1]
 DIGITS = f"--config={ROOT / 'experiments' / 'digits.py'}"
@@ -240,13 +242,125 @@ def test_groups_too_small_are_reported(method, tmp_path):
     assert report["feasibility"]["status"] != "not observed"
 
 
-def test_a_workdir_holds_one_experiment(workdir):
+@pytest.fixture
+def trains_no_dense_network(monkeypatch):
+    monkeypatch.setattr(
+        experiment.pipeline, "train_dense", lambda *args, **options: pytest.fail("trained again")
+    )
+
+
+def test_a_run_with_another_config_has_its_own_folder(workdir, trains_no_dense_network):
+    before = (workdir / "ceag-seed0" / "report.json").read_text()
+    report = experiment.run_experiment(tiny(**{"pruning.sparsity": 0.9}), workdir)
+    assert report["sparsity"]["prunable"] == pytest.approx(0.9, abs=1e-3)
+    (folder,) = workdir.glob("ceag-seed0-pruning.sparsity=0.9-*")
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert json.loads((folder / "config.json").read_text()) == report["config"]
+    assert (workdir / "ceag-seed0" / "report.json").read_text() == before
+    assert (workdir / "report.json").read_text() == (folder / "report.json").read_text()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"dense.epochs": 4}, "config.dense.epochs is 3 in the workdir and 4 now"),
+        ({"model.hidden": (9,)}, r"config.model.hidden is \[16\] in the workdir and \[9\] now"),
+        ({"precision": "bfloat16"}, "config.precision is float32 in the workdir and bfloat16"),
+        ({"data.split_seed": 3}, "it was trained on other samples, another training split or from"),
+    ],
+)
+def test_finished_runs_and_a_new_one_start_from_one_dense_network(
+    changes, text, workdir, trains_no_dense_network
+):
+    with pytest.raises(UserError, match=f"{text}.*Use a separate --workdir"):
+        experiment.run_experiment(tiny(**changes), workdir)
+    assert not list(workdir.glob(f"*{next(iter(changes))}*"))
+
+
+def test_a_corrected_command_works_in_the_workdir_of_one_that_failed(tmp_path, monkeypatch):
+    """The dense network is kept, and read; another one does not cost it."""
+    trained, train = [], experiment.pipeline.train_dense
+
+    def counted(*args, **options):
+        trained.append(options["epochs"])
+        return train(*args, **options)
+
+    def broken(*args):
+        raise UserError("found only now")
+
+    monkeypatch.setattr(experiment.pipeline, "train_dense", counted)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="found only now"):
+        patch.setattr(experiment.pipeline, "make_tuner", broken)
+        experiment.run_experiment(tiny(tolerance=0.5), tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="found only now"):
+        patch.setattr(experiment.pipeline, "make_tuner", broken)
+        experiment.run_experiment(tiny(**{"dense.epochs": 2}), tmp_path)
+    assert trained == [3, 2] and len(list(tmp_path.glob("dense-*/digest.json"))) == 1
+    report = experiment.run_experiment(tiny(batch_size=100), tmp_path)
+    assert trained == [3, 2]
+    assert json.loads((tmp_path / "ceag-seed0" / "report.json").read_text()) == report
+    assert json.loads((tmp_path / "config.json").read_text())["batch_size"] == 100
+    assert json.loads((tmp_path / "dense.json").read_text())["dense.epochs"] == 3
+
+
+def test_a_run_that_diverged_and_is_corrected_leaves_nothing_of_it(tmp_path):
+    wrong = {"optimizer.learning_rate": 1e30, "dense.optimizer.learning_rate": 0.05}
+    with pytest.raises(training.DivergedError):
+        experiment.run_experiment(tiny(**wrong), tmp_path)
+    right = tiny(**{"dense.optimizer.learning_rate": 0.05})
+    experiment.run_experiment(right, tmp_path)
+    names = {path.name for path in (tmp_path / "ceag-seed0").iterdir()}
+    assert "last_good" not in names and {"report.json", "pruned", "config.json"} <= names
+    assert [path.name for path in tmp_path.glob("*-seed*")] == ["ceag-seed0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"pruning.sparsity": 0.5, "method": "nft", "seed": 3, "tolerance": 0.1}, True),
+        ({"data.dir": "moved", "data.group_by": "digit*ink", "data.missing": "group"}, True),
+        ({"model.depth": 8, "model.width": 4}, True),  # of another network
+        ({"model.hidden": (16, 16)}, False),
+        ({"data.augmentation": "flip"}, False),
+        ({"dense.optimizer.momentum": 0.5}, False),
+        ({"precision": "bfloat16"}, False),
+        ({"model.name": "resnet"}, False),
+    ],
+)
+def test_what_makes_a_dense_network(changes, same):
+    first = made_of(json.loads(tiny().to_json()))
+    second = made_of(json.loads(tiny(**changes).to_json()))
+    assert bool(differences(first, second)) != same
+    assert (first == second) == same
+
+
+def test_a_workdir_may_hold_other_files(tmp_path):
+    (tmp_path / "slurm-1.out").write_text("started")
+    (tmp_path / "report.json").write_text("precious")
     with pytest.raises(
-        UserError,
-        match=r"another config: config.pruning.sparsity is 0.95 in the workdir "
-        r"and 0.9 now.*separate --workdir",
+        UserError, match="holds report.json, which would be overwritten, and no run"
     ):
-        experiment.run_experiment(tiny(**{"pruning.sparsity": 0.9}), workdir)
+        experiment.run_experiment(tiny(), tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["report.json", "slurm-1.out"]
+
+
+def test_a_page_or_a_figure_that_fails_is_a_warning(tmp_path, monkeypatch):
+    def fails(*args):
+        raise RuntimeError("no such font\nand more")
+
+    monkeypatch.setattr(reporting, "draw_disparity", fails)
+    monkeypatch.setattr(reporting, "render_run", fails, raising=False)
+    warnings = []
+    report = experiment.run_experiment(tiny(method="nft"), tmp_path, on_warning=warnings.append)
+    kept = "could not be made, all other results are kept: RuntimeError: no such font"
+    assert warnings == [f"report.html {kept}", f"disparity.png {kept}"]
+    for folder in (tmp_path, tmp_path / "nft-seed0"):
+        assert json.loads((folder / "report.json").read_text()) == report
+        assert not (folder / "report.html").exists() and (folder / "metrics.jsonl").exists()
+    assert (tmp_path / "nft-seed0" / "predictions.npz").exists()
+    assert not list(tmp_path.glob("*disparity*")) and not list(tmp_path.glob(".*"))
 
 
 def test_a_users_method_by_its_module(tmp_path):
@@ -255,13 +369,6 @@ def test_a_users_method_by_its_module(tmp_path):
     assert report["method"] == method and report["feasibility"]["constraints"]
     saved = tmp_path / "w" / "tests.training.my_methods.floor_constraint-seed0" / "report.json"
     assert json.loads(saved.read_text()) == report
-
-
-def test_a_workdir_is_not_somebody_elses_folder(tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match="is not empty and holds no run of bap_jax"):
-        experiment.run_experiment(tiny(), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def own_data(tmp_path, count=300):
@@ -297,7 +404,7 @@ def test_other_data_want_another_dense_network(tmp_path):
     experiment.run_experiment(config, tmp_path / "w")
     experiment.run_experiment(config, tmp_path / "w")
     own_data(tmp_path, 330)
-    with pytest.raises(UserError, match="was trained on other samples, .* Use a separate --workd"):
+    with pytest.raises(UserError, match="was trained on other samples, .*Use a separate --workd"):
         experiment.run_experiment(config, tmp_path / "w")
 
 
@@ -431,6 +538,20 @@ def test_the_optimizer_of_a_config_is_a_name(key):
     with pytest.raises(TypeError) as error:  # not what it says is a function, but a number
         tiny().data.name = 3
     assert flags._first_mistake(error.value) is None
+
+
+def test_the_command_prints_its_warnings_after_the_table(tmp_path, monkeypatch, capsys):
+    def run(config, workdir, execution, on_warning, **others):
+        on_warning("disparity.png could not be made")
+        return fake_report()
+
+    monkeypatch.setattr(experiment, "run_experiment", run)
+    monkeypatch.setattr(flags, "start", lambda: None)
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    run_command(main.main, DIGITS, f"--workdir={tmp_path}")
+    printed = capsys.readouterr().out
+    assert "largest excess gap" in printed and "report.html" not in printed  # there is none
+    assert printed.endswith("\nwarning: disparity.png could not be made\n")
 
 
 def test_unknown_flags_are_errors():

@@ -30,7 +30,7 @@ LAYERS = [
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
-    ["_run_files"],
+    ["_run_files", "dense_network"],
     ["experiment"],
     ["profiling", "flags"],
     ["main", "sweep", "sweeping", "compare"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -26,34 +27,86 @@ def config_with(**changes):
     return json.loads(config.to_json())
 
 
-def test_runs_that_share_a_workdir_differ_in_method_and_seed(tmp_path):
+def finish(workdir, config, **report):
+    """A report of a run with this config, in the folder that it has."""
+    folder = workdir.run_folder(config["method"], config["seed"], config)
+    folder.mkdir()
+    whole = {"config": config, "method": config["method"], "seed": config["seed"], **report}
+    for path in (folder, workdir.root):
+        (path / "report.json").write_text(json.dumps(whole))
+    return folder.name
+
+
+def test_runs_that_share_a_config_differ_in_method_and_seed(tmp_path):
     workdir = open_workdir(tmp_path / "w", config_with(method="nft"))
     recorded = json.loads(workdir.config.read_text())
     assert "method" not in recorded and "seed" not in recorded and recorded["tolerance"] == 0.01
+    assert finish(workdir, config_with(method="nft")) == "nft-seed0"
     open_workdir(workdir.root, config_with(method="ceag", seed=3))
     assert json.loads(workdir.config.read_text()) == recorded
+    assert workdir.run_folder("ceag", 3, config_with(method="ceag", seed=3)).name == "ceag-seed3"
 
 
-def test_the_keys_that_differ_are_shown(tmp_path):
+def test_a_config_takes_the_place_of_one_of_which_no_run_has_finished(tmp_path):
+    workdir = open_workdir(tmp_path, config_with(tolerance=0.5))
+    (tmp_path / "ceag-seed0").mkdir()
+    (tmp_path / "ceag-seed0" / "metrics.jsonl").write_text("")
     open_workdir(tmp_path, config_with())
+    assert json.loads(workdir.config.read_text())["tolerance"] == 0.01
+    assert workdir.run_folder("ceag", 0, config_with()).name == "ceag-seed0"
+
+
+def test_a_run_with_another_config_has_a_folder_that_says_so(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with())
     changed = config_with(**{"pruning.sparsity": 0.9, "tolerance": 0.5})
-    with pytest.raises(
-        UserError,
-        match=r"holds runs with another config: config.pruning.sparsity is 0.95 in the workdir and "
-        r"0.9 now; config.tolerance is 0.01 in the workdir and 0.5 now. Use a separate --workdir",
-    ):
-        check_workdir(tmp_path, changed)
+    open_workdir(tmp_path, changed)
+    assert json.loads(workdir.config.read_text())["tolerance"] == 0.01
+    name = finish(workdir, changed)
+    assert re.fullmatch(r"ceag-seed0-pruning.sparsity=0.9,tolerance=0.5-[0-9a-f]{8}", name)
+    assert workdir.run_folder("ceag", 0, changed).name == name
+    assert workdir.run_folder("ceag", 0, config_with()).name == "ceag-seed0"
+    other = config_with(**{"pruning.sparsity": 0.9, "tolerance": 0.6})
+    assert workdir.run_folder("ceag", 0, other).name not in (name, "ceag-seed0")
+    moved = config_with(**{"data.dir": "elsewhere"})
+    assert workdir.run_folder("ceag", 0, moved).name == "ceag-seed0"
+
+
+def test_a_long_difference_makes_a_name_that_file_systems_take(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    folder = workdir.run_folder("ceag", 0, config_with(**{"pruning.prunable": 60 * "a/b*é"}))
+    folder.mkdir()
+    assert len(folder.name) < 160 and folder.name.isascii() and "/" not in folder.name
+
+
+def test_runs_are_named_by_what_differs(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    for changes in ({"seed": 1}, {}, {"method": "nft"}, {"tolerance": 0.5}):
+        finish(workdir, config_with(**changes))
+    names = {name: [r["seed"] for r in runs] for name, runs in workdir.reports().items()}
+    assert names == {
+        "nft, tolerance=0.01": [0],
+        "ceag, tolerance=0.01": [0, 1],
+        "ceag, tolerance=0.5": [0],
+    }
+
+
+def test_runs_on_other_groups_are_left_out(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    for group, method in (("a", "nft"), ("b", "ceag"), ("b", "el")):
+        splits = {"test": {"groups": [{"name": group, "n": 3}]}}
+        finish(workdir, config_with(method=method, **{"data.group_by": group}), splits=splits)
+    assert set(workdir.reports()) == {"el", "ceag"}
 
 
 def test_a_key_of_another_release_is_a_difference(tmp_path):
     workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with())
     recorded = json.loads(workdir.config.read_text())
-    del recorded["tolerance"]
+    del recorded["tolerance"], recorded["data"]["missing"]  # that one has a known former value
     workdir.config.write_text(json.dumps({**recorded, "margin": 1}))
-    with pytest.raises(
-        UserError, match=r"margin is 1 in the workdir and None now; config.tolerance is None"
-    ):
-        check_workdir(tmp_path, config_with())
+    name = workdir.run_folder("ceag", 0, config_with()).name
+    assert name.startswith("ceag-seed0-margin=None,tolerance=0.01-")
 
 
 KEYS_OF_02 = Path(__file__).with_name("config_keys_of_0.2.txt").read_text().split()
@@ -84,33 +137,42 @@ def test_every_key_says_what_earlier_versions_did():
 
 def test_a_workdir_without_added_keys_is_that_of_what_earlier_versions_did(tmp_path):
     workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with())
     workdir.config.write_text(json.dumps(as_version_02(json.loads(workdir.config.read_text()))))
-    check_workdir(tmp_path, config_with())
-    with pytest.raises(UserError, match="config.optimizer.name is sgd in the workdir and adam now"):
-        check_workdir(tmp_path, config_with(**{"optimizer.name": "adam"}))
+    assert workdir.run_folder("ceag", 0, config_with()).name == "ceag-seed0"
+    assert workdir.run_folder("ceag", 0, {**config_with(), "log": "none"}).name == "ceag-seed0"
+    changed = config_with(**{"optimizer.name": "adam"})
+    assert "-optimizer.name=adam-" in workdir.run_folder("ceag", 0, changed).name
 
 
 def test_a_check_writes_nothing(tmp_path):
-    check_workdir(tmp_path / "w", config_with())
+    check_workdir(tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 
-def test_other_files_are_refused_and_leftovers_are_not(tmp_path):
+@pytest.mark.parametrize("name", ["thesis.txt", ".gitkeep", "log.txt", "slurm-17.out", "figures"])
+def test_other_files_may_lie_in_a_workdir(name, tmp_path):
     (tmp_path / "data_cache").mkdir()
     (tmp_path / ".config.json.tmp").write_text("{")
-    check_workdir(tmp_path, config_with())
-    (tmp_path / "thesis.tmp").write_text("precious")
-    with pytest.raises(UserError, match="is not empty and holds no run .* a separate --workdir"):
+    (tmp_path / name).mkdir() if name == "figures" else (tmp_path / name).write_text("precious")
+    open_workdir(tmp_path, config_with())
+    assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "dense", "report.json", "disparity.png"])
+def test_what_would_be_overwritten_is_refused(name, tmp_path):
+    (tmp_path / name).write_text('{"precious": 1}')
+    with pytest.raises(UserError, match=f"holds {name}, which would be overwritten, and no run of"):
         open_workdir(tmp_path, config_with())
-    with pytest.raises(UserError, match="holds no run"):
-        check_workdir(tmp_path / "thesis.tmp", config_with())
-    assert not (tmp_path / "config.json").exists()
+    with pytest.raises(UserError, match="is a file; name a folder by --workdir"):
+        check_workdir(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_run_does_not_use_the_folder_of_a_sweep(tmp_path):
     open_sweep_folder(tmp_path)
     with pytest.raises(UserError, match="holds a sweep; use a separate --workdir for single runs"):
-        check_workdir(tmp_path, config_with())
+        check_workdir(tmp_path)
 
 
 def test_a_file_is_whole_whenever_the_writer_is_stopped(tmp_path, monkeypatch):

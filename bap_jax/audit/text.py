@@ -6,7 +6,8 @@ Accuracies are printed in percent, gaps and limits in percentage points. Nothing
 import textwrap
 from typing import TYPE_CHECKING
 
-from bap_jax.audit.labels import namer, visible
+from bap_jax._tables.shown import clipped
+from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import (
     count,
     decimal,
@@ -232,7 +233,7 @@ def _table(audit, verbose):
         decides = deciding(audit)
         rows = rows[:AT_MOST] + [row for row in rows[AT_MOST:] if row is decides]
     names = list(map(namer(audit), rows))
-    names = names if verbose else [clipped(name) for name in names]
+    names = names if verbose else [clipped(name, _NAME_WIDTH) for name in names]
     width = max(len("group"), *map(len, names))
     heads = ["n", "harmed", "helped", "dense", "sparse", "excess", "lower", "upper"]
     heads += ["  shrunken", "needed"] * verbose
@@ -255,15 +256,6 @@ def _cells(row, digits, verbose):
         needed = "–" if row.samples_needed is None else count(row.samples_needed)
         cells += [f"{points(row.shrunken, digits):>10}", f"{needed:>8}"]
     return cells
-
-
-def clipped(name: str, width: int = _NAME_WIDTH) -> str:
-    """A name of at most `width` characters, cut in the middle."""
-    name = visible(name)
-    if len(name) <= width:
-        return name
-    tail = (width - 1) // 3
-    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
 def _footer(audit, verbose):

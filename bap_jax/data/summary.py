@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bap_jax._tables.shown import clipped
 from bap_jax.data.records import Records
 from bap_jax.data.splits import SPLITS, Splits
 from bap_jax.errors import first_of
@@ -21,6 +22,7 @@ _SMALLEST = 5
 _LARGEST_CROSS = 48  # cells of the table of labels and groups that is printed
 _MOST_COUNTED = 1000  # labels, where nobody says that they are class ids
 _LONGEST_TABLE = 24  # groups or labels that are printed
+_WIDEST_NAME = 40
 
 
 def summarize(
@@ -92,6 +94,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     Args:
       summary: from `summarize`.
     """
+    summary = {**summary, **{key: _shown(summary[key]) for key in ("labels", "groups")}}
     sizes = ", ".join(f"{name} {count:,}" for name, count in summary["splits"].items())
     lines = [f"Samples    {sizes}"]
     if summary.get("made_up"):
@@ -125,6 +128,11 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         first = "; ".join(skipped[:3]) + " …" * (len(skipped) > 3)
         lines.append(f"Left out   {len(skipped):,} samples: {first}")
     return "\n".join(lines)
+
+
+def _shown(rows):
+    """Rows with their names as a terminal shows them."""
+    return [{**row, "name": clipped(row["name"], _WIDEST_NAME)} for row in rows]
 
 
 def _labels_are_groups(summary):

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from bap_jax._tables.shown import clipped
 from bap_jax.audit.numbers import count, percent, tolerance
-from bap_jax.audit.text import clipped
+from bap_jax.reporting.literal_text import legend_label, literal_text
 
 ALL_SHOWN_UP_TO, SHOWN_AT_EACH_END = 60, 20
+_NAME_WIDTH = 24
 _COLORS = {"nft": "#6b7280", "el": "#c2410c", "ceag": "#1f6f8b"}
 _OTHERS = ("#7c3aed", "#15803d", "#b45309", "#be185d", "#0369a1", "#4d7c0f")
 _TITLES = {"train": "training data", "test": "test data"}
@@ -25,9 +27,15 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
     histogram of all of them.
 
     Args:
-      reports: for each method its reports, one for each seed.
+      reports: for each method its reports, one for each seed. What follows a comma in the name of
+        a method, as in `ceag, pruning.sparsity=0.9`, says how its settings differ.
       path: the PNG file to write.
     """
+    with literal_text():
+        _draw(reports, path)
+
+
+def _draw(reports, path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,7 +68,7 @@ def draw_disparity(reports: Mapping[str, Sequence[Mapping[str, Any]]], path: Pat
         frameon=False,
     )
     figure.suptitle(_title(some_report), fontsize=13)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def _choose(reports, number) -> list[int]:
@@ -97,9 +105,13 @@ def _draw_split(panel, reports, split, shown):
             for of_seed in gaps:
                 panel.plot(of_seed, y, "o", color=color, markersize=3, alpha=0.35)
         seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
-        panel.plot(
-            gaps.mean(0), y, "o", color=color, markersize=6, label=f"{method.upper()}{seeds}"
-        )
+        label = legend_label(f"{_title_of(method)}{seeds}")
+        panel.plot(gaps.mean(0), y, "o", color=color, markersize=6, label=label)
+
+
+def _title_of(method):
+    name, *settings = method.split(", ")
+    return ", ".join([name.upper(), *settings])
 
 
 def _finish(panel, title, report):
@@ -118,7 +130,7 @@ def _finish(panel, title, report):
 
 def _name_rows(panels, names, has_gap):
     rows = np.arange(len(names))
-    panels[0].set_yticks(rows, [clipped(name) for name in names])
+    panels[0].set_yticks(rows, [clipped(name, _NAME_WIDTH) for name in names])
     panels[0].set_ylabel("group")
     panels[1].tick_params(labelleft=False)
     panels[0].set_ylim(len(names) - 0.4, -0.6)

@@ -6,9 +6,10 @@ Accuracies are in percent, gaps and limits in percentage points.
 from collections.abc import Mapping
 from typing import Any
 
+from bap_jax._tables.shown import clipped, visible
 from bap_jax.audit.numbers import count, decimal, percent, points
 from bap_jax.audit.result import UNDECIDED, VIOLATED
-from bap_jax.audit.text import AT_MOST, CERTIFIABLE, clipped, facts, wrapped
+from bap_jax.audit.text import AT_MOST, CERTIFIABLE, facts, wrapped
 from bap_jax.errors import first_of
 from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED
 from bap_jax.reporting.gaps import exceeds
@@ -72,7 +73,7 @@ def _training_notes(report):
         yield from _feasibility_notes(report["feasibility"])
     small = report.get("unconstrained_groups")
     if small:
-        listed = first_of([f"{name} ({n})" for name, n in small.items()], 10)
+        listed = first_of([f"{visible(name)} ({n})" for name, n in small.items()], 10)
         yield (
             f"Too small to constrain: {_count(small, 'group')}. Training samples of each: {listed}."
         )
@@ -81,13 +82,13 @@ def _training_notes(report):
 def _feasibility_notes(feasibility):
     rows, status = feasibility["constraints"], feasibility["status"]
     unmet = [row for row in rows if row["status"] not in ("met", NOT_OBSERVED, LEFT_OUT)]
-    worst = ", ".join(f"{row['name']} ({row['status']})" for row in unmet[:5])
+    worst = ", ".join(f"{visible(row['name'])} ({row['status']})" for row in unmet[:5])
     if status == NOT_OBSERVED and any(row["status"] == "met" for row in rows):
         status = "met where observed"
     yield f"Constraints as observed in training: {status}" + (
         f"; {feasibility['unmet']} not met, the worst: {worst}." if unmet else "."
     )
-    unseen = [row["name"] for row in rows if row["status"] == NOT_OBSERVED]
+    unseen = [visible(row["name"]) for row in rows if row["status"] == NOT_OBSERVED]
     if unseen:
         yield (
             f"Never observed: {_count(unseen, 'constraint')}: {first_of(unseen, 10)}. A constraint "
@@ -116,7 +117,7 @@ def _table(report, verbose):
     order = sorted(range(len(groups)), key=lambda i: -groups[i]["excess_gap"])
     shown = order if verbose else order[:AT_MOST]
     names = [groups[i]["name"] for i in shown]
-    names = names if verbose else [clipped(name, _NAME) for name in names]
+    names = [visible(name) if verbose else clipped(name, _NAME) for name in names]
     width = max(len("by chance"), *map(len, names))
     titles = "".join(f"{name:>{_WIDTH - 1}} " for name in splits)
     columns = f"{'dense':>6}{'sparse':>7}{'excess':>7} " * len(splits)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bap_jax.reporting.literal_text import legend_label, literal_text
 from bap_jax.reporting.sweep_rows import Row, format_value, rows_by_setting
 
 # Six of Okabe and Ito's colours, which can be told apart with any kind of colour vision, a purple
@@ -25,11 +26,17 @@ def draw_tradeoff(rows: Sequence[Row], path: Path) -> None:
       rows: as in `sweep.json`. Rows without a report are left out; at least one has a report.
       path: the PNG file to write.
     """
+    with literal_text():
+        _draw(rows, path)
+
+
+def _draw(rows, path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     settings = rows_by_setting([row for row in rows if row["report"]])
     title, names = _names(settings)
+    title, names = legend_label(title), [legend_label(name) for name in names]
     columns = max(1, min(6, len(names) + 1, 150 // (max(map(len, names)) + 8)))
     height = 4.9 + 0.22 * -(-min(len(names), _MAX_LEGEND) // columns)
     figure = Figure(figsize=(11, height), layout="constrained")

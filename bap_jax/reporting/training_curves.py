@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bap_jax._tables.shown import visible
 from bap_jax.audit.numbers import count
 from bap_jax.audit.page import Part
 from bap_jax.audit.svg.curves import Level, Series, draw_curves
@@ -66,7 +67,11 @@ def _of_constraints(rows, steps, names):
     which = few if len(names) > MOST_CURVES else ""
     return [
         _figure(
-            [Series(names[i], steps, values[:, i]) for i in order if _is_finite(values[:, i])],
+            [
+                Series(visible(names[i]), steps, values[:, i])
+                for i in order
+                if _is_finite(values[:, i])
+            ],
             name,
             f"{title}{which}",
             caption,

@@ -15,6 +15,7 @@ from absl import flags as absl_flags
 from ml_collections import config_flags
 
 from bap_jax import data, experiment, flags, sharding, training
+from bap_jax.audit.output import print_text
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import file_axes, merge_axes, parse_axis
 from bap_jax.sweep.folder import SweepFolder, open_sweep_folder
@@ -62,11 +63,14 @@ def main(argv: list[str]) -> None:
             return run_as_worker(_sweep_from_flags(), worker)
         flags.start()
         sweep = _sweep_from_flags()
-        rows = _run(sweep)
+        warnings: list[str] = []
+        rows = _run(sweep, warnings.append)
     except (UserError, training.DivergedError, WorkerError) as error:
         sys.exit(f"error: {error}")
     if sharding.is_first_process():
         _print_results(rows, sweep.folder)
+        for text in warnings:
+            print_text(f"warning: {text}", sys.stderr)
 
 
 def _print_results(rows, folder):
@@ -96,7 +100,7 @@ def _sweep_from_flags():
     return Sweep(members, programs, folder, execution)
 
 
-def _run(sweep):
+def _run(sweep, on_warning):
     unfinished, total = count_members(unfinished_programs(sweep)), len(sweep.members)
     if unfinished < total:
         print_progress(f"{total - unfinished} of {total} members are finished")
@@ -107,8 +111,8 @@ def _run(sweep):
     sharding.by_first_process(lambda: sweep.folder.write_summaries(summaries))
     sharding.by_first_process(lambda: _print_summaries(summaries))
     if jobs == 1:
-        return run_in_process(sweep)
-    return run_in_workers(sweep, jobs, [sys.executable, *sys.orig_argv[1:]])
+        return run_in_process(sweep, on_warning=on_warning)
+    return run_in_workers(sweep, jobs, [sys.executable, *sys.orig_argv[1:]], on_warning=on_warning)
 
 
 def _print_summaries(summaries):

@@ -35,6 +35,7 @@ from bap_jax.workdir import (
     write_atomically,
 )
 
+_NAMES = ("sweep.json", "sweep.csv", "sweep.png", "config.json", "data.json", "dense", "members")
 _OF_DENSE = ("data", "model", "dense", "precision", "loss")
 
 
@@ -75,6 +76,11 @@ class SweepFolder:
                     return earlier
         return folder
 
+    def has_finished_members(self) -> bool:
+        """Whether any member of any sweep in here has ended."""
+        members = self.root / "members"
+        return any(any(members.glob(f"*/{name}")) for name in ("report.json", "failed.json"))
+
     @functools.cached_property
     def _earlier(self):
         """Member folders that existed at first, by the digest in their names."""
@@ -114,7 +120,7 @@ def check_sweep_folder(folder: SweepFolder, members: Sequence[Member] = ()) -> N
     """Checks that a sweep with these members may use the workdir; writes nothing.
 
     A row of the results names only what the axes set. Sweeps that share a workdir must therefore
-    agree in everything that none of them varies.
+    agree in everything that none of them varies, once a member has ended.
 
     Args:
       folder: the workdir; it need not exist.
@@ -124,7 +130,9 @@ def check_sweep_folder(folder: SweepFolder, members: Sequence[Member] = ()) -> N
       UserError: the workdir holds a sweep with another config, or something else.
     """
     if "rows" not in (read_json(folder.results) or {}):
-        check_unused(folder.root, "sweep")
+        check_unused(folder.root, "sweep", _NAMES)
+        return
+    if not folder.has_finished_members():
         return
     recorded, requested = read_json(folder.shared) or {}, _shared_values(members)
     common = recorded.keys() & requested.keys()
@@ -156,7 +164,8 @@ def open_sweep_folder(root: str | Path, members: Sequence[Member] = ()) -> Sweep
         (folder.root / name).mkdir(exist_ok=True)
     if members:
         shared = _shared_values(members)
-        recorded = read_json(folder.shared) or shared
+        recorded = read_json(folder.shared) if folder.has_finished_members() else None
+        recorded = recorded or shared
         kept = {key: value for key, value in recorded.items() if key in shared}
         write_atomically(folder.shared, json.dumps(kept, indent=1) + "\n")
     return folder

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bap_jax import reporting
+from bap_jax._run_files import attempt
 from bap_jax.reporting.sweep_rows import format_setting, format_value, rows_by_setting
 from bap_jax.sweep.folder import SweepFolder
 from bap_jax.sweep.plan import Member
@@ -43,13 +44,22 @@ def write_rows(folder: SweepFolder, rows: Sequence[Row]) -> None:
     write_atomically(folder.results, json.dumps({"rows": rows}, indent=1) + "\n")
 
 
-def write_all(folder: SweepFolder, rows: Sequence[Row]) -> None:
-    """Writes `sweep.json`, `sweep.csv` and, unless all runs diverged, `sweep.png`."""
+def write_all(folder: SweepFolder, rows: Sequence[Row]) -> list[str]:
+    """Writes `sweep.json`, `sweep.csv` and, unless all runs diverged, `sweep.png`.
+
+    Returns:
+      A warning if the figure cannot be drawn.
+    """
     write_rows(folder, rows)
     write_atomically(folder.table, to_csv(rows))
-    if any(row["report"] for row in rows):
+    if not any(row["report"] for row in rows):
+        return []
+
+    def draw():
         with atomic_path(folder.figure) as temporary:
             reporting.draw_tradeoff(rows, temporary)
+
+    return attempt(draw, folder.figure)
 
 
 def to_csv(rows: Sequence[Row]) -> str:

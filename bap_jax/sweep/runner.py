@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from absl import logging
 
 from bap_jax import sharding, task
 from bap_jax.experiment import Session
@@ -183,6 +184,8 @@ def _run_chunk(session, chunk, folder, label):
     folders = [folder.member(member) for member in chunk]
     outcomes = session.run([member.plain for member in chunk], folders, label=label)
     errors = [outcome.error for outcome in outcomes]
+    for text in itertools.chain(*(outcome.warnings for outcome in outcomes)):
+        logging.warning(text)
     for member, error in zip(chunk, errors, strict=True):
         if error is not None:
             sharding.by_first_process(functools.partial(folder.fail, member, str(error)))
@@ -190,7 +193,9 @@ def _run_chunk(session, chunk, folder, label):
 
 
 def run_in_process(
-    sweep: Sweep, on_progress: Callable[[str], None] = print_progress
+    sweep: Sweep,
+    on_progress: Callable[[str], None] = print_progress,
+    on_warning: Callable[[str], object] = logging.warning,
 ) -> list[results.Row]:
     """Trains all unfinished members in this process and writes the results.
 
@@ -209,11 +214,17 @@ def run_in_process(
         sharding.by_first_process(save)
 
     run_programs(sweep, unfinished_programs(sweep), after_chunk, on_progress, is_alone=True)
-    return write_results(sweep)
+    return write_results(sweep, on_warning)
 
 
-def write_results(sweep: Sweep) -> list[results.Row]:
+def write_results(
+    sweep: Sweep, on_warning: Callable[[str], object] = logging.warning
+) -> list[results.Row]:
     """Collects the rows of all finished members and writes `sweep.json`, `.csv` and `.png`.
+
+    Args:
+      sweep: whose members they are.
+      on_warning: called with a text if the figure cannot be drawn.
 
     Returns:
       The rows, as in `sweep.json`; empty in all processes but the first.
@@ -222,7 +233,8 @@ def write_results(sweep: Sweep) -> list[results.Row]:
 
     def write():
         rows.extend(results.collect_rows(sweep.folder, sweep.members))
-        results.write_all(sweep.folder, rows)
+        for text in results.write_all(sweep.folder, rows):
+            on_warning(text)
 
     sharding.by_first_process(write)
     return rows

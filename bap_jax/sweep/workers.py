@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from absl import logging
+
 from bap_jax.errors import UserError
 from bap_jax.sweep.plan import Member, ProgramPlan
 from bap_jax.sweep.results import Row
@@ -134,6 +136,7 @@ def run_in_workers(
     jobs: int,
     command: Sequence[str],
     on_progress: Callable[[str], None] = print_progress,
+    on_warning: Callable[[str], object] = logging.warning,
 ) -> list[Row]:
     """Trains all unfinished members on `jobs` processes and writes the results.
 
@@ -142,6 +145,7 @@ def run_in_workers(
       jobs: how many processes, at most as many as there are unfinished members.
       command: this process's own command; `--worker=i/n` is appended.
       on_progress: receives lines of text; workers print theirs themselves.
+      on_warning: see `write_results`.
 
     Returns:
       The rows of all finished members, as in `sweep.json`.
@@ -160,7 +164,7 @@ def run_in_workers(
     finally:
         for worker in workers:
             _stop(worker)
-    rows = write_results(sweep)
+    rows = write_results(sweep, on_warning)
     died = [f"{i} (exit code {code})" for i, code in enumerate(codes) if code]
     if died:
         raise WorkerError(

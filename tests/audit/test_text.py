@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from bap_jax._tables.shown import clipped
 from bap_jax.audit.result import Audit, BayesMax, Chance, GroupResult, Overall, Skipped
-from bap_jax.audit.text import clipped, format_audit, rounded, sentence
+from bap_jax.audit.text import format_audit, rounded, sentence
 
 
 def group(name, lower, upper, verdict="undecided", *, n=54, attribute="", excess=0.02):

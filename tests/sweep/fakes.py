@@ -18,6 +18,7 @@ class RunResult(NamedTuple):
 
     report: dict | None
     error: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def fake_report(plain):

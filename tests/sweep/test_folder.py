@@ -31,30 +31,41 @@ def test_a_workdir_is_created_and_recognised(tmp_path):
     assert open_sweep_folder(folder.root).results.read_text() == '{"rows": [1]}'
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
+def test_a_folder_with_files_that_would_be_overwritten_is_refused(tmp_path):
+    (tmp_path / "log.txt").write_text("of a scheduler")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="is not empty and holds no sweep .* a separate --workdir"):
+    with pytest.raises(UserError, match="holds config.json, which would be overwritten, and no sw"):
         open_sweep_folder(tmp_path)
-    file = tmp_path / "config.json"
-    with pytest.raises(UserError, match="holds no sweep"):
-        open_sweep_folder(file)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        open_sweep_folder(tmp_path / "config.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "log.txt"]
+    (tmp_path / "config.json").unlink()
+    assert open_sweep_folder(tmp_path).results.exists()
+
+
+def members_of(*axes, **changes):
+    config = default_config()
+    config.update_from_flattened_dict(changes)
+    return make_members(config, [parse_axis(axis) for axis in axes])
 
 
 def test_sweeps_that_share_a_folder_agree_in_what_none_varies(tmp_path):
-    def members(*axes, **changes):
-        config = default_config()
-        config.update_from_flattened_dict(changes)
-        return make_members(config, [parse_axis(axis) for axis in axes])
-
-    open_sweep_folder(tmp_path, members("seed=0:2"))
-    open_sweep_folder(tmp_path, members("seed=0:3", "tolerance=0.0,0.1"))  # a further axis
+    first = members_of("seed=0:2")
+    finish(open_sweep_folder(tmp_path, first), first[0])
+    open_sweep_folder(tmp_path, members_of("seed=0:3", "tolerance=0.0,0.1"))  # a further axis
     with pytest.raises(
         UserError, match=r"config.batch_size is 128 in the workdir and 64 now.*make the key an"
     ):
-        open_sweep_folder(tmp_path, members("seed=0:2", batch_size=64))
-    open_sweep_folder(tmp_path, members("seed=0:2", tolerance=0.3))  # some axis changed it before
-    open_sweep_folder(tmp_path, members("batch_size=64"))
+        open_sweep_folder(tmp_path, members_of("seed=0:2", batch_size=64))
+    open_sweep_folder(tmp_path, members_of("seed=0:2", tolerance=0.3))  # some axis changed it
+    open_sweep_folder(tmp_path, members_of("batch_size=64"))
+
+
+def test_a_sweep_of_which_no_member_has_ended_may_be_corrected(tmp_path):
+    open_sweep_folder(tmp_path, members_of("seed=0:2"))
+    open_sweep_folder(tmp_path, members_of("seed=0:2", batch_size=64))
+    shared = json.loads((tmp_path / "config.json").read_text())
+    assert shared["batch_size"] == 64
 
 
 def test_a_start_that_was_interrupted_is_no_obstacle(tmp_path):

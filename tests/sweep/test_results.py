@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bap_jax import reporting
 from bap_jax.reporting.sweep_rows import rows_by_setting
 from bap_jax.sweep import format_rows
 from bap_jax.sweep.results import to_csv, write_all
@@ -103,3 +104,16 @@ def test_the_figure_is_drawn(axes, tmp_path):
     assert sweep.folder.figure.read_bytes().startswith(b"\x89PNG")
     write_all(sweep.folder, [])  # leaves the figure
     assert not list(sweep.folder.root.glob(".*"))
+
+
+def test_a_figure_that_fails_is_a_warning(sweep, monkeypatch):
+    def fails(rows, path):
+        path.write_text("half a figure")
+        raise RuntimeError("no such font")
+
+    monkeypatch.setattr(reporting, "draw_tradeoff", fails)
+    warnings = []
+    assert len(run_in_process(sweep, quiet, warnings.append)) == 6
+    text = "sweep.png could not be made, all other results are kept: RuntimeError: no such font"
+    assert warnings == [text]
+    assert sweep.folder.table.exists() and not list(sweep.folder.root.glob("*.png*"))

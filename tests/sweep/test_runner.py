@@ -125,7 +125,7 @@ def test_each_data_set_and_network_is_checked_once_before(tmp_path, session):
     check_programs(sweep, check)
     assert [plain["model"]["hidden"] for plain in checked] == [[8], [9]]
     (tmp_path / "w" / "sweep.json").unlink()
-    with pytest.raises(UserError, match="holds no sweep"):
+    with pytest.raises(UserError, match="holds dense, members, .*and no sweep"):
         check_programs(sweep, check)
     assert len(checked) == 2
 

@@ -1,0 +1,31 @@
+"""Names of groups as terminals, figures and tables show them: literally, and on one line."""
+
+import re
+
+# A terminal obeys these: a name could clear the screen, write over the verdict, or turn the
+# direction of the text around it. Half a character, as JSON can hold, is no UTF-8.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(name: str) -> str:
+    r"""A name with control characters written out.
+
+    Example:
+      >>> print(visible("\x1b[31mred\tapple"))
+      \x1b[31mred\tapple
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
+def clipped(name: str, width: int) -> str:
+    """A visible name of at most `width` characters, cut in the middle.
+
+    Example:
+      >>> clipped("a very long name", 10)
+      'a very…ame'
+    """
+    name = visible(name)
+    if len(name) <= width:
+        return name
+    tail = (width - 1) // 3
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
