@@ -68,7 +68,7 @@ def differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Of an earlier release only the digest of the data is known.
     """
     found = []
-    for key in sorted({*record, *now} - {_DIGEST} if set(record) > {_DIGEST} else ()):
+    for key in sorted({*record, *now} - {_DIGEST} if set(record) - {_DIGEST} else ()):
         before, value = (values.get(key, ADDED.get(key)) for values in (record, now))
         if before != value:
             found.append(f"config.{key} is {before} in the workdir and {value} now")

@@ -430,6 +430,6 @@ def test_mistakes_in_an_object(samples, text):
 
 
 def test_unknown_names_list_the_known_ones():
-    known = "digits, utkface, fairface, celeba, cifar100, census, npz, images; or write 'module:function'"
+    known = "digits, utkface, fairface, celeba, cifar100, census, npz, images; or write 'module:f"
     with pytest.raises(UserError, match=f"unknown data set 'mnist'; known data sets: {known}"):
         data.load("mnist")
