@@ -29,6 +29,7 @@ from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups
 from bap_jax.models.linen import from_linen, join
+from bap_jax.models.nnx import trainable
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.trees import leaves_by_path
@@ -74,7 +75,9 @@ def compact(
       >>> small.features
       (2, 2)
     """
-    _, variables = adapt(network, variables)
+    # How the network is called does not matter here.
+    apply = None if isinstance(network, Model) else lambda module, inputs, train: module(inputs)
+    _, variables = adapt(network, variables, apply)
     if isinstance(network, Model) and network.module is None:
         raise UserError(
             "this Model has no Linen module that could be built smaller; pass the Linen module and "
@@ -98,7 +101,7 @@ def compact(
 
 
 def _like_model(model, module):
-    small = in_precision(from_linen(module), model.precision)
+    small = in_precision(from_linen(module, model.call), model.precision)
     return with_preprocessing(small, model.preprocess) if model.preprocess else small
 
 
@@ -204,7 +207,7 @@ def _like(tree, leaves):
 
 def _compact_nnx(module, masks, variables, groups):
     _check_layers(module, groups)
-    graph, _, state = nnx.split(module, nnx.Param, ...)
+    graph, _, state = nnx.split(module, trainable, ...)
     state = jax.tree.map(lambda leaf: leaf, state)  # a copy: the containers belong to the module
     pure = Variables(variables.params, nnx.to_pure_dict(state))
     _, _, pure = _remove_channels(pure, masks, groups)
