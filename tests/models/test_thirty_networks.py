@@ -1,7 +1,7 @@
 """Networks of many kinds: each is pruned, tuned, and comes back as its user gave it.
 
-Every one runs through two steps of the constrained tuning, as one compiled loop. Whole calls of
-`prune_and_tune` take longer.
+Every one runs through two steps of the constrained tuning, as one compiled loop; a slow test calls
+`prune_and_tune` with each.
 """
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import bap_jax
 from bap_jax import models
 from bap_jax.constraints import DenseReference
 from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
@@ -21,6 +22,11 @@ from tests.models.networks import BATCH, INPUTS
 from tests.models.nnx_networks import NNX
 
 CASES = NNX | LINEN
+# Their peculiarities have small tests of their own.
+SLOW = {
+    *("training of a layer", "keys of another implementation", "raw keys"),
+    *("Linen layers handed in", "Linen inputs as arguments"),
+}
 SETTINGS = Settings(
     pruning=PruningSettings(sparsity=0.5, epochs=1, prunable="kernels"), finetune_epochs=1
 )
@@ -61,7 +67,9 @@ def trainer_and_data(model, variables, inputs):
     return trainer_from_settings(model, method, pruner, SETTINGS, steps_per_epoch=2), data
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
 def test_it_trains_is_pruned_and_comes_back(name):
     case = CASES[name]
     network, given = brought(case)
@@ -72,27 +80,47 @@ def test_it_trains_is_pruned_and_comes_back(name):
 
     @jax.jit
     def everything(variables, data, keys):
-        before = model.apply(variables, data.inputs, train=False, key=None)[0]
-        own = own_forward(case, network, given or model.export(variables))
-        trained = [model.apply(variables, data.inputs, train=True, key=key) for key in keys]
+        train = jax.vmap(lambda key: model.apply(variables, data.inputs, train=True, key=key))
         state = trainer.init(variables, keys[0])
-        state, metrics = trainer.run_steps(state, data, data.labels.reshape(2, -1), 1)
+        state, metrics = trainer.run_steps(state, data, jnp.arange(BATCH).reshape(2, -1), 1)
         after = model.apply(state.variables, data.inputs, train=False, key=None)[0]
         exported = own_forward(case, network, model.export(state.variables))
-        return (before, own), trained, state, metrics, (after, exported)
+        return train(keys), state, metrics, after, exported
 
-    before, ((one, moved), (other, _)), state, metrics, after = everything(
-        variables, data, list(KEYS)
-    )
-    assert before[0].dtype == jnp.float32 and np.isfinite(metrics.loss).all()
-    for found, expected in (before, after):
-        exact = expected.dtype == jnp.float32  # of bfloat16, XLA may skip a rounding
-        np.testing.assert_allclose(found, np.float32(expected), atol=2e-6 if exact else 0.02)
-    assert bool(jnp.any(one != other)) == case.random
-    assert differs(floats(variables.state), floats(moved)) == case.moves
+    (logits, moved), state, metrics, after, exported = everything(variables, data, KEYS)
+    assert after.dtype == jnp.float32 and np.isfinite(metrics.loss).all()
+    exact = exported.dtype == jnp.float32  # of bfloat16, XLA may skip a rounding
+    np.testing.assert_allclose(after, np.float32(exported), atol=2e-6 if exact else 0.02)
+    assert bool((logits[0] != logits[1]).any()) == case.random
+    assert differs(floats(variables.state), [new[0] for new in floats(moved)]) == case.moves
     assert differs(*map(jax.tree.leaves, (variables.params, state.params)))
     assert_half_are_zero(state)
     assert_like_given(given, network, model.export(state.variables))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_whole_call(name):
+    case = CASES[name]
+    network, given = brought(case)
+    inputs = jax.tree.map(lambda x: np.concatenate([np.asarray(x)] * 8), INPUTS[case.inputs])
+    size = len(jax.tree.leaves(inputs)[0])
+    result = bap_jax.prune_and_tune(
+        network,
+        inputs,
+        np.arange(size) % 3,
+        [f"group {i % 2}" for i in range(size)],
+        test_indices=np.arange(0, size, 3),
+        variables=given,
+        apply=case.apply,
+        settings=SETTINGS,
+    )
+    assert result.report["sparsity"]["prunable"] == pytest.approx(0.5, abs=0.05)
+    tuned = own_forward(case, network, result.pruned).argmax(1)
+    judged = result.predictions["test"]
+    expected = np.concatenate([np.asarray(tuned)] * 8)[judged.id]
+    np.testing.assert_array_equal(judged.sparse, expected)
+    assert_like_given(given, network, result.pruned)
 
 
 def differs(one, other):
