@@ -10,6 +10,7 @@ from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.metric_writers import MetricWriter
 from bap_jax.metrics.registry import CriterionLike, find_criterion
+from bap_jax.models.flags import Apply
 from bap_jax.pipeline.checks import check_run
 from bap_jax.reporting.predictions import SplitPredictions
 from bap_jax.reporting.table import format_report
@@ -64,6 +65,7 @@ def prune_and_tune(
     *,
     test_indices: Sequence[int] | Array | None = None,
     variables: Any = None,
+    apply: Apply | None = None,
     known_groups: Sequence[str] | None = None,
     group_by: str = "",
     missing: str = "error",
@@ -101,6 +103,8 @@ def prune_and_tune(
         network must not have been trained on them either. Leave it out for a source that has a
         test split.
       variables: for a Linen module, the trained dict of variables, as `module.init` returns it.
+      apply: `(module, inputs, train) -> logits`, for a module that is called in another way than
+        with its inputs, and perhaps a flag such as `train` or `deterministic`.
       known_groups: all possible group names of a single attribute; by default those that occur.
       group_by: how to group by several attributes: names joined by `*` constrain every combination
         that occurs (by default of all attributes), names joined by `+` constrain each attribute's
@@ -145,7 +149,7 @@ def prune_and_tune(
     training.check_settings(settings)
     criterion = find_criterion(loss, correct)
     watchers = check_watchers(progress, on_epoch, log)
-    model, variables = models.adapt(network, variables)
+    model, variables = models.adapt(network, variables, apply)
     pipeline.check_optimizers(settings, variables.params)
     model = models.in_precision(model, settings.precision)
     if isinstance(inputs, data.Source):

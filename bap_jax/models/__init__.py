@@ -12,6 +12,7 @@ from bap_jax.models.kernel_order import kernel_order
 from bap_jax.models.linen import from_linen
 from bap_jax.models.mlp import MLP
 from bap_jax.models.mobilenet import MobileNetV2
+from bap_jax.models.modes import check_modes
 from bap_jax.models.nnx import from_nnx
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
@@ -32,6 +33,7 @@ __all__ = [
     "adapt",
     "build",
     "channel_groups",
+    "check_modes",
     "compact",
     "conv_general_dilated",
     "convolution",

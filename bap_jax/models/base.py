@@ -46,6 +46,14 @@ class ModelExport(Protocol):
         ...
 
 
+class ModelSwitched(Protocol):
+    """Signature of `Model.switched`."""
+
+    def __call__(self, variables: Variables, inputs: Array, /) -> dict[str, str]:
+        """For `dropout` and `batch_norm`, the name of one such layer in the network, if any."""
+        ...
+
+
 class Model(NamedTuple):
     """A network as pure functions.
 
@@ -58,6 +66,9 @@ class Model(NamedTuple):
       preprocess: what `apply` does to stored inputs before the network sees them.
       network: the model without `preprocess`; None if there is no `preprocess`.
       precision: in which `apply` computes, see `in_precision`.
+      call: how the user says that the module is called, see `from_linen` and `from_nnx`.
+      switched: which layers ought to act differently in training; None if that is not to be
+        checked, see `check_modes`.
     """
 
     init: ModelInit
@@ -67,3 +78,5 @@ class Model(NamedTuple):
     preprocess: Preprocess | None = None
     network: "Model | None" = None
     precision: str = "float32"
+    call: Any = None
+    switched: ModelSwitched | None = None

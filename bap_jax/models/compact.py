@@ -29,7 +29,7 @@ from bap_jax.models.adapt import adapt
 from bap_jax.models.base import Model
 from bap_jax.models.channels import channel_groups
 from bap_jax.models.linen import from_linen, join
-from bap_jax.models.nnx import from_nnx
+from bap_jax.models.nnx import from_nnx, trainable
 from bap_jax.models.precision import in_precision
 from bap_jax.models.preprocessed import with_preprocessing
 from bap_jax.trees import leaves_by_path
@@ -75,7 +75,9 @@ def compact(
       >>> small.features
       (2, 2)
     """
-    _, variables = adapt(network, variables)
+    # How the network is called does not matter here.
+    apply = None if isinstance(network, Model) else lambda module, inputs, train: module(inputs)
+    _, variables = adapt(network, variables, apply)
     if isinstance(network, Model) and network.module is None:
         raise UserError(
             "this Model has no module that could be built smaller; pass the Linen module and its "
@@ -101,7 +103,7 @@ def compact(
 
 
 def _like_model(model, module):
-    return _in_the_manner_of(model, from_linen(module))
+    return _in_the_manner_of(model, from_linen(module, model.call))
 
 
 def _in_the_manner_of(model, small):
@@ -111,7 +113,7 @@ def _in_the_manner_of(model, small):
 
 def _compact_nnx_model(model, masks, variables, groups):
     small = _compact_nnx(model.export(variables), masks, variables, groups)
-    small_model, small_variables = from_nnx(small)
+    small_model, small_variables = from_nnx(small, model.call)
     return _in_the_manner_of(model, small_model), small_variables
 
 
@@ -226,7 +228,7 @@ def _like(tree, leaves):
 
 def _compact_nnx(module, masks, variables, groups):
     _check_layers(module, groups)
-    graph, _, state = nnx.split(module, nnx.Param, ...)
+    graph, _, state = nnx.split(module, trainable, ...)
     state = jax.tree.map(lambda leaf: leaf, state)  # a copy: the containers belong to the module
     pure = Variables(variables.params, nnx.to_pure_dict(state))
     _, _, pure = _remove_channels(pure, masks, groups)

@@ -1,51 +1,182 @@
 """Flax Linen modules as `Model`s."""
 
-import inspect
-from typing import Any
+import dataclasses
+import re
+import zlib
 
+import jax
+from flax import core, errors
 from flax import linen as nn
 
 from bap_jax.errors import UserError
+from bap_jax.models import flags
 from bap_jax.models.base import Model
+from bap_jax.models.flags import Apply
+from bap_jax.models.states import fitted, is_trainable, plain_array
+from bap_jax.models.switched import switched_kind
 from bap_jax.types import Variables
 
-# Keywords that switch a module to training, and whether their meaning is reversed.
-_TRAIN_KEYWORDS = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
-}
+# What these collections hold are outputs of one batch.
+_OUTPUTS = ("intermediates", "perturbations")
 
 
-def from_linen(module: nn.Module) -> Model:
+def from_linen(module: nn.Module, apply: Apply | None = None) -> Model:
     """Wraps a Linen module.
 
-    The module's `__call__` takes the inputs and, if it behaves differently in training, one of the
-    keywords `train`, `training`, `is_training`, `deterministic` or `use_running_average`.
-    """
-    parameters = inspect.signature(module.__call__).parameters
-    keywords = [name for name in _TRAIN_KEYWORDS if name in parameters]
+    How the module is told that it is training is found in the arguments of its `__call__` and in
+    its attributes, its layers' included: `train`, `training`, `deterministic`, `inference`,
+    `use_running_average` and the like, see `bap_jax.models.flags`. Every random stream that it
+    asks for is seeded. What it sows is dropped.
 
-    def mode(train) -> Any:
-        return {name: train != _TRAIN_KEYWORDS[name] for name in keywords}
+    Args:
+      module: takes inputs `(batch, ...)`.
+      apply: `(module, inputs, train) -> logits`, for a module that is called in another way.
+
+    Raises:
+      UserError: `__call__` needs arguments that nothing is known about.
+    """
+    modes = {train: _in_mode(module, train) for train in (True, False)}
+    calls = {}
+    if apply is None:
+        calls = {train: flags.read_call(modes[train]) for train in modes}
+    else:
+        flags.check_apply(apply)
+
+    def method(module, inputs, train, key):
+        if apply is not None:
+            return apply(module, inputs, train)
+        randomness = calls[train].randomness.items()
+        names = [name for name, needed in randomness if needed or (train and key is not None)]
+        given = {name: _stream(key, name) for name in names}
+        args, kwargs = calls[train].arguments(train, given)
+        return module(inputs, *args, **kwargs)
+
+    forward = _Forward(modes, method)
 
     def init(key, inputs):
-        return split(module.init(key, inputs, **mode(False)))
+        return split(modes[False].init(key, inputs, False, key, method=method))
 
-    def apply(variables, inputs, *, train=False, key=None):
-        rngs = {"dropout": key} if key is not None else None
-        collections = {"params": variables.params, **variables.state}
-        mutable = list(variables.state) if train else False
-        out: Any = module.apply(collections, inputs, rngs=rngs, mutable=mutable, **mode(train))
-        return out if train else (out, variables.state)
+    return Model(
+        init,
+        forward.apply,
+        join,
+        module,
+        call=apply,
+        switched=forward.switched if not apply else None,
+    )
 
-    return Model(init, apply, join, module)
+
+class _Forward:
+    """The forward pass of a module: its random streams, and which collections it may change.
+
+    Args:
+      modes: the module in training and in evaluation.
+      method: `(bound module, inputs, train, key) -> output`.
+    """
+
+    def __init__(self, modes, method):
+        self.modes, self.method = modes, method
+        self.streams = {True: {"dropout"}, False: set()}
+        self.constant = set()  # collections that the forward pass does not need to change
+
+    def apply(self, variables, inputs, *, train=False, key=None):
+        mutable = [c for c in variables.state if c not in ("params", *self.constant)]
+        output = self.run(variables, inputs, train, key, mutable if train else False)
+        output, moved = output if train else (output, {})
+        state, grown = dict(variables.state), []
+        for name, new in moved.items():
+            state[name] = fitted(new, state[name])
+            grown += [name] if state[name] is None else []
+        if grown:
+            self._keep_constant(grown, variables, inputs, key)
+            return self.apply(variables, inputs, train=train, key=key)
+        return flags.logits_of(output, self.modes[train]), state
+
+    def run(self, variables, inputs, train, key, mutable):
+        """Runs the module, and learns the names of its random streams on the way."""
+        names = set() if train and key is None else set(self.streams[train])
+        while True:
+            rngs = {name: _stream(key, name) for name in sorted(names)}
+            try:
+                return self.modes[train].apply(
+                    *(join(variables), inputs, train, key),
+                    method=self.method,
+                    rngs=rngs,
+                    mutable=mutable,
+                )
+            except errors.ModifyScopeVariableError as error:
+                if train:
+                    raise
+                what = str(error).split(" (https://")[0]
+                raise UserError(
+                    f"the network changes its state in evaluation: {what} {flags.HOW}"
+                ) from error
+            except errors.InvalidRngError as error:
+                found = re.search(r'needs PRNG for "(.*)"', str(error))
+                if found is None or found[1] in names or (train and key is None):
+                    raise
+                names.add(found[1])
+                self.streams[train].add(found[1])
+
+    def switched(self, variables, inputs):
+        """Names of the layers that ought to act differently in training, by kind."""
+        found, calls = {}, []
+
+        def look(call, args, kwargs, context):
+            calls.append(context.module)
+            before, output = len(calls), call(*args, **kwargs)
+            kind = switched_kind(context.module, len(calls) > before)
+            if kind:
+                found.setdefault(kind, "/".join(context.module.path))
+            return output
+
+        with nn.intercept_methods(look):
+            key = jax.random.key(0)
+            jax.eval_shape(lambda v, x: self.apply(v, x, train=True, key=key), variables, inputs)
+        if jax.tree.leaves(variables.state.get("batch_stats", {})):
+            found.setdefault("batch_norm", "batch_stats")
+        return found
+
+    def _keep_constant(self, names, variables, inputs, key):
+        """Tries to run without changing collections whose shapes the forward pass changes."""
+        rest = [c for c in variables.state if c not in ("params", *self.constant, *names)]
+        try:
+            self.run(variables, inputs, True, key, rest)
+        except errors.FlaxError as error:
+            raise UserError(
+                f"in training the forward pass changes the shapes or types in the network's "
+                f"collection {names[0]!r}, so that no step can follow another. Make these "
+                "variables once, in module.init, and keep their shapes."
+            ) from error
+        self.constant.update(names)
+
+
+def _stream(key, name):
+    """The key of a random stream: for `dropout` the key itself. Without a key always the same."""
+    key = jax.random.key(0) if key is None else key
+    return key if name == "dropout" else jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _in_mode(module, train):
+    def clone(value, each):
+        if not isinstance(value, nn.Module):
+            return value
+        names = [
+            f.name for f in dataclasses.fields(value) if f.init and f.name not in ("parent", "name")
+        ]
+        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        new = {name: flags.flag_value(name, each(old), train) for name, old in fields.items()}
+        updates = {name: new[name] for name in fields if new[name] is not fields[name]}
+        return value.clone(**updates) if updates else value
+
+    return flags.rewritten(module, train, clone, {})
 
 
 def split(collections) -> Variables:
-    """The variable dict of a Linen module as `Variables`.
+    """The variable dict of a Linen module as `Variables` of plain arrays.
+
+    Boxes such as `nn.Partitioned` are opened. Parameters that are no floating-point numbers do not
+    train, and are part of the state.
 
     Raises:
       UserError: there is no `params` collection.
@@ -55,13 +186,59 @@ def split(collections) -> Variables:
             "expected Linen variables with a 'params' collection, such as module.init returns; "
             f"got {_describe(collections)}. Write variables={{'params': params}}."
         )
-    state = {name: collections[name] for name in collections if name != "params"}
-    return Variables(collections["params"], state)
+    collections = nn.meta.unbox(core.unfreeze(collections))
+    collections = jax.tree.map(plain_array, collections)
+    state = {n: c for n, c in collections.items() if n != "params" and n not in _OUTPUTS}
+    params, others = _divided(collections["params"])
+    return Variables(params, {"params": others, **state} if others else state)
 
 
 def join(variables: Variables):
     """The variable dict of a Linen module."""
-    return {"params": variables.params, **variables.state}
+    params = _merged(variables.params, variables.state.get("params", {}))
+    return {**variables.state, "params": params}
+
+
+def joining_as(collections):
+    """`join`, with boxes and the kind of dict as in `collections`."""
+    plain = core.unfreeze(collections)
+    boxed = any(map(_is_box, jax.tree.leaves(plain, is_leaf=_is_box)))
+
+    def joined(variables):
+        new = join(variables)
+        if boxed:
+            template = {name: plain.get(name, new[name]) for name in new}
+            new = nn.meta.replace_boxed(template, new)
+        return core.freeze(new) if isinstance(collections, core.FrozenDict) else new
+
+    return joined
+
+
+def _is_box(leaf):
+    return isinstance(leaf, nn.meta.AxisMetadata)
+
+
+def _divided(params):
+    """Trainable parameters, and the others."""
+    if not isinstance(params, dict):
+        return params, {}
+    trained, others = {}, {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            inner, rest = _divided(value)
+            trained[name] = inner
+            if rest:
+                others[name] = rest
+        else:
+            (trained if is_trainable(value) else others)[name] = value
+    return trained, others
+
+
+def _merged(one, other):
+    both = dict(one) if other else one
+    for name, value in other.items():
+        both[name] = _merged(both.get(name, {}), value) if isinstance(value, dict) else value
+    return both
 
 
 def _describe(value) -> str:

@@ -98,7 +98,7 @@ def build(name: str, num_classes: int, **options) -> Model:
     except TypeError as error:
         raise UserError(f"model {name!r} cannot be built with {options}: {error}.") from error
     # Operation by operation an MLP takes four times as long as one program, MobileNetV2 more.
-    return model._replace(init=jit_once(model.init))
+    return model._replace(init=jit_once(model.init), switched=None)
 
 
 def options(name: str) -> tuple[str, ...]:

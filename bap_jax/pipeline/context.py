@@ -10,7 +10,7 @@ from bap_jax import data, sharding, training
 from bap_jax.constraints import DenseReference
 from bap_jax.data.batches import epoch_indices, feed, gather, with_narrow_labels
 from bap_jax.metrics import CLASSIFICATION, Criterion
-from bap_jax.models import Model, loops
+from bap_jax.models import Model, check_modes, loops
 from bap_jax.training import Execution
 from bap_jax.training.execution import resolve_execution
 from bap_jax.training.split_means import SplitMeans
@@ -144,9 +144,11 @@ def make_context(
       criterion: loss and correctness of each sample.
 
     Raises:
-      UserError: the choices of `execution` do not go together, or a criterion of a user calls a
-        training sample neither right nor wrong.
+      UserError: the choices of `execution` do not go together, a criterion of a user calls a
+        training sample neither right nor wrong, or the network does not train when it is told to,
+        see `models.check_modes`.
     """
+    check_modes(model, variables, data.example(splits.train))
     execution = execution_for(model, variables, splits.train, execution or Execution())
     mesh = execution.mesh() if execution.spread == "data" else None
     return RunContext(model, variables, splits, execution, mesh, criterion)
