@@ -109,6 +109,11 @@ def test_kernels_are_used_in_their_order(network):
     assert len(used) == 13 and used[-1] == "head/kernel"
 
 
+def test_a_wrapped_module_has_the_groups_of_the_module():
+    module = models.Transformer(3, 11, width=4, depth=1, heads=2, rngs=nnx.Rngs(0))
+    assert models.channel_groups(models.from_nnx(module)[0]) == module.channel_groups()
+
+
 def test_heads_and_hidden_units_are_its_channels(network):
     groups = {group.name: group for group in models.channel_groups(network[0])}
     assert list(groups) == [f"block_{i}/{kind}" for i in (0, 1) for kind in ("heads", "hidden")]
