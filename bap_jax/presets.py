@@ -17,7 +17,7 @@ def use_small_network(config: ConfigDict) -> None:
 
 
 def use_made_up_images(config: ConfigDict, images: int, batch_size: int = 32) -> None:
-    """For a run of seconds: `images` made-up images, a few epochs, batches of `batch_size`."""
+    """For a run of seconds: `images` made-up samples, a few epochs, batches of `batch_size`."""
     config.update_from_flattened_dict(
         {
             "data.synthetic": images,

