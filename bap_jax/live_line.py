@@ -73,7 +73,7 @@ class LiveLine:
         self._rows.append(row)
         if self._bar is not None:
             self._bar.set_postfix_str(describe(self._rows), refresh=False)
-            self._bar.update(row["epoch"] + 1 - self._bar.n)
+            self._bar.n = row["epoch"] + 1
             self._bar.refresh()
         if len(self._rows) == self._runs:
             self._print_line()

@@ -132,9 +132,9 @@ def test_data(run, swept):
 
 def test_config(run, swept, data_file):
     whole = tiny(data_file).to_dict()
-    assert read(run / "config.json").keys() == whole.keys() - {"method", "seed"}
+    assert read(run / "config.json").keys() == whole.keys() - {"method", "seed", "log"}
     assert read(swept / "config.json").keys() == (
-        flatten_config(whole).keys() - {"optimizer.learning_rate"}
+        flatten_config(whole).keys() - {"optimizer.learning_rate", "log"}
     )
 
 
