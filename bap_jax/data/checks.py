@@ -41,6 +41,14 @@ def check_dataset(data: Dataset, num_classes: int | None, group_names: Sequence[
     check_labels(data.labels, num_classes)
     check_inputs(data.inputs)
     check_range("group id", ids, len(group_names), "groups")
+    names = list(group_names)
+    twice = (
+        []
+        if len(set(names)) == len(names)
+        else sorted({name for name in group_names if names.count(name) > 1})
+    )
+    if twice:
+        raise UserError(f"two groups are called {twice[0]!r}; give each a name of its own.")
 
 
 def check_inputs(inputs: PyTree) -> None:

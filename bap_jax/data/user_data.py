@@ -204,7 +204,7 @@ def load_images(request: Request) -> Source:
             "each attribute. Name another one by config.data.table."
         )
     cells, line = read_table(table)
-    names = cells.pop(PATH)
+    names = [_local_path(folder, name) for name in cells.pop(PATH)]
     exists = np.array([(folder / name).is_file() for name in names])
     missing = [name for name, is_file in zip(names, exists, strict=True) if not is_file]
     names = [name for name, is_file in zip(names, exists, strict=True) if is_file]
@@ -252,6 +252,11 @@ def _with_splits(inputs, columns, where, digests=None):
         labels=own_labels,
         missing=attributes.missing,
     )
+
+
+def _local_path(folder, name):
+    """A path of a table, also of one that was written on Windows."""
+    return name if "\\" not in name or (folder / name).is_file() else name.replace("\\", "/")
 
 
 def _own_labels(labels):

@@ -146,7 +146,9 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
     _check_finite(path, arrays)
     bare = {_bare(name): array for name, array in arrays.items()}
     if len(bare) < len(arrays):
-        raise UserError(f"{path} has keys twice, with and without 'module.' or 'model.' in front.")
+        raise UserError(
+            f"{path} has keys twice, with and without 'module.', 'model.' or '_orig_mod.' in front."
+        )
     return {
         name: np.asarray(array, np.float32)
         for name, array in bare.items()
@@ -156,7 +158,7 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
 
 def _bare(name):
     """The name without the prefixes that wrappers of networks add, in any order."""
-    return re.sub(r"^((module|model)\.)+", "", name)
+    return re.sub(r"^((module|model|_orig_mod)\.)+", "", name)
 
 
 def _check_finite(path, arrays):

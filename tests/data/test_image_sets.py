@@ -193,12 +193,53 @@ def test_fairface_repairs_what_spreadsheets_did(copied):
     assert "03-Sep" in (folder / "fairface_label_train.csv").read_text()
     found = builders.list_fairface(str(folder))
     assert 1 in found.attributes["age"].ids
+
+
+@pytest.mark.parametrize(
+    ("cell", "age"),
+    [
+        *((cell, "3-9") for cell in ("03-Sep", "3-Sep", "9-Mar", "09-Mar", "Mar-09", "2026-03-09")),
+        *((cell, "3-9") for cell in ("3/9/2026", "09.03.2026", "3\N{EN DASH}9", "Sept 3")),
+        *((cell, "10-19") for cell in ("Oct-19", "19-Oct", "2019-10-01", "10/19/2026", "oct 19")),
+        *((cell, cell) for cell in ("0-2", "20-29", "more than 70", "", "70+", "Mai-19")),
+    ],
+)
+def test_ages_that_spreadsheets_made_dates(cell, age):
+    assert fairface.age_of(cell) == age
+
+
+@pytest.mark.parametrize(("old", "new"), [("Black", "Blue"), ("Black", "")])
+def test_what_fairface_does_not_know_stops_only_runs_that_need_it(old, new, copied):
+    folder = copied("fairface")
     path = folder / "fairface_label_val.csv"
-    path.write_text(path.read_text().replace("Black", "Blue"))
-    with pytest.raises(
-        UserError, match=r"fairface_label_val.csv: unknown race 'Blue'; known are Wh"
-    ):
-        builders.list_fairface(str(folder))
+    path.write_text(path.read_text().replace(old, new))
+    found = data.load("fairface", data.Request(str(folder), 8))
+    text = f"unknown race {new!r} in [0-9]+ of [0-9]+ rows .*val.csv, line [0-9]+.*; known are Whi"
+    with pytest.raises(UserError, match=text):
+        found.grouped_by("gender*race", "gender")
+    with pytest.raises(UserError, match=text):
+        found.labelled("race")
+    assert found.grouped_by("age", "gender")[0].size == COUNTS["fairface"]
+    assert found.grouped_by("race", "gender", missing="group")[1][-1] == "missing"
+
+
+@pytest.mark.parametrize("no", ["-1", "0"])
+def test_celeba_with_tables_as_csv_files(no, copied):
+    folder = copied("celeba")
+    before = builders.list_celeba(str(folder))
+    _, head, *rows = (folder / celeba.ATTRIBUTES).read_text().splitlines()
+    table = [",".join(["image_id", *head.split()]), *(",".join(row.split()) for row in rows)]
+    text = "\n".join(table).replace("-1", no)
+    (folder / "list_attr_celeba.csv").write_text(text)
+    splits = (folder / celeba.PARTITION).read_text().replace(" ", ",")
+    (folder / "list_eval_partition.csv").write_text("image_id,partition\n" + splits)
+    for name in (celeba.ATTRIBUTES, celeba.PARTITION):
+        (folder / name).unlink()
+    found = builders.list_celeba(str(folder))
+    assert found.digest() == before.digest()
+    (folder / "list_attr_celeba.csv").write_text(text.replace(",1", ",2", 1))
+    with pytest.raises(UserError, match=r"values must be 1 and -1, or 1 and 0; got '2' for 00000"):
+        builders.list_celeba(str(folder))
 
 
 def test_fairface_without_a_column(copied):

@@ -214,6 +214,12 @@ def test_every_row_of_a_table_is_a_sample_or_listed(folder):
     assert len(found.inputs) == 12 and found.skipped == ("people/12.jpg: there is no such file",)
 
 
+def test_paths_may_be_those_of_windows(folder):
+    edit(folder, "people/", "people\\")
+    found = data.load("images", data.Request(str(folder), 8))
+    assert len(found.inputs) == 12 and not found.skipped
+
+
 def test_cells_may_be_separated_by_tabs(folder):
     table = (folder / "labels.csv").read_text().replace(",", "\t")
     (folder / "labels.tsv").write_text(table)

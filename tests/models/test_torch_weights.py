@@ -121,10 +121,11 @@ def test_weights_of_a_deeper_network_do_not_match(name, deep, shallow, extra, tm
             load_torch(path, models.build(name, 5, depth=shallow), head=head)
 
 
-def test_names_with_a_prefix_and_unused_keys(tmp_path):
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.model."])
+def test_names_with_a_prefix_and_unused_keys(prefix, tmp_path):
     model = network("resnet_8")
-    held = {f"module.{name}": array for name, array in torch_arrays(model).items()}
-    held["module.ema.decay"] = np.ones(1, np.float32)
+    held = {f"{prefix}{name}": array for name, array in torch_arrays(model).items()}
+    held[f"{prefix}ema.decay"] = np.ones(1, np.float32)
     found = load_torch(written(tmp_path, held), model)
     assert found.unused == ("ema.decay",)
 

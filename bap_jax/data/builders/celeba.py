@@ -4,6 +4,9 @@
     list_attr_celeba.txt                                     for each image 40 values, 1 or −1
     list_eval_partition.txt                                  0 train, 1 validation, 2 test
 
+The two tables may also be CSV files of the same names, `image_id` and the attributes or `partition`
+as columns, as they circulate; values are then 1, and −1 or 0.
+
 Each attribute divides the samples into two groups, such as `no_Male` and `Male`.
 """
 
@@ -15,13 +18,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bap_jax.data.columns import read_table
 from bap_jax.data.listing import Listing, find_folder, open_table
 from bap_jax.errors import UserError
 from bap_jax.groups import Grouping
 
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 ARCHIVE, FOLDER = "img_align_celeba.zip", "img_align_celeba"
-_EXPECTED = f"{ATTRIBUTES}, {PARTITION} and {ARCHIVE} (or its content as a folder {FOLDER})"
+_ID, _SPLIT = "image_id", "partition"  # columns of the CSV files
+_EXPECTED = (
+    f"{ATTRIBUTES}, {PARTITION} (or .csv) and {ARCHIVE} (or its content as a folder {FOLDER})"
+)
 _ORIGIN = "the CelebA page, 'Align&Cropped Images', 'Anno' and 'Eval'"
 
 
@@ -37,12 +44,12 @@ def list_celeba(root: str) -> Listing:
 
     def missing_files(place):
         images = (place / ARCHIVE).is_file() or (place / FOLDER).is_dir()
-        missing = [name for name in (ATTRIBUTES, PARTITION) if not (place / name).is_file()]
+        missing = [name for name in (ATTRIBUTES, PARTITION) if not _table(place, name).is_file()]
         return missing if images else [*missing, ARCHIVE]
 
     folder = find_folder(root, _EXPECTED, _ORIGIN, missing_files=missing_files)
-    columns, names, values = _read_attributes(folder / ATTRIBUTES)
-    splits = _read_partition(folder / PARTITION)
+    columns, names, values = _read_attributes(_table(folder, ATTRIBUTES))
+    splits = _read_partition(_table(folder, PARTITION))
     images = _open_images(folder, names)
     kept = [i for i, name in enumerate(names) if name in images.files and name in splits]
     skipped = [
@@ -88,8 +95,31 @@ class _ImageFiles(NamedTuple):
     read: _ReadByName
 
 
+def _table(folder: Path, name: str) -> Path:
+    """The table of this name, or the CSV file if only that is there."""
+    other = folder / Path(name).with_suffix(".csv")
+    return other if other.is_file() and not (folder / name).is_file() else folder / name
+
+
+def _read_csv_attributes(path):
+    cells = read_table(path, (_ID,)).columns
+    names = cells.pop(_ID)
+    table = np.array(list(cells.values()))
+    allowed = ("1", "-1") if (table == "-1").any() else ("1", "0")
+    wrong = np.argwhere(~np.isin(table, allowed))
+    if len(wrong):
+        column, row = wrong[0]
+        raise UserError(
+            f"{path}: values must be 1 and -1, or 1 and 0; got {str(table[column, row])!r} for "
+            f"{names[row]} in the column {list(cells)[column]!r}."
+        )
+    return list(cells), names, (table == "1").T.astype(np.int8)
+
+
 def _read_attributes(path: Path):
     """Names of columns, names of files, `(sample, column)` int8."""
+    if path.suffix == ".csv":
+        return _read_csv_attributes(path)
     with open_table(path) as lines:
         promised = next(lines, "").strip()
         columns = next(lines, "").split()
@@ -117,6 +147,14 @@ def _read_attributes(path: Path):
 
 def _read_partition(path: Path):
     """Index into `SPLITS` by name of file."""
+    if path.suffix == ".csv":
+        cells = read_table(path, (_ID, _SPLIT)).columns
+        wrong = [cell for cell in cells[_SPLIT] if cell not in ("0", "1", "2")]
+        if wrong:
+            raise UserError(
+                f"{path}: the column {_SPLIT!r} holds {wrong[0]!r}; expected 0, 1 or 2."
+            )
+        return dict(zip(cells[_ID], map(int, cells[_SPLIT]), strict=True))
     splits = {}
     for number, line in enumerate(open_table(path).read().splitlines(), 1):
         words = line.split()
