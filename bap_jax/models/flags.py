@@ -20,14 +20,13 @@ from bap_jax.types import Array
 # Each name with the value that it has in training.
 TRAINING_VALUES = {
     **dict.fromkeys(("train", "training", "is_train", "is_training"), True),
-    **dict.fromkeys(("train_mode", "training_mode", "enable_dropout"), True),
+    **dict.fromkeys(("train_mode", "training_mode", "enable_dropout", "update_stats"), True),
     **dict.fromkeys(("deterministic", "use_running_average"), False),
     **dict.fromkeys(("inference", "is_inference", "inference_mode"), False),
     **dict.fromkeys(("eval", "is_eval", "eval_mode", "evaluation"), False),
     **dict.fromkeys(("test", "is_test", "test_mode", "testing"), False),
 }
-# The last may also be the key of attention, and is not given unless it has to be.
-RANDOM_KEYS = ("rng", "rng_key", "prng_key", "key")
+RANDOM_KEYS = ("key", "rng", "rng_key", "prng_key")
 RECIPE = "apply=lambda module, inputs, train: module(inputs, ...)"
 HOW = (
     "Give the module an argument or attribute named train, training, deterministic, inference or "
@@ -112,12 +111,13 @@ def read_call(module: Any, streams: str = "") -> Call:
     variadic = (_Parameter.VAR_POSITIONAL, _Parameter.VAR_KEYWORD)
     parameters = list(inspect.signature(module.__call__).parameters.values())
     parameters = tuple(p for p in parameters[1:] if p.kind not in variadic)
+    is_attention = any(p.name in ("query", "value") for p in parameters)
     flags, randomness = [], {}
     for parameter in parameters:
         required = parameter.default is _Parameter.empty
         if _is_flag(parameter, module):
             flags.append(parameter.name)
-        elif parameter.name == streams or parameter.name in RANDOM_KEYS[: 4 if required else 3]:
+        elif parameter.name == streams or (parameter.name in RANDOM_KEYS and not is_attention):
             randomness[parameter.name] = required
         elif required:
             raise UserError(

@@ -1,5 +1,6 @@
 """Flax Linen modules as `Model`s."""
 
+import contextlib
 import dataclasses
 import re
 import zlib
@@ -77,18 +78,22 @@ class _Forward:
     def __init__(self, modes, method):
         self.modes, self.method = modes, method
         self.streams = {True: {"dropout"}, False: set()}
-        self.constant = set()  # collections that the forward pass does not need to change
+        self.constant = set()  # collections that the forward pass need not change
+        self.moving = {"batch_stats"}  # collections that it does change
 
     def apply(self, variables, inputs, *, train=False, key=None):
-        mutable = [c for c in variables.state if c not in ("params", *self.constant)]
-        output = self.run(variables, inputs, train, key, mutable if train else False)
+        names = [c for c in variables.state if c != "params" and c not in self.constant]
+        with _noting_sown({*names} <= self.moving) as sown:
+            output = self.run(variables, inputs, train, key, names if train else False)
         output, moved = output if train else (output, {})
-        state, grown = dict(variables.state), []
+        state, doubtful = dict(variables.state), []
         for name, new in moved.items():
-            state[name] = fitted(new, state[name])
-            grown += [name] if state[name] is None else []
-        if grown:
-            self._keep_constant(grown, variables, inputs, key)
+            new = fitted(new, state[name])
+            doubtful += [name] if new is None or name in sown - self.moving else []
+            state[name] = new
+        for name in doubtful:
+            self._try_constant(name, state[name] is None, variables, inputs, key)
+        if doubtful:
             return self.apply(variables, inputs, train=train, key=key)
         return flags.logits_of(output, self.modes[train]), state
 
@@ -137,18 +142,40 @@ class _Forward:
             found.setdefault("batch_norm", "batch_stats")
         return found
 
-    def _keep_constant(self, names, variables, inputs, key):
-        """Tries to run without changing collections whose shapes the forward pass changes."""
-        rest = [c for c in variables.state if c not in ("params", *self.constant, *names)]
+    def _try_constant(self, name, is_grown, variables, inputs, key):
+        """Whether the network runs without changing a collection, as with one that is sown."""
+        kept = ("params", name, *self.constant)
         try:
-            self.run(variables, inputs, True, key, rest)
+            self.run(variables, inputs, True, key, [c for c in variables.state if c not in kept])
         except errors.FlaxError as error:
-            raise UserError(
-                f"in training the forward pass changes the shapes or types in the network's "
-                f"collection {names[0]!r}, so that no step can follow another. Make these "
-                "variables once, in module.init, and keep their shapes."
-            ) from error
-        self.constant.update(names)
+            if is_grown:
+                raise UserError(
+                    f"in training the forward pass changes the shapes or types in the network's "
+                    f"collection {name!r}, so that no step can follow another. Make these "
+                    "variables once, in module.init, and keep their shapes."
+                ) from error
+            self.moving.add(name)
+        else:
+            self.constant.add(name)
+
+
+@contextlib.contextmanager
+def _noting_sown(is_known):
+    """The collections into which modules sow meanwhile; nothing is noted if that is known."""
+    sown, original = set(), nn.Module.sow
+    if is_known:
+        yield sown
+        return
+
+    def sow(self, col, name, value, *args, **kwargs):
+        sown.add(col)
+        return original(self, col, name, value, *args, **kwargs)
+
+    nn.Module.sow = sow
+    try:
+        yield sown
+    finally:
+        nn.Module.sow = original
 
 
 def _stream(key, name):

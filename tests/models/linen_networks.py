@@ -169,6 +169,7 @@ class LinenSowing(nn.Module):
         self.sow("intermediates", "hidden", x)
         self.sow("losses", "all", (x**2).mean())
         self.sow("losses", "last", x, reduce_fn=lambda old, new: new, init_fn=lambda: None)
+        self.sow("sums", "all", x.sum(), reduce_fn=lambda old, new: old + new, init_fn=lambda: 0.0)
         return nn.Dense(3)(x)
 
 

@@ -320,6 +320,33 @@ def test_outputs_that_are_not_logits(output, message):
     np.testing.assert_array_equal(logits, X * 2)
 
 
+def test_an_optional_key_is_given_in_training_unless_it_is_one_of_attention():
+    class Noisy(nnx.Module):
+        def __call__(self, x, key=None):
+            return x if key is None else x + jax.random.normal(key, x.shape)
+
+    class Attends(nnx.Module):
+        def __call__(self, x, key=None, value=None):
+            assert key is None
+            return x
+
+    for make, is_random in ((Noisy, True), (Attends, False)):
+        model, variables = checked(make())
+        outputs = [model.apply(variables, X, train=True, key=key)[0] for key in KEYS]
+        assert (outputs[0] != outputs[1]).any() == is_random
+        np.testing.assert_array_equal(model.apply(variables, X, train=False)[0], X)
+
+
+def test_a_linen_module_inside_nnx():
+    bridged = nnx.bridge.ToNNX(LinenArgument(), rngs=nnx.Rngs(0))
+    bridged = nnx.bridge.lazy_init(bridged, X)
+    with pytest.raises(UserError, match=r"fails in|computes the same"):
+        checked(bridged)
+    changes = lambda train: ["batch_stats"] if train else False  # noqa: E731
+    said = lambda module, x, train: module(x, train=train, mutable=changes(train))  # noqa: E731
+    assert moved(*checked(bridged, said))
+
+
 def test_the_flag_of_a_layer_that_is_shared_stays_shared():
     class Twice(nn.Module):
         one: nn.Module

@@ -207,10 +207,32 @@ def test_what_linen_sows_is_neither_kept_nor_changed():
     network = LinenSowing()
     given = network.init(KEY, X[:2])
     model, variables = models.adapt(network, given)
-    assert set(variables.state) == {"losses"} and set(given) > {"losses", "perturbations"}
+    assert set(variables.state) == {"losses", "sums"} and set(given) > {"perturbations"}
     for x in (X, X[:3]):
         _, state = model.apply(variables, x, train=True, key=KEY)
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), state, variables.state))
+
+
+def test_a_collection_that_changes_only_where_it_may():
+    """Not mistaken for one that is sown, although something is sown into it, too."""
+
+    class Averages(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            mean = self.variable("averages", "mean", jnp.zeros, (6,))
+            if train and self.is_mutable_collection("averages"):
+                mean.value = 0.9 * mean.value + 0.1 * x.mean(0)
+            counter = self.variable("mixed", "steps", lambda: 0)
+            if train:
+                counter.value += 1
+            self.sow("mixed", "last", x.sum(), reduce_fn=lambda a, b: b, init_fn=lambda: 0.0)
+            return nn.Dense(3)(x - mean.value[None])
+
+    model, variables = models.adapt(Averages(), Averages().init(KEY, X))
+    _, state = model.apply(variables, X, train=True, key=KEY)
+    np.testing.assert_allclose(state["averages"]["mean"], 0.1 * X.mean(0), rtol=1e-5, atol=1e-6)
+    assert state["mixed"]["steps"] == 1
+    assert nn.Module.sow.__qualname__ == "Module.sow"
 
 
 def test_boxes_and_frozen_dicts_come_back():
