@@ -77,6 +77,27 @@ def join_layers(layers: Sequence[Array], shape: Sequence[int], axes: Axes) -> Ar
     return jnp.moveaxis(front, range(len(axes.stacked)), axes.stacked)
 
 
+def on_layers(
+    function: Callable[..., Sequence[Array]], axes: Sequence[Axes], *columns: Sequence[Array]
+) -> list[Array]:
+    """What a function of lists of arrays makes of single layers, joined to arrays as they came in.
+
+    Args:
+      function: `(layers, …) -> ` one array for each layer, of its shape.
+      axes: of each array.
+      *columns: lists of arrays, those in one place of one shape.
+    """
+    layers = [
+        [split_layers(leaf, own) for leaf, own in zip(column, axes, strict=True)]
+        for column in columns
+    ]
+    results = iter(function(*([one for leaf in column for one in leaf] for column in layers)))
+    return [
+        join_layers([next(results) for _ in parts], leaf.shape, own)
+        for parts, leaf, own in zip(layers[0], columns[0], axes, strict=True)
+    ]
+
+
 def layer_axes(axes: Axes) -> Axes:
     """The axes of one of the layers that are stacked in a leaf."""
     if axes is None:

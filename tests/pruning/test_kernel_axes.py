@@ -321,6 +321,24 @@ def test_stacked_layers_are_ranked_apart_while_training(kind, counting):
     assert removed[0] == {"round": 48 - 10, "ceil": 39}[counting]
 
 
+@pytest.mark.parametrize("kind", ["set", "rigl"])
+def test_stacked_layers_exchange_weights_each_within_itself(kind):
+    updater = pruning.ALGORITHM_REGISTRY[kind](
+        sparsity_distribution_fn=functools.partial(
+            pruning.sparsity_distributions.uniform, sparsity=0.5
+        ),
+        drop_fraction_fn=lambda step: 0.5,
+        kernel_axes={"w": STACKED[0]},
+    )
+    params = {"w": stacked_weights(0)}
+    state = updater.init_state(params)
+    masks = [state.masks["w"], updater.update_masks(state, params, params)["w"]]
+    for mask in masks:
+        assert np.asarray(mask).sum((1, 2)).tolist() == [24] * 4
+    dropped = (masks[0] == 1) & (masks[1] == 0)
+    assert (np.asarray(dropped).sum((1, 2)) > 0).all()
+
+
 def test_layers_in_one_global_ranking_are_normalised_apart():
     layers = normal(8, 6), 100 * normal(8, 6, seed=1)
     together = {"w": jnp.stack(layers)}
