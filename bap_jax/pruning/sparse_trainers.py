@@ -1,6 +1,7 @@
 """Sparse from the first step: random masks that stay, or that exchange weights now and then."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 from bap_jax.errors import UserError
 from bap_jax.pruning import hooks
 from bap_jax.pruning.base_updater import BaseUpdater
-from bap_jax.pruning.layerwise_pruners import generate_random_scores
 from bap_jax.pruning.layers import on_layers
+from bap_jax.pruning.layerwise_pruners import generate_random_scores
 from bap_jax.pruning.masks import map_pruned
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparse_state import SparseState
@@ -97,7 +98,8 @@ class SET(StaticRandomSparse):
         def swap(old, drop, grow, paths):
             if is_plain:
                 axes = list(map(self.axes_of, paths))
-                return on_layers(lambda *parts: exchange(*parts, fraction), axes, old, drop, grow)
+                swapped = functools.partial(exchange, fraction=fraction)
+                return on_layers(swapped, axes, old, drop, grow)
             leaves = zip(old, drop, grow, strict=True)
             return [self._update_masks(*leaf, drop_fraction=fraction) for leaf in leaves]
 
