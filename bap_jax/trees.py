@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
 
 _NEVER_BOXES = (dict, list, tuple, str, int, float, complex, type(None), np.generic, np.ndarray)
@@ -67,6 +68,33 @@ def leaves_by_path(
 def paths_of_leaves(tree: PyTree) -> PyTree:
     """A tree like `tree` with each leaf's path in its place."""
     return jax.tree.unflatten(jax.tree.structure(tree), leaf_paths(tree))
+
+
+def in_containers_of(like: PyTree, tree: PyTree) -> PyTree:
+    """The leaves of `tree`, by path, in the containers of `like`; as it is where these are equal.
+
+    Raises:
+      UserError: one of the trees has a leaf that the other one lacks.
+    """
+    structure = jax.tree.structure(like)
+    if jax.tree.structure(tree) == structure:
+        return tree
+    return jax.tree.unflatten(structure, leaves_in_order_of(like, tree))
+
+
+def leaves_in_order_of(
+    like: PyTree, tree: PyTree, is_leaf: Callable[[Any], bool] | None = None
+) -> list[Any]:
+    """The leaves of `tree`, by path, in the order of those of `like`; errors as above."""
+    found = leaves_by_path(tree, is_leaf=is_leaf)
+    wanted = leaves_by_path(like, is_leaf=is_leaf)
+    if found.keys() != wanted.keys():
+        odd = sorted(found.keys() ^ wanted.keys())
+        raise UserError(
+            "masks, targets, scores and gradients must be trees like the parameters; these paths "
+            f"are in one of two trees only: {', '.join(odd)}."
+        )
+    return [found[path] for path in wanted]
 
 
 def _flatten(tree, is_leaf=None):

@@ -9,7 +9,7 @@ written for jaxpruner needs its submodules and defaults, which are in `pruning.j
     from bap_jax.pruning import jaxpruner
 
 Here other defaults hold: updates count from a schedule's start and include its end (`aligned`), N:M
-goes along the input axis (`axis`), blocks lie in the last two axes (`leading`), moments of weights
+goes along the inputs (`axis`), blocks lie in the last two axes (`leading`), moments of weights
 that come back restart (`pruned_moments`).
 
 To add a criterion, see `BaseUpdater` and `MasksFromData`.

@@ -41,7 +41,6 @@ from bap_jax.pruning.masks import (
     unpack_masks,
 )
 from bap_jax.pruning.schedule_protocol import Schedule
-from bap_jax.pruning.shape_checks import check_shape
 from bap_jax.pruning.sparse_state import SparseState, sparse_states
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import SparsityType, Unstructured, check_type
@@ -83,9 +82,8 @@ class BaseUpdater(Guarantees, ExactCounts):
         `pruning.counting`. `ceil` takes the distribution's sparsities where these are Python
         numbers, not the float32 ones of the state.
       pruned_moments: see `pruning.moments`.
-      kernel_axes: from `pruning.kernel_axes`: which axes of a kernel hold inputs and outputs, and
-        which stack layers, which are then pruned each by itself. A distribution that has an
-        argument of this name gets it, too.
+      kernel_axes: from `pruning.kernel_axes`; layers that are stacked in a leaf are pruned each by
+        itself. A distribution that has an argument of this name gets it, too.
       is_packed: another name of `use_packed_masks` for the constructor.
       extra_arguments: arguments of `tx.update` and `instant_sparsify` beyond gradients, on a copy
         that lives as long as one call; `calculate_scores` gets those that it takes.
@@ -166,9 +164,7 @@ class BaseUpdater(Guarantees, ExactCounts):
         def create(amounts, leaves, paths):
             if not self.has_standard_topk():
                 return [self._own_mask(*pair) for pair in zip(leaves, amounts, strict=True)]
-            for leaf, path in zip(leaves, paths, strict=True):
-                check_shape(path, leaf.shape, self.sparsity_type, self.kernel_axes)
-            axes = list(map(self.axes_of, paths))
+            axes = self.checked_axes(leaves, paths)
             return mask_calculator.masks_for(
                 leaves, amounts, self.sparsity_type, self.counting, kept, axes
             )

@@ -197,4 +197,5 @@ class FairgrapeMasks(MasksFromData):
             inputs.make_batches(),
             inputs.num_groups,
             counting=inputs.counting,
+            kernel_axes=inputs.kernel_axes,
         )

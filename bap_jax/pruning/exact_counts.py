@@ -6,7 +6,7 @@ the host and in double precision, and the program looks them up.
 
 import inspect
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from bap_jax.kernel_uses import KernelAxes
 from bap_jax.pruning import mask_calculator
 from bap_jax.pruning.counting import count_table, counts_at, kept_count
+from bap_jax.pruning.layers import Axes
 from bap_jax.pruning.masks import map_pruned
 from bap_jax.pruning.schedule_protocol import Schedule
 from bap_jax.pruning.shape_checks import check_shape, check_units
@@ -51,6 +52,12 @@ class ExactCounts:
     def axes_of(self, path: str) -> KernelAxes | None:
         """The entry of `kernel_axes` for a leaf; None where there is none."""
         return (self.kernel_axes or {}).get(path)
+
+    def checked_axes(self, leaves: Sequence[Array], paths: Sequence[str]) -> list[Axes]:
+        """The entries of some leaves, whose shapes are checked; errors as in `check_shapes`."""
+        for leaf, path in zip(leaves, paths, strict=True):
+            check_shape(path, leaf.shape, self.sparsity_type, self.kernel_axes)
+        return list(map(self.axes_of, paths))
 
     def has_stacked_layers(self) -> bool:
         """Whether a leaf holds several layers, as far as `kernel_axes` says."""

@@ -11,7 +11,7 @@ et al. 2019, arXiv 1906.10771. That the lag is a difference and not a ratio, and
 computed again in every round, is as in the authors' code.)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.errors import UserError
+from bap_jax.kernel_uses import KernelAxes
+from bap_jax.pruning.layers import join_layers, num_layers, split_layers
 from bap_jax.pruning.rounds import (
     check_finite,
     kept_by_round,
@@ -29,6 +31,7 @@ from bap_jax.pruning.rounds import (
     prunable_only,
     to_list,
 )
+from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -56,6 +59,7 @@ def fairgrape(
     *,
     rounds: int = 1,
     counting: str = "ceil",
+    kernel_axes: Mapping[str, KernelAxes] | None = None,
 ) -> PyTree:
     """Prunes each leaf so that the groups keep their shares of its importance.
 
@@ -70,6 +74,8 @@ def fairgrape(
       rounds: how often importances and targets are computed, each time from the weights still
         there; nothing is trained in between and nothing grows back.
       counting: rule of `kept_count`.
+      kernel_axes: from `pruning.kernel_axes`; layers that are stacked in a leaf are then pruned
+        each by itself.
 
     Returns:
       Masks: uint8 of the leaf's shape for prunable leaves, None for the others.
@@ -82,14 +88,17 @@ def fairgrape(
     """
     batches, leaves = to_list(batches), prunable_only(params, prunable)
     each = leaf_sparsities(sparsity, params, prunable)
-    kept = kept_by_round(each, [leaf.size for leaf in leaves], rounds, counting)
+    flags = zip(leaf_paths(params), jax.tree.leaves(prunable), strict=True)
+    axes = [(kernel_axes or {}).get(path) for path, is_prunable in flags if is_prunable]
+    sizes = [leaf.size // num_layers(leaf, own) for leaf, own in zip(leaves, axes, strict=True)]
+    kept = kept_by_round(each, sizes, rounds, counting)
     squares = squared_terms(lambda w, fixed, *rest: loss(merge(fixed, prunable, w), *rest))
     masks = [np.ones(leaf.shape, np.uint8) for leaf in leaves]
     for counts in kept:
         importance = group_importance(squares, masked(leaves, masks), params, batches, num_groups)
         check_finite(importance, params, prunable)
-        layers = zip(importance, masks, counts, strict=True)
-        masks = [_select_among(*layer) for layer in layers]
+        columns = zip(importance, masks, counts, axes, strict=True)
+        masks = [_select_in_layers(*column) for column in columns]
     return merge_masks(params, prunable, [jnp.asarray(mask) for mask in masks])
 
 
@@ -155,6 +164,16 @@ def _most_important(row, kept):
     least = np.partition(row, row.size - kept)[row.size - kept]
     places = np.flatnonzero((row >= least) & (row > 0))
     return places[np.argsort(-row[places], kind="stable")]
+
+
+def _select_in_layers(importance, mask, kept, axes):
+    """`_select_among` within each of the layers that are stacked in a leaf."""
+    if not (axes and axes.stacked):
+        return _select_among(importance, mask, kept)
+    groups = [split_layers(row, axes) for row in importance]
+    layers = zip(zip(*groups, strict=True), split_layers(mask, axes), strict=True)
+    new = [_select_among(np.stack(rows), np.asarray(part), kept) for rows, part in layers]
+    return np.asarray(join_layers(new, mask.shape, axes))
 
 
 def _select_among(importance, mask, kept):

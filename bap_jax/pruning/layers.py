@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from bap_jax.errors import UserError
 from bap_jax.kernel_uses import KernelAxes, axes_by_path, kernel_uses
+from bap_jax.pruning.sparsity_types import Block, Channel, NByM, SparsityType
 from bap_jax.trees import leaf_paths
 from bap_jax.types import Array, PyTree
 
@@ -60,6 +61,36 @@ def kernel_axes(
     return axes
 
 
+def within_layers(
+    sparsity_type: SparsityType, axes: Axes, shape: Sequence[int]
+) -> tuple[SparsityType, Axes]:
+    """The type for the layers of a tensor, and the tensor's axes; None where it stays in one piece.
+
+    A type that names an axis means that of the whole tensor.
+
+    Args:
+      sparsity_type: of the tensor.
+      axes: of the tensor.
+      shape: of the tensor.
+    """
+    if axes is None or not axes.stacked:
+        return sparsity_type, axes
+    if 0 in shape or (isinstance(sparsity_type, Block) and sparsity_type.leading):
+        return sparsity_type, None
+    if not isinstance(sparsity_type, NByM | Channel) or sparsity_type.axis is None:
+        return sparsity_type, axes
+    axis = sparsity_type.axis % len(shape)
+    if isinstance(sparsity_type, NByM) or axis in axes.stacked:
+        return sparsity_type, None
+    before = sum(other < axis for other in axes.stacked)
+    return sparsity_type._replace(axis=axis - before), axes
+
+
+def num_layers(leaf: Array, axes: Axes) -> int:
+    """How many layers are stacked in a leaf."""
+    return max(axes.num_layers(leaf.shape), 1) if axes else 1
+
+
 def split_layers(leaf: Array, axes: Axes) -> list[Array]:
     """The layers that are stacked in a leaf; the leaf itself where none are."""
     if not (axes and axes.stacked):
@@ -75,6 +106,27 @@ def join_layers(layers: Sequence[Array], shape: Sequence[int], axes: Axes) -> Ar
     counts = [shape[axis] for axis in axes.stacked]
     front = jnp.stack(layers).reshape(*counts, *axes.layer_shape(shape))
     return jnp.moveaxis(front, range(len(axes.stacked)), axes.stacked)
+
+
+def on_layers(
+    function: Callable[..., Sequence[Array]], axes: Sequence[Axes], *columns: Sequence[Array]
+) -> list[Array]:
+    """What a function of lists of arrays makes of single layers, joined to arrays as they came in.
+
+    Args:
+      function: `(layers, …) -> ` one array for each layer, of its shape.
+      axes: of each array.
+      *columns: lists of arrays, those in one place of one shape.
+    """
+    layers = [
+        [split_layers(leaf, own) for leaf, own in zip(column, axes, strict=True)]
+        for column in columns
+    ]
+    results = iter(function(*([one for leaf in column for one in leaf] for column in layers)))
+    return [
+        join_layers([next(results) for _ in parts], leaf.shape, own)
+        for parts, leaf, own in zip(layers[0], columns[0], axes, strict=True)
+    ]
 
 
 def layer_axes(axes: Axes) -> Axes:

@@ -17,6 +17,7 @@ from bap_jax.pruning.masks import check_not_nan, map_pruned
 from bap_jax.pruning.selection import keep_largest_by
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_types import Unstructured
+from bap_jax.trees import in_containers_of
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -88,6 +89,7 @@ class SaliencyPruning(BaseUpdater):
             raise UserError(
                 "saliency pruning needs gradients; write instant_sparsify(params, grads)."
             )
+        grads = in_containers_of(params, grads)
         scores = jax.tree.map(lambda param, grad: jnp.abs(param * grad), params, grads)
         return self.removed_last(scores, sparse_state)
 

@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax.pruning.counting import kept_count
-from bap_jax.pruning.layers import Axes, as_matrices, join_layers, layer_axes, split_layers
+from bap_jax.pruning.layers import (
+    Axes,
+    as_matrices,
+    join_layers,
+    layer_axes,
+    split_layers,
+    within_layers,
+)
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.shape_checks import check_channel, check_n_by_m
 from bap_jax.pruning.sparsity_types import (
@@ -93,30 +100,34 @@ def masks_for(
     Raises:
       UserError: a tensor's shape does not go with the type.
     """
-    known = [None] * len(scores) if axes is None else list(axes)
+    if not scores:
+        return []
+    given = [None] * len(scores) if axes is None else axes
+    shapes = [score.shape for score in scores]
+    types, known = zip(
+        *map(within_layers, [sparsity_type] * len(scores), given, shapes), strict=True
+    )
     layers = [split_layers(*pair) for pair in zip(scores, known, strict=True)]
     owner = [i for i, parts in enumerate(layers) for _ in parts]
     flat = [part for parts in layers for part in parts]
     own_axes = [layer_axes(known[i]) for i in owner]
-    own_sparsities = [sparsities[i] for i in owner]
+    own_types, own_sparsities = ([column[i] for i in owner] for column in (types, sparsities))
     if kept is not None and len(owner) > len(scores):
         kept = jnp.asarray(kept)[jnp.asarray(owner)]
-    masks = iter(_layer_masks(flat, own_axes, own_sparsities, sparsity_type, counting, kept))
+    masks = iter(_layer_masks(flat, own_axes, own_types, own_sparsities, counting, kept))
     return [
         join_layers([next(masks) for _ in parts], score.shape, own)
         for parts, score, own in zip(layers, scores, known, strict=True)
     ]
 
 
-def _layer_masks(scores, axes, sparsities, sparsity_type, counting, kept):
-    """Masks of single layers; arguments as in `masks_for`."""
-    if isinstance(sparsity_type, NByM):
-        masks = [n_by_m_mask(*pair, sparsity_type) for pair in zip(scores, axes, strict=True)]
+def _layer_masks(scores, axes, types, sparsities, counting, kept):
+    """Masks of single layers; arguments as in `masks_for`, one type for each layer."""
+    columns = zip(scores, axes, types, strict=True)
+    if isinstance(types[0], NByM):
+        masks = [n_by_m_mask(*column) for column in columns]
         return [jnp.where(s == 0, 1, m) for s, m in zip(sparsities, masks, strict=True)]
-    if not scores:
-        return []
-    pairs = zip(scores, axes, strict=True)
-    pooled, expand = zip(*(_pool(*pair, sparsity_type) for pair in pairs), strict=True)
+    pooled, expand = zip(*(_pool(*column) for column in columns), strict=True)
     sizes = [score.size for score in pooled]
     counts = counts_of(sizes, sparsities, counting) if kept is None else kept
     masks = keep_largest(pooled, counts)
@@ -146,6 +157,7 @@ def units(shape: Sequence[int], sparsity_type: SparsityType, axes: Axes = None) 
     Raises:
       UserError: the shape does not go with the type.
     """
+    sparsity_type, axes = within_layers(sparsity_type, axes, shape)
     shape = axes.layer_shape(shape) if axes else tuple(shape)
     if isinstance(sparsity_type, Unstructured):
         return math.prod(shape)

@@ -6,7 +6,7 @@ import optax
 from jax.core import Tracer
 
 from bap_jax.errors import UserError
-from bap_jax.trees import is_box, leaves_by_path, paths_of_leaves
+from bap_jax.trees import is_box, leaves_in_order_of, paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -28,7 +28,7 @@ def map_masks(function, masks: PyTree, *trees: PyTree, otherwise=lambda *leaves:
     if not trees or all(_fits(masks, tree) for tree in trees):
         return jax.tree.map(on_leaf, masks, *trees, is_leaf=is_absent)
     structure = jax.tree.structure(trees[0])
-    columns = [_by_path(tree, trees[0]) for tree in (masks, *trees)]
+    columns = [leaves_in_order_of(trees[0], tree, is_absent) for tree in (masks, *trees)]
     return jax.tree.unflatten(structure, [on_leaf(*row) for row in zip(*columns, strict=True)])
 
 
@@ -43,11 +43,13 @@ def map_pruned(function, targets: PyTree, *trees: PyTree) -> PyTree:
     """
     flat, structure = jax.tree.flatten(targets, is_leaf=is_absent)
     pruned = [i for i, target in enumerate(flat) if not is_absent(target)]
-    flattened = [
-        structure.flatten_up_to(tree) if _fits(targets, tree) else _by_path(tree, targets)
-        for tree in trees
-    ]
-    columns = [[column[i] for i in pruned] for column in flattened]
+
+    def leaves_of(tree):
+        if _fits(targets, tree):
+            return structure.flatten_up_to(tree)
+        return leaves_in_order_of(targets, tree, is_absent)
+
+    columns = [[column[i] for i in pruned] for column in map(leaves_of, trees)]
     for i, result in zip(pruned, function([flat[i] for i in pruned], *columns), strict=True):
         flat[i] = result
     return jax.tree.unflatten(structure, flat)
@@ -62,23 +64,6 @@ def _fits(prefix, tree):
         return False
     pairs = zip(leaves, found, strict=True)
     return not any(is_box(node) and not is_absent(leaf) for leaf, node in pairs)
-
-
-def _by_path(tree, like):
-    """The leaves of `tree` in the order of those of `like`.
-
-    Raises:
-      UserError: one of the trees has a leaf that the other one lacks.
-    """
-    found = leaves_by_path(tree, is_leaf=is_absent)
-    wanted = leaves_by_path(like, is_leaf=is_absent)
-    if found.keys() != wanted.keys():
-        odd = sorted(found.keys() ^ wanted.keys())
-        raise UserError(
-            "masks, targets and scores must be trees like the parameters; these paths are in one "
-            f"of two trees only: {', '.join(odd)}."
-        )
-    return [found[path] for path in wanted]
 
 
 def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Array:

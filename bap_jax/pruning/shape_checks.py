@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from bap_jax.errors import UserError
 from bap_jax.kernel_uses import KernelAxes
-from bap_jax.pruning.layers import Axes, layer_axes, matrix_shape
+from bap_jax.pruning.layers import Axes, layer_axes, matrix_shape, within_layers
 from bap_jax.pruning.sparsity_types import Block, Channel, NByM, SparsityType
 
 _LEAVE_OUT = "leave the tensor out with filter_fn (in settings: pruning.prunable)"
@@ -34,6 +34,7 @@ def check_shape(
                 f"N:M sparsity lies along the inputs of a product, and no product of the network "
                 f"uses {name!r}, a tensor of shape {tuple(shape)}: {_LEAVE_OUT}."
             )
+        axes = within_layers(sparsity_type, axes, shape)[1]
         layer = axes.layer_shape(shape) if axes else shape
         check_n_by_m(layer, layer_axes(axes), sparsity_type, name)
     if isinstance(sparsity_type, Channel) and sparsity_type.axis is not None:

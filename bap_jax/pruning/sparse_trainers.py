@@ -1,6 +1,7 @@
 """Sparse from the first step: random masks that stay, or that exchange weights now and then."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 from bap_jax.errors import UserError
 from bap_jax.pruning import hooks
 from bap_jax.pruning.base_updater import BaseUpdater
+from bap_jax.pruning.layers import on_layers
 from bap_jax.pruning.layerwise_pruners import generate_random_scores
 from bap_jax.pruning.masks import map_pruned
 from bap_jax.pruning.selection import keep_largest
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule
 from bap_jax.pruning.sparsity_types import Unstructured
+from bap_jax.trees import paths_of_leaves
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -92,13 +95,15 @@ class SET(StaticRandomSparse):
         masks = self.unpacked_masks(sparse_state, params)
         is_plain = hooks.is_unchanged(self, SET, "_update_masks") and self.has_standard_topk()
 
-        def swap(old, drop, grow):
+        def swap(old, drop, grow, paths):
             if is_plain:
-                return exchange(old, drop, grow, fraction)
+                axes = list(map(self.axes_of, paths))
+                swapped = functools.partial(exchange, fraction=fraction)
+                return on_layers(swapped, axes, old, drop, grow)
             leaves = zip(old, drop, grow, strict=True)
             return [self._update_masks(*leaf, drop_fraction=fraction) for leaf in leaves]
 
-        return map_pruned(swap, masks, drop_scores, grow_scores)
+        return map_pruned(swap, masks, drop_scores, grow_scores, paths_of_leaves(params))
 
     def _update_masks(self, old_mask, drop_score, grow_score, drop_fraction):
         """One leaf's mask after the exchange; subclasses may override it."""

@@ -189,6 +189,15 @@ def test_an_nnx_optimiser_prunes(name, make):
     assert zeros(nnx.state(net, nnx.Param)) == found
 
 
+@pytest.mark.parametrize("name", ["saliency", "global_saliency"])
+def test_gradients_may_be_plain_where_parameters_are_boxed(name):
+    net, updater = NnxNet(), updater_of(name)
+    params, grads = nnx.state(net, nnx.Param), nnx.grad(nnx_loss)(net, X, Y)
+    _, masks = updater.instant_sparsify(params, grads)
+    _, again = updater.instant_sparsify(params, nnx.to_pure_dict(grads))
+    jax.tree.map(np.testing.assert_array_equal, again, masks)
+
+
 def test_check_applied_names_a_leaf_of_an_nnx_state():
     net, updater = NnxNet(), updater_of("magnitude")
     optimizer = nnx.Optimizer(net, updater.wrap_optax(optax.sgd(0.1)), wrt=nnx.Param)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bap_jax.errors import UserError
+from bap_jax.kernel_uses import KernelAxes
 from bap_jax.metrics import weighted_mean
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.fairgrape import fairgrape, group_importance, select_fair, squared_terms
@@ -43,6 +44,28 @@ def top(importance, kept):
 )
 def test_selection_by_hand(kept, expected):
     np.testing.assert_array_equal(select_fair(BY_HAND, kept), expected)
+
+
+def test_stacked_layers_are_pruned_each_by_itself():
+    rng = np.random.default_rng(0)
+    layers = jnp.asarray(rng.normal(size=(3, 4, 5)), jnp.float32)
+    layers *= jnp.asarray([10.0, 1.0, 0.1])[:, None, None]
+    target = jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32)
+    axes = {"w": KernelAxes((1,), (2,), (0,))}
+
+    def stacked_loss(params, batch, group):
+        return (params["w"] * batch * target[group]).sum()
+
+    def layer_loss(params, batch, group):
+        return sum((params[f"w{i}"] * batch * target[group, i]).sum() for i in range(3))
+
+    together = fairgrape(
+        stacked_loss, {"w": layers}, {"w": True}, 0.6, [1.0], 2, rounds=2, kernel_axes=axes
+    )
+    parts = {f"w{i}": layer for i, layer in enumerate(layers)}
+    apart = fairgrape(layer_loss, parts, dict.fromkeys(parts, True), 0.6, [1.0], 2, rounds=2)
+    np.testing.assert_array_equal(together["w"], np.stack([apart[name] for name in parts]))
+    assert np.asarray(together["w"]).sum((1, 2)).tolist() == [8] * 3
 
 
 def test_a_small_group_keeps_its_share_where_the_sum_loses_it():

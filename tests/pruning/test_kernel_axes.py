@@ -239,6 +239,26 @@ def test_n_by_m_without_axes_asks_for_them_where_a_shape_does_not_show_them():
     assert np.asarray(masks["query"]).reshape(2, 4, -1).sum(1).tolist() == [[2] * 8] * 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "axis"), [(NByM(2, 4, axis=1), 1), (NByM(1, 4, axis=0), 0), (NByM(2, 3, axis=-1), 2)]
+)
+def test_an_axis_that_is_named_is_one_of_the_whole_tensor(kind, axis):
+    weights, axes = normal(4, 8, 6), {"": STACKED[0]}
+    _, mask = at_half(kind, axes).instant_sparsify(weights)
+    lines = np.moveaxis(np.asarray(mask), axis, -1).reshape(-1, kind.m)
+    np.testing.assert_array_equal(lines.sum(1), kind.n)
+
+
+def test_a_channel_axis_that_is_named_is_ranked_within_each_layer():
+    weights, axes = stacked_weights(0), {"": STACKED[0]}
+    for axis, lost in ((1, 4), (-1, 3)):
+        _, mask = at_half(Channel(axis), axes).instant_sparsify(weights)
+        kept = np.asarray(mask).any(axis=2 if axis == 1 else 1)
+        assert (~kept).sum(1).tolist() == [lost] * 4
+    _, mask = at_half(Channel(0), axes).instant_sparsify(weights)
+    assert np.asarray(mask).any((1, 2)).tolist() == [True, False, True, False]
+
+
 def test_n_by_m_of_a_kernel_that_no_product_uses():
     params = {"table": normal(8, 8), "kernel": normal(8, 8)}
     axes = pruning.kernel_axes(lambda params, x: x @ params["kernel"], params, X)
@@ -319,6 +339,24 @@ def test_stacked_layers_are_ranked_apart_while_training(kind, counting):
         if not updater.is_straight_through:
             state = state._replace(masks=masks)
     assert removed[0] == {"round": 48 - 10, "ceil": 39}[counting]
+
+
+@pytest.mark.parametrize("kind", ["set", "rigl"])
+def test_stacked_layers_exchange_weights_each_within_itself(kind):
+    updater = pruning.ALGORITHM_REGISTRY[kind](
+        sparsity_distribution_fn=functools.partial(
+            pruning.sparsity_distributions.uniform, sparsity=0.5
+        ),
+        drop_fraction_fn=lambda step: 0.5,
+        kernel_axes={"w": STACKED[0]},
+    )
+    params = {"w": stacked_weights(0)}
+    state = updater.init_state(params)
+    masks = [state.masks["w"], updater.update_masks(state, params, params)["w"]]
+    for mask in masks:
+        assert np.asarray(mask).sum((1, 2)).tolist() == [24] * 4
+    dropped = (masks[0] == 1) & (masks[1] == 0)
+    assert (np.asarray(dropped).sum((1, 2)) > 0).all()
 
 
 def test_layers_in_one_global_ranking_are_normalised_apart():
