@@ -92,6 +92,30 @@ def test_every_module_has_the_names_of_the_original(module):
     assert functools.reduce(getattr, module.split(".") if module else [], jaxpruner) is found
 
 
+SIBLINGS = {
+    "algorithms.global_pruners": "base_updater sparsity_distributions sparsity_types",
+    "algorithms.pruners": "base_updater",
+    "algorithms.sparse_trainers": "base_updater",
+    "algorithms.ste": "base_updater",
+    "api": "algorithms base_updater sparsity_distributions sparsity_schedules sparsity_types",
+    "base_updater": "mask_calculator sparsity_distributions sparsity_schedules sparsity_types",
+    "mask_calculator": "sparsity_types",
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_within_modules_are_those_of_the_original(module):
+    path = "bap_jax.pruning.jaxpruner" + (f".{module}" if module else "")
+    found = importlib.import_module(path)
+    for name in SIBLINGS.get(module, "").split():
+        assert getattr(found, name) is getattr(jaxpruner, name)
+    # `from ... import *` must not put a module of the engine into a user's file.
+    public = getattr(found, "__all__", [name for name in vars(found) if not name.startswith("_")])
+    modules = [vars(found)[name] for name in public if inspect.ismodule(vars(found)[name])]
+    inside = [each for each in modules if each.__name__.startswith("bap_jax.")]
+    assert [each for each in inside if ".jaxpruner" not in each.__name__] == []
+
+
 def test_constructors_take_the_same_arguments_in_the_same_order():
     assert list(positional(jaxpruner.BaseUpdater)) == FIELDS
     for name in ("MagnitudePruning", "SaliencyPruning", "RandomPruning", "StaticRandomSparse"):
