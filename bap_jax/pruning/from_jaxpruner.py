@@ -100,6 +100,17 @@ class FromJaxpruner:
         outer = sparse_state._replace(inner_state=optax.EmptyState())
         return self.unpacked_masks(self.update_state(outer, params, grads), params)
 
+    @property
+    def restarts_moments_itself(self) -> bool:
+        """Whether `update_state` restarts moments of those optimisers whose classes it knows."""
+        return self._has("update_state", _library().SET)
+
+    def new_masks(self, sparse_state: SparseState, params: Params, grads: PyTree) -> PyTree:
+        """The masks of `update_state`, packed if the updater packs them."""
+        if self.restarts_moments_itself:  # and fails on a state that it does not know
+            sparse_state = sparse_state._replace(inner_state=optax.EmptyState())
+        return self.update_state(sparse_state, params, grads).masks
+
     def wrap_optax(
         self, inner: optax.GradientTransformation
     ) -> optax.GradientTransformationExtraArgs:

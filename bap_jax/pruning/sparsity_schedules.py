@@ -39,8 +39,11 @@ class NoUpdateSchedule:
 
     @property
     def last_update_step(self) -> int | None:
-        """The last step at which masks change; −1: they never do, None: there is no last."""
-        return -1
+        """The last step at which masks change; −1: they never do, None: there is none or not known.
+
+        It is not known of a subclass that decides itself when masks change.
+        """
+        return -1 if _updates_as(NoUpdateSchedule, self) else None
 
     def get_sparsity_at_step(self, target_sparsities: PyTree, step: Array | int) -> PyTree:
         """The sparsity of each tensor at `step`, given its target."""
@@ -82,7 +85,7 @@ class OneShotSchedule(NoUpdateSchedule):
 
     @property
     def last_update_step(self):
-        return self.target_step
+        return self.target_step if _updates_as(OneShotSchedule, self) else None
 
     def is_mask_update_iter(self, step):
         return step == self.target_step
@@ -121,7 +124,9 @@ class PeriodicSchedule(NoUpdateSchedule):
 
     @property
     def last_update_step(self):
-        if self.update_end_step is None or self.aligned:
+        if self.update_end_step is None or not _updates_as(PeriodicSchedule, self):
+            return None
+        if self.aligned:
             return self.update_end_step
         last = self.update_end_step // self.update_freq * self.update_freq
         return last if last >= self.update_start_step else -1
@@ -212,7 +217,7 @@ class GradualSchedule(NoUpdateSchedule):
 
     @property
     def last_update_step(self):
-        return self.last_epoch
+        return self.last_epoch if _updates_as(GradualSchedule, self) else None
 
     def get_sparsity_at_step(self, target_sparsities, step):
         def at(target):
@@ -263,7 +268,7 @@ class InEpochs(NoUpdateSchedule):
 
     @property
     def last_update_step(self):
-        last = self.schedule.last_update_step
+        last = getattr(self.schedule, "last_update_step", None)
         return last if last is None or last < 0 else last * self.steps_per_epoch
 
     def get_sparsity_at_step(self, target_sparsities, step):
@@ -281,6 +286,10 @@ class InEpochs(NoUpdateSchedule):
 
     def update_index(self, step):
         return update_index(self.schedule, step // self.steps_per_epoch)
+
+
+def _updates_as(kind, schedule):
+    return type(schedule).is_mask_update_iter is kind.is_mask_update_iter
 
 
 def _check_least(name, value, least):

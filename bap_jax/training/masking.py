@@ -49,7 +49,7 @@ class Pruner(NamedTuple):
     @property
     def last_epoch(self) -> int | None:
         """The last epoch that changes a mask; −1: none does, None: not known."""
-        last = self.updater.scheduler.last_update_step
+        last = getattr(self.updater.scheduler, "last_update_step", None)
         return last if self.unit == "epoch" or last == -1 else None
 
     @property
@@ -138,6 +138,7 @@ def update_masks(
         return sparse.masks if keeps_optimizer else (sparse.masks, sparse.inner_state)
 
     keeps_optimizer = pruner.is_straight_through or updater.changes_masks_only()
+    keeps_optimizer |= getattr(updater, "restarts_moments_itself", False)
     inner = optax.EmptyState() if keeps_optimizer else optimizer
     sparse = SparseState(state.masks, inner, state.targets, count)
     operands = operands if updater.needs_gradients else ()

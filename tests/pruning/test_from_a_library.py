@@ -77,3 +77,12 @@ def test_updaters_of_this_package_are_returned_as_they_are(kind, monkeypatch):
     assert from_jaxpruner(updater) is updater
     monkeypatch.setitem(sys.modules, "jaxpruner", None)  # not installed
     assert from_jaxpruner(updater) is updater
+
+
+def test_an_exchange_of_the_library_never_sees_an_optimiser_that_it_does_not_know(library):
+    updater = from_jaxpruner(library.SET(scheduler=library.OneShotSchedule(0)))
+    state = updater.init_state(PARAMS)._replace(inner_state=optax.adam(0.1).init(PARAMS))
+    with pytest.raises(ValueError, match="unknown optimiser"):
+        updater.update_state(state, PARAMS, GRADS)
+    assert updater.restarts_moments_itself and not updater.changes_masks_only()
+    assert updater.new_masks(state, PARAMS, GRADS)["w"].tolist() == [0, 1, 0, 1]

@@ -1,8 +1,10 @@
 """Files that users wrote for jaxpruner (`for_jaxpruner/`): in their loops and in runs of ours."""
 
 import contextlib
+import dataclasses
 import functools
 
+import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -227,3 +229,51 @@ def test_a_run_of_ours_refuses_hooks_that_it_would_not_call(hook):
     straight = type("Straight", (jaxpruner.SteMagnitudePruning,), {})
     with trainer_of(straight) as trainer:
         assert trainer.pruner.is_straight_through
+
+
+class EverySecond(jaxpruner.NoUpdateSchedule):
+    """Decides itself when masks change, with the two methods that jaxpruner's schedules have."""
+
+    def is_mask_update_iter(self, step):
+        return step % 2 == 0
+
+
+class Alone:
+    """Derived from nothing."""
+
+    is_mask_update_iter = EverySecond.is_mask_update_iter
+
+    def get_sparsity_at_step(self, target_sparsities, step):
+        return target_sparsities
+
+
+@pytest.mark.parametrize("schedule", [EverySecond(), Alone()], ids=["derived", "alone"])
+def test_schedules_of_ones_own_in_a_loop_and_in_a_run_of_ours(schedule):
+    half = functools.partial(jaxpruner.sparsity_distributions.uniform, sparsity=0.5)
+    updater = jaxpruner.MagnitudePruning(scheduler=schedule, sparsity_distribution_fn=half)
+    assert next(steps(updater, optax.sgd(0.1), 1)).masks["w"].sum() == 2
+    pruner = training.Pruner(updater)
+    assert pruner.last_epoch is None  # not −1, which would mean that masks never change
+    assert training.Pruner(jaxpruner.MagnitudePruning()).last_epoch == -1
+
+    @dataclasses.dataclass
+    class Mine(jaxpruner.MagnitudePruning):
+        def __post_init__(self):
+            super().__post_init__()
+            self.scheduler = schedule
+
+    with trainer_of(Mine) as trainer:
+        assert kept(run(trainer, 1)[0]) == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_states_of_frozen_dicts_lists_and_a_lone_array():
+    half = functools.partial(jaxpruner.sparsity_distributions.uniform, sparsity=0.5)
+    for tree in (flax.core.freeze(PARAMS), [PARAMS["w"], jnp.ones(3)], PARAMS["w"]):
+        updater = jaxpruner.MagnitudePruning(
+            scheduler=jaxpruner.OneShotSchedule(0), sparsity_distribution_fn=half
+        )
+        tx = updater.wrap_optax(optax.sgd(0.1, momentum=0.9))
+        updates, state = tx.update(tree, tx.init(tree), tree)
+        params = updater.post_gradient_update(optax.apply_updates(tree, updates), state)
+        assert jax.tree.structure(params) == jax.tree.structure(tree)
+        assert [int(mask.sum()) for mask in jax.tree.leaves(state.masks)] == [2]

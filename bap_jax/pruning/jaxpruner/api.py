@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from bap_jax.pruning import jaxpruner_api, registry
-from bap_jax.pruning import sparsity_types as types
+from bap_jax.pruning import jaxpruner_api as _engine
+from bap_jax.pruning import registry as _registry
+from bap_jax.pruning import sparsity_types as _types
 from bap_jax.pruning.jaxpruner import (
     algorithms,
     base_updater,
@@ -39,20 +40,20 @@ class _Registry(MutableMapping[str, Callable[..., Any]]):
             return self._own[name]
         if name not in self._registered():
             raise KeyError(name)
-        return registry.find_algorithm(name)
+        return _registry.find_algorithm(name)
 
     def __setitem__(self, name: str, algorithm: Callable[..., Any]) -> None:
         # What settings call by a name of the package's own stays what it is.
-        if name in registry.BUILT_IN:
+        if name in _registry.BUILT_IN:
             self._own[name] = algorithm
         else:
-            registry.register_algorithm(name, algorithm)
+            _registry.register_algorithm(name, algorithm)
 
     def __delitem__(self, name: str) -> None:
         if name in self._own:
             del self._own[name]
         else:
-            registry.unregister_algorithm(name)
+            _registry.unregister_algorithm(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter((*self._own, *self._registered()))
@@ -64,7 +65,7 @@ class _Registry(MutableMapping[str, Callable[..., Any]]):
         return f"ALGORITHM_REGISTRY({', '.join(self)})"
 
     def _registered(self):
-        return [name for name in registry.algorithm_names() if name not in registry.BUILT_IN]
+        return [name for name in _registry.algorithm_names() if name not in _registry.BUILT_IN]
 
 
 ALGORITHM_REGISTRY = _Registry()
@@ -73,16 +74,16 @@ ALGORITHMS = tuple(ALGORITHM_REGISTRY)
 
 def _own_type(kind):
     """A type that a config names, with the axes that it has here."""
-    if isinstance(kind, types.NByM):
+    if isinstance(kind, _types.NByM):
         return sparsity_types.NByM(kind.n, kind.m)
-    if isinstance(kind, types.Channel):
+    if isinstance(kind, _types.Channel):
         return sparsity_types.Channel(-1 if kind.axis is None else kind.axis)
-    if isinstance(kind, types.Block):
+    if isinstance(kind, _types.Block):
         return sparsity_types.Block(kind.block_shape, kind.use_avg_pooling)
     return kind
 
 
-_LIBRARY = jaxpruner_api.Library(
+_LIBRARY = _engine.Library(
     ALGORITHM_REGISTRY,
     {"uniform": sparsity_distributions.uniform, "erk": sparsity_distributions.erk},
     sparsity_schedules.PolynomialSchedule,
@@ -106,4 +107,4 @@ def create_updater_from_config(sparsity_config: Mapping[str, Any]) -> Any:
     Raises:
       UserError: an unknown algorithm, distribution, type or key; the message lists the known ones.
     """
-    return jaxpruner_api.updater_from_config(sparsity_config, _LIBRARY)
+    return _engine.updater_from_config(sparsity_config, _LIBRARY)

@@ -8,8 +8,12 @@ from typing import cast
 
 import jax
 
-from bap_jax.pruning import base_updater, no_pruning
-from bap_jax.pruning.jaxpruner import mask_calculator, sparsity_distributions
+from bap_jax.pruning import base_updater as _engine
+from bap_jax.pruning import no_pruning as _no_pruning
+from bap_jax.pruning.jaxpruner import mask_calculator as mask_calculator
+from bap_jax.pruning.jaxpruner import sparsity_distributions as sparsity_distributions
+from bap_jax.pruning.jaxpruner import sparsity_schedules as sparsity_schedules
+from bap_jax.pruning.jaxpruner import sparsity_types as sparsity_types
 from bap_jax.pruning.masks import apply_mask as apply_mask
 from bap_jax.pruning.sparse_state import SparseState as SparseState
 from bap_jax.types import Array, Params, PyTree
@@ -21,7 +25,7 @@ SparsityDistributionFnType = Callable[[Params], PyTree]
 
 
 @dataclasses.dataclass(eq=False)
-class BaseUpdater(base_updater.BaseUpdater):
+class BaseUpdater(_engine.BaseUpdater):
     """`bap_jax.pruning.BaseUpdater` with jaxpruner's defaults; its fields are described there.
 
     What differs: moments of weights that come back stay as they are (`SET` and `RigL` set them to
@@ -39,7 +43,7 @@ class BaseUpdater(base_updater.BaseUpdater):
 
 
 @dataclasses.dataclass(eq=False)
-class NoPruning(BaseUpdater, no_pruning.NoPruning):
+class NoPruning(BaseUpdater, _no_pruning.NoPruning):
     """Keeps the weights dense."""
 
     sparsity_distribution_fn: SparsityDistributionFnType | None = None

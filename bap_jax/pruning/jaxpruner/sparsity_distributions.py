@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import sparsity_distributions
+from bap_jax.pruning import sparsity_distributions as _engine
 from bap_jax.pruning.sparsity_distributions import KERNEL_FILTER_FN as KERNEL_FILTER_FN
 from bap_jax.pruning.sparsity_distributions import NOT_DIM_ONE_FILTER_FN, SparsityMap
 from bap_jax.types import Array, Params, PyTree
@@ -27,9 +27,7 @@ def uniform(
     custom_sparsity_map: CustomSparsityMapType | None = None,
 ) -> PyTree:
     """`bap_jax.pruning.sparsity_distributions.uniform`; a lone array is called `("kernel",)`."""
-    return sparsity_distributions.uniform(
-        params, sparsity, filter_fn, custom_sparsity_map, unknown_paths="ignore"
-    )
+    return _engine.uniform(params, sparsity, filter_fn, custom_sparsity_map, unknown_paths="ignore")
 
 
 def erk(
@@ -46,9 +44,7 @@ def erk(
     if jax.tree_util.treedef_is_leaf(jax.tree.structure(param_tree)):
         # Spelled as there, because callers look for it.
         raise UserError("Single parameter is provided. Please provide a paramater tree.")
-    return sparsity_distributions.erk(
-        param_tree, sparsity, filter_fn, custom_sparsity_map, unknown_paths="ignore"
-    )
+    return _engine.erk(param_tree, sparsity, filter_fn, custom_sparsity_map, unknown_paths="ignore")
 
 
 def get_n_zeros(size: int, sparsity: float) -> int:

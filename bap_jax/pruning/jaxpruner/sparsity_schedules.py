@@ -2,21 +2,21 @@
 
 import dataclasses
 
-from bap_jax.pruning import sparsity_schedules
+from bap_jax.pruning import sparsity_schedules as _engine
 from bap_jax.pruning.sparsity_schedules import NoUpdateSchedule, OneShotSchedule
 
 __all__ = ["NoUpdateSchedule", "OneShotSchedule", "PeriodicSchedule", "PolynomialSchedule"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PeriodicSchedule(sparsity_schedules.PeriodicSchedule):
+class PeriodicSchedule(_engine.PeriodicSchedule):
     """Updates at the multiples of `update_freq` that lie between start and end, both included."""
 
     aligned: bool = dataclasses.field(default=False, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class PolynomialSchedule(sparsity_schedules.PolynomialSchedule, PeriodicSchedule):
+class PolynomialSchedule(_engine.PolynomialSchedule, PeriodicSchedule):
     """The same updates; sparsity rises as a polynomial from start to end."""
 
     aligned: bool = dataclasses.field(default=False, kw_only=True)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from bap_jax.pruning import sparsity_types
+from bap_jax.pruning import sparsity_types as _engine
 from bap_jax.pruning.sparsity_types import SparsityType, Unstructured
 
 __all__ = ["Block", "Channel", "NByM", "SparsityType", "Unstructured", "is_sparsity_type"]
 
 
-class NByM(sparsity_types.NByM):
+class NByM(_engine.NByM):
     """Of every `m` consecutive weights along `axis`, by default the last, the `n` largest stay."""
 
     __slots__ = ()
@@ -17,7 +17,7 @@ class NByM(sparsity_types.NByM):
         return super().__new__(cls, n, m, axis)
 
 
-class Channel(sparsity_types.Channel):
+class Channel(_engine.Channel):
     """All weights at one index of `axis`, by default the last, are kept or removed together."""
 
     __slots__ = ()
@@ -26,7 +26,7 @@ class Channel(sparsity_types.Channel):
         return super().__new__(cls, axis)
 
 
-class Block(sparsity_types.Block):
+class Block(_engine.Block):
     """Blocks of the first two axes, which span all others, are kept or removed whole."""
 
     __slots__ = ()
@@ -40,4 +40,4 @@ class Block(sparsity_types.Block):
 
 def is_sparsity_type(instance_to_check: object) -> bool:
     """Whether a value is one of the types above."""
-    return sparsity_types.is_sparsity_type(instance_to_check)
+    return _engine.is_sparsity_type(instance_to_check)

@@ -97,6 +97,13 @@ class StaticRandomSparse(BaseUpdater):
         return sparse_state
 
 
+class SET(StaticRandomSparse):
+    def update_state(self, sparse_state, params, grads):
+        if not isinstance(sparse_state.inner_state, (optax.TraceState, optax.EmptyState)):
+            raise ValueError(f"unknown optimiser {type(sparse_state.inner_state)}")
+        return BaseUpdater.update_state(self, sparse_state, params, grads)
+
+
 class SteMixin:
     def update_state(self, sparse_state, params, grads):
         return sparse_state

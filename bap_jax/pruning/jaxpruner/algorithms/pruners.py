@@ -8,16 +8,18 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from bap_jax.pruning import layerwise_pruners
-from bap_jax.pruning.jaxpruner.base_updater import BaseUpdater
+from bap_jax.pruning import layerwise_pruners as _engine
+from bap_jax.pruning.jaxpruner import base_updater as base_updater
 from bap_jax.pruning.layerwise_pruners import generate_random_scores as generate_random_scores
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.sparse_state import SparseState
 from bap_jax.types import Params, PyTree
 
+BaseUpdater = base_updater.BaseUpdater
+
 
 @dataclasses.dataclass(eq=False)
-class MagnitudePruning(BaseUpdater, layerwise_pruners.MagnitudePruning):
+class MagnitudePruning(BaseUpdater, _engine.MagnitudePruning):
     """Scores |θ|."""
 
     def calculate_scores(
@@ -29,7 +31,7 @@ class MagnitudePruning(BaseUpdater, layerwise_pruners.MagnitudePruning):
 
 
 @dataclasses.dataclass(eq=False)
-class SaliencyPruning(BaseUpdater, layerwise_pruners.SaliencyPruning):
+class SaliencyPruning(BaseUpdater, _engine.SaliencyPruning):
     """Scores |θ ∇ℓ|."""
 
     def calculate_scores(
@@ -41,7 +43,7 @@ class SaliencyPruning(BaseUpdater, layerwise_pruners.SaliencyPruning):
 
 
 @dataclasses.dataclass(eq=False)
-class RandomPruning(BaseUpdater, layerwise_pruners.RandomPruning):
+class RandomPruning(BaseUpdater, _engine.RandomPruning):
     """Random scores; a removed weight has the score 0."""
 
     def calculate_scores(

@@ -8,21 +8,23 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from bap_jax.pruning import moments, sparse_trainers
-from bap_jax.pruning.jaxpruner.base_updater import BaseUpdater
+from bap_jax.pruning import moments as _moments
+from bap_jax.pruning import sparse_trainers as _engine
+from bap_jax.pruning.jaxpruner import base_updater as base_updater
+from bap_jax.pruning.jaxpruner.algorithms import pruners as pruners
 from bap_jax.pruning.masks import map_masks
 from bap_jax.types import PyTree
 
 
 @dataclasses.dataclass(eq=False)
-class StaticRandomSparse(BaseUpdater, sparse_trainers.StaticRandomSparse):
+class StaticRandomSparse(base_updater.BaseUpdater, _engine.StaticRandomSparse):
     """Random masks, made at the start."""
 
     is_sparse_gradients: bool = True
 
 
 @dataclasses.dataclass(eq=False)
-class SET(StaticRandomSparse, sparse_trainers.SET):
+class SET(StaticRandomSparse, _engine.SET):
     """Drops the smallest weights and grows as many at random (arXiv 1707.04780)."""
 
     is_sparse_gradients: bool = True
@@ -31,7 +33,7 @@ class SET(StaticRandomSparse, sparse_trainers.SET):
 
 
 @dataclasses.dataclass(eq=False)
-class RigL(SET, sparse_trainers.RigL):
+class RigL(SET, _engine.RigL):
     """Drops the smallest weights, grows where the gradient is largest (arXiv 1911.11134)."""
 
     is_sparse_gradients: bool = True
@@ -45,7 +47,7 @@ def restart_inner_state(state: PyTree, masks_activated: PyTree) -> PyTree:
     Moments are the parts of the state that have the structure and shapes of the masks, whatever
     the optimiser; see `bap_jax.pruning.moments`.
     """
-    return moments.zeroed(state, masks_activated)
+    return _moments.zeroed(state, masks_activated)
 
 
 def _restart_using_mask(target_tree, masks):

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from bap_jax.pruning.jaxpruner.algorithms import pruners
+from bap_jax.pruning.jaxpruner import base_updater as base_updater
+from bap_jax.pruning.jaxpruner.algorithms import pruners as pruners
 from bap_jax.pruning.ste import SteMixin
 
 
