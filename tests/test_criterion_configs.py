@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from bap_jax import audit, config, data, experiment, pipeline
+from bap_jax import audit, config, data, experiment, metrics, pipeline
 from bap_jax.audit.run_folder import read_run
 from bap_jax.audit.several_runs import read_runs
 from bap_jax.errors import UserError
+from bap_jax.sweep.folder import SweepFolder
 from bap_jax.task import load_task
 from tests.test_own_criteria import BITS, COUNT, SIDE, X
 
@@ -149,12 +150,25 @@ def test_mistakes_in_a_config_are_found_before_anything_is_trained(
     assert not (tmp_path / "run" / "dense").exists()
 
 
-def test_class_ids_of_a_data_set_and_another_measure(tmp_path):
+def test_class_ids_of_a_data_set_and_another_measure():
     plain = config.default_config()
-    changes = {"model.hidden": (8, 8), "dense.epochs": 1, "pruning.epochs": 1, "finetune_epochs": 1}
-    plain.update_from_flattened_dict(changes | {"correct": "top_3"})
-    report = experiment.run_experiment(plain, tmp_path)
-    assert report["config"]["correct"] == "top_3"
-    summary = json.loads((tmp_path / "data.json").read_text())
-    assert len(summary["labels"]) == 10
-    assert "sample" in (tmp_path / "report.html").read_text()
+    plain.correct = "top_3"
+    task = load_task(config.to_plain(plain))
+    assert task.criterion.loss is metrics.cross_entropy and not task.criterion.has_classes
+    assert task.splits.num_classes == 10 and len(task.summary["labels"]) == 10
+    plain.correct = "top_10"
+    with pytest.raises(UserError, match="with 10 classes every sample would be right"):
+        load_task(config.to_plain(plain))
+    plain.correct, plain.loss = "", "ordinal"
+    plain.model.num_outputs = 9
+    assert load_task(config.to_plain(plain)).criterion is metrics.ORDINAL
+    plain.loss = "classification"
+    with pytest.raises(UserError, match="9 logits for 10 classes"):
+        load_task(config.to_plain(plain))
+
+
+def test_each_loss_of_a_sweep_has_its_own_dense_network(tmp_path):
+    plain = config.to_plain(config.default_config())
+    folders = [SweepFolder(tmp_path).dense(plain | change) for change in ({}, {"loss": "top_5"})]
+    assert folders[0] != folders[1]
+    assert folders[0] == SweepFolder(tmp_path).dense(plain | {"correct": "top_5"})

@@ -7,6 +7,7 @@ from bap_jax.constraints.accuracy_gap import (
     pairwise_disparity,
     worst_group_floor,
 )
+from bap_jax.constraints.among import among
 from bap_jax.constraints.base import (
     Constraint,
     ConstraintValues,
@@ -37,6 +38,7 @@ __all__ = [
     "Observations",
     "ReplayBuffer",
     "activate_when",
+    "among",
     "combine",
     "constraint_values",
     "equalized_loss",

@@ -148,12 +148,15 @@ class Constraint(NamedTuple):
       evaluate: `(state, Observations) -> (ConstraintValues, state)`; for several sets, the values
         are a dict by name.
       names: `group names -> ` one name per constraint; by default that of its group.
+      groups: the group that each constraint is about, for leaving small groups out; None where all
+        groups follow one another, once or several times. For several sets, a dict by name.
     """
 
     size: int | dict[str, int]
     init: StateInit
     evaluate: ConstraintEvaluate
     names: ConstraintNames = list
+    groups: Sequence[int] | dict[str, Sequence[int] | None] | None = None
 
 
 class DenseReference(NamedTuple):
@@ -193,10 +196,12 @@ def combine(constraints: Mapping[str, Constraint]) -> Constraint:
     def names(group_names) -> Any:
         return {name: c.names(group_names) for name, c in constraints.items()}
 
+    def init():
+        return {name: c.init() for name, c in constraints.items()}
+
     sizes: Any = {name: c.size for name, c in constraints.items()}
-    return Constraint(
-        sizes, lambda: {name: c.init() for name, c in constraints.items()}, evaluate, names
-    )
+    groups: Any = {name: c.groups for name, c in constraints.items()}
+    return Constraint(sizes, init, evaluate, names, groups)
 
 
 def restrict(constraint: Constraint, mask: Array) -> Constraint:

@@ -8,7 +8,7 @@ A method is named in `Settings.method`, in `prune_and_tune(method=...)` and in `
 and in Python also by the object itself: a `MethodBuilder`, a `Method` or a `Constraint`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import jax
@@ -140,10 +140,9 @@ def watched(method: Method, large: np.ndarray) -> np.ndarray:
       method: of the run.
       large: `(group,)` bool, which groups have at least `constraint.min_group_size` samples.
     """
-    sizes = method.constraint.size
-    sizes = list(sizes.values()) if isinstance(sizes, Mapping) else [sizes]
-    masks = [np.asarray(_mask(size, large | method.watches_all)) for size in sizes]
-    return np.concatenate([np.zeros(0, bool), *masks])
+    masks = _masks(method.constraint, large | method.watches_all)
+    masks = list(masks.values()) if isinstance(masks, Mapping) else [masks]
+    return np.concatenate([np.zeros(0, bool), *map(np.asarray, masks)])
 
 
 def _as_builder(method) -> MethodBuilder:
@@ -190,9 +189,9 @@ def _formulation_for(constraint: Constraint, settings: Settings) -> Formulation:
 
 def _restrict(constraint: Constraint, large: Array) -> Constraint:
     """The constraint of large groups alone; the multipliers of others stay where they start."""
-    if not isinstance(constraint.size, Mapping):
-        return restrict(constraint, _mask(constraint.size, large))
-    masks = {name: _mask(size, large) for name, size in constraint.size.items()}
+    masks = _masks(constraint, large)
+    if not isinstance(masks, Mapping):
+        return restrict(constraint, masks)
 
     def evaluate(state, observations):
         values, state = constraint.evaluate(state, observations)
@@ -202,8 +201,19 @@ def _restrict(constraint: Constraint, large: Array) -> Constraint:
     return constraint._replace(evaluate=evaluate)
 
 
-def _mask(size: int, large: Array) -> Array:
+def _masks(constraint: Constraint, large: Array) -> Array | dict[str, Array]:
+    """`(constraint,)` bool, which constraints are about large groups; a dict for several sets."""
+    size, groups = constraint.size, constraint.groups
+    if not isinstance(size, Mapping):
+        return _mask(size, large, cast(Sequence[int] | None, groups))
+    of_set = cast(Mapping[str, Sequence[int] | None], groups or {})
+    return {name: _mask(one, large, of_set.get(name)) for name, one in size.items()}
+
+
+def _mask(size: int, large: Array, groups: Sequence[int] | None) -> Array:
     """`(constraint,)` bool, group by group for each kind of constraint."""
+    if groups is not None:
+        return large[np.asarray(groups)]
     kinds, rest = divmod(size, large.size)
     if rest:  # not one per group: nothing says which group each is about
         return np.ones(size, bool)
