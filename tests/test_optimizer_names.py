@@ -83,6 +83,7 @@ def test_a_config_names_optimizers_for_all_three_places(tmp_path, registry):
     bap_jax.register_optimizer("mine", own)
     bap_jax.register_optimizer("mine", own)  # as a config file that is read twice
     changes = {"optimizer.learning_rate": 0.001, "dense.optimizer.learning_rate": 0.001}
+    changes |= {"finetune_epochs": 1, "dense.epochs": 1, "pruning.epochs": 1}
     keys, found = ("optimizer.name", "dense.optimizer.name", "dual.optimizer"), []
     for names in (("mine", "tests.test_optimizer_names:own", "mine"), ("adam", "adam", "adam")):
         config = tiny(**changes, **dict(zip(keys, names, strict=True)))

@@ -91,25 +91,29 @@ def make_own(description):
 LOG = "json,tests.test_watching:make_own"
 
 
+def short(**changes):
+    """Two epochs."""
+    return tiny(**{"finetune_epochs": 1, "dense.epochs": 1, "pruning.epochs": 1, **changes})
+
+
 def test_a_command_writes_what_its_config_names(tmp_path, monkeypatch):
     """Another `log` is no other experiment: the workdir, its dense network and results stay."""
     MADE.clear()
-    first = experiment.run_experiment(tiny(log=LOG), tmp_path)
+    first = experiment.run_experiment(short(log=LOG), tmp_path)
     [own] = MADE
     lines = (tmp_path / "ceag-seed0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(own.rows))
     assert own.run.folder == tmp_path / "ceag-seed0" and own.run.config["log"] == LOG
     assert own.closed == 1 and "log" not in json.loads((tmp_path / "config.json").read_text())
     monkeypatch.setattr(pipeline, "train_dense", lambda *_, **__: pytest.fail("trained again"))
-    again = experiment.run_experiment(tiny(), tmp_path)
+    again = experiment.run_experiment(short(), tmp_path)
     assert again["params_sha256"] == first["params_sha256"] and len(MADE) == 1
 
 
 def test_each_member_of_a_sweep_has_its_own_writer(tmp_path, monkeypatch):
     monkeypatch.setattr(live_line.sys, "stderr", terminal := Terminal())
     MADE.clear()
-    config = tiny(log=LOG, finetune_epochs=1)
-    config.dense.epochs = config.pruning.epochs = 1
+    config = short(log=LOG)
     quiet = {"on_progress": lambda line: None}
     rows = sweep.run_sweep(config, tmp_path, {"seed": "0:2"}, **quiet)
     assert [own.run.config["seed"] for own in MADE] == [0, 1]
