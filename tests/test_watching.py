@@ -1,6 +1,5 @@
 """Who follows a run: from Python in one call, and by the config of a command or a sweep."""
 
-import dataclasses
 import io
 import json
 
@@ -10,7 +9,6 @@ from flax import nnx
 import bap_jax
 from bap_jax import experiment, live_line, pipeline, sweep
 from bap_jax.errors import UserError
-from bap_jax.training import DivergedError
 from tests.test_api import QUICK, TEST, Net, arrays
 from tests.test_experiment import tiny
 from tests.test_live_line import Terminal
@@ -53,14 +51,6 @@ def test_what_on_epoch_raises_ends_the_run_and_closes_writers(monkeypatch):
     assert writer.closed == 1
     assert [row["epoch"] for row in writer.rows if "step" not in row] == [0, 1]
     assert terminal.getvalue().endswith("\r")
-
-
-def test_a_run_that_diverges_closes_writers():
-    writer = Own()
-    optimizer = dataclasses.replace(QUICK.optimizer, learning_rate=1e30)
-    with pytest.raises(DivergedError):
-        run(log=writer, optimizer=optimizer)
-    assert writer.closed == 1
 
 
 @pytest.mark.parametrize(
