@@ -98,10 +98,10 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
     example = data.example(splits.train)
     if untrained is None:
         untrained = _initialised(model, key, example, plain["model"]["name"])
-    check_run(model, untrained, splits, settings)
     pipeline.check_optimizers(settings, untrained.params)
     dense = config_lib.dense_optimizer(plain)
     check_primal_optimizer(dense, untrained.params, "dense.optimizer.")
+    check_run(model, untrained, splits, settings)
     if criterion != CLASSIFICATION or plain["model"]["num_outputs"]:
         check_criterion(criterion, logits_shape(model, untrained, example), splits, settings)
     for split in (splits.train, splits.validation, splits.test):

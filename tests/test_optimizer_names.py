@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -20,8 +21,10 @@ from bap_jax.training import (
     PruningSettings,
     Settings,
 )
+from bap_jax.training.optimizers import primal_optimizer
 from tests.test_api import QUICK, TEST, Net, arrays
 from tests.test_experiment import hashes, tiny
+from tests.training.test_optimizers import walk
 
 
 @pytest.fixture
@@ -78,11 +81,36 @@ def test_what_the_arguments_replace():
     assert with_optimizers(start, OptimizerSettings(0.2), None).optimizer.learning_rate == 0.2
 
 
+@pytest.mark.parametrize("name", ["mine", "tests.test_optimizer_names:own", own])
+def test_a_function_by_any_name_is_that_function(name, registry):
+    bap_jax.register_optimizer("mine", own)
+    bap_jax.register_optimizer("mine", own)  # as a config file that is read twice
+    settings = OptimizerSettings(0.001, name=name, schedule="constant")
+    chex.assert_trees_all_equal(walk(primal_optimizer(settings, 3, 1)), walk(optax.adam(0.001)))
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "text"),
+    [
+        ("adam", own, "optimizer 'adam' exists already; .*register_optimizer"),
+        ("mine", optax.adam(0.1), "an optimizer is a name, .* got GradientTransformation"),
+        ("mine", lambda a, b, c: None, "an optimizer is a name, .* got <function"),
+        ("a b", own, "the name of a optimizer consists of letters"),
+    ],
+)
+def test_mistakes_when_registering(name, build, text, registry):
+    before = dict(registry)
+    with pytest.raises(UserError, match=text):
+        bap_jax.register_optimizer(name, build)
+    assert registry == before
+
+
+@pytest.mark.smoke
 def test_a_config_names_optimizers_for_all_three_places(tmp_path, registry):
     """A registered function, one that Python can import, and one of optax."""
     bap_jax.register_optimizer("mine", own)
-    bap_jax.register_optimizer("mine", own)  # as a config file that is read twice
     changes = {"optimizer.learning_rate": 0.001, "dense.optimizer.learning_rate": 0.001}
+    changes |= {"finetune_epochs": 1, "dense.epochs": 1, "pruning.epochs": 1}
     keys, found = ("optimizer.name", "dense.optimizer.name", "dual.optimizer"), []
     for names in (("mine", "tests.test_optimizer_names:own", "mine"), ("adam", "adam", "adam")):
         config = tiny(**changes, **dict(zip(keys, names, strict=True)))

@@ -120,7 +120,14 @@ ANY = {
 }
 
 
-@pytest.mark.parametrize("case", ANY)
+# What is elementwise, or like another one, runs with the slow tests.
+LIKE_OTHERS = ("adamw", "schedule counted in steps", "masked", "value", "only value", "orthogonal")
+LIKE_OTHERS += ("lamb", "not finite")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c in LIKE_OTHERS)) for c in ANY]
+)
 def test_any_transformation_keeps_removed_weights_at_zero(case):
     settings = run_settings(name=ANY[case])
     check_settings(settings)
