@@ -109,8 +109,8 @@ def test_kernels_are_used_in_their_order(network):
     assert len(used) == 13 and used[-1] == "head/kernel"
 
 
-def test_a_wrapped_module_has_the_groups_of_the_module():
-    module = models.Transformer(3, 11, width=4, depth=1, heads=2, rngs=nnx.Rngs(0))
+def test_a_wrapped_module_has_the_groups_of_the_module(network):
+    module = network[0].export(network[1])
     assert models.channel_groups(models.from_nnx(module)[0]) == module.channel_groups()
 
 
