@@ -133,6 +133,8 @@ def test_mistakes_in_functions_are_found_before_anything_is_trained(loss, correc
             "NaN or Inf",
         ),
         ((1,), {}, {"loss": squared, "correct": near}, "one entry for each sample"),
+        ((5, 3), [[0, 1]] * 89 + [[2]], {"loss": "sequence"}, "lists of different lengths"),
+        ((4,), np.zeros((0, 4)), {"loss": "multi_label"}, "labels 0, groups 90"),
         ((4,), BITS, {"loss": "multilabel"}, "unknown loss 'multilabel'"),
     ],
 )

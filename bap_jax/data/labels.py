@@ -25,7 +25,13 @@ def as_labels(value: Any) -> PyTree:
 
 
 def _as_array(labels):
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise UserError(
+            "labels must be one array; these are lists of different lengths. Pad them to one "
+            "length, for instance by −1, which loss='sequence' leaves out."
+        ) from error
     if np.ma.isMaskedArray(labels):
         _check_complete(np.ma.getmaskarray(labels))
     if array.ndim != 1 or array.dtype.kind not in "OUS":
@@ -38,12 +44,17 @@ def _as_array(labels):
 
 def _check_complete(missing):
     """Raises an error that names the first rows without a label."""
-    rows = np.any(np.reshape(missing, (len(missing), -1)), axis=1) if np.ndim(missing) else missing
+    rows = _in_any_entry(missing) if np.ndim(missing) else missing
     if np.any(rows):
         raise UserError(
             f"labels are missing (None, NaN or masked) in {int(np.sum(rows))} of {len(rows)} "
             f"samples: rows {first_rows(rows)}, counted from 0. {GIVE_LABELS}"
         )
+
+
+def _in_any_entry(of_entries):
+    """`(sample,)` bool, whether any entry of a sample is true."""
+    return np.any(of_entries, axis=tuple(range(1, np.ndim(of_entries))))
 
 
 def _named_leaves(labels):
@@ -85,7 +96,7 @@ def check_labels(labels: PyTree, num_classes: int | None) -> None:
 
 def _check_class_ids(labels, num_classes):
     is_array = not isinstance(labels, Mapping | tuple | list)
-    array = np.asarray(labels) if is_array else np.empty(0)
+    array = np.asarray(labels) if is_array else np.empty(0, int)
     if array.dtype.kind == "f":
         _check_complete(np.isnan(array))
     if not is_array or array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
@@ -104,7 +115,7 @@ def _check_numbers(name, labels):
         raise UserError(f"{name} must be numbers; got an array of {labels.dtype}.")
     if not jnp.issubdtype(labels.dtype, jnp.inexact):
         return
-    bad = ~np.isfinite(labels.astype(np.float32)).reshape(len(labels), -1).all(axis=1)
+    bad = _in_any_entry(~np.isfinite(labels.astype(np.float32)))
     if bad.any():
         raise UserError(
             f"{name} of {int(bad.sum())} samples hold NaN or Inf, first of sample "
