@@ -10,6 +10,7 @@ pass it to `prune_and_tune(log=...)`. Commands make writers by the names in `con
 import contextlib
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -161,13 +162,19 @@ class MakeWriter(Protocol):
         ...
 
 
+def _tensorboard(run: RunDescription, /) -> MetricWriter:
+    folder = run.folder / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)  # TensorBoard would show an earlier run as well
+    return TensorBoard(folder)
+
+
 def _wandb(run: RunDescription, /) -> MetricWriter:
     return WeightsAndBiases(name=run.name, dir=str(run.folder), config=dict(run.config))
 
 
 WRITERS: dict[str, MakeWriter] = {
     "json": lambda run: JsonLines(run.folder / "metrics.jsonl"),
-    "tensorboard": lambda run: TensorBoard(run.folder / "tensorboard"),
+    "tensorboard": _tensorboard,
     "wandb": _wandb,
 }
 _NEEDED = {"tensorboard": "tensorboardX", "wandb": "wandb"}

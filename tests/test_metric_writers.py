@@ -135,6 +135,8 @@ class Own:
 
 def test_a_run_has_the_writers_that_it_names(packages, tmp_path):
     run = RunDescription(tmp_path, "ceag-seed0", {"seed": 0})
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events of an earlier run").touch()
     names = "tensorboard, tests.test_metric_writers:Own,wandb"
     lines, board, own, wandb = make_writers(names, run)
     assert isinstance(lines, JsonLines) and own.run == run
@@ -142,6 +144,7 @@ def test_a_run_has_the_writers_that_it_names(packages, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == len(ROWS)
     assert own.rows == ROWS and own.closed == 1
     assert packages[0].calls[0][1] == (str(tmp_path / "tensorboard"),)
+    assert not (tmp_path / "tensorboard").exists()
     options = packages[1].calls[0][2]
     assert options["name"] == "ceag-seed0" and options["dir"] == str(tmp_path)
     assert options["config"] == {"seed": 0} and options["project"] == "bap_jax"

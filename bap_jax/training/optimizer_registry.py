@@ -206,9 +206,10 @@ def _spec_of(build: Any) -> OptimizerSpec:
             return OptimizerSpec(build)
         if len(required) == 1 or _first_argument(build) == "learning_rate":
             return OptimizerSpec(build, takes_settings=False)
+    hint = "; pass its optax transformation, its `tx`" if hasattr(build, "tx") else ""
     raise UserError(
         "an optimizer is a name, an optax transformation such as optax.adamw(1e-3), or a function "
-        f"(learning_rate, settings) -> transformation; got {build!r}."
+        f"(learning_rate, settings) -> transformation; got {repr(build)[:80]}{hint}."
     )
 
 

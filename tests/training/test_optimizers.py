@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from bap_jax.constraints import constraint_values
 from bap_jax.errors import UserError
@@ -284,6 +285,12 @@ MISTAKES = {
     ),
     "not a function": (named(name=3), r"name, an optax transformation .* got 3\."),
     "a class": (named(name=optax.MultiSteps), "an optimizer is a name, .* got <class"),
+    "of Flax": (
+        named(
+            name=nnx.Optimizer(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), optax.adam(0.1), wrt=nnx.Param)
+        ),
+        "an optimizer is a name, .*; pass its optax transformation, its `tx`",
+    ),
     "three arguments": (named(name=lambda a, b, c: 0), "an optimizer is a name, .* got <function"),
     "no module": (named(name="no_such:f"), "optimizer 'no_such:f': No module named"),
     "ignored": (
