@@ -66,7 +66,7 @@ def _check_evaluation(mode, variables):
     if mode.random:
         raise UserError(f"the network's logits are random in evaluation. {HOW}")
     if mode.changed is not None:
-        name = leaf_paths(variables.state)[mode.changed].removesuffix("/value")
+        name = leaf_paths(variables.state)[mode.changed]
         raise UserError(f"the network changes {name!r} in evaluation. {HOW}")
 
 
