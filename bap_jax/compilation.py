@@ -50,6 +50,23 @@ def keep_programs(folder: str = "") -> Path | None:
     return path
 
 
+def with_usual_promotion(function: Callable) -> Callable:
+    """The same function, traced as if `jax_numpy_dtype_promotion` had its default.
+
+    Under `strict`, JAX refuses `2.0 ** step` for an integer step, as optax writes it. What the
+    library computes is meant as it stands; the setting is for the user's own code.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        if jax.config.jax_numpy_dtype_promotion == "standard":
+            return function(*args, **kwargs)
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
 def jit_once(function: Callable) -> "ProgramThatRunsOnce":
     """`jax.jit` for a function that runs once, such as one that makes the first arrays.
 
