@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 _OFF = "none"
+_PROMOTION = "jax_numpy_dtype_promotion"
 
 
 def cache_folder(folder: str = "") -> Path | None:
@@ -59,7 +60,7 @@ def with_usual_promotion(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        if jax.config.jax_numpy_dtype_promotion == "standard":
+        if getattr(jax.config, _PROMOTION) == "standard":
             return function(*args, **kwargs)
         with jax.numpy_dtype_promotion("standard"):
             return function(*args, **kwargs)

@@ -10,6 +10,8 @@ from bap_jax.lagrangian import LagrangianState, SchemeInfo, each_set
 from bap_jax.pruning import apply_masks
 from bap_jax.types import Array, ModelState, Params, PyTree, Variables
 
+_SEARCH = "jax_debug_nans"  # JAX makes these attributes when it is imported
+
 
 class TrainState(NamedTuple):
     """A training run between two steps.
@@ -141,4 +143,4 @@ def on_host(metrics: StepMetrics) -> StepMetrics:
 
 
 def _is_searching_nans() -> bool:
-    return bool(jax.config.values["jax_debug_nans"])
+    return getattr(jax.config, _SEARCH)
