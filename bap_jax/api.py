@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bap_jax import data, models, pipeline, training
 from bap_jax._watching import check_watchers
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.data.prepared import samples_of, split_samples
 from bap_jax.errors import UserError
 from bap_jax.metric_writers import MetricWriter
@@ -57,6 +58,7 @@ class Result(NamedTuple):
         return format_report(self.report)
 
 
+@with_usual_promotion
 def prune_and_tune(
     network: Any,
     inputs: PyTree | data.Records | data.Source,

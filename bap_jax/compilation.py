@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 _OFF = "none"
+_PROMOTION = "jax_numpy_dtype_promotion"
 
 
 def cache_folder(folder: str = "") -> Path | None:
@@ -48,6 +49,23 @@ def keep_programs(folder: str = "") -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+def with_usual_promotion(function: Callable) -> Callable:
+    """The same function, traced as if `jax_numpy_dtype_promotion` had its default.
+
+    Under `strict`, JAX refuses `2.0 ** step` for an integer step, as optax writes it. What the
+    library computes is meant as it stands; the setting is for the user's own code.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        if getattr(jax.config, _PROMOTION) == "standard":
+            return function(*args, **kwargs)
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def jit_once(function: Callable) -> "ProgramThatRunsOnce":

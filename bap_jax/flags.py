@@ -103,6 +103,8 @@ def start() -> None:
       UserError: only some of the flags that name the processes are given.
     """
     compilation.keep_programs(_CACHE.value)
+    # Threads compile programs, too, and do not see `compilation.with_usual_promotion`.
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
     address, count, number = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
     if (address, count, number) == (None, None, None):
         if _DISTRIBUTED.value:

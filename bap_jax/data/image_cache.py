@@ -28,6 +28,7 @@ from bap_jax.data.records import Records
 from bap_jax.errors import UserError
 
 _BYTES_AT_ONCE = 2**27  # of decoded images that wait to be written
+_TRANSPARENT = "white"  # what transparent pixels show
 _SPARE = 1.1  # of free disk
 
 
@@ -216,6 +217,7 @@ def _write(read, names, size, folder):
         "samples": len(names),
         "skipped": outcome.skipped,
         "converted": outcome.converted,
+        "transparent": _TRANSPARENT,
     }
     (folder / "cache.json.tmp").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "cache.json.tmp").replace(folder / "cache.json")
@@ -231,6 +233,8 @@ def open_cache(folder: Path, count: int) -> Images | None:
         shape = tuple(record["shape"])
         pixels = np.memmap(folder / "images.bin", np.uint8, "r", shape=shape)
         arrays = {name: np.load(folder / f"{name}.npy") for name in ("kept", "digests")}
+        if record["converted"] and record.get("transparent") != _TRANSPARENT:
+            return None  # by an earlier version, which showed the colour of transparent pixels
         if record["samples"] != count or any(
             digest_of(array) != record[name] for name, array in arrays.items()
         ):

@@ -15,7 +15,8 @@ class Decoded(NamedTuple):
 
     Attributes:
       pixels: `(height, width, 3)` uint8.
-      mode: Pillow's name for how it was stored: RGB, L (grey), CMYK, …
+      mode: Pillow's name for how it was stored: RGB, L (grey), CMYK, …; and whether it was
+        transparent.
     """
 
     pixels: np.ndarray
@@ -24,6 +25,9 @@ class Decoded(NamedTuple):
 
 def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded:
     """Reads a JPEG or PNG file.
+
+    What is transparent is seen on white, as most programs show it. Its stored colour, often black
+    or left over, is never shown.
 
     Args:
       file: its content, or its path.
@@ -41,7 +45,10 @@ def decode(file: bytes | str | os.PathLike, name: str, size: int = 0) -> Decoded
             mode = image.mode
             if mode.startswith(("I", "F")):
                 raise ValueError(f"more than 8 bits a channel (mode {mode}); save it with 8")
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                mode, image = f"{mode}, transparent", _on_white(image)
+            image = image.convert("RGB")
             if size:
                 image = _square(image, size, Image.Resampling.BILINEAR)
             return Decoded(np.asarray(image), mode)
@@ -82,6 +89,13 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def _on_white(image):
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _square(image, size, resampling):

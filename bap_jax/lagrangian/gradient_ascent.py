@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.constraints.base import ConstraintValues
 from bap_jax.lagrangian.base import DualState, Formulation
 from bap_jax.lagrangian.optimizer_step import with_any_arguments
@@ -65,7 +66,7 @@ def gradient_ascent(
     def update_multipliers(values, dual):
         violation = jax.lax.stop_gradient(values.violation)
         descent = jnp.where(values.violation_mask, -violation, 0)
-        updates, memory = optimizer.update(
+        updates, memory = with_usual_promotion(optimizer.update)(
             descent, dual.memory, dual.multipliers, observed=values.violation_mask
         )
         ascended = cast(Array, optax.apply_updates(dual.multipliers, updates))

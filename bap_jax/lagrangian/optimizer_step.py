@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import optax
 
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -37,7 +38,8 @@ def move(
     extra = {}
     if objective is not None:
         extra = {"value": value, "grad": gradient, "value_fn": objective}
-    update = with_any_arguments(optimizer).update
+    # Optax multiplies floats by integer counts, which `strict` promotion refuses.
+    update = with_usual_promotion(with_any_arguments(optimizer).update)
     updates, state = update(gradient, state, params, **extra)
     return optax.apply_updates(params, updates), state
 

@@ -117,4 +117,5 @@ def _magnitude(values):
 
 def _count(dual, signs, objective_steps):
     counts = dual.memory + signs
-    return DualState(counts / jnp.maximum(objective_steps, 1), counts)
+    steps = jnp.maximum(objective_steps, 1).astype(counts.dtype)
+    return DualState(counts / steps, counts)

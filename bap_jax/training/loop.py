@@ -31,7 +31,7 @@ from bap_jax.training.members import (
     member_state,
     stacked,
 )
-from bap_jax.training.state import StepMetrics, TrainState
+from bap_jax.training.state import StepMetrics, TrainState, on_host
 from bap_jax.training.step import Trainer
 from bap_jax.types import Array, Dataset, PyTree, Variables
 
@@ -291,10 +291,10 @@ class _Pending(NamedTuple):
 
 
 def _hand_on(epoch, states, numbers):
-    metrics, (is_finite, observed) = jax.device_get(numbers)
+    metrics, (is_finite, observed) = on_host(numbers[0]), jax.device_get(numbers[1])
     yield StepBlock(epoch, epoch * metrics.loss.shape[1], metrics)
     yield MembersEnd(epoch, states, is_finite, observed)
 
 
 def _step_block(epoch, count, metrics):
-    return StepBlock(epoch, count, stacked(jax.device_get(metrics)))
+    return StepBlock(epoch, count, stacked(on_host(metrics)))

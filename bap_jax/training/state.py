@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax.lagrangian import LagrangianState, SchemeInfo, each_set
 from bap_jax.pruning import apply_masks
 from bap_jax.types import Array, ModelState, Params, PyTree, Variables
+
+_SEARCH = "jax_debug_nans"  # JAX makes these attributes when it is imported
 
 
 class TrainState(NamedTuple):
@@ -52,7 +55,8 @@ class StepMetrics(NamedTuple):
       accuracy: `()` fraction right in the batch.
       lagrangian: `()` value of the Lagrangian.
       multipliers: `(constraint,)` after this step.
-      violation: `(constraint,)` true violations, which moved them; NaN where not observed.
+      violation: `(constraint,)` true violations, which moved them; NaN where not observed (0 on the
+        device under JAX_DEBUG_NANS).
       proxy: `(constraint,)` differentiable violations, which the weights saw; NaN where not
         observed.
       violation_mask, proxy_mask: `(constraint,)` bool, which were observed.
@@ -101,9 +105,12 @@ def step_metrics(info: SchemeInfo, multipliers: PyTree) -> StepMetrics:
     def pick(name):
         return each_set(lambda values: getattr(values, name), info.evaluation.constraints)
 
+    # JAX_DEBUG_NANS stops at any NaN that a program returns; `on_host` puts them in then.
+    not_seen = 0.0 if _is_searching_nans() else jnp.nan
+
     def seen(name):
         return jax.tree.map(
-            lambda value, mask: jnp.where(mask, value, jnp.nan), pick(name), pick(f"{name}_mask")
+            lambda value, mask: jnp.where(mask, value, not_seen), pick(name), pick(f"{name}_mask")
         )
 
     return StepMetrics(
@@ -117,3 +124,23 @@ def step_metrics(info: SchemeInfo, multipliers: PyTree) -> StepMetrics:
         proxy_mask=pick("proxy_mask"),
         nonfinite_group=aux.nonfinite_group,
     )
+
+
+def on_host(metrics: StepMetrics) -> StepMetrics:
+    """The numbers of steps as host arrays, with NaN for violations that were not observed."""
+    metrics = jax.device_get(metrics)
+    if not _is_searching_nans():
+        return metrics
+
+    def seen(values, masks):
+        fill = lambda value, mask: np.where(mask, value, np.full_like(value, np.nan))  # noqa: E731
+        return jax.tree.map(fill, values, masks)
+
+    return metrics._replace(
+        violation=seen(metrics.violation, metrics.violation_mask),
+        proxy=seen(metrics.proxy, metrics.proxy_mask),
+    )
+
+
+def _is_searching_nans() -> bool:
+    return getattr(jax.config, _SEARCH)

@@ -190,3 +190,58 @@ def test_a_whole_cache_need_not_be_writable(folders, tmp_path, monkeypatch):
     assert data.load("utkface", request).identity == before.identity
     with pytest.raises(UserError, match=r"cannot be written: .*Name another one by --data_c"):
         data.load("utkface", request._replace(size=9))
+
+
+def half_transparent(mode):
+    """Red, whose left half is transparent and its stored colour green."""
+    pixels = np.zeros((20, 20, 4), np.uint8)
+    pixels[:, :10], pixels[:, 10:] = (0, 255, 0, 0), (255, 0, 0, 255)
+    if mode == "RGB":  # one colour of the image stands for transparency
+        image, options = Image.fromarray(pixels[..., :3]), {"transparency": (0, 255, 0)}
+    elif mode == "P":
+        image = Image.fromarray((pixels[..., 3] > 0).astype(np.uint8), "L").convert("P")
+        image.putpalette([0, 255, 0, 255, 0, 0])
+        options = {"transparency": 0}
+    elif mode == "LA":
+        image, options = Image.fromarray(pixels[..., 2:], "LA"), {}
+    else:
+        image, options = Image.fromarray(pixels), {}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_what_is_transparent_is_white(mode):
+    found = decode(half_transparent(mode), "image")
+    assert (found.pixels[:, :10] == 255).all() and found.mode != "RGB"
+    expected = (0, 0, 0) if mode == "LA" else (255, 0, 0)
+    assert (found.pixels[:, 10:] == expected).all()
+    resized = decode(half_transparent(mode), "image", 10).pixels
+    assert (resized[:, :4] == 255).all() and (resized[:, 6:] == expected).all()
+
+
+def test_half_opaque_pixels_mix_with_white():
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 4), (0, 100, 200, 128), np.uint8)).save(buffer, "PNG")
+    found = decode(buffer.getvalue(), "image").pixels.astype(int)
+    share = 128 / 255
+    wanted = [255 - share * (255 - colour) for colour in (0, 100, 200)]
+    np.testing.assert_allclose(found[0, 0], wanted, atol=1)
+
+
+def test_a_cache_that_showed_transparent_colours_is_made_again(odd_images, tmp_path):
+    request = data.Request(str(odd_images), 16, cache=tmp_path / "cache")
+    first = data.load("utkface", request)
+    [record] = (tmp_path / "cache").rglob("cache.json")
+    cached = json.loads(record.read_text())
+    del cached["transparent"]
+    record.write_text(json.dumps(cached))
+    assert image_cache.open_cache(record.parent, cached["samples"]) is None
+    record.write_text(json.dumps(cached | {"converted": 0}))
+    assert image_cache.open_cache(record.parent, cached["samples"]) is not None
+    record.write_text(json.dumps(cached))
+    again = data.load("utkface", request)
+    np.testing.assert_array_equal(again.digests, first.digests)
+    assert json.loads(record.read_text())["transparent"] == "white"
