@@ -216,6 +216,20 @@ def test_numbers_of_classes_and_levels(wrong):
             metrics.ordinal(wrong)
 
 
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize(("dtype", "how"), [("float32", "strict"), ("bfloat16", "standard")])
+def test_strict_promotion_and_half_precision(name, dtype, how):
+    shape = LOGITS[name]
+    labels = jnp.zeros(shape[:-1] if name == "sequence" else shape[:1], jnp.int32)
+    labels = jnp.zeros(shape, jnp.int32) if name == "multi_label" else labels
+    logits, other = (jnp.asarray(RNG.normal(size=shape), dtype) for _ in range(2))
+    criterion = CRITERIA[name]
+    with jax.numpy_dtype_promotion(how):
+        for function in (metrics.sample_losses, metrics.sample_correct):
+            assert function(criterion, logits, labels).dtype == jnp.float32
+        assert criterion.divergence(logits, other, labels).shape == (4,)
+
+
 def test_a_criterion_passes_through_jit_as_a_constant():
     """Observations hold one, and methods of users may compile what takes them."""
     found = jax.jit(lambda criterion, z, y: metrics.sample_losses(criterion, z, y))(

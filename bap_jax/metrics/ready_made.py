@@ -46,7 +46,7 @@ def _labels_loss(logits, labels):
 
 
 def _labels_correct(logits, labels):
-    return _all_over_rest((logits > 0) == (_like(labels, logits) > 0))
+    return _all_over_rest((logits > 0) == _like(labels, logits).astype(bool))
 
 
 def _labels_divergence(target_logits, logits, labels):
@@ -138,7 +138,7 @@ def _position_loss(logits, labels):
 def _mean_of_labelled(values, labels):
     counts = (labels >= 0).reshape(labels.shape[0], -1)
     values = jnp.where(counts, values.reshape(counts.shape), 0)
-    return values.sum(1) / jnp.maximum(counts.sum(1), 1)
+    return values.sum(1) / jnp.maximum(counts.sum(1), 1).astype(values.dtype)
 
 
 def _position_correct(logits, labels):
