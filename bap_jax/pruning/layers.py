@@ -93,7 +93,7 @@ def num_layers(leaf: Array, axes: Axes) -> int:
 
 def split_layers(leaf: Array, axes: Axes) -> list[Array]:
     """The layers that are stacked in a leaf; the leaf itself where none are."""
-    if not (axes and axes.stacked):
+    if not (axes and axes.stacked) or 0 in leaf.shape:
         return [leaf]
     front = jnp.moveaxis(leaf, axes.stacked, range(len(axes.stacked)))
     return list(front.reshape(-1, *axes.layer_shape(leaf.shape)))
@@ -101,7 +101,7 @@ def split_layers(leaf: Array, axes: Axes) -> list[Array]:
 
 def join_layers(layers: Sequence[Array], shape: Sequence[int], axes: Axes) -> Array:
     """The inverse of `split_layers`, for a leaf of this shape."""
-    if not (axes and axes.stacked):
+    if not (axes and axes.stacked) or 0 in shape:
         return layers[0]
     counts = [shape[axis] for axis in axes.stacked]
     front = jnp.stack(layers).reshape(*counts, *axes.layer_shape(shape))

@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bap_jax.pruning.counting import kept_count
 from bap_jax.pruning.layers import (
     Axes,
     as_matrices,
-    join_layers,
     layer_axes,
-    split_layers,
+    num_layers,
+    on_layers,
     within_layers,
 )
 from bap_jax.pruning.selection import keep_largest
@@ -103,22 +104,18 @@ def masks_for(
     if not scores:
         return []
     given = [None] * len(scores) if axes is None else axes
-    shapes = [score.shape for score in scores]
+    pairs = zip(scores, given, strict=True)
     types, known = zip(
-        *map(within_layers, [sparsity_type] * len(scores), given, shapes), strict=True
+        *(within_layers(sparsity_type, own, score.shape) for score, own in pairs), strict=True
     )
-    layers = [split_layers(*pair) for pair in zip(scores, known, strict=True)]
-    owner = [i for i, parts in enumerate(layers) for _ in parts]
-    flat = [part for parts in layers for part in parts]
-    own_axes = [layer_axes(known[i]) for i in owner]
-    own_types, own_sparsities = ([column[i] for i in owner] for column in (types, sparsities))
+    counts = [num_layers(*pair) for pair in zip(scores, known, strict=True)]
+    owner: list[int] = np.repeat(np.arange(len(scores)), counts).tolist()
     if kept is not None and len(owner) > len(scores):
-        kept = jnp.asarray(kept)[jnp.asarray(owner)]
-    masks = iter(_layer_masks(flat, own_axes, own_types, own_sparsities, counting, kept))
-    return [
-        join_layers([next(masks) for _ in parts], score.shape, own)
-        for parts, score, own in zip(layers, scores, known, strict=True)
-    ]
+        kept = jnp.asarray(kept)[np.asarray(owner)]
+    columns = list(map(layer_axes, known)), types, sparsities
+    of_layers = [[column[i] for i in owner] for column in columns]
+    make = functools.partial(_layer_masks, counting=counting, kept=kept)
+    return on_layers(lambda layers: make(layers, *of_layers), known, scores)
 
 
 def _layer_masks(scores, axes, types, sparsities, counting, kept):
