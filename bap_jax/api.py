@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bap_jax import data, models, pipeline, training
 from bap_jax._watching import check_watchers
 from bap_jax.compilation import with_usual_promotion
-from bap_jax.data.prepared import samples_of, split_samples
+from bap_jax.data.prepared import split_samples
 from bap_jax.errors import UserError
 from bap_jax.metric_writers import MetricWriter
 from bap_jax.metrics.registry import CriterionLike, find_criterion
@@ -22,11 +22,9 @@ from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
 from bap_jax.types import Array, PyTree
 from bap_jax.user_samples import (
     augmented_samples,
-    check_array_arguments,
-    check_source_arguments,
     logits_of_first,
     num_classes,
-    samples_from_arrays,
+    read_samples,
     split_arguments,
 )
 
@@ -154,12 +152,12 @@ def prune_and_tune(
     model, variables = models.adapt(network, variables, apply)
     pipeline.check_optimizers(settings, variables.params)
     model = models.in_precision(model, settings.precision)
-    if isinstance(inputs, data.Source):
-        check_source_arguments(inputs, labels, group_names, group_by)
-        samples = samples_of(inputs, group_by, target, augmentation, missing)
-    else:
-        check_array_arguments(labels, group_names, target, augmentation)
-        samples = samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing)
+    samples = read_samples(
+        *(inputs, labels, group_names, target, augmentation),
+        group_by=group_by,
+        missing=missing,
+        known_groups=known_groups,
+    )
     if augment is not None:
         samples = augmented_samples(samples, augment, augmentation, settings.batch_size)
     if samples.preprocess is not None:

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 
 from bap_jax import config as config_lib
 from bap_jax import data, models, pipeline, sharding
 from bap_jax._deprecated import former_names
-from bap_jax.data.input_arrays import describe
+from bap_jax.config_network import digest_of_file, initialised, make_model, pretrained
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
 from bap_jax.errors import UserError
@@ -26,7 +25,7 @@ from bap_jax.metrics import CLASSIFICATION, Criterion, find_criterion
 from bap_jax.models.transformer import check_tokens
 from bap_jax.pipeline.checks import check_run
 from bap_jax.pipeline.context import execution_for
-from bap_jax.training import Execution
+from bap_jax.training import Execution, Settings
 from bap_jax.training.criterion_checks import check_criterion, logits_shape, num_outputs
 from bap_jax.training.optimizer_checks import check_primal_optimizer
 from bap_jax.types import Variables
@@ -97,33 +96,26 @@ def load_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> Tas
         model = models.with_preprocessing(model, preprocess)
     example = data.example(splits.train)
     if untrained is None:
-        untrained = _initialised(model, key, example, plain["model"]["name"])
+        untrained = initialised(model, key, example, plain["model"]["name"])
+    task = Task(plain, splits, model, untrained, summary, "", criterion)
+    _check_network(task, settings, network.module)
+    digest = summary["digest"] + digest_of_file(plain["model"]["pretrained"])
+    return task._replace(digest=digest)
+
+
+def _check_network(task: Task, settings: Settings, module) -> None:
+    """Checks of data, network and settings together, before anything is trained."""
+    plain, splits, model, untrained, _, _, criterion = task
     pipeline.check_optimizers(settings, untrained.params)
     dense = config_lib.dense_optimizer(plain)
     check_primal_optimizer(dense, untrained.params, "dense.optimizer.")
     check_run(model, untrained, splits, settings)
     if criterion != CLASSIFICATION or plain["model"]["num_outputs"]:
-        check_criterion(criterion, logits_shape(model, untrained, example), splits, settings)
+        logits = logits_shape(model, untrained, data.example(splits.train))
+        check_criterion(criterion, logits, splits, settings)
     for split in (splits.train, splits.validation, splits.test):
         if not isinstance(split.inputs, data.Records):  # which are read later
-            check_tokens(network.module, split.inputs)
-    digest = summary["digest"] + _digest_of_file(plain["model"]["pretrained"])
-    return Task(plain, splits, model, untrained, summary, digest, criterion)
-
-
-def _initialised(model, key, inputs, name) -> Variables:
-    """Untrained arrays of a network, which may not be made for such inputs."""
-    try:
-        return model.init(key, inputs)
-    except UserError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:  # as networks raise for wrong shapes
-        text = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"the network config.model.name={name!r} cannot be applied to inputs of "
-            f"{describe(inputs)}: {text}. Choose a network that takes such inputs, or call "
-            "bap_jax.prune_and_tune with your own."
-        ) from error
+            check_tokens(module, split.inputs)
 
 
 def check_task(plain: dict[str, Any], execution: Execution = _ALL_DEVICES) -> dict[str, Any]:
@@ -253,45 +245,6 @@ def _digest_of(identity, labels, indices):
         is_integer = np.issubdtype(np.asarray(array).dtype, np.integer)
         sha256.update(np.asarray(array, np.int64 if is_integer else None).tobytes())
     return sha256.hexdigest()
-
-
-def _digest_of_file(path):
-    """Changes with the content of a file; empty for no file."""
-    if not path:
-        return ""
-    with Path(path).expanduser().open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def make_model(model_config: dict[str, Any], num_classes: int) -> models.Model:
-    """Builds the network of `config.model` from those of its keys that apply to this network.
-
-    Raises:
-      UserError: the name of the network is unknown, or a key has an unsuitable value.
-    """
-    name = model_config["name"]
-    options = {key: model_config[key] for key in models.options(name)}
-    return models.build(name, num_classes, **options)
-
-
-def pretrained(network: models.Model, model_config: dict[str, Any], key: jax.Array) -> Variables:
-    """Loads the arrays of `config.model.pretrained`, and logs what was not used.
-
-    Args:
-      network: from `make_model`.
-      model_config: `config.model` as plain values.
-      key: initialises what the file does not hold.
-
-    Raises:
-      UserError: the file does not match the network; see `models.load_torch`.
-    """
-    path = str(Path(model_config["pretrained"]).expanduser())
-    loaded = models.load_torch(path, network, head=model_config["pretrained_head"], key=key)
-    notes = [f"not used: {', '.join(loaded.unused)}"] if loaded.unused else []
-    notes += [f"initialised at random: {', '.join(loaded.fresh)}"] if loaded.fresh else []
-    if notes:
-        logging.warning("%s: %s", model_config["pretrained"], "; ".join(notes))
-    return loaded.variables
 
 
 __getattr__ = former_names(

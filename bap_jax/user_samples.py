@@ -17,14 +17,25 @@ from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.labels import as_labels, check_label_lengths
-from bap_jax.data.prepared import Samples, require_one_split
+from bap_jax.data.prepared import Samples, require_one_split, samples_of
 from bap_jax.errors import UserError
 from bap_jax.metrics import Criterion
 from bap_jax.training.criterion_checks import LogitsShape, check_logits, logits_shape
 from bap_jax.types import Dataset
 
 
-def check_array_arguments(labels, group_names, target, augmentation):
+def read_samples(
+    inputs, labels, group_names, target, augmentation, *, group_by, missing, known_groups
+) -> Samples:
+    """Samples with labels and groups; arguments as in `prune_and_tune`."""
+    if isinstance(inputs, data.Source):
+        _check_source_arguments(inputs, labels, group_names, group_by)
+        return samples_of(inputs, group_by, target, augmentation, missing)
+    _check_array_arguments(labels, group_names, target, augmentation)
+    return _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing)
+
+
+def _check_array_arguments(labels, group_names, target, augmentation):
     """Raises an error for arguments that arrays cannot have, or that are missing."""
     if target or augmentation != "none":
         raise UserError("target and augmentation are for a data.Source; arrays have neither.")
@@ -32,7 +43,7 @@ def check_array_arguments(labels, group_names, target, augmentation):
         raise UserError("labels and group_names are missing; only a data.Source brings them.")
 
 
-def check_source_arguments(source, labels, group_names, group_by):
+def _check_source_arguments(source, labels, group_names, group_by):
     """Raises an error for arguments that a source brings itself; logs samples that it left out."""
     if labels is not None or group_names is not None:
         raise UserError("a source brings labels and groups; choose them by target= and group_by=.")
@@ -44,7 +55,7 @@ def check_source_arguments(source, labels, group_names, group_by):
         )
 
 
-def samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing):
+def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing):
     """The samples of arrays, a pytree of arrays or `data.Records`, with their groups."""
     grouping, attributes = _grouping(group_names, known_groups, group_by, missing)
     samples = Dataset(as_inputs(inputs), as_labels(labels), grouping.ids)

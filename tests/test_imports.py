@@ -26,7 +26,7 @@ LAYERS = [
     ["reporting"],
     ["metric_rows", "metric_writers", "live_line", "checkpoint", "config_identity"],
     ["pipeline"],
-    ["user_samples", "_watching"],
+    ["user_samples", "config_network", "_watching"],
     ["config", "presets", "workdir", "api"],
     ["__init__"],
     ["task"],
