@@ -30,6 +30,7 @@ class Case(NamedTuple):
       random: whether its logits are random in training.
       moves: whether training moves its state, random streams left out.
       apply: as the user passes it to `prune_and_tune`.
+      loss: the same.
     """
 
     make: Callable[[], Any]
@@ -38,6 +39,7 @@ class Case(NamedTuple):
     random: bool = False
     moves: bool = False
     apply: Any = None
+    loss: str | None = None
 
 
 BOTH = {"random": True, "moves": True}

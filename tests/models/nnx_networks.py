@@ -28,6 +28,11 @@ class PlainCall(Layers):
         return self.last(self.drop(nnx.relu(self.norm(self.first(x)))))
 
 
+class SingleLogit(Layers):
+    def __call__(self, x):
+        return self.last(self.drop(nnx.relu(self.norm(self.first(x)))))[:, 0]
+
+
 class TrainArgument(Layers):
     def __call__(self, x, train: bool = False):
         return self.run(x, train)
@@ -284,6 +289,7 @@ def rbg(make):
 
 NNX = {
     "batch norm and dropout": _nnx(PlainCall, **BOTH),
+    "single logit": _nnx(SingleLogit, loss="binary", **BOTH),
     "train argument": _nnx(TrainArgument, **BOTH),
     "required flag by position": _nnx(
         RequiredPosition, evaluate=lambda net, x: net(x, False), **BOTH

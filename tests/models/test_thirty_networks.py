@@ -13,6 +13,7 @@ from flax import nnx
 import bap_jax
 from bap_jax import models
 from bap_jax.constraints import DenseReference
+from bap_jax.metrics import find_criterion
 from bap_jax.pipeline.assembly import pruner_from_settings, trainer_from_settings
 from bap_jax.training.methods import build_method
 from bap_jax.training.settings import PruningSettings, Settings
@@ -55,16 +56,18 @@ def own_forward(case, network, exported):
     return network.apply(exported, inputs, method=method)
 
 
-def trainer_and_data(model, variables, inputs):
+def trainer_and_data(model, variables, inputs, loss):
     """The trainer of CEAG for two groups, with samples of as many classes as there are."""
     logits = jax.eval_shape(lambda v: model.apply(v, inputs, train=False, key=None)[0], variables)
     samples = jnp.arange(BATCH)
-    data = Dataset(inputs, samples % logits.shape[1], samples[:, None] % 2)
+    classes = logits.shape[1] if loss is None else 2
+    data = Dataset(inputs, samples % classes, samples[:, None] % 2)
     half = jnp.array([0.5, 0.5])
     reference = DenseReference(half, jnp.float32(0.5), half, jnp.float32(0.5), half, half * BATCH)
     pruner = pruner_from_settings(model, variables, data, SETTINGS, 2)
     method = build_method(reference, SETTINGS)
-    return trainer_from_settings(model, method, pruner, SETTINGS, steps_per_epoch=2), data
+    criterion = find_criterion(loss)
+    return trainer_from_settings(model, method, pruner, SETTINGS, 2, criterion), data
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_it_trains_is_pruned_and_comes_back(name):
     model, variables = models.adapt(network, given, case.apply)
     inputs = INPUTS[case.inputs]
     models.check_modes(model, variables, inputs)
-    trainer, data = trainer_and_data(model, variables, inputs)
+    trainer, data = trainer_and_data(model, variables, inputs, case.loss)
 
     @jax.jit
     def everything(variables, data, keys):
@@ -108,18 +111,22 @@ def test_a_whole_call(name):
     result = bap_jax.prune_and_tune(
         network,
         inputs,
-        np.arange(size) % 3,
+        np.arange(size) % (3 if case.loss is None else 2),
         [f"group {i % 2}" for i in range(size)],
         test_indices=np.arange(0, size, 3),
         variables=given,
         apply=case.apply,
+        loss=case.loss,
         settings=SETTINGS,
     )
     assert result.report["sparsity"]["prunable"] == pytest.approx(0.5, abs=0.05)
-    tuned = own_forward(case, network, result.pruned).argmax(1)
     judged = result.predictions["test"]
+    tuned = own_forward(case, network, result.pruned)
+    tuned = tuned.argmax(1) if case.loss is None else tuned > 0
     expected = np.concatenate([np.asarray(tuned)] * 8)[judged.id]
-    np.testing.assert_array_equal(judged.sparse, expected)
+    np.testing.assert_array_equal(judged.sparse_correct, expected == judged.label)
+    if case.loss is None:
+        np.testing.assert_array_equal(judged.sparse, expected)
     assert_like_given(given, network, result.pruned)
 
 
