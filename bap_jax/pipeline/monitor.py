@@ -11,6 +11,7 @@ from bap_jax import metric_rows, reporting, sharding
 from bap_jax._deprecated import warn
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.iterates import Iterates, Snapshot, iterate_of
+from bap_jax.pruning.averaged import evaluation_params, schedule_free_states
 from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
@@ -207,8 +208,11 @@ def _flat_names(names: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]
 
 def _network(states: TrainState, i: int) -> tuple[Variables, PyTree]:
     """Variables and masks of one member, on the host."""
-    parts = states.params, states.model_state, states.masks
-    params, model_state, masks = own_member_state(parts, i)
+    averages = schedule_free_states(states.lagrangian.primal_state)
+    averages = [each._replace(base_optimizer_state=()) for each in averages]
+    parts = states.params, states.model_state, states.masks, averages
+    params, model_state, masks, averages = own_member_state(parts, i)
+    params = evaluation_params(params, averages)
     # As `apply_masks`, which would put them on the device.
     params = map_masks(lambda mask, leaf: np.where(mask, leaf, 0).astype(leaf.dtype), masks, params)
     return Variables(params, model_state), masks

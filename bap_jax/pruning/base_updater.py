@@ -247,7 +247,7 @@ class BaseUpdater(Guarantees, ExactCounts):
         """The weights to carry on with: removed ones are 0.
 
         Args:
-          params: after `optax.apply_updates`.
+          params: after `optax.apply_updates`, or an average of weights.
           sparse_state: the optimiser's state, or any tree that holds it.
         """
         for state in sparse_states(sparse_state):

@@ -86,6 +86,8 @@ def apply_mask(param: Array, mask: Array | None, is_packed: bool = False) -> Arr
 def apply_masks(params: Params, masks: PyTree, is_packed: bool = False) -> Params:
     """θ ⊙ m: pruned weights become exactly 0, also where they were not finite.
 
+    Of `optax.LookaheadParams`, fast and slow weights alike.
+
     Raises:
       UserError: a mask has another shape than its leaf.
 
@@ -94,6 +96,8 @@ def apply_masks(params: Params, masks: PyTree, is_packed: bool = False) -> Param
       >>> apply_masks(params, {"kernel": jnp.array([1, 0]), "bias": None})["kernel"].tolist()
       [3.0, 0.0]
     """
+    if isinstance(params, optax.LookaheadParams):
+        return optax.LookaheadParams(*(apply_masks(one, masks, is_packed) for one in params))
     return map_masks(lambda mask, leaf: apply_mask(leaf, mask, is_packed), masks, params)
 
 

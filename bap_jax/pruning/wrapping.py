@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
-from bap_jax.pruning import hooks, moments
+from bap_jax.pruning import averaged, hooks, moments
 from bap_jax.pruning.masks import map_masks
 from bap_jax.pruning.members import cond_per_member
 from bap_jax.pruning.sparse_state import sparse_states
@@ -31,11 +31,17 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
       A transformation whose state is a `SparseState`.
 
     Raises:
-      UserError: `update` is called without the parameters.
+      UserError: `update` is called without the parameters, or `init` with the two sets of weights
+        of `optax.lookahead`.
     """
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
+        if isinstance(params, optax.LookaheadParams):
+            raise UserError(
+                "fast and slow weights would get masks of their own; put lookahead around pruning: "
+                "optax.lookahead(updater.wrap_optax(...), sync_period, slow_step_size)."
+            )
         return updater.init_state(params)._replace(inner_state=inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
@@ -55,6 +61,7 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
             inner_state = moments.refresh(inner.init, inner_state, removed, params)
         if updater.zeroes_removed():
             updates = map_masks(_remove, masks, updates, params, otherwise=lambda u, p: u)
+            inner_state = averaged.with_removed_at_zero(inner_state, masks)
         count = optax.safe_increment(state.count)
         return updates, state._replace(inner_state=inner_state, count=count)
 
@@ -62,27 +69,54 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
 
 
 def check_applied(params: Params, opt_state: PyTree) -> None:
-    """Raises an error if you forgot `post_gradient_update`, so that removed weights are not 0.
+    """Raises an error where removed weights are not 0.
 
-    For use outside jit, for instance once an epoch and before a network is saved.
+    For use outside jit, for instance once an epoch and before a network is saved. Give it the
+    weights that you evaluate and save: where these are an average, such as a moving average of your
+    own, the average. The average of a schedule-free optimiser is checked with the weights.
+
+    Args:
+      params: the weights, or an average of them.
+      opt_state: of the optimiser, or any tree that holds the pruner's state.
 
     Raises:
       UserError: a removed weight is not 0; the message names the leaf and says what to write.
     """
+    for found in both_of_lookahead(params):
+        _check_zero(found, opt_state, _HINT)
+        if averaged.schedule_free_states(opt_state):
+            average = averaged.evaluation_params(found, opt_state)
+            _check_zero(average, opt_state, _HINT_SCHEDULE_FREE)
+
+
+def both_of_lookahead(params: Params) -> tuple[Params, ...]:
+    """The fast and the slow weights of `optax.lookahead`; other weights as they are."""
+    is_pair = isinstance(params, optax.LookaheadParams)
+    return (params.fast, params.slow) if is_pair else (params,)
+
+
+_HINT = (
+    "{count} removed weights of {path} are not 0. After optax.apply_updates, and where you average "
+    "weights, write: params = updater.post_gradient_update(params, opt_state)."
+)
+_HINT_SCHEDULE_FREE = (
+    "{count} removed weights of {path} are not 0 in the average of a schedule-free optimiser, "
+    "schedule_free_eval_params. Put pruning around it: "
+    "updater.wrap_optax(optax.contrib.schedule_free(...))."
+)
+
+
+def _check_zero(params, opt_state, hint):
+    paths = paths_of_leaves(params)
+
+    def check(mask, param, path):
+        if mask.shape != param.shape:  # packed
+            mask = jnp.unpackbits(mask, count=param.size).reshape(param.shape)
+        if count := int(jnp.sum((mask == 0) & (param != 0))):
+            raise UserError(hint.format(count=count, path=path))
+
     for state in sparse_states(opt_state):
-        paths = paths_of_leaves(params)
-        map_masks(_check_leaf, state.masks, params, paths, otherwise=lambda param, path: None)
-
-
-def _check_leaf(mask, param, path):
-    if mask.shape != param.shape:  # packed
-        mask = jnp.unpackbits(mask, count=param.size).reshape(param.shape)
-    left = int(jnp.sum((mask == 0) & (param != 0)))
-    if left:
-        raise UserError(
-            f"{left} removed weights of {path} are not 0. After optax.apply_updates write: "
-            "params = updater.post_gradient_update(params, opt_state)."
-        )
+        map_masks(check, state.masks, params, paths, otherwise=lambda param, path: None)
 
 
 def _update_state(updater, inner, state, params, grads, due):

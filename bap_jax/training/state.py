@@ -8,6 +8,7 @@ import numpy as np
 
 from bap_jax.lagrangian import LagrangianState, SchemeInfo, each_set
 from bap_jax.pruning import apply_masks
+from bap_jax.pruning.averaged import evaluation_params
 from bap_jax.types import Array, ModelState, Params, PyTree, Variables
 
 _SEARCH = "jax_debug_nans"  # JAX makes these attributes when it is imported
@@ -41,8 +42,12 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> Variables:
-        """The network's arrays; removed weights are 0."""
-        return Variables(apply_masks(self.params, self.masks), self.model_state)
+        """The network's arrays; removed weights are 0.
+
+        Of a schedule-free optimiser the averaged weights, see `pruning.averaged`.
+        """
+        params = evaluation_params(self.params, self.lagrangian.primal_state)
+        return Variables(apply_masks(params, self.masks), self.model_state)
 
 
 class StepMetrics(NamedTuple):
