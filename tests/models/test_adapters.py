@@ -181,6 +181,25 @@ def test_what_cannot_be_adapted(network, variables, message):
         models.adapt(network, variables)
 
 
+def complex_linear():
+    return nnx.Linear(6, 3, param_dtype=jnp.complex64, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("network", "variables", "name"),
+    [
+        (complex_linear(), None, "bias"),
+        (nnx.Sequential(complex_linear(), jnp.abs), None, "layers/0/bias"),
+        (nn.Dense(3), {"params": {"kernel": jnp.ones((6, 3), jnp.complex64)}}, "kernel"),
+    ],
+)
+def test_complex_parameters_are_refused(network, variables, name):
+    """Their gradients are conjugates, with which no step descends."""
+    text = f"the parameter '{name}' is complex64, .* Hold its real and its imaginary part as two"
+    with pytest.raises(UserError, match=text):
+        models.adapt(network, variables)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
