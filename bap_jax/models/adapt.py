@@ -51,7 +51,8 @@ def adapt(
         if not isinstance(variables, Variables):
             raise UserError("a bap_jax Model needs variables=bap_jax.Variables(params, state).")
         return network, variables
+    is_class = isinstance(network, type)
+    got = f"the class {network.__name__}" if is_class else type(network).__name__
     raise UserError(
-        "expected a flax.nnx.Module, a flax.linen.Module or a bap_jax Model; "
-        f"got {type(network).__name__}."
+        f"expected a flax.nnx.Module, a flax.linen.Module or a bap_jax Model; got {got}."
     )

@@ -173,6 +173,7 @@ def test_adapt_takes_a_model_as_it_is():
         (Train(), [1], r"'params' collection, .* got list\. Write variables=\{'params': params\}"),
         (NnxNet(nnx.Rngs(0)), {}, "NNX module holds its own variables; leave out `variables`"),
         (models.from_linen(Train()), {"params": 0}, r"needs variables=bap_jax\.Variables\("),
+        (NnxNet, None, r"expected a flax\.nnx\.Module.* got the class NnxNet\."),
         (len, None, r"expected a flax\.nnx\.Module.*bap_jax Model; got builtin_function"),
     ],
 )
