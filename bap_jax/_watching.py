@@ -1,6 +1,7 @@
 """Who follows a run that was started from Python: a live line, a function, and writers."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +48,19 @@ def check_watchers(
       UserError: one of them is not what it should be.
     """
     check_show(progress)
-    if not (on_epoch is None or callable(on_epoch)):
+    if not (on_epoch is None or _takes_a_row(on_epoch)):
         raise UserError(f"on_epoch must be a function of one row, a dict; got {on_epoch!r}.")
     return Watchers(progress, on_epoch, check_writers(log))
+
+
+def _takes_a_row(on_epoch):
+    """Whether it can be called with one argument, as far as that can be known."""
+    if not callable(on_epoch):
+        return False
+    try:
+        inspect.signature(on_epoch).bind({})
+    except ValueError:  # it has no signature
+        return True
+    except TypeError:
+        return False
+    return True

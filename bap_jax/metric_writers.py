@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from absl import logging
+
 from bap_jax import sharding
 from bap_jax._user_code import check_registration, import_object
 from bap_jax.errors import UserError
@@ -272,7 +274,8 @@ def writing(
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that hands a row to every writer, and those of epochs to `on_epoch`.
 
-    All writers are closed when the block ends, also by an error, whatever the others do.
+    All writers are closed when the block ends, also by an error. One that cannot be closed is a
+    warning: what was trained, or the error that ended the block, matters more.
 
     Args:
       writers: of one run.
@@ -285,7 +288,11 @@ def writing(
         if on_epoch is not None and "step" not in row:
             on_epoch(dict(row))
 
-    with contextlib.ExitStack() as stack:
-        for writer in writers:
-            stack.callback(writer.close)
+    try:
         yield write
+    finally:
+        for writer in writers:
+            try:
+                writer.close()
+            except Exception as error:  # of a service, or of a user's own code: anything
+                logging.warning("%r could not be closed: %r", writer, error)

@@ -9,9 +9,11 @@ import pytest
 from bap_jax import metrics, pipeline, training
 from bap_jax.errors import UserError
 from bap_jax.metrics import Criterion
+from bap_jax.models import Model
 from bap_jax.training import METHODS
-from bap_jax.training.criterion_checks import LogitsShape, check_criterion
+from bap_jax.training.criterion_checks import LogitsShape, check_criterion, logits_shape
 from bap_jax.training.settings import ConstraintSettings
+from bap_jax.types import Variables
 from tests.test_own_criteria import (
     BITS,
     COUNT,
@@ -141,6 +143,28 @@ def test_mistakes_in_functions_are_found_before_anything_is_trained(loss, correc
 def test_logits_and_labels_that_do_not_fit(shape, labels, options, text):
     with pytest.raises(UserError, match=text):
         run(shape, labels, **options)
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        lambda logits: logits.squeeze(),
+        lambda logits: logits.mean(0),
+        lambda logits: logits.reshape(-1, 3),
+        lambda logits: logits[:, 0].sum(),
+    ],
+)
+def test_a_network_keeps_the_axis_of_samples(forget):
+    """One sample shows it: of its logits `(1, 5, 3)` the first axis is lost."""
+
+    def apply(variables, inputs, *, train, key):
+        return forget(inputs.reshape(-1, 5, 3)), {}
+
+    model = Model(lambda key, inputs: Variables({}, {}), apply, lambda variables: variables)
+    with pytest.raises(
+        UserError, match="one row of logits for each sample; got .*of 1"
+    ):
+        logits_shape(model, Variables({}, {}), np.zeros((1, 15)))
 
 
 def test_what_is_right_is_checked_on_the_dense_networks_own_logits():

@@ -58,6 +58,8 @@ def test_what_on_epoch_raises_ends_the_run_and_closes_writers(monkeypatch):
     [
         ({"progress": "yes"}, "progress must be True, False or None; got 'yes'"),
         ({"on_epoch": [print]}, "on_epoch must be a function of one row, a dict; got"),
+        ({"on_epoch": lambda epoch, row: None}, "on_epoch must be a function of one row, a dict"),
+        ({"on_epoch": lambda: None}, "on_epoch must be a function of one row, a dict; got"),
         (
             {"log": "metrics.jsonl"},
             r"log= takes a writer with write\(row\) and close\(\), .*'metrics",

@@ -102,12 +102,28 @@ def _check_class_ids(labels, num_classes):
     if not is_array or array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         got = f"{array.dtype} of shape {array.shape}" if is_array else f"a {type(labels).__name__}"
         raise UserError(
-            f"labels must be integer class ids of shape (sample,); got {got}. For labels of "
-            "another kind say what is minimised and what is right: loss='multi_label', "
+            f"labels must be integer class ids of shape (sample,); got {got}. "
+            f"{_conversion(array)}For labels of another kind say what is minimised and what is "
+            "right: loss='multi_label', "
             "'sequence', 'binary' or 'ordinal', or functions loss= and correct= of (logits, "
             "labels) that return (batch,)."
         )
     check_range("label", array, num_classes, "classes")
+
+
+def _conversion(array):
+    """What to write where labels are class ids in another form; empty where they are not."""
+    if array.dtype.kind in "OUS":
+        how = "np.unique(labels, return_inverse=True)[1] if they are names"
+    elif array.ndim == 1 and np.isfinite(array).all() and (array % 1 == 0).all():
+        how = "labels.astype(int)"
+    elif array.shape[1:] == (1,):
+        how = "labels[:, 0]"
+    elif array.ndim == 2 and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all():
+        how = "labels.argmax(1) if they are one-hot"
+    else:
+        return ""
+    return f"Write {how}. "
 
 
 def _check_numbers(name, labels):

@@ -197,7 +197,8 @@ def _check_indices(indices, num_samples, split="test"):
     if len(np.unique(indices)) != indices.size:
         raise UserError(f"{split} indices must be distinct; some samples are given twice.")
     if indices.min() < 0 or indices.max() >= num_samples:
-        raise UserError(f"{split} indices must lie in [0, {num_samples - 1}].")
+        wrong = indices[(indices < 0) | (indices >= num_samples)]
+        raise UserError(f"{split} indices must lie in [0, {num_samples - 1}]; got {wrong[0]}.")
     if indices.size == num_samples:
         raise UserError(f"all samples are {split} samples; no training sample is left.")
     return indices

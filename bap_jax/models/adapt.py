@@ -9,6 +9,7 @@ from bap_jax.models.base import Model
 from bap_jax.models.flags import Apply
 from bap_jax.models.linen import from_linen, joining_as, split
 from bap_jax.models.nnx import from_nnx
+from bap_jax.models.states import check_real
 from bap_jax.types import Variables
 
 
@@ -27,12 +28,14 @@ def adapt(
 
     Raises:
       UserError: the network is none of these, `variables` does not fit it, or it is not known how
-        it is called.
+        it is called, or a parameter is complex.
     """
     if isinstance(network, nnx.Module):
         if variables is not None:
             raise UserError("an NNX module holds its own variables; leave out `variables`.")
-        return from_nnx(network, apply)
+        model, variables = from_nnx(network, apply)
+        check_real(variables.params)
+        return model, variables
     if isinstance(network, linen.Module):
         if variables is None:
             raise UserError(
@@ -40,6 +43,7 @@ def adapt(
                 "write variables={'params': params, ...} as module.init returns them."
             )
         arrays = split(variables)
+        check_real(arrays.params)
         return from_linen(network, apply)._replace(export=joining_as(variables)), arrays
     if isinstance(network, Model):
         if apply is not None:
@@ -47,7 +51,8 @@ def adapt(
         if not isinstance(variables, Variables):
             raise UserError("a bap_jax Model needs variables=bap_jax.Variables(params, state).")
         return network, variables
+    is_class = isinstance(network, type)
+    got = f"the class {network.__name__}" if is_class else type(network).__name__
     raise UserError(
-        "expected a flax.nnx.Module, a flax.linen.Module or a bap_jax Model; "
-        f"got {type(network).__name__}."
+        f"expected a flax.nnx.Module, a flax.linen.Module or a bap_jax Model; got {got}."
     )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import core
 
+from bap_jax.errors import UserError
+from bap_jax.trees import leaves_by_path
 from bap_jax.types import PyTree
 
 
@@ -33,6 +35,27 @@ def _fitted_leaf(new, old):
 def is_trainable(leaf: Any) -> bool:
     """Whether there is a gradient with respect to this array."""
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def check_real(params: PyTree) -> None:
+    """Raises an error for complex parameters.
+
+    Optimisers, scores and masks here are those of real numbers; of complex ones JAX's gradient is
+    the conjugate of the direction of steepest ascent, so that steps would not descend.
+
+    Args:
+      params: of a network.
+
+    Raises:
+      UserError: some are complex; the message names the first.
+    """
+    for path, leaf in leaves_by_path(params).items():
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise UserError(
+                f"the parameter {path!r} is {leaf.dtype}, and only real parameters can be pruned "
+                "and tuned. Hold its real and its imaginary part as two parameters, and join them "
+                "in the forward pass: jax.lax.complex(real, imaginary)."
+            )
 
 
 def plain_array(leaf: Any) -> Any:

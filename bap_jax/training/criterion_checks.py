@@ -154,7 +154,7 @@ def logits_shape(model, variables: PyTree, inputs) -> LogitsShape:
       inputs: `(batch, ...)`.
 
     Raises:
-      UserError: the network returns something else than one array.
+      UserError: the network returns something else than one array, or not one row for each sample.
     """
     found = jax.eval_shape(
         lambda variables: model.apply(variables, inputs, train=False, key=None)[0], variables
@@ -163,6 +163,13 @@ def logits_shape(model, variables: PyTree, inputs) -> LogitsShape:
         raise UserError(
             f"the network must return its logits as one array; got a {type(found).__name__}. "
             "Return the logits alone, or join several by jnp.concatenate."
+        )
+    batch = jax.tree.leaves(inputs)[0].shape[0]
+    if found.shape[:1] != (batch,):
+        raise UserError(
+            f"the network must return one row of logits for each sample; got shape {found.shape} "
+            f"for a batch of {batch}. The first axis has to stay: write for instance "
+            "squeeze(-1) in place of squeeze(), and no mean over the batch."
         )
     return LogitsShape(found.shape, found.dtype)
 

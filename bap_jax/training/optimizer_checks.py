@@ -11,8 +11,10 @@ from bap_jax.lagrangian.optimizer_step import with_any_arguments
 from bap_jax.training.optimizer_registry import optimizer_name
 from bap_jax.training.optimizers import dual_optimizer, primal_optimizer
 from bap_jax.training.settings import DualSettings, OptimizerSettings
-from bap_jax.trees import leaves_by_path
+from bap_jax.trees import leaf_paths, leaves_by_path
 from bap_jax.types import Params, PyTree
+
+_LISTED = 10  # paths of weights in a message
 
 
 def check_primal_optimizer(
@@ -77,13 +79,23 @@ def _check_moves(
     except UserError:
         raise
     except Exception as error:  # of the optimiser's own code: anything
-        text = str(error).partition("\n")[0]
+        text = str(error).partition("\n")[0].rstrip(".")
         raise UserError(
             f"{name} cannot move these weights: {type(error).__name__}: {text}. It is given the "
-            "gradient, its state, the weights, and on request value=, grad= and value_fn=."
+            "gradient, its state, the weights, and on request value=, grad= and value_fn=. "
+            f"{_structure_of(params)}"
         ) from error
     _check_alike(params, updates, f"{name}: the updates", "the weights", _shape)
     _check_alike(state, after, f"{name}: the state after a step", "the state before it", _type)
+
+
+def _structure_of(params):
+    """What labels and masks of an optimiser have to follow."""
+    paths = leaf_paths(params)
+    if paths == [""]:
+        return "These are one array."
+    text = ", ".join(paths[:_LISTED]) + (", …" if len(paths) > _LISTED else "")
+    return f"These are a nested dict with the paths {text}."
 
 
 def _check_alike(expected, found, what, like, of):

@@ -68,6 +68,30 @@ def test_nan_in_half_precision_is_found():
 
 
 @pytest.mark.parametrize(
+    ("labels", "conversion"),
+    [
+        (
+            np.array(list("abcabc")),
+            r"np\.unique\(labels, return_inverse=True\)\[1\] if they are names",
+        ),
+        (np.array([0.0, 1.0, 2.0] * 2), r"labels\.astype\(int\)"),
+        (np.array([True, False] * 3), r"labels\.astype\(int\)"),
+        (np.array([[0], [1], [2]] * 2), r"labels\[:, 0\]"),
+        (np.eye(3)[[0, 1, 2] * 2], r"labels\.argmax\(1\) if they are one-hot"),
+    ],
+)
+def test_class_ids_in_another_form(labels, conversion):
+    with pytest.raises(UserError, match=f"got .*Write {conversion}. For labels of another kind"):
+        check(good()._replace(labels=labels))
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1, 2, 0, 1, 2], [np.inf, 1, 2, 0, 1, 2], [[1, 1]] * 6])
+def test_numbers_that_are_no_class_ids(labels):
+    with pytest.raises(UserError, match=r"got [^.]*\. For labels of another kind"):
+        check(good()._replace(labels=np.array(labels)))
+
+
+@pytest.mark.parametrize(
     ("labels", "got"),
     [
         (np.zeros(6), r"float64 of shape \(6,\)"),

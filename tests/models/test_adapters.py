@@ -173,11 +173,31 @@ def test_adapt_takes_a_model_as_it_is():
         (Train(), [1], r"'params' collection, .* got list\. Write variables=\{'params': params\}"),
         (NnxNet(nnx.Rngs(0)), {}, "NNX module holds its own variables; leave out `variables`"),
         (models.from_linen(Train()), {"params": 0}, r"needs variables=bap_jax\.Variables\("),
+        (NnxNet, None, r"expected a flax\.nnx\.Module.* got the class NnxNet\."),
         (len, None, r"expected a flax\.nnx\.Module.*bap_jax Model; got builtin_function"),
     ],
 )
 def test_what_cannot_be_adapted(network, variables, message):
     with pytest.raises(UserError, match=message):
+        models.adapt(network, variables)
+
+
+def complex_linear():
+    return nnx.Linear(6, 3, param_dtype=jnp.complex64, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("network", "variables", "name"),
+    [
+        (complex_linear(), None, "bias"),
+        (nnx.Sequential(complex_linear(), jnp.abs), None, "layers/0/bias"),
+        (nn.Dense(3), {"params": {"kernel": jnp.ones((6, 3), jnp.complex64)}}, "kernel"),
+    ],
+)
+def test_complex_parameters_are_refused(network, variables, name):
+    """Their gradients are conjugates, with which no step descends."""
+    text = f"the parameter '{name}' is complex64, .* Hold its real and its imaginary part as two"
+    with pytest.raises(UserError, match=text):
         models.adapt(network, variables)
 
 

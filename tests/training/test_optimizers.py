@@ -339,7 +339,7 @@ UNFIT = {
     "fails": (of_lookahead, "optimizer.name 'of_lookahead' cannot move these weights: .*'fast'"),
     "labels": (
         optax.multi_transform({"a": optax.sgd(0.1)}, {"body": "a"}),
-        "optimizer.name 'custom' cannot move these weights: ValueError: ",
+        "cannot move these weights: ValueError: .* a nested dict with the paths first, last",
     ),
     "returns nothing": (
         lambda rate, settings: None,
