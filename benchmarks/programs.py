@@ -22,7 +22,7 @@ from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution
 from bap_jax.training.loop import over_members
 from bap_jax.training.settings import PruningSettings, Settings
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 from bap_jax.types import Dataset, Variables
 
 PROGRAMS = ("step", "epoch", "vmap", "map")

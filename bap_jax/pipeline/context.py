@@ -13,7 +13,7 @@ from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model, check_modes, loops
 from bap_jax.training import Execution
 from bap_jax.training.execution import resolve_execution
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 from bap_jax.types import Dataset, Variables
 
 

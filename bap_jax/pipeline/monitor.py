@@ -16,7 +16,7 @@ from bap_jax.pruning.masks import map_masks
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
 from bap_jax.training.methods import watched
-from bap_jax.training.split_means import (
+from bap_jax.training.split_sums import (
     BatchEvaluation,
     SplitMeans,
     evaluation_means,

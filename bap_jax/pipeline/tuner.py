@@ -25,7 +25,7 @@ from bap_jax.training.evaluate import make_split_evaluation, make_split_sums
 from bap_jax.training.loop import Program, Progress, Runner
 from bap_jax.training.members import copy_to_host
 from bap_jax.training.methods import build_method, method_name
-from bap_jax.training.split_means import BatchEvaluation, SplitSums
+from bap_jax.training.split_sums import BatchEvaluation, SplitSums
 from bap_jax.training.values import (
     MemberValues,
     changed_fields,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 
 
 class AccuracyGaps(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.reporting.gaps import accuracy_gaps
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 from bap_jax.trees import leaves_by_path
 from bap_jax.types import PyTree
 

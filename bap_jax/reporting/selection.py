@@ -19,7 +19,7 @@ import numpy as np
 from scipy import special
 
 from bap_jax.reporting.gaps import accuracy_gaps, exceeds
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 
 WITHIN = 0.003  # of the best accuracy, for `flips`; a fraction
 LEVEL = 0.05  # of the test of `paired`

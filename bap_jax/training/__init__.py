@@ -30,7 +30,7 @@ from bap_jax.training.settings import (
 )
 from bap_jax.training.settings_checks import check_settings
 from bap_jax.training.single_run import run_epochs
-from bap_jax.training.split_means import dense_reference
+from bap_jax.training.split_sums import dense_reference
 from bap_jax.training.state import StepMetrics, TrainState
 from bap_jax.training.step import Trainer, make_trainer
 from bap_jax.training.values import SWEPT
@@ -80,10 +80,10 @@ __getattr__ = former_names(
         "Block": "bap_jax.training.loop.StepBlock",
         "MemberValues": "bap_jax.training.values.MemberValues",
         "MembersEnd": "bap_jax.training.loop.MembersEnd",
-        "PartMeans": "bap_jax.training.split_means.SplitMeans",
+        "PartMeans": "bap_jax.training.split_sums.SplitMeans",
         "Program": "bap_jax.training.loop.Program",
         "Progress": "bap_jax.training.loop.Progress",
-        "SplitMeans": "bap_jax.training.split_means.SplitMeans",
+        "SplitMeans": "bap_jax.training.split_sums.SplitMeans",
         "StepBlock": "bap_jax.training.loop.StepBlock",
         "Values": "bap_jax.training.values.MemberValues",
         "diverged": "bap_jax.training.finite.diverged",
@@ -94,12 +94,12 @@ __getattr__ = former_names(
         "make_values": "bap_jax.training.values.make_values",
         "member_state": "bap_jax.training.members.member_state",
         "member_step": "bap_jax.training.members.member_step",
-        "part_means": "bap_jax.training.split_means.split_means",
+        "part_means": "bap_jax.training.split_sums.split_means",
         "primal_optimizer": "bap_jax.training.optimizers.primal_optimizer",
         "prunable_groups": "bap_jax.pruning.structured.prunable_groups",
         "resolve": "bap_jax.training.execution.resolve_execution",
         "resolve_execution": "bap_jax.training.execution.resolve_execution",
-        "split_means": "bap_jax.training.split_means.split_means",
+        "split_means": "bap_jax.training.split_sums.split_means",
         "structure_of": "bap_jax.training.values.structure_of",
         "with_values": "bap_jax.training.values.with_values",
     },

@@ -13,7 +13,7 @@ from bap_jax.data.batches import feed, gather, ordered_indices
 from bap_jax.data.records import Records
 from bap_jax.metrics import CLASSIFICATION, Criterion
 from bap_jax.models import Model
-from bap_jax.training.split_means import (
+from bap_jax.training.split_sums import (
     BatchEvaluation,
     SplitMeans,
     SplitSums,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bap_jax import reporting
-from bap_jax.training.split_means import SplitMeans
+from bap_jax.training.split_sums import SplitMeans
 
 
 def split_means(correct, ids, num_groups):
