@@ -53,9 +53,7 @@ def zeros(params):
 
 
 @pytest.mark.parametrize("updater", [UPDATER, PACKED], ids=["plain", "packed"])
-@pytest.mark.parametrize(
-    "base", [optax.sgd(0.1), optax.adam(0.1, b1=0.0)], ids=["sgd", "adam"]
-)
+@pytest.mark.parametrize("base", [optax.sgd(0.1), optax.adam(0.1, b1=0.0)], ids=["sgd", "adam"])
 def test_pruning_around_a_schedule_free_optimiser(updater, base):
     params, state = steps(updater.wrap_optax(FREE(base)))
     average = schedule_free_eval_params(state.inner_state, params)
