@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from bap_jax.types import PyTree
+
 _OFF = "none"
+_NUMBERS = (bool, int, float, complex)
 _PROMOTION = "jax_numpy_dtype_promotion"
 
 
@@ -66,6 +69,24 @@ def with_usual_promotion(function: Callable) -> Callable:
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def strongly_typed(tree: PyTree) -> PyTree:
+    """The tree with strongly typed arrays; Python numbers become arrays, too.
+
+    A program is compiled for weak types apart. `jnp.full(3, 0.5)` is weakly typed, and a sum with
+    another array is not; so the state after a first step would need a program of its own.
+
+    Example:
+      >>> strongly_typed({"memory": jnp.full(3, 0.5)})["memory"].weak_type
+      False
+    """
+
+    def on_leaf(leaf):
+        is_weak = isinstance(leaf, _NUMBERS) or getattr(leaf, "weak_type", False)
+        return jax.lax.convert_element_type(leaf, jnp.result_type(leaf)) if is_weak else leaf
+
+    return jax.tree.map(on_leaf, tree)
 
 
 def jit_once(function: Callable) -> "ProgramThatRunsOnce":

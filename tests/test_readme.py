@@ -22,6 +22,7 @@ ELSEWHERE = ("docs/outputs.md",)
 WITH_EXAMPLES = [page for page in PAGES if examples(page) and page not in ELSEWHERE]
 # Ten seconds and more, most of it compiling; the README and the pages on the library are not here.
 SLOW = (
+    "docs/measures.md",
     "docs/own_data.md",
     "docs/quickstart.md",
     "docs/results/index.md",

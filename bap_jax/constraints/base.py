@@ -55,8 +55,9 @@ def constraint_values(
     """Constraints `violation ≤ 0`, one number each.
 
     Args:
-      violation: `(constraint,)`, or `()` for a single constraint.
-      proxy: differentiable stand-in of the same shape; by default the violation itself.
+      violation: `(constraint,)`, or `()` for a single constraint. True counts as 1, False as 0.
+      proxy: differentiable stand-in of the same shape; by default the violation itself. Bools
+        and whole numbers have no gradient, so give a proxy with them.
       violation_mask, proxy_mask: bool, which constraints were observed; by default all.
       **others: `equality` and the other fields of `ConstraintValues`.
 
@@ -68,8 +69,8 @@ def constraint_values(
       >>> values.violation.shape, bool(values.proxy_mask.all())
       ((1,), True)
     """
-    violation = jnp.atleast_1d(violation)
-    proxy = violation if proxy is None else jnp.atleast_1d(proxy)
+    violation = as_floats(jnp.atleast_1d(violation))
+    proxy = violation if proxy is None else as_floats(jnp.atleast_1d(proxy))
     everything = jnp.ones(violation.shape, bool)
     masks = [
         everything if mask is None else jnp.atleast_1d(mask)
@@ -84,6 +85,12 @@ def constraint_values(
                 f"got {violation.shape} and {shape}."
             )
     return values
+
+
+def as_floats(values: Array) -> Array:
+    """Bools and whole numbers as floats; floats as they are."""
+    is_float = jnp.issubdtype(values.dtype, jnp.inexact)
+    return values if is_float else values.astype(float)
 
 
 def activate_when(values: ConstraintValues, active: Array) -> ConstraintValues:

@@ -127,7 +127,7 @@ def push(
         # Set, not add: what is written depends on what was read, so XLA updates in place.
         write(buffer.seen, before + rank + 1),
         write(buffer.updated, buffer.pushes),
-        buffer.pushes + is_member.any(),
+        buffer.pushes + is_member.any().astype(buffer.pushes.dtype),
     )
 
 

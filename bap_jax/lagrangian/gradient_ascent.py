@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from bap_jax.compilation import with_usual_promotion
-from bap_jax.constraints.base import ConstraintValues
+from bap_jax.constraints.base import ConstraintValues, as_floats
 from bap_jax.lagrangian.base import DualState, Formulation
 from bap_jax.lagrangian.optimizer_step import with_any_arguments
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
@@ -64,7 +64,7 @@ def gradient_ascent(
         return DualState(multipliers, optimizer.init(multipliers))
 
     def update_multipliers(values, dual):
-        violation = jax.lax.stop_gradient(values.violation)
+        violation = jax.lax.stop_gradient(as_floats(values.violation))
         descent = jnp.where(values.violation_mask, -violation, 0)
         updates, memory = with_usual_promotion(optimizer.update)(
             descent, dual.memory, dual.multipliers, observed=values.violation_mask

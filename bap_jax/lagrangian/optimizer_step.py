@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import optax
 
-from bap_jax.compilation import with_usual_promotion
+from bap_jax.compilation import strongly_typed, with_usual_promotion
 from bap_jax.types import Array, Params, PyTree
 
 
@@ -41,7 +41,7 @@ def move(
     # Optax multiplies floats by integer counts, which `strict` promotion refuses.
     update = with_usual_promotion(with_any_arguments(optimizer).update)
     updates, state = update(gradient, state, params, **extra)
-    return optax.apply_updates(params, updates), state
+    return optax.apply_updates(params, updates), strongly_typed(state)
 
 
 def with_any_arguments(

@@ -7,7 +7,7 @@ backward pass. See docs/method.md, equation (29).
 """
 
 from bap_jax.lagrangian.base import LagrangianState, Scheme, SchemeInfo, multipliers_of
-from bap_jax.lagrangian.steps import primal_dual_steps
+from bap_jax.lagrangian.steps import primal_dual_steps, with_floats
 
 
 def primal_dual(
@@ -27,7 +27,7 @@ def primal_dual(
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
         params, primal_state = steps.descend(step, params, state.primal_state)
         options = {"after": step.evaluation} if chained else {}
-        after_step = problem(params, *inputs, **options)
+        after_step = with_floats(problem(params, *inputs, **options))
         dual = steps.update_multipliers(after_step, state.dual)
         value = steps.value(after_step, state.dual)
         info = SchemeInfo(after_step, value, multipliers_of(state.dual))

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bap_jax.constraints.base import ConstraintValues
+from bap_jax.compilation import strongly_typed
+from bap_jax.constraints.base import ConstraintValues, as_floats
 from bap_jax.errors import UserError
 from bap_jax.lagrangian.base import (
     DualState,
@@ -71,7 +72,8 @@ class PrimalDualSteps(NamedTuple):
         """
         check_num_constraints(num_constraints)
         dual = self.formulation.init(num_constraints)
-        return LagrangianState(dual, self.primal_optimizer.init(params), memory)
+        state = LagrangianState(dual, self.primal_optimizer.init(params), memory)
+        return strongly_typed(state)
 
     def update_multipliers(self, evaluation: Evaluation, dual):
         """A step of the multipliers on the violations of `evaluation`.
@@ -80,7 +82,8 @@ class PrimalDualSteps(NamedTuple):
           UserError: the numbers of constraints and multipliers differ.
         """
         check_sizes(evaluation.constraints, dual)
-        return self.formulation.update_multipliers(cast(Any, evaluation.constraints), dual)
+        values = cast(Any, evaluation.constraints)
+        return strongly_typed(self.formulation.update_multipliers(values, dual))
 
     def gradient(
         self, problem: Problem, params: Params, dual_at: Callable[[Evaluation], Any], inputs
@@ -98,7 +101,7 @@ class PrimalDualSteps(NamedTuple):
         """
 
         def objective(params):
-            evaluation = problem(params, *inputs)
+            evaluation = with_floats(problem(params, *inputs))
             dual = jax.lax.stop_gradient(dual_at(evaluation))
             check_sizes(evaluation.constraints, dual)
             value = self.value(evaluation, dual)
@@ -196,6 +199,15 @@ def each_set(function: Callable, values, *others) -> PyTree:
     return jax.tree.map(
         function, values, *others, is_leaf=lambda node: isinstance(node, ConstraintValues)
     )
+
+
+def with_floats(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with violations and proxies as floats, bools as 0 and 1."""
+
+    def of_set(values):
+        return values._replace(violation=as_floats(values.violation), proxy=as_floats(values.proxy))
+
+    return evaluation._replace(constraints=each_set(of_set, evaluation.constraints))
 
 
 def _dual_states(dual) -> list[DualState]:

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.compilation import strongly_typed
 from bap_jax.lagrangian.base import DualState, LagrangianState, Scheme, SchemeInfo
 from bap_jax.lagrangian.optimizer_step import move
 from bap_jax.lagrangian.overall_term import check_overall_term, cut_overall
-from bap_jax.lagrangian.steps import check_num_constraints, check_sizes, each_set
+from bap_jax.lagrangian.steps import check_num_constraints, check_sizes, each_set, with_floats
 from bap_jax.types import Array
 
 
@@ -53,11 +54,12 @@ def switching(
         dual = jax.tree.map(
             lambda size: DualState(jnp.zeros((size,)), jnp.zeros((size,))), num_constraints
         )
-        return LagrangianState(dual, primal_optimizer.init(params), jnp.zeros(()))
+        state = LagrangianState(dual, primal_optimizer.init(params), jnp.zeros(()))
+        return strongly_typed(state)
 
     def update(problem, params, state, *inputs):
         def objective(params):
-            evaluation = problem(params, *inputs)
+            evaluation = with_floats(problem(params, *inputs))
             check_sizes(evaluation.constraints, state.dual)
             signs, violated = _choose(evaluation.constraints, tolerance)
             value = value_of(evaluation, signs, violated)

@@ -167,10 +167,19 @@ def logits_of(output: Any, module: Any) -> Array:
             what = f"a {what} of {len(output)}{keys}"
         raise UserError(
             f"{type(module).__name__} must return one array of logits; got {what}. Return the "
-            "logits: apply=lambda module, inputs, train: module(inputs)[...]."
+            f"logits: apply=lambda module, inputs, train: module(inputs){_part_of(output)}."
         )
     low = jnp.issubdtype(output.dtype, jnp.floating) and output.dtype.itemsize < 4
     return output.astype(jnp.float32) if low else output
+
+
+def _part_of(output):
+    """Where the logits of an output probably are, as one writes it."""
+    if isinstance(output, dict):
+        return repr(["logits" if "logits" in output else next(iter(output), "logits")])
+    if hasattr(output, "logits"):
+        return ".logits"
+    return "[0]" if isinstance(output, tuple | list) else "[...]"
 
 
 def rewritten(

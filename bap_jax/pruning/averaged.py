@@ -4,8 +4,8 @@ A schedule-free optimiser takes gradients at y, and the network is to be used wi
 
     y = β x + (1 − β) z ,   so   x = (y − (1 − β) z) / β
 
-z is in its state (`optax.contrib.ScheduleFreeState`), and has a value for removed weights,
-too. With z = 0 where y = 0, x is 0 there as well.
+z is in its state (`optax.contrib.ScheduleFreeState`), and has a value for removed weights, too.
+With z = 0 where y = 0, x is 0 there as well.
 
 Source: A. Defazio et al., "The road less scheduled", arXiv 2405.15682.
 """

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.errors import UserError
 from bap_jax.pruning.schedule_protocol import exact_sparsities, update_index
 from bap_jax.types import Array
@@ -50,6 +51,7 @@ def check_counting(rule: str) -> None:
         raise UserError(f"unknown counting rule {rule!r}; known: {', '.join(RULES)}.")
 
 
+@with_usual_promotion
 def kept_count(rule: str, sparsity: Array | float, size: Array | int) -> Array | int:
     """How many of `size` entries stay.
 

@@ -243,7 +243,7 @@ def _narrow(bracket, tried, count, pruned):
         high=jnp.where(enough, tried, bracket.high),
         below=below,
         upto=upto,
-        stalled=(upto - below) > 0.6 * (bracket.upto - bracket.below),
+        stalled=(upto - below).astype(float) > 0.6 * (bracket.upto - bracket.below).astype(float),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.errors import UserError
 from bap_jax.pruning import hooks
 from bap_jax.pruning.base_updater import BaseUpdater
@@ -140,6 +141,7 @@ class RigL(SET):
         return jax.tree.map(jnp.abs, grads)
 
 
+@with_usual_promotion
 def exchange(
     masks: Sequence[Array],
     drop_scores: Sequence[Array],

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bap_jax.compilation import with_usual_promotion
 from bap_jax.errors import UserError
 from bap_jax.pruning import averaged, hooks, moments
 from bap_jax.pruning.masks import map_masks
@@ -44,6 +45,8 @@ def wrap(updater, inner: optax.GradientTransformation) -> optax.GradientTransfor
             )
         return updater.init_state(params)._replace(inner_state=inner.init(params))
 
+    # Optax multiplies floats by integer counts, which `strict` promotion refuses.
+    @with_usual_promotion
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise UserError("pruning reads the weights; write tx.update(grads, state, params).")

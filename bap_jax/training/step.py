@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
+from bap_jax.compilation import strongly_typed, with_usual_promotion
 from bap_jax.constraints import Constraint, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
@@ -60,6 +61,7 @@ class Trainer(NamedTuple):
     label_smoothing: float
     criterion: Criterion = CLASSIFICATION
 
+    @with_usual_promotion
     def init(self, variables: Variables, key: Array) -> TrainState:
         """The state before the first step.
 
@@ -69,7 +71,7 @@ class Trainer(NamedTuple):
         """
         masks, targets = initial_masks(self.pruner, variables.params)
         params = variables.params
-        return TrainState(
+        state = TrainState(
             params if self.pruner.is_straight_through else apply_masks(params, masks),
             variables.state,
             masks=masks,
@@ -80,6 +82,7 @@ class Trainer(NamedTuple):
             epoch=jnp.int32(-1),
             key=key,
         )
+        return strongly_typed(state)
 
     def step(
         self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
@@ -95,6 +98,7 @@ class Trainer(NamedTuple):
         state = self.begin_epoch(state, data, indices, epoch)
         return self.step_in_epoch(state, data, indices, epoch)
 
+    @with_usual_promotion
     def begin_epoch(
         self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
     ) -> TrainState:
@@ -107,6 +111,7 @@ class Trainer(NamedTuple):
             return state
         return self._with_new_masks(state, data, indices, jnp.asarray(epoch, jnp.int32))
 
+    @with_usual_promotion
     def step_in_epoch(
         self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
     ) -> tuple[TrainState, StepMetrics]:
@@ -135,7 +140,7 @@ class Trainer(NamedTuple):
             step=state.step + 1,
             epoch=epoch,
         )
-        return new_state, step_metrics(info, lagrangian.multipliers)
+        return strongly_typed(new_state), step_metrics(info, lagrangian.multipliers)
 
     def run_steps(
         self, state: TrainState, data: Dataset, order: Array, epoch: Array | int

@@ -1,6 +1,7 @@
 """How a network is told that it trains, and what is said where that cannot be found out."""
 
 import functools
+import types
 import warnings
 
 import jax
@@ -296,9 +297,17 @@ def test_a_model_has_its_own_apply():
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (lambda x: (x, x), "got a tuple of 2"),
-        (lambda x: {"logits": x, "hidden": x}, "got a dict of 2 with logits, hidden"),
-        (lambda x: None, "got NoneType"),
+        (lambda x: (x, x), r"got a tuple of 2.*apply=lambda.*module\(inputs\)\[0\]"),
+        (lambda x: [x], r"got a list of 1.*apply=lambda.*module\(inputs\)\[0\]"),
+        (
+            lambda x: {"logits": x, "hidden": x},
+            r"got a dict of 2 with logits, hidden.*apply=lambda.*module\(inputs\)\['logits'\]",
+        ),
+        (
+            lambda x: types.SimpleNamespace(logits=x),
+            r"got SimpleNamespace.*apply=lambda.*module\(inputs\)\.logits",
+        ),
+        (lambda x: None, "got NoneType.*apply=lambda"),
     ],
 )
 def test_outputs_that_are_not_logits(output, message):
@@ -312,7 +321,7 @@ def test_outputs_that_are_not_logits(output, message):
             return output(nn.Dense(3)(x))
 
     for network in (Network(), LinenNetwork()):
-        with pytest.raises(UserError, match=rf"one array of logits; {message}.*apply=lambda"):
+        with pytest.raises(UserError, match=rf"one array of logits; {message}"):
             checked(network)
     logits, _ = checked(Network(), lambda module, x, train: x * 2)[0].apply(
         models.adapt(Network())[1], X
