@@ -255,7 +255,8 @@ def keep_last_good(error: DivergedError, folder: Path) -> DivergedError:
     epoch, state = error.last_good
     saved = {"variables": state.variables, "masks": state.masks}
     checkpoint.save(folder / "last_good", {**saved, "multipliers": state.lagrangian.multipliers})
-    where = f"{folder / 'last_good'} holds the end of epoch {epoch}"
+    when = f"end of epoch {epoch}" if epoch >= 0 else "start"
+    where = f"{folder / 'last_good'} holds the {when}"
     return DivergedError(f"{error} {where}.", error.last_good)
 
 

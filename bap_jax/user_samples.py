@@ -68,6 +68,7 @@ def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, mi
 
 def _grouping(group_names, known_groups, group_by, missing):
     """The grouping, and the names of its columns."""
+    group_names = _by_column(group_names)
     if not isinstance(group_names, Mapping):
         if group_by:
             raise UserError(
@@ -84,6 +85,15 @@ def _grouping(group_names, known_groups, group_by, missing):
         groups.grouping(attributes, expression),
         groups.attribute_names(expression, attributes),
     )
+
+
+def _by_column(group_names):
+    """The columns of a table by name, of pandas, pyarrow or polars; anything else as it is."""
+    for attribute in ("column_names", "columns"):
+        names = getattr(group_names, attribute, None)
+        if names is not None and hasattr(group_names, "__getitem__"):
+            return {str(name): group_names[name] for name in names}
+    return group_names
 
 
 class _Encoded(Mapping[str, groups.Grouping]):

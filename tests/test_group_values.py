@@ -17,6 +17,7 @@ from bap_jax import data, groups
 from bap_jax.config import default_config, to_settings
 from bap_jax.data.labels import as_labels, check_labels
 from bap_jax.errors import UserError
+from bap_jax.user_samples import read_samples
 
 NAN = float("nan")
 MISSING_ONE = {  # the second of three values is missing
@@ -303,6 +304,30 @@ def arguments(**changes):
 def test_prune_and_tune_refuses_what_is_missing(changes, text):
     with pytest.raises(UserError, match=text):
         bap_jax.prune_and_tune(**arguments(**changes))
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame, pa.table])
+def test_group_names_may_be_a_table(table):
+    columns = {"race": ["a", "b"] * 30, "sex": ["m", "f", "f"] * 20, "unused": [None] * 60}
+    options = {"group_by": "race+sex", "missing": "error", "known_groups": None}
+    samples = read_samples(np.ones((60, 3)), [0] * 60, table(columns), "", "none", **options)
+    assert samples.group_names == ("a", "b", "f", "m")
+    assert samples.data.group_ids[:3].tolist() == [[0, 3], [1, 2], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (["no", "yes"], r"np\.unique\(labels, return_inverse=True\)\[1\]"),
+        ([b"0", b"1"], r"np\.unique"),
+        ([0.0, 1.0], r"float64 of shape \(2,\)\. Write labels\.astype\(int\)\. For labels of"),
+        ([False, True], r"Write labels\.astype\(int\)"),
+        ([0.5, 1.0], r"float64 of shape \(2,\)\. For labels of another kind"),
+    ],
+)
+def test_labels_of_one_class_each_that_are_no_class_ids(labels, advice):
+    with pytest.raises(UserError, match=advice):
+        check_labels(as_labels(np.array(labels)), 2)
 
 
 def test_a_column_that_nobody_groups_by_may_miss_values():

@@ -83,18 +83,24 @@ def warn_if_mixed(found: Names, what: str) -> None:
         )
 
 
-def without_name(found: Names, what: str, place: Callable[[int], str] | None = None) -> str:
+def without_name(
+    found: Names,
+    what: str,
+    place: Callable[[int], str] | None = None,
+    lacking: str = "group name",
+) -> str:
     """What is wrong with a column that misses values: how many, and the first rows.
 
     Args:
       found: the column.
       what: its name.
       place: what a row, counted from 0, is called.
+      lacking: what the samples do not have.
     """
     rows = first_rows(found.missing, *([place] if place else []))
     where = rows if place else f"rows {rows}, counted from 0"
     return (
-        f"{what}: some samples have no group name (None, NaN, NULL, NA or nothing): "
+        f"{what}: some samples have no {lacking} (None, NaN, NULL, NA or nothing): "
         f"{int(found.missing.sum())} of {len(found.missing)} ({where})"
     )
 

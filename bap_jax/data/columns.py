@@ -67,9 +67,9 @@ def attributes_of(
         found = names_of(_as_integers(column, name == LABEL), what)
         warn_if_mixed(found, what)
         if found.missing.any():
-            missing[name] = without_name(found, what, place)
             if name == LABEL:
-                raise UserError(f"{missing[name]}. {GIVE_LABELS}")
+                raise UserError(f"{without_name(found, what, place, LABEL)}. {GIVE_LABELS}")
+            missing[name] = without_name(found, what, place)
         groupings[name] = Grouping(*with_missing(found))
         if name == LABEL and are_integers(found):
             groupings[name] = _class_ids(np.array(list(map(int, found.names)))[found.ids], where)
@@ -142,7 +142,8 @@ def pop_splits(
         )
     found = names_of(column, f"{where}: the column {name!r}")
     if found.missing.any():
-        raise UserError(f"{without_name(found, f'{where}: the column {name!r}', place)}. Fill it.")
+        what = f"{where}: the column {name!r}"
+        raise UserError(f"{without_name(found, what, place, SPLIT)}. Fill it.")
     words = [found.names[i].strip().lower() for i in found.ids]
     expected = f"expected {', '.join(SPLITS)}, or True for the test split and False"
     for word in words:

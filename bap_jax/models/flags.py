@@ -1,10 +1,12 @@
 """How a network is told that it is training.
 
 Networks differ in the name, in whether the flag says "training" or "evaluation", and in whether it
-is an argument of the call or an attribute, of the network or of a layer in it. All of these are
-set. A layer whose flag is None expects it as an argument of its call and is left alone.
+is an argument of the call or an attribute, of the network, of a layer in it, or of the config of
+one of them. All of these are set. A layer whose flag is None expects it as an argument of its call
+and is left alone.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -190,7 +192,7 @@ def rewritten(
     Args:
       value: a module, a `functools.partial` of one, or a container of them.
       train: whether the network is training.
-      clone: `(module, rewrite) -> module`, which is asked for modules; None if it is none.
+      clone: `(value, rewrite) -> value` for modules and all that is no container.
       memo: results so far by identity, so that what is shared stays shared.
     """
     if id(value) in memo:
@@ -207,7 +209,7 @@ def rewritten(
         same = all(keywords[k] is v for k, v in value.keywords.items())
         new = value if same and _same(new.args, value.args) else new
     elif isinstance(value, Mapping):
-        items = {k: each(v) for k, v in value.items()}
+        items = {k: flag_value(k, each(v), train) for k, v in value.items()}
         new = value if _same(items.values(), value.values()) else kind(items)
     elif isinstance(value, tuple | list):
         items = [each(item) for item in value]
@@ -217,6 +219,16 @@ def rewritten(
         new = clone(value, each)
     memo[id(value)] = new, value  # the value as well, so that its identity is not used again
     return new
+
+
+def with_fields_rewritten(value: Any, each: Callable[[Any], Any], train: bool) -> Any:
+    """A data class, such as a network's config, with every flag in it set; others as they are."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    old = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    new = {name: flag_value(name, each(field), train) for name, field in old.items()}
+    changed = {name: field for name, field in new.items() if field is not old[name]}
+    return dataclasses.replace(value, **changed) if changed else value
 
 
 def flag_value(name: str, value: Any, train: bool) -> Any:

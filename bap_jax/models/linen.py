@@ -103,12 +103,17 @@ class _Forward:
         while True:
             rngs = {name: _stream(key, name) for name in sorted(names)}
             try:
-                return self.modes[train].apply(
-                    *(join(variables), inputs, train, key),
-                    method=self.method,
-                    rngs=rngs,
-                    mutable=mutable,
-                )
+                with _noting_wanted() as wanted:
+                    output = self.modes[train].apply(
+                        *(join(variables), inputs, train, key),
+                        method=self.method,
+                        rngs=rngs,
+                        mutable=mutable,
+                    )
+                if not train or key is None or wanted <= names:
+                    return output
+                names |= wanted
+                self.streams[train] |= wanted
             except errors.ModifyScopeVariableError as error:
                 if train:
                     raise
@@ -178,6 +183,26 @@ def _noting_sown(is_known):
         nn.Module.sow = original
 
 
+@contextlib.contextmanager
+def _noting_wanted():
+    """The random streams of which modules ask meanwhile whether they are there.
+
+    A network that does so is random where they are. Asking for `params` is how some find out that
+    they are being initialised.
+    """
+    wanted, original = set(), nn.Module.has_rng
+
+    def has_rng(self, name):
+        wanted.update({name} - {"params"})
+        return original(self, name)
+
+    nn.Module.has_rng = has_rng
+    try:
+        yield wanted
+    finally:
+        nn.Module.has_rng = original
+
+
 def _stream(key, name):
     """The key of a random stream: for `dropout` the key itself. Without a key always the same."""
     key = jax.random.key(0) if key is None else key
@@ -187,7 +212,7 @@ def _stream(key, name):
 def _in_mode(module, train):
     def clone(value, each):
         if not isinstance(value, nn.Module):
-            return value
+            return flags.with_fields_rewritten(value, each, train)
         names = [
             f.name for f in dataclasses.fields(value) if f.init and f.name not in ("parent", "name")
         ]

@@ -123,10 +123,25 @@ def _in_mode(module, train):
     layers = [layer for _, layer in nnx.iter_modules(twin)]
     for layer in layers:
         _call_own_methods(layer, train)
+    configs = {}
     for layer in layers:
         for name, in_training in flags.TRAINING_VALUES.items():
             _set_flag(layer, name, in_training == train)
+        _set_flags_of_configs(layer, train, configs)
     return twin
+
+
+def _set_flags_of_configs(layer, train, memo):
+    """Sets the flags in data classes and dicts that are attributes of a layer."""
+
+    def clone(value, each):
+        is_part = isinstance(value, nnx.Module | nnx.Variable)
+        return value if is_part else flags.with_fields_rewritten(value, each, train)
+
+    for name, value in list(vars(layer).items()):
+        new = value if name.startswith("_") else flags.rewritten(value, train, clone, memo)
+        if new is not value:
+            setattr(layer, name, new)
 
 
 def _set_flag(layer, name, value):

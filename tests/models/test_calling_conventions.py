@@ -1,8 +1,11 @@
 """How a network is told that it trains, and what is said where that cannot be found out."""
 
+import dataclasses
 import functools
 import types
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -381,6 +384,44 @@ def test_a_partial_class_with_a_flag():
     network = Network(functools.partial(nn.BatchNorm, use_running_average=True))
     assert moved(*checked(network))
     assert network.norm.keywords == {"use_running_average": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    deterministic: bool = True
+    width: int = 3
+
+
+class LinenConfigured(nn.Module):
+    config: Any
+
+    @nn.compact
+    def __call__(self, x):
+        is_dict = isinstance(self.config, Mapping)
+        off = self.config["deterministic"] if is_dict else self.config.deterministic
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=off)(x))
+
+
+class Configured(nnx.Module):
+    def __init__(self, config):
+        rngs = nnx.Rngs(0)
+        self.config, self.drop = config, nnx.Dropout(0.5, rngs=rngs)
+        self.linear = nnx.Linear(X.shape[-1], 3, rngs=rngs)
+
+    def __call__(self, x):
+        is_dict = isinstance(self.config, Mapping)
+        off = self.config["deterministic"] if is_dict else self.config.deterministic
+        return self.linear(self.drop(x, deterministic=off))
+
+
+@pytest.mark.parametrize("config", [Config(), {"deterministic": True}], ids=["data class", "dict"])
+@pytest.mark.parametrize("make", [LinenConfigured, Configured])
+def test_the_flag_of_a_config_is_set(make, config):
+    network = make(config)
+    model, variables = checked(network)
+    one, other = (model.apply(variables, X, train=True, key=key)[0] for key in KEYS)
+    assert (one != other).any()
+    assert network.config == config
 
 
 def test_a_flag_that_is_not_a_bool_is_left_alone():

@@ -45,6 +45,28 @@ def test_streams_of_any_name_differ_and_follow_the_key():
     assert (one[0] != one[1]).all() and (one != other).all()
 
 
+class AsksFirst(nn.Module):
+    """Asks whether there is a stream, and is random only then."""
+
+    @nn.compact
+    def __call__(self, x):
+        if self.has_rng("noise"):
+            x = x + jax.random.normal(self.make_rng("noise"), x.shape)
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(x))
+
+
+def test_a_stream_that_is_asked_for_is_there_in_training_alone():
+    asked, silent = AsksFirst(), nn.Dense(3)
+    variables = asked.init(KEY, X)
+    model, arrays = models.adapt(asked, variables)
+    models.check_modes(model, arrays, X)
+    one, other = (model.apply(arrays, 0 * X, train=True, key=key)[0] for key in KEYS)
+    assert (one != other).any()
+    own = silent.apply({"params": variables["params"]["Dense_0"]}, X)
+    np.testing.assert_array_equal(model.apply(arrays, X, train=False, key=None)[0], own)
+    np.testing.assert_array_equal(model.apply(arrays, X, train=True, key=None)[0], own)
+
+
 def test_a_new_stream_leaves_the_masks_of_dropout_alone():
     """A network with `drop_path` drops the same units as without it."""
 

@@ -130,7 +130,7 @@ def test_constructors_take_the_same_arguments_in_the_same_order():
     assert positional(sparsity_types.NByM)["axis"] == -1
     assert list(positional(sparsity_types.Block)) == ["block_shape", "use_avg_pooling"]
     erk = ["param_tree", "sparsity", "filter_fn", "custom_sparsity_map"]
-    assert list(positional(sparsity_distributions.erk)) == erk
+    assert list(positional(sparsity_distributions.erk)) == [*erk, "include_excluded_params"]
     assert list(positional(sparsity_distributions.uniform)) == ["params", *erk[1:]]
 
 
@@ -307,6 +307,14 @@ def test_erk_by_keyword_and_of_a_lone_array():
             sparsity_distributions.erk(array, 0.5)
 
 
+def test_erk_of_all_leaves_whatever_the_filter_says():
+    params = {"bias": jnp.ones(8), "kernel": jnp.ones((8, 8))}
+    assert sparsity_distributions.erk(params, 0.5)["bias"] is None
+    found = sparsity_distributions.erk(params, 0.5, include_excluded_params=True)
+    # The bias has density 1, so that the kernel makes up for its 4 zeros.
+    assert found == {"bias": 0.0, "kernel": pytest.approx(1 - (32 - 4) / 64)}
+
+
 SHAPES = {"a": (2, 4), "b": (3, 6), "c": (2, 4, 6)}
 
 
@@ -370,7 +378,8 @@ def test_an_updater_from_a_config():
     steps = jaxpruner.PolynomialSchedule(10, 200, 1000)
     assert updater.scheduler == steps and not updater.scheduler.aligned
     parameters = inspect.signature(updater.sparsity_distribution_fn).parameters
-    assert list(parameters) == ["param_tree", "sparsity", "filter_fn", "custom_sparsity_map"]
+    erk = ["param_tree", "sparsity", "filter_fn", "custom_sparsity_map"]
+    assert list(parameters) == [*erk, "include_excluded_params"]
     assert parameters["sparsity"].default == 0.8
     none = jaxpruner.create_updater_from_config(
         ml_collections.ConfigDict({"algorithm": "no_prune"})

@@ -35,8 +35,11 @@ def erk(
     sparsity: float,
     filter_fn: FilterFnType = NOT_DIM_ONE_FILTER_FN,
     custom_sparsity_map: CustomSparsityMapType | None = None,
+    include_excluded_params: bool = False,
 ) -> PyTree:
     """`bap_jax.pruning.sparsity_distributions.erk`.
+
+    With `include_excluded_params` all leaves count and are pruned, whatever the filter says.
 
     Raises:
       UserError: there is one array only, or as in that function.
@@ -44,7 +47,14 @@ def erk(
     if jax.tree_util.treedef_is_leaf(jax.tree.structure(param_tree)):
         # Spelled as there, because callers look for it.
         raise UserError("Single parameter is provided. Please provide a paramater tree.")
+    if include_excluded_params:
+        filter_fn = _every_leaf
     return _engine.erk(param_tree, sparsity, filter_fn, custom_sparsity_map, unknown_paths="ignore")
+
+
+def _every_leaf(key, param):
+    del key, param
+    return True
 
 
 def get_n_zeros(size: int, sparsity: float) -> int:
