@@ -161,9 +161,7 @@ def test_a_network_keeps_the_axis_of_samples(forget):
         return forget(inputs.reshape(-1, 5, 3)), {}
 
     model = Model(lambda key, inputs: Variables({}, {}), apply, lambda variables: variables)
-    with pytest.raises(
-        UserError, match="one row of logits for each sample; got .*of 1"
-    ):
+    with pytest.raises(UserError, match="one row of logits for each sample; got .*of 1"):
         logits_shape(model, Variables({}, {}), np.zeros((1, 15)))
 
 

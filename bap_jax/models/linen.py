@@ -27,7 +27,7 @@ def from_linen(module: nn.Module, apply: Apply | None = None) -> Model:
     How the module is told that it is training is found in the arguments of its `__call__` and in
     its attributes, its layers' included: `train`, `training`, `deterministic`, `inference`,
     `use_running_average` and the like, see `bap_jax.models.flags`. Every random stream that it
-    asks for is seeded. What it sows is dropped.
+    asks for, by `make_rng` or `has_rng`, is seeded. What it sows is dropped.
 
     Args:
       module: takes inputs `(batch, ...)`.
@@ -103,12 +103,17 @@ class _Forward:
         while True:
             rngs = {name: _stream(key, name) for name in sorted(names)}
             try:
-                return self.modes[train].apply(
-                    *(join(variables), inputs, train, key),
-                    method=self.method,
-                    rngs=rngs,
-                    mutable=mutable,
-                )
+                with _noting_queries() as queried:
+                    output = self.modes[train].apply(
+                        *(join(variables), inputs, train, key),
+                        method=self.method,
+                        rngs=rngs,
+                        mutable=mutable,
+                    )
+                if not train or key is None or queried <= names:
+                    return output
+                names |= queried
+                self.streams[train] |= queried
             except errors.ModifyScopeVariableError as error:
                 if train:
                     raise
@@ -157,6 +162,22 @@ class _Forward:
             self.moving.add(name)
         else:
             self.constant.add(name)
+
+
+@contextlib.contextmanager
+def _noting_queries():
+    """The random streams for which modules ask `has_rng` meanwhile, that of `init` left out."""
+    queried, original = set(), nn.Module.has_rng
+
+    def has_rng(self, name):
+        queried.update({name} - {"params"})
+        return original(self, name)
+
+    nn.Module.has_rng = has_rng
+    try:
+        yield queried
+    finally:
+        nn.Module.has_rng = original
 
 
 @contextlib.contextmanager
