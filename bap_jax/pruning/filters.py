@@ -8,7 +8,7 @@ import jax
 
 from bap_jax.errors import UserError
 from bap_jax.pruning.sparsity_distributions import FilterFn
-from bap_jax.trees import leaf_paths
+from bap_jax.trees import leaf_paths, leaves_by_path
 from bap_jax.types import Params, PyTree
 
 
@@ -43,7 +43,8 @@ def prunable_leaves(choice: str, params: Params, kernels: Sequence[Kernel]) -> P
     """Which leaves may be pruned, by a preset or by their paths.
 
     Args:
-      choice: a key of `PRESETS`, or paths joined by commas.
+      choice: a key of `PRESETS`, or paths and patterns of paths joined by commas, see
+        `select_paths`.
       params: the parameters.
       kernels: leaves that multiply activations, in the order in which the network uses them; a
         preset never chooses those of one dimension.
@@ -124,15 +125,29 @@ def _forms(pattern):
 def select_paths(params: Params, paths: Sequence[str]) -> PyTree:
     """True for the leaves named by `paths`.
 
+    Args:
+      params: the parameters.
+      paths: of leaves, or patterns as in `path_filter`, which choose leaves of two or more
+        dimensions.
+
     Raises:
-      UserError: one of `paths` is not the path of a leaf; the message lists the known paths.
+      UserError: one of `paths` is not the path of a leaf and no pattern of one; the message lists
+        the known paths.
     """
-    known = leaf_paths(params)
-    chosen = {path if path in known else path.removesuffix("/value") for path in paths}
-    for path in paths:
-        if path not in known and path.removesuffix("/value") not in known:
-            raise UserError(
-                f"unknown parameter path {path!r}; known paths: {', '.join(known)}; "
-                f"known presets: {', '.join(PRESETS)}."
-            )
-    return jax.tree.unflatten(jax.tree.structure(params), [path in chosen for path in known])
+    leaves = leaves_by_path(params)
+    chosen = set().union(*(_chosen_by(path, leaves) for path in paths))
+    return jax.tree.unflatten(jax.tree.structure(params), [path in chosen for path in leaves])
+
+
+def _chosen_by(choice, leaves):
+    """The leaves that a path or a pattern names."""
+    for path in (choice, choice.removesuffix("/value")):
+        if path in leaves:
+            return [path]
+    found = [path for path in leaves if leaves[path].ndim >= 2 and _matches(path, [choice])]
+    if not found:
+        raise UserError(
+            f"unknown parameter path {choice!r}; known paths: {', '.join(leaves)}; "
+            f"known presets: {', '.join(PRESETS)}."
+        )
+    return found

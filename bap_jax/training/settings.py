@@ -71,7 +71,8 @@ class PruningSettings:
       epochs: length of the pruning phase; the last pruning opens the epoch after it.
       frequency: number of epochs from one pruning to the next.
       prunable: which weights: `all_but_first_and_last` (the paper: the first convolution and the
-        last linear layer stay dense), `kernels` (all of them), or paths joined by commas.
+        last linear layer stay dense), `kernels` (all of them), or paths joined by commas, patterns
+        such as `blocks/*/kernel` among them.
     """
 
     sparsity: float = 0.95

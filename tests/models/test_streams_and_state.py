@@ -86,6 +86,32 @@ def test_a_new_stream_leaves_the_masks_of_dropout_alone():
     np.testing.assert_array_equal(*outputs)
 
 
+def test_a_stream_that_a_network_uses_only_if_it_is_there():
+    """`has_rng` is how such a network is told that it is training."""
+
+    class Noisy(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            scale = self.param("scale", nn.initializers.ones, ())
+            if self.has_rng("params"):  # an idiom for "in init"
+                return scale * x
+            for name in ("noise", "drop_path"):
+                if self.has_rng(name):
+                    x = x + jax.random.normal(self.make_rng(name), x.shape)
+            return scale * x
+
+    original = nn.Module.has_rng
+    model = models.from_linen(Noisy())
+    variables = model.init(KEY, X)
+    one, again, other = (
+        model.apply(variables, X, train=True, key=key)[0] for key in (KEYS[0], KEYS[0], KEYS[1])
+    )
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).all() and (one != X).all()
+    np.testing.assert_array_equal(model.apply(variables, X, train=False, key=None)[0], X)
+    assert nn.Module.has_rng is original
+
+
 def test_training_without_a_key_says_which_stream_is_missing():
     model = models.from_linen(DropsPaths())
     with pytest.raises(Exception, match='needs PRNG for "drop_path"'):

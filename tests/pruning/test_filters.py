@@ -83,6 +83,32 @@ def test_paths_choose_exactly_what_they_name(choice):
     assert choose(choice) == {"norm/scale", "a_head/kernel"}
 
 
+@pytest.mark.parametrize(
+    ("choice", "chosen"),
+    [
+        ("*/kernel", {"a/kernel", "b/c/kernel"}),
+        ("b/*", {"b/c/kernel"}),
+        ("**/table, a/*", {"table", "a/kernel"}),
+        ("a/bias,b/*/kernel", {"a/bias", "b/c/kernel"}),
+        ("?/kernel/value", {"a/kernel"}),
+    ],
+)
+def test_patterns_choose_leaves_of_two_dimensions(choice, chosen):
+    kernel, bias = np.ones((2, 2)), np.ones(2)
+    params = {"a": {"kernel": kernel, "bias": bias}, "b": {"c": {"kernel": kernel}}}
+    params |= {"table": kernel}
+    selected = filters.prunable_leaves(choice, params, ())
+    found = dict(zip(pruning.leaf_paths(params), jax.tree.leaves(selected), strict=True))
+    assert {path for path, is_chosen in found.items() if is_chosen} == chosen
+
+
+@pytest.mark.parametrize("choice", ["*/bias", "head/*", "*/kernel,kernel/*"])
+def test_a_pattern_that_chooses_nothing_lists_the_paths(choice):
+    params = {"a": {"kernel": np.ones((2, 2)), "bias": np.ones(2)}}
+    with pytest.raises(UserError, match="unknown parameter path .*known paths: a/bias, a/kernel;"):
+        filters.prunable_leaves(choice, params, ())
+
+
 @pytest.mark.parametrize("choice", ["norm/scale,head", "head", "head,tail"])
 def test_an_unknown_path_lists_the_known(choice):
     message = (
