@@ -167,20 +167,9 @@ class _Forward:
 @contextlib.contextmanager
 def _noting_sown(is_known):
     """The collections into which modules sow meanwhile; nothing is noted if that is known."""
-    sown, original = set(), nn.Module.sow
-    if is_known:
+    sown = set()
+    with contextlib.nullcontext() if is_known else _noting("sow", sown):
         yield sown
-        return
-
-    def sow(self, col, name, value, *args, **kwargs):
-        sown.add(col)
-        return original(self, col, name, value, *args, **kwargs)
-
-    nn.Module.sow = sow
-    try:
-        yield sown
-    finally:
-        nn.Module.sow = original
 
 
 @contextlib.contextmanager
@@ -190,17 +179,31 @@ def _noting_wanted():
     A network that does so is random where they are. Asking for `params` is how some find out that
     they are being initialised.
     """
-    wanted, original = set(), nn.Module.has_rng
-
-    def has_rng(self, name):
-        wanted.update({name} - {"params"})
-        return original(self, name)
-
-    nn.Module.has_rng = has_rng
-    try:
+    wanted = set()
+    with _noting("has_rng", wanted):
         yield wanted
-    finally:
-        nn.Module.has_rng = original
+        wanted.discard("params")
+
+
+def _noting(method, names):
+    """Adds to `names` the first argument of every call of this method of `nn.Module`.
+
+    The copies of modules that Flax makes for one forward pass get a method of their own.
+    """
+
+    def watch(call, args, kwargs, context):
+        module = context.module
+        if method not in vars(module):
+            original = getattr(module, method)
+
+            def noting(name, *args, **kwargs):
+                names.add(name)
+                return original(name, *args, **kwargs)
+
+            object.__setattr__(module, method, noting)  # modules refuse new attributes
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(watch)
 
 
 def _stream(key, name):
