@@ -76,8 +76,8 @@ def uniform(
         lists alternatives, of which one at least must exist.
 
     Raises:
-      UserError: a sparsity outside [0, 1), a path that no leaf has, or nothing passes a filter
-        that was given, although the sparsity is above 0.
+      UserError: a sparsity outside [0, 1), a path that no leaf has, or nothing passes the filter,
+        although the sparsity is above 0.
 
     Example:
       >>> import numpy as np
@@ -88,7 +88,7 @@ def uniform(
     del kernel_axes
     check_sparsity(sparsity)
     custom = sparsities_of_map(params, custom_sparsity_map, unknown_paths)
-    chosen = _chosen(params, filter_fn, custom, sparsity)
+    chosen = _chosen(params, filter_fn, custom, sparsity, unknown_paths)
     return _map(params, lambda key: custom.get(key, sparsity if key in chosen else None))
 
 
@@ -122,7 +122,7 @@ def erk(
     if isinstance(sparsity, Tracer):
         raise UserError("erk needs its sparsity as a number; got a traced value. Use uniform.")
     custom = sparsities_of_map(params, custom_sparsity_map, unknown_paths)
-    chosen = _chosen(params, filter_fn, custom, sparsity)
+    chosen = _chosen(params, filter_fn, custom, sparsity, unknown_paths)
     if not (chosen or custom):
         raise UserError("nothing to prune: no leaf passes filter_fn.")
     shapes = {key: leaf.shape for key, leaf in chosen.items() if key not in custom}
@@ -179,13 +179,19 @@ def _erk_sparsities(layers, sparsity):
     return dict.fromkeys(layers, 0.0)
 
 
-def _chosen(params, filter_fn, custom, sparsity):
-    """The leaves that pass the filter, by key; a filter that was given has to let one pass."""
+def _chosen(params, filter_fn, custom, sparsity, unknown_paths):
+    """The leaves that pass the filter, by key; it has to let one pass.
+
+    The default filter need not for a lone array, since some prune a tree leaf by leaf, nor where
+    unknown paths are ignored, as in jaxpruner.
+    """
     leaves = dict(zip(leaf_keys(params), jax.tree.leaves(params), strict=True))
     chosen = {key: leaf for key, leaf in leaves.items() if filter_fn(key, leaf)}
     is_asked = isinstance(sparsity, Tracer) or sparsity > 0
-    is_given = filter_fn is not NOT_DIM_ONE_FILTER_FN
-    if is_asked and is_given and leaves and not (chosen or custom):
+    is_alone = jax.tree_util.treedef_is_leaf(jax.tree.structure(params))
+    is_lenient = is_alone or unknown_paths == "ignore"
+    is_exempt = is_lenient and filter_fn is NOT_DIM_ONE_FILTER_FN
+    if is_asked and not is_exempt and leaves and not (chosen or custom):
         shown = [f"{_path(key)} {tuple(leaf.shape)}" for key, leaf in leaves.items()]
         raise UserError(
             "nothing to prune: no leaf passes filter_fn, which gets the path of a leaf as a tuple "

@@ -159,3 +159,10 @@ def test_by_default_nothing_is_removed(updater):
     _, masks = updater.instant_sparsify({"a": weights, "b": weights})
     np.testing.assert_array_equal(masks["a"], 1)
     np.testing.assert_array_equal(masks["b"], 1)
+
+
+@pytest.mark.parametrize("distribution", [uniform, erk])
+def test_the_default_filter_has_to_find_something_in_a_tree(distribution):
+    with pytest.raises(UserError, match=r"nothing to prune: .* paths and shapes: a/bias \(8,\)"):
+        distribution({"a": {"bias": np.ones(8)}}, sparsity=0.5)
+    assert distribution({"a": {"bias": np.ones(8), "kernel": np.ones((8, 8))}}, sparsity=0.5)
