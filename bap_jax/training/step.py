@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.compilation import strongly_typed, with_usual_promotion
+from bap_jax.compilation import strongly_typed
 from bap_jax.constraints import Constraint, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
@@ -61,7 +61,6 @@ class Trainer(NamedTuple):
     label_smoothing: float
     criterion: Criterion = CLASSIFICATION
 
-    @with_usual_promotion
     def init(self, variables: Variables, key: Array) -> TrainState:
         """The state before the first step.
 
@@ -98,7 +97,6 @@ class Trainer(NamedTuple):
         state = self.begin_epoch(state, data, indices, epoch)
         return self.step_in_epoch(state, data, indices, epoch)
 
-    @with_usual_promotion
     def begin_epoch(
         self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
     ) -> TrainState:
@@ -111,7 +109,6 @@ class Trainer(NamedTuple):
             return state
         return self._with_new_masks(state, data, indices, jnp.asarray(epoch, jnp.int32))
 
-    @with_usual_promotion
     def step_in_epoch(
         self, state: TrainState, data: Dataset, indices: Array, epoch: Array | int
     ) -> tuple[TrainState, StepMetrics]:
