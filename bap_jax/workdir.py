@@ -1,16 +1,16 @@
 """The folder of an experiment: one dense model, and one run for each method, seed and setting.
 
-WORKDIR/
-  config.json                 the first config that was run in here, without method, seed and log
-  dense/, dense.json          the dense model, trained once, and what made it
-  METHOD-seedN/               report, page, metrics, predictions and the pruned network of a run
-                              with the config of config.json
-  METHOD-seedN-KEY=VALUE-DIGEST/
-                              the same of a run whose config differs from it in KEY
-  report.html, …              copies of the newest run's page, report and metrics
-  data.json                   how many samples each split has of each group and label
-  data_cache/                 decoded images, unless --data_cache names another folder
-  disparity.png               excess gap of every group, one colour for each method and setting
+    WORKDIR/
+      config.json                 the first config run in here, without method, seed and log
+      dense/, dense.json          the dense model, trained once, and what made it
+      METHOD-seedN/               report, page, metrics, predictions and the pruned network of a run
+                                  with the config of config.json
+      METHOD-seedN-KEY=VALUE-DIGEST/
+                                  the same of a run whose config differs from it in KEY
+      report.html, …              copies of the newest run's page, report and metrics
+      data.json                   how many samples each split has of each group and label
+      data_cache/                 decoded images, unless --data_cache names another folder
+      disparity.png               excess gap of every group, one colour for each method and setting
 
 All runs in a workdir start from the same dense model, see `bap_jax.dense_network`. As long as no
 run has finished, nothing is settled: a corrected config takes the place of the recorded one. The
