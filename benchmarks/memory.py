@@ -29,6 +29,7 @@ import timing
 from absl import app, flags
 
 from bap_jax import data, models
+from bap_jax.metrics import CLASSIFICATION
 from bap_jax.pipeline.memory import need_of_program
 from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution, Settings
@@ -73,6 +74,7 @@ def make_context(how: str) -> types.SimpleNamespace:
         train=splits.train,
         validation=splits.validation,
         reference=timing.reference(NUM_CLASSES),
+        criterion=CLASSIFICATION,
         execution=Execution(epoch="device", members=how),
         mesh=None,
     )

@@ -107,6 +107,7 @@ def test_one_step_of_real_settings(name, setting):
     """Their networks and sizes of images; few images, made up, and batches of four."""
     plain, few = plain_of(name, setting), plain_of(name, "smoke")["data"]
     plain["batch_size"] = 4
+    plain["constraint"]["min_group_size"] = 1
     plain["data"] |= {key: few[key] for key in ("synthetic", "validation_fraction")}
     if name == "fairface":
         plain["data"]["synthetic"] = 140  # 224×224

@@ -149,10 +149,10 @@ def test_two_processes_sweep_together(alone, tmp_path):
 
 @pytest.mark.slow
 def test_a_mistake_that_only_the_first_can_see_ends_all(tmp_path):
-    (tmp_path / "something").write_text("else")
+    (tmp_path / "sweep.json").write_text("[]")
     codes, texts = together(*TINY, workdirs=(tmp_path, tmp_path / "second"))
     assert codes == [1, 1]
-    assert all("is not empty and holds no run of bap_jax" in err for _, err in texts)
+    assert all("holds a sweep" in err for _, err in texts)
     assert not any("Traceback" in err for _, err in texts)
 
 

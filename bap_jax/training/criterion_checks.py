@@ -156,9 +156,11 @@ def logits_shape(model, variables: PyTree, inputs) -> LogitsShape:
     Raises:
       UserError: the network returns something else than one array, or not one row for each sample.
     """
-    found = jax.eval_shape(
-        lambda variables: model.apply(variables, inputs, train=False, key=None)[0], variables
-    )
+
+    def logits(variables, inputs):
+        return model.apply(variables, inputs, train=False, key=None)[0]
+
+    found = jax.eval_shape(logits, variables, inputs)
     if not hasattr(found, "shape"):
         raise UserError(
             f"the network must return its logits as one array; got a {type(found).__name__}. "
