@@ -158,7 +158,7 @@ def test_known_names_say_what_is_a_name():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"a", "b"}, "must hold one name for each sample, in order; got {"),
+        ({"a"}, "must hold one name for each sample, in order; got {"),
         ([("a", "x"), ("b", "y")], "hold tuples; pass several attributes as a dict of columns"),
         (pd.DataFrame({"a": [1, 2]}), r"got shape \(2, 1\)\. Pass several attributes as a dict"),
         ([["a"], ["b"]], r"row 0 \(from 0\) holds \['a'\]"),
