@@ -1,4 +1,4 @@
-"""How a network is told that it is training.
+"""Arguments and attributes that switch a network between training and evaluation.
 
 Networks differ in the name, in whether the flag says "training" or "evaluation", and in whether it
 is an argument of the call or an attribute, of the network, of a layer in it, or of the config of

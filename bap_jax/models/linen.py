@@ -24,8 +24,8 @@ _OUTPUTS = ("intermediates", "perturbations")
 def from_linen(module: nn.Module, apply: Apply | None = None) -> Model:
     """Wraps a Linen module.
 
-    How the module is told that it is training is found in the arguments of its `__call__` and in
-    its attributes, its layers' included: `train`, `training`, `deterministic`, `inference`,
+    The flag that switches to training is looked for among the arguments of its `__call__` and the
+    attributes of the module and its layers: `train`, `training`, `deterministic`, `inference`,
     `use_running_average` and the like, see `bap_jax.models.flags`. Every random stream that it
     asks for is seeded. What it sows is dropped.
 

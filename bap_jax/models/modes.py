@@ -1,4 +1,4 @@
-"""Checks that a network trains when it is told to, read from its traced programs.
+"""Checks that dropout and batch normalisation act in training, by tracing the network.
 
 A network acts differently in training if its logits depend there on random keys, or on other
 arrays of its state, or if other arrays of its state change. Nothing is computed.

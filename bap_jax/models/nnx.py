@@ -20,9 +20,9 @@ from bap_jax.types import Variables
 def from_nnx(module: nnx.Module, apply: Apply | None = None) -> tuple[Model, Variables]:
     """Wraps a trained NNX module, which does not change.
 
-    How the module is told that it is training is found in the arguments of its `__call__` and in
-    its attributes, its layers' included, see `bap_jax.models.flags`; and its methods `train()` and
-    `eval()` are called. In training every random stream of the module is seeded from the key of
+    The flag that switches to training is looked for among the arguments of its `__call__` and the
+    attributes of the module and its layers, see `bap_jax.models.flags`; its methods `train()` and
+    `eval()` are called, too. In training every random stream of the module is seeded from the key of
     the step. What it sows is dropped. Parameters are `nnx.Param` and its subclasses; those that
     are no floating-point numbers do not train, and are part of the state.
 

@@ -145,8 +145,8 @@ def make_context(
 
     Raises:
       UserError: the choices of `execution` do not go together, a criterion of a user calls a
-        training sample neither right nor wrong, or the network does not train when it is told to,
-        see `models.check_modes`.
+        training sample neither right nor wrong, or the network acts in training as in evaluation
+        although it has dropout or batch normalisation, see `models.check_modes`.
     """
     check_modes(model, variables, data.example(splits.train))
     execution = execution_for(model, variables, splits.train, execution or Execution())

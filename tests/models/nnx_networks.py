@@ -10,7 +10,7 @@ from tests.models.networks import BOTH, Case
 
 
 class Layers(nnx.Module):
-    """Linear, batch normalisation, dropout, linear; how they are told is up to the subclass."""
+    """Linear, batch normalisation, dropout, linear; the subclass has the flag."""
 
     def __init__(self, rngs, rate=0.5):
         self.first = nnx.Linear(6, 8, rngs=rngs)

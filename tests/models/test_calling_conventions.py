@@ -1,4 +1,4 @@
-"""How a network is told that it trains, and what is said where that cannot be found out."""
+"""Flags that switch a network to training, and the errors where none can be found."""
 
 import dataclasses
 import functools

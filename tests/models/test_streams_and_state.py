@@ -87,7 +87,7 @@ def test_a_new_stream_leaves_the_masks_of_dropout_alone():
 
 
 def test_a_stream_that_a_network_uses_only_if_it_is_there():
-    """`has_rng` is how such a network is told that it is training."""
+    """Such a network asks `has_rng` to find out whether it is training."""
 
     class Noisy(nn.Module):
         @nn.compact
