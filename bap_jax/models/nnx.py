@@ -22,8 +22,8 @@ def from_nnx(module: nnx.Module, apply: Apply | None = None) -> tuple[Model, Var
 
     The flag that switches to training is looked for among the arguments of its `__call__` and the
     attributes of the module and its layers, see `bap_jax.models.flags`; its methods `train()` and
-    `eval()` are called, too. In training every random stream of the module is seeded from the key of
-    the step. What it sows is dropped. Parameters are `nnx.Param` and its subclasses; those that
+    `eval()` are called, too. In training every random stream of the module is seeded from the key
+    of the step. What it sows is dropped. Parameters are `nnx.Param` and its subclasses; those that
     are no floating-point numbers do not train, and are part of the state.
 
     Args:
