@@ -75,6 +75,7 @@ def test_a_part_that_fails_is_reported_and_the_rest_goes_on(tmp_path):
     assert "| b | after | 1.000 | ≤ 1.02 |  |" in table
 
 
+@pytest.mark.smoke
 def test_a_case_that_fails_is_reported_and_the_next_one_is_measured(tmp_path):
     def part(recorder):
         done = [

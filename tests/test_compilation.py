@@ -94,6 +94,7 @@ def test_none_in_a_process_leaves_no_file(environment, tmp_path):
     assert not list(tmp_path.rglob("*-cache"))
 
 
+@pytest.mark.smoke
 def test_a_kept_dense_network_needs_no_other_programs(environment, tmp_path):
     """The first command trains the dense network, the second one reads it."""
     command = [sys.executable, "-m", "bap_jax.main", "--config=experiments/digits.py:smoke"]

@@ -85,6 +85,7 @@ def test_records_that_fit_are_read(of_one_array):
     assert_same(run(data.Records.of_samples(rows, len(X))), of_one_array, rtol=0)
 
 
+@pytest.mark.smoke
 def test_streamed_on_eight_devices():
     """Whole and read when needed, one device and eight: the same network."""
     records = data.Records.of_samples(rows, len(X))

@@ -20,10 +20,12 @@ from tests.docs.pages import PAGES, ROOT, commands, examples, read, working_in, 
 # Its example reads the workdir of a run; tests/test_outputs.py has one and runs the example.
 ELSEWHERE = ("docs/outputs.md",)
 WITH_EXAMPLES = [page for page in PAGES if examples(page) and page not in ELSEWHERE]
-# Ten seconds and more, most of it compiling; the README and the pages on the library are not here.
+# Up to ten seconds and more, most of it compiling; the README and what is quick are not here.
 SLOW = (
+    "docs/extending.md",
     "docs/measures.md",
     "docs/own_data.md",
+    "docs/pruning.md",
     "docs/quickstart.md",
     "docs/results/index.md",
     "docs/sweeps.md",

@@ -106,16 +106,15 @@ def same(one, other):
 
 def test_small_numbers_are_written_together(monkeypatch):
     """Packed or not, the numbers of the steps are the same; packed, the loop has fewer results."""
-    trainer, problem = make_trainer("magnitude")
-    state = trainer.init(problem.variables, jax.random.key(0))
-
-    def run(state):
-        return trainer.run_steps(state, problem.train, order_of(0), 0)[1]
-
     found, results = [], []
     for largest in (4096, 0):
         monkeypatch.setattr(packing, "_LARGEST_PACKED", largest)
-        jax.clear_caches()
+        trainer, problem = make_trainer("magnitude")
+        state = trainer.init(problem.variables, jax.random.key(0))
+
+        def run(state, trainer=trainer, problem=problem):
+            return trainer.run_steps(state, problem.train, order_of(0), 0)[1]
+
         [loop] = (e for e in jax.make_jaxpr(run)(state).eqns if e.primitive.name == "scan")
         results.append(len(loop.outvars))
         found.append(jax.jit(run)(state))

@@ -18,28 +18,25 @@ from bap_jax.types import Params, PyTree
 BaseUpdater = base_updater.BaseUpdater
 
 
+class _PlainScores(BaseUpdater):
+    """Scores that do not look at which weights are removed."""
+
+    def calculate_scores(
+        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
+    ) -> PyTree:
+        """The scores of `params`, whatever the masks are."""
+        del sparse_state
+        return super().calculate_scores(params, None, grads)
+
+
 @dataclasses.dataclass(eq=False)
-class MagnitudePruning(BaseUpdater, _engine.MagnitudePruning):
+class MagnitudePruning(_PlainScores, _engine.MagnitudePruning):
     """Scores |θ|."""
 
-    def calculate_scores(
-        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
-    ) -> PyTree:
-        """|θ|."""
-        del sparse_state
-        return super().calculate_scores(params, None, grads)
-
 
 @dataclasses.dataclass(eq=False)
-class SaliencyPruning(BaseUpdater, _engine.SaliencyPruning):
+class SaliencyPruning(_PlainScores, _engine.SaliencyPruning):
     """Scores |θ ∇ℓ|."""
-
-    def calculate_scores(
-        self, params: Params, sparse_state: SparseState | None = None, grads: PyTree = None
-    ) -> PyTree:
-        """|θ ∇ℓ|."""
-        del sparse_state
-        return super().calculate_scores(params, None, grads)
 
 
 @dataclasses.dataclass(eq=False)
