@@ -44,6 +44,12 @@ async function measure() {
                      f.querySelector("img")?.alt)).length;
   result.empty = [...document.querySelectorAll(".picture .drawing")]
     .filter((d) => d.getBoundingClientRect().height < 10 || !d.childElementCount).length;
+  // The ellipsis of a name that is cut hangs beyond the end of a line aligned to the right.
+  result.cutWithoutRoom = [...document.querySelectorAll(".row .name")].filter((e) => {
+    const style = getComputedStyle(e);
+    return e.scrollHeight > e.clientHeight && style.textAlign === "right" &&
+           parseFloat(style.paddingRight) < parseFloat(style.fontSize);
+  }).map((e) => e.textContent);
   result.names = [...document.querySelectorAll("#groups tbody th")].map((e) => e.textContent);
   result.requests = performance.getEntriesByType("resource").map((entry) => entry.name);
   if (AXE) {

@@ -110,6 +110,11 @@ def test_words_in_figures_do_not_overlap(results):
         assert result["overlaps"] == [], name
 
 
+def test_a_name_that_is_cut_ends_in_an_ellipsis(results):
+    for name, result in results.items():
+        assert result["cutWithoutRoom"] == [], name
+
+
 def test_hostile_names_are_shown_literally(results):
     assert sorted(results["hostile"]["names"]) == sorted(examples.HOSTILE)
 
