@@ -1,6 +1,7 @@
 """Names of groups as terminals, figures and tables show them: literally, and on one line."""
 
 import re
+import unicodedata
 
 # A terminal obeys these: a name could clear the screen, write over the verdict, or turn the
 # direction of the text around it. Half a character, as JSON can hold, is no UTF-8.
@@ -29,3 +30,29 @@ def clipped(name: str, width: int) -> str:
         return name
     tail = (width - 1) // 3
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def columns(text: str) -> int:
+    """The number of columns that a text takes in a terminal.
+
+    Example:
+      >>> columns("abc"), columns("日本"), columns("e\N{COMBINING ACUTE ACCENT}")
+      (3, 4, 1)
+    """
+    return sum(map(_columns, text))
+
+
+def padded(text: str, width: int) -> str:
+    """A text with blanks at its end, so that it takes `width` columns in a terminal.
+
+    Example:
+      >>> padded("日本", 6)
+      '日本  '
+    """
+    return text + " " * (width - columns(text))
+
+
+def _columns(character):
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

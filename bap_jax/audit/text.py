@@ -6,7 +6,7 @@ Accuracies are printed in percent, gaps and limits in percentage points. Nothing
 import textwrap
 from typing import TYPE_CHECKING
 
-from bap_jax._tables.shown import clipped
+from bap_jax._tables.shown import clipped, columns, padded
 from bap_jax.audit.labels import namer
 from bap_jax.audit.numbers import (
     count,
@@ -234,7 +234,7 @@ def _table(audit, verbose):
         rows = rows[:AT_MOST] + [row for row in rows[AT_MOST:] if row is decides]
     names = list(map(namer(audit), rows))
     names = names if verbose else [clipped(name, _NAME_WIDTH) for name in names]
-    width = max(len("group"), *map(len, names))
+    width = max(len("group"), *map(columns, names))
     heads = ["n", "harmed", "helped", "dense", "sparse", "excess", "lower", "upper"]
     heads += ["  shrunken", "needed"] * verbose
     head = "group".ljust(width) + "".join(f"{head:>8}" for head in heads)
@@ -242,7 +242,7 @@ def _table(audit, verbose):
     yield "-" * (len(head) + 11)
     for name, row in zip(names, rows, strict=True):
         cells = _cells(row, digits, verbose)
-        yield name.ljust(width) + "".join(cells) + f"  {row.verdict}"
+        yield padded(name, width) + "".join(cells) + f"  {row.verdict}"
     if len(rows) < len(audit.groups):
         yield f"… and {count(len(audit.groups) - len(rows), 'more group')}"
 

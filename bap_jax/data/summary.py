@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bap_jax._tables.shown import clipped
+from bap_jax._tables.shown import clipped, columns, padded
 from bap_jax.data.records import Records
 from bap_jax.data.splits import SPLITS, Splits
 from bap_jax.errors import first_of
@@ -204,19 +204,21 @@ def _duplicates_line(counts):
 
 def _cross_table(summary):
     """One line for each group, one column for each label."""
-    columns = np.array(summary["label_by_group"]).T
-    width = max(len(row["name"]) for row in summary["groups"])
-    wide = max(12, *(len(row["name"]) + 2 for row in summary["labels"]))
-    lines = [f"  {'':{width}}" + "".join(f"{row['name']:>{wide}}" for row in summary["labels"])]
-    for row, counts in zip(summary["groups"], columns, strict=True):
-        lines.append(f"  {row['name']:{width}}" + "".join(f"{n:>{wide},}" for n in counts))
+    table = np.array(summary["label_by_group"]).T
+    labels = [row["name"] for row in summary["labels"]]
+    width = max(columns(row["name"]) for row in summary["groups"])
+    wide = max(12, *(columns(name) + 2 for name in labels))
+    lines = [f"  {'':{width}}" + "".join(" " * (wide - columns(name)) + name for name in labels)]
+    for row, counts in zip(summary["groups"], table, strict=True):
+        lines.append(f"  {padded(row['name'], width)}" + "".join(f"{n:>{wide},}" for n in counts))
     return lines
 
 
 def _table(rows):
-    width = max(len(row["name"]) for row in rows)
+    width = max(columns(row["name"]) for row in rows)
     heads = "".join(f"{name:>12}" for name in SPLITS)
     lines = [f"  {'':{width}}{heads}"]
     for row in rows:
-        lines.append(f"  {row['name']:{width}}" + "".join(f"{row[name]:>12,}" for name in SPLITS))
+        cells = "".join(f"{row[name]:>12,}" for name in SPLITS)
+        lines.append(f"  {padded(row['name'], width)}{cells}")
     return lines

@@ -6,7 +6,7 @@ Accuracies are in percent, gaps and limits in percentage points.
 from collections.abc import Mapping
 from typing import Any
 
-from bap_jax._tables.shown import clipped, visible
+from bap_jax._tables.shown import clipped, columns, padded, visible
 from bap_jax.audit.numbers import count, decimal, percent, points
 from bap_jax.audit.result import UNDECIDED, VIOLATED
 from bap_jax.audit.text import AT_MOST, CERTIFIABLE, facts, wrapped
@@ -118,17 +118,17 @@ def _table(report, verbose):
     shown = order if verbose else order[:AT_MOST]
     names = [groups[i]["name"] for i in shown]
     names = [visible(name) if verbose else clipped(name, _NAME) for name in names]
-    width = max(len("by chance"), *map(len, names))
+    width = max(len("by chance"), *map(columns, names))
     titles = "".join(f"{name:>{_WIDTH - 1}} " for name in splits)
-    columns = f"{'dense':>6}{'sparse':>7}{'excess':>7} " * len(splits)
+    heads = f"{'dense':>6}{'sparse':>7}{'excess':>7} " * len(splits)
     rule = "-" * (width + _WIDTH * len(splits) + 14)
 
     yield " " * width + titles
-    yield "group".ljust(width) + columns + "  lower  upper"
+    yield "group".ljust(width) + heads + "  lower  upper"
     yield rule
     for name, i in zip(names, shown, strict=True):
         cells = [_group(split["groups"][i], report["tolerance"]) for split in splits.values()]
-        yield name.ljust(width) + "".join(cells) + _limits(groups[i])
+        yield padded(name, width) + "".join(cells) + _limits(groups[i])
     if len(shown) < len(order):
         yield f"… and {count(len(order) - len(shown), 'more group')}; --verbose lists all"
     yield rule

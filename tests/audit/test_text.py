@@ -138,6 +138,14 @@ def test_names_cannot_write_over_the_terminal():
     assert r"a\x1b[2J\rb\n" in text and not {"\x1b", "\r"} & set(text)
 
 
+def test_letters_of_two_columns_and_of_none_keep_the_table_aligned():
+    names = ("日本", "naïve", "nai\u0308ve")
+    rows = tuple(group(name, -0.019, 0.1211) for name in names)
+    text = format_audit(audit(groups=rows, deciding_group=rows[0].name))
+    shown = [line for line in text.splitlines() if line.startswith(names)]
+    assert [line.removesuffix(shown[1][5:]) for line in shown] == ["日本 ", "naïve", "nai\u0308ve"]
+
+
 def test_many_groups_of_which_some_limit_is_close_to_the_tolerance_need_no_more_decimals():
     rows = [group(str(i), -0.05, 0.05 - 1e-5 * i) for i in range(10_000)]
     found = audit(groups=tuple(rows), deciding_group="0", certifiable_tolerance=0.05)

@@ -83,6 +83,13 @@ def test_the_text_tells_all():
         assert split in text
 
 
+def test_wide_letters_take_two_columns():
+    splits = splits_of(INPUTS, LABELS, IDS, **SPLIT)
+    lines = data.format_summary(data.summarize(splits, ("no", "はい"))).splitlines()
+    assert "             no        はい" in lines
+    assert "  はい         " in "\n".join(lines) and "  no           " in "\n".join(lines)
+
+
 def test_labels_that_are_the_groups_are_not_listed_twice():
     splits = splits_of(INPUTS, LABELS, LABELS, ("no", "yes"), **SPLIT)
     text = data.format_summary(data.summarize(splits, ("no", "yes")))

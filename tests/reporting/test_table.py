@@ -82,6 +82,16 @@ def test_columns_of_the_table_are_aligned():
     assert all(len(line) <= 100 for line in table_of(fake_report()))
 
 
+def test_a_wide_name_takes_two_columns_a_letter():
+    report = fake_report()
+    plain = table_of(report)
+    for split in report["splits"].values():
+        split["groups"][0]["name"] = "左"
+    changed = table_of(report)
+    row = next(line for line in changed if line.startswith("左"))
+    assert row.replace("左", "left", 1).replace("  ", "", 1) in plain
+
+
 @pytest.mark.parametrize(("tolerance", "marks"), [(0.03, 0), (0.025, 6), (0.0, 6), (1.0, 0)])
 def test_the_table_marks_what_exceeds_the_tolerance(tolerance, marks):
     lines = table_of(fake_report(tolerance=tolerance))
