@@ -49,6 +49,23 @@ def test_each_method_serves_the_criterion_or_says_why_not(name, method):
         check(shape, labels, criterion, method=method)
 
 
+@pytest.mark.parametrize("row", [1, 10, COUNT - 1])
+def test_a_wrong_label_is_counted_among_the_samples_that_were_given(row):
+    """Whatever the split is that the sample falls into."""
+    labels = np.array(BITS)
+    labels[row, 2] = 7
+    with pytest.raises(UserError, match=rf"got 7 in sample {row}\."):
+        check((4,), labels, metrics.MULTI_LABEL)
+    splits = splits_of(labels)._replace(sample_ids=None)
+    with pytest.raises(UserError, match="got 7 in sample "):
+        check_criterion(
+            metrics.MULTI_LABEL,
+            LogitsShape((1, 4), np.dtype("float32")),
+            splits,
+            training.Settings(),
+        )
+
+
 def test_a_proxy_of_divergences_needs_one():
     constraint = ConstraintSettings(proxy="kl")
     check((4,), BITS, metrics.MULTI_LABEL, constraint=constraint)

@@ -82,8 +82,8 @@ def check_criterion(
     if criterion == metrics.CLASSIFICATION:
         return
     if criterion.check_labels is not None:
-        for name in SPLITS:
-            criterion.check_labels(getattr(splits, name).labels, logits.shape)
+        for labels in _labels_by_row(splits):
+            criterion.check_labels(labels, logits.shape)
     rows = np.arange(min(_SAMPLES, splits.train.size))
     labels = with_narrow_labels(splits.train).labels
     labels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), labels)
@@ -95,6 +95,15 @@ def check_criterion(
     metrics.check_zero_or_one(np.asarray(values))
     _call("loss", jax.grad(lambda z: metrics.sample_losses(criterion, z, labels).sum()), made_up)
     _check_method(criterion, made_up, labels, settings, len(splits.group_names))
+
+
+def _labels_by_row(splits):
+    """Labels in whose order a message can count: of the data that were split, or of each split."""
+    labels = [getattr(splits, name).labels for name in SPLITS]
+    if splits.sample_ids is None:
+        return labels
+    order = np.argsort(np.concatenate([splits.ids_of(name) for name in SPLITS]))
+    return [jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *labels)]
 
 
 def _call(name, function, *arguments):
