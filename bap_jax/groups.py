@@ -226,6 +226,10 @@ def _check_expression(attributes, expression):
     if len(set(terms)) < len(terms):
         twice = next(term for term in terms if terms.count(term) > 1)
         raise UserError(f"group_by={expression!r} names {twice} twice; write it once.")
+    for term in terms_of(expression, attributes):
+        twice = next((name for name in term if term.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"group_by={expression!r} combines {twice} with itself; write it once.")
 
 
 def terms_of(expression: str, attributes: Collection[str] = ()) -> list[list[str]]:

@@ -196,6 +196,7 @@ def test_groups_that_no_sample_has_are_left_out():
             r"group_by='colour\*': the name of an attribute is missing; known .*: colour, size",
         ),
         ("", "group_by='': the name of an attribute is missing"),
+        ("colour*size*colour", r"group_by='colour\*size\*colour' combines colour with itself"),
         ("colour*shape", "unknown group attribute 'shape'; known attributes: colour, size"),
     ],
 )
