@@ -19,6 +19,7 @@ from bap_jax.training.criterion_checks import check_criterion
 from bap_jax.training.methods import method_name
 from bap_jax.training.optimizer_registry import OptimizerLike, is_transformation
 from bap_jax.training.settings import DualSettings, OptimizerSettings, Settings
+from bap_jax.training.settings_checks import check_sections
 from bap_jax.types import Array, PyTree
 from bap_jax.user_samples import (
     augmented_samples,
@@ -147,6 +148,8 @@ def prune_and_tune(
     """
     settings = with_optimizers(override(settings, overrides), optimizer, dual_optimizer)
     training.check_settings(settings)
+    if not isinstance(execution, training.Execution):
+        raise UserError(f"execution must be a training.Execution(...); got {execution!r}.")
     criterion = find_criterion(loss, correct)
     watchers = check_watchers(progress, on_epoch, log)
     model, variables = models.adapt(network, variables, apply)
@@ -227,8 +230,10 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
             raise UserError(
                 f"unknown argument {name!r}; known settings: {', '.join((*known, *nested))}."
             )
+    check_sections(settings)
     whole = {name: value for name, value in overrides.items() if name in known}
     settings = dataclasses.replace(settings, **whole)
+    check_sections(settings)
     for name in overrides.keys() & nested.keys():
         section, field = nested[name]
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})

@@ -256,7 +256,8 @@ def check_writers(log: Any) -> list[MetricWriter]:
     Raises:
       UserError: an object has not both functions of a writer.
     """
-    writers = [] if log is None else list(log) if isinstance(log, Sequence) else [log]
+    several = isinstance(log, Sequence) and not isinstance(log, str)
+    writers: list[Any] = [] if log is None else list(log) if several else [log]
     for writer in writers:
         functions = getattr(writer, "write", None), getattr(writer, "close", None)
         if isinstance(writer, str | type) or not all(map(callable, functions)):

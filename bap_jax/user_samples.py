@@ -14,6 +14,7 @@ from absl import logging
 from bap_jax import data, groups
 from bap_jax._tables.encoding import encoded
 from bap_jax.data.augment import check_augment, with_augment
+from bap_jax.data.checks import check_inputs
 from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.labels import as_labels, check_label_lengths
@@ -162,6 +163,7 @@ def logits_of_first(model, variables, inputs) -> LogitsShape:
     except UserError:
         raise
     except Exception as error:  # a user's network may raise anything
+        check_inputs(first)  # text, or numbers as Python objects: no network takes them
         raise UserError(
             f"the network cannot be applied to inputs of {describe(first)}: "
             f"{(str(error) or type(error).__name__).splitlines()[0]}"

@@ -217,6 +217,19 @@ def test_overrides_do_not_depend_on_their_order(sparsity_first):
         ({"seed": "a"}, "seed must be an integer ≥ 0; got a"),
         ({"pruning": {"sparsity": 0.5}}, r"pruning must be a PruningSettings\(...\)"),
         (
+            {"pruning": "magnitude", "sparsity": 0.5},
+            r"pruning must be a PruningSettings\(...\); got 'magnitude'",
+        ),
+        ({"settings": "quick"}, r"settings must be a Settings\(...\); got 'quick'"),
+        ({"execution": 2}, r"execution must be a training.Execution\(...\); got 2"),
+        ({"sparsity": "0.9"}, "fraction of weights removed; got '0.9'"),
+        ({"test_indices": []}, "the test split is empty"),
+        ({"inputs": np.full((200, 6), "a")}, "inputs must be numbers.*Tokenise or encode texts"),
+        (
+            {"inputs": np.zeros((200, 6), object)},
+            r"Convert it, for instance by .astype\('float32'\)",
+        ),
+        (
             {"inputs": np.zeros((200, 7), np.float32)},
             r"cannot be applied to inputs of shape \(1, 7\)",
         ),

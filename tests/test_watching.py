@@ -62,7 +62,7 @@ def test_what_on_epoch_raises_ends_the_run_and_closes_writers(monkeypatch):
         ({"on_epoch": lambda: None}, "on_epoch must be a function of one row, a dict; got"),
         (
             {"log": "metrics.jsonl"},
-            r"log= takes a writer with write\(row\) and close\(\), .*'metrics",
+            r"log= takes a writer with write\(row\) and close\(\), .*got 'metrics.jsonl'\.",
         ),
     ],
 )

@@ -187,6 +187,8 @@ def _check_fraction(split, fraction):
 
 def _check_indices(indices, num_samples, split="test"):
     indices = np.asarray(indices)
+    if indices.shape == (0,):  # an empty list is an array of floats
+        indices = indices.astype(int)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise UserError(
             f"{split} indices must be integers of shape (sample,); "

@@ -22,6 +22,21 @@ DUAL_RULES = ("ascent", "nu_pi", "augmented")
 _OF_ASCENT = ("learning_rate", "momentum", "dampening")
 
 
+def check_sections(settings: Settings) -> None:
+    """Raises an error for settings, or sections of them, that are of another type.
+
+    Raises:
+      UserError: names the section, and what it must be.
+    """
+    if not isinstance(settings, Settings):
+        raise UserError(f"settings must be a Settings(...); got {settings!r}.")
+    for section in ("optimizer", "pruning", "dual", "constraint", "baseline"):
+        expected = type(getattr(Settings, section))
+        value = getattr(settings, section)
+        if not isinstance(value, expected):
+            raise UserError(f"{section} must be a {expected.__name__}(...); got {value!r}.")
+
+
 def check_settings(settings: Settings) -> None:
     """Raises an error for settings that no run can have.
 
@@ -29,10 +44,7 @@ def check_settings(settings: Settings) -> None:
       UserError: a value is out of range or unknown, or two do not go together; the message says
         what was expected.
     """
-    for section in ("optimizer", "pruning", "dual", "constraint", "baseline"):
-        expected = type(getattr(Settings, section))
-        if not isinstance(getattr(settings, section), expected):
-            raise UserError(f"{section} must be a {expected.__name__}(...).")
+    check_sections(settings)
     method = find_method(settings.method)
     check_known("scheme", settings.scheme, tuple(SCHEMES))
     check_number("tolerance", settings.tolerance, note=", a fraction: for one point write 0.01")
@@ -71,7 +83,7 @@ def _check_pruning(pruning):
     if not (_is_number(pruning.sparsity) and 0 <= pruning.sparsity < 1):
         raise UserError(
             "pruning.sparsity must lie in [0, 1), the fraction of weights removed; "
-            f"got {pruning.sparsity}. For 95 % write 0.95."
+            f"got {pruning.sparsity!r}. For 95 % write 0.95."
         )
     check_integer("pruning.epochs", pruning.epochs, 0)
     check_integer("pruning.frequency", pruning.frequency, 1)
