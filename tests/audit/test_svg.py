@@ -116,12 +116,20 @@ def test_values_that_cannot_be_drawn_leave_a_gap():
 
 def test_a_level_is_within_the_drawing():
     series = [Series("a", np.arange(4), np.array([0.0, 1, 10, 100]))]
-    up = curves._axes(series, [Level(200.0, "bound")])[1]
-    assert (
-        up.high > 200
-        and "bound"
-        in curves.draw_curves(series, "f", "title", levels=[Level(200.0, "bound")]).drawing
-    )
+    assert curves._axes(series, [Level(200.0, "bound")])[1].high > 200
+    figure = curves.draw_curves(series, "f", "title", levels=[Level(200.0, "bound")])
+    assert 'class="tolerance"' in figure.drawing
+
+
+def test_no_words_lie_on_curves():
+    """What a level is stands in the key, and the numbers of the heights left of the plot."""
+    series = [Series("a", np.arange(4), np.array([0.0, 1, 10, 100]))]
+    figure = curves.draw_curves(series, "f", "title", levels=[Level(0.0, "bound")])
+    assert "bound" not in figure.drawing
+    assert [key.words for key in figure.key] == ["a", "bound"]
+    assert 'class="tolerance"' in figure.key[-1].sample
+    heights = re.findall(r'<text x="(-\d+)"[^>]*text-anchor="end"[^>]*>([^<]*)<', figure.drawing)
+    assert [words for _, words in heights] == ["0", "50", "100"]
 
 
 def test_many_curves_are_grey_but_for_the_highest():

@@ -28,7 +28,7 @@ class Series(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A horizontal line with words, such as a tolerance."""
+    """A horizontal line, such as a tolerance, and the words for it in the key."""
 
     value: float
     words: str
@@ -60,14 +60,15 @@ def draw_curves(
     paths = [_path(thin[i], across, up, "curve quiet") for i in order[IN_COLOUR:]]
     ranked = [*enumerate(coloured)]
     paths += [_path(thin[i], across, up, f"curve c{rank}") for rank, i in reversed(ranked)]
-    numbers = [*_heights(up), *_levels(levels, up), *_foot(across, x_words)]
-    drawing = marks.drawing(HEIGHT + 32, *_grid(up), _stretched(paths), *numbers)
+    below = [*_grid(up), *_levels(levels, up)]
+    numbers = [*_heights(up), *_foot(across, x_words)]
+    drawing = marks.drawing(HEIGHT + 32, *below, _stretched(paths), *numbers, kind="beside")
     return Figure(
         name=name,
         title=title,
         caption=caption,
         alt=_words(title, series, thin, order, x_words),
-        key=_key([series[i].name for i in coloured], len(series) - len(coloured)),
+        key=_key([series[i].name for i in coloured], len(series) - len(coloured), levels),
         drawing=drawing,
         table=_table(title, [series[i] for i in coloured], x_words),
     )
@@ -137,17 +138,19 @@ def _grid(up) -> list[Markup]:
 
 
 def _heights(up) -> list[Markup]:
-    """The numbers of the grid, over the curves so that they can be read."""
-    return [marks.text(0, _y(up, t) - 3, label(t), "number over") for t in up.ticks()]
+    """The numbers of the grid, left of the plot (`.beside` leaves room), where no curve is."""
+    return [
+        marks.element(
+            "text", label(t), x="-6", y=marks.pixels(_y(up, t) + 4), text_anchor="end",
+            class_="number",
+        )
+        for t in up.ticks()
+    ]  # fmt: skip
 
 
 def _levels(levels, up):
-    parts = []
-    for level in levels:
-        y = _y(up, level.value)
-        parts.append(marks.line(0, y, 100, y, "tolerance"))
-        parts.append(marks.text(100, y - 4, level.words, "words over", "end"))
-    return parts
+    heights = [_y(up, level.value) for level in levels]
+    return [marks.line(0, y, 100, y, "tolerance") for y in heights]
 
 
 def _foot(across, x_words):
@@ -161,15 +164,16 @@ def _foot(across, x_words):
     return parts
 
 
-def _key(names, others):
-    keys = [
-        Key(marks.drawing(18, marks.line(0, 9, 100, 9, f"curve c{i}"), kind="sample"), name)
-        for i, name in enumerate(names)
-    ]
+def _key(names, others, levels):
+    keys = [_line_key(f"curve c{i}", name) for i, name in enumerate(names)]
     if others:
-        sample = marks.drawing(18, marks.line(0, 9, 100, 9, "curve quiet"), kind="sample")
-        keys.append(Key(sample, f"the other {count(others)}"))
-    return keys
+        keys.append(_line_key("curve quiet", f"the other {count(others)}"))
+    # Not beside the line, where they would lie on curves that end near it.
+    return [*keys, *(_line_key("tolerance", level.words) for level in levels)]
+
+
+def _line_key(kind, words):
+    return Key(marks.drawing(18, marks.line(0, 9, 100, 9, kind), kind="sample"), words)
 
 
 def _words(title, series, thin, order, x_words):
