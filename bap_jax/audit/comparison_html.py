@@ -65,7 +65,7 @@ def _differences(comparison) -> Section:
     rows = [
         (row.name, name, words, says)
         for row in comparison.differences
-        for name, words, says in differences(row)
+        for name, words, says in differences(row, comparison.methods)
     ]
     baseline = comparison.differences[0].baseline
     columns = ("Method", "What", f"Difference from {baseline}", "Says")

@@ -34,8 +34,16 @@ def conclusion(value: Interval, below: str, above: str, neutral: float = 0.0) ->
     return above if value.lower > neutral else CHANCE
 
 
-def differences(row: MethodDifference) -> list[tuple[str, str, str]]:
-    """For each quantity its name, the difference with its interval, and what that says."""
+def differences(
+    row: MethodDifference, methods: Iterable[MethodResult] = ()
+) -> list[tuple[str, str, str]]:
+    """For each quantity its name, the difference with its interval, and what that says.
+
+    Args:
+      row: of one method against the baseline.
+      methods: the results of both, perhaps among others; where the spread of both is 0, that is
+        said in place of a ratio.
+    """
     in_points = [
         ("accuracy", row.accuracy, "lower", "higher"),
         ("flips", row.flip_rate, "fewer", "more"),
@@ -51,9 +59,18 @@ def differences(row: MethodDifference) -> list[tuple[str, str, str]]:
         )
         for name, value, below, above in in_points
     ]
+    words, says = _spreads(row, methods)
+    return [*found, ("spread over groups", words, says)]
+
+
+def _spreads(row, methods):
+    """The ratio of two spreads and what it says; of two that are 0 there is none."""
+    both = [found.spread.estimate for found in methods if found.name in (row.name, row.baseline)]
+    if both and not any(both):
+        return "both estimated as 0", SAME
     ratio = row.spread_ratio
     words = f"× {_ratio(ratio.estimate)} ({_ratio(ratio.lower)} to {_ratio(ratio.upper)})"
-    return [*found, ("spread over groups", words, conclusion(ratio, "smaller", "larger", 1.0))]
+    return words, conclusion(ratio, "smaller", "larger", 1.0)
 
 
 def _digits_of(intervals: Iterable[Interval]) -> int:
@@ -72,7 +89,7 @@ def comparison_sentence(comparison: MethodComparison) -> str:
         return f"{comparison.methods[0].name} alone on {samples}: nothing to compare it with."
     sentences = []
     for row in comparison.differences:
-        found = differences(row)
+        found = differences(row, comparison.methods)
         clear = [f"{word} {name}" for name, _, word in found if word not in (CHANCE, SAME)]
         unclear = [name for name, _, word in found if word == CHANCE]
         parts = [", ".join(clear)] if clear else []
@@ -107,7 +124,8 @@ def format_comparison(comparison: MethodComparison) -> str:
     for row in comparison.methods:
         lines += ["", f"{row.name}, {count(row.seeds, 'seed')}", *_fields(method_facts(row))]
     for row in comparison.differences:
-        pairs = [(name, f"{words}: {says}") for name, words, says in differences(row)]
+        found = differences(row, comparison.methods)
+        pairs = [(name, f"{words}: {says}") for name, words, says in found]
         lines += ["", f"{row.name} against {row.baseline}", *_fields(pairs)]
     if comparison.not_assessed:
         small = [f"{row.name} ({row.n})" for row in comparison.not_assessed]

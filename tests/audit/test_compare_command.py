@@ -233,6 +233,20 @@ def test_small_differences_have_decimals():
     assert next(words for _, words, _ in differences(row)) == "+0.031 points (0.011 to 0.051)"
 
 
+def test_two_spreads_of_0_have_no_ratio():
+    groups, number = np.repeat(np.arange(4), 50), np.arange(200)
+    correct = {"a": number % 10 > 0, "b": number % 10 > 1}  # all groups are harmed alike
+    dense = np.ones(200, bool)
+    found = compare_methods(correct, dense, groups, tolerance=0.02, resamples=100)
+    assert [row.spread.estimate for row in found.methods] == [0, 0]
+    line = "  spread over groups  both estimated as 0: no difference"
+    assert line in found.to_text().splitlines()
+    assert "both estimated as 0" in render_comparison(found, {})
+    one, other = found.methods
+    methods = (one, other._replace(spread=Interval(0.1, 0.0, 0.2)))
+    assert differences(found.differences[0], methods)[-1][1].startswith("× ")
+
+
 def test_many_groups_show_both_ends():
     rng, groups = np.random.default_rng(0), np.repeat(np.arange(100), 30)
     dense = rng.random(3000) < 0.9
