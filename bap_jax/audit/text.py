@@ -183,7 +183,6 @@ def wrapped(text: str, width: int = 80, indent: int = 0) -> list[str]:
 def facts(audit: "Audit") -> list[str]:
     """Overall loss, flips, largest gap beside chance, spread and estimated maximum, a line each."""
     overall, best, digits = audit.overall, audit.bayes_max, digits_of(audit)
-    worst = audit.groups[0]
     accuracies = f"{percent(overall.dense_accuracy, 2)} → {percent(overall.sparse_accuracy, 2)}"
     pairs = [
         (
@@ -197,7 +196,7 @@ def facts(audit: "Audit") -> list[str]:
         ),
         (
             "largest excess gap",
-            f"{points(audit.max_excess_gap, digits)} points, group {namer(audit)(worst)}; "
+            f"{points(audit.max_excess_gap, digits)} points, group {_worst(audit)}; "
             f"chance alone: {points(audit.chance.expected, digits)} "
             f"({p_value(audit.chance.p_value)})",
         ),
@@ -213,6 +212,15 @@ def facts(audit: "Audit") -> list[str]:
         for label, text in pairs
         for line in wrapped(f"{label:<20}{text}".replace("\N{NO-BREAK SPACE}", " "), indent=20)
     ]
+
+
+def _worst(audit):
+    """The group with the largest estimate; where the verdict rests on another, why it does."""
+    worst, decides, named = audit.groups[0], deciding(audit), namer(audit)
+    if decides is worst:
+        return named(worst)
+    why = "the verdict rests on" if audit.verdict == "violated" else "the largest upper limit:"
+    return f"{named(worst)} ({why} group {named(decides)})"
 
 
 def lost_or_gained(overall: "Overall") -> tuple[str, float, float, float]:

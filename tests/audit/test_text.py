@@ -186,7 +186,8 @@ samples a group.
 
 accuracy            97.04 % → 95.00 %, lost 2.0 points (0.6 to 3.5)
 flips               5.4 % of 540 samples: 20 harmed, 9 helped
-largest excess gap  3.7 points, group 1; chance alone: 3.4 (p = .37)
+largest excess gap  3.7 points, group 1 (the largest upper limit: group 2);
+                    chance alone: 3.4 (p = .37)
 true largest gap    0.8 points, estimated (0.1 to 2.2); spread over groups 0.0
 
 group       n  harmed  helped   dense  sparse  excess   lower   upper  verdict
@@ -202,6 +203,15 @@ Certifiable: the smallest tolerance that these samples would satisfy."""
 
 def test_the_text_as_a_whole():
     assert format_audit(audit()) == TEXT
+
+
+def test_two_groups_that_are_largest_in_different_ways_are_told_apart():
+    """One has the largest estimate, the verdict is about another."""
+    assert "3.7 points, group 1 (the largest upper limit: group 2);" in format_audit(audit())
+    rows = [row._replace(verdict="violated") for row in (WORST, WIDEST)]
+    found = format_audit(audit(verdict="violated", lower=0.02, groups=(*rows, BEST)))
+    assert "3.7 points, group 1 (the verdict rests on group 2);" in found
+    assert "3.7 points, group 1; chance" in format_audit(audit(deciding_group="1"))
 
 
 def test_the_text_shows_the_worst_groups_and_the_deciding_one():
