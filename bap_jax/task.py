@@ -203,9 +203,13 @@ def _mentioning_skipped(source):
         if not source.skipped:
             raise
         raise UserError(
-            f"{error} In addition, {len(source.skipped)} samples were left out, the first: "
-            f"{source.skipped[0]}"
+            f"{error} In addition, {_were_left_out(source)}, the first: {source.skipped[0]}"
         ) from error
+
+
+def _were_left_out(source):
+    number = len(source.skipped)
+    return "1 sample was left out" if number == 1 else f"{number} samples were left out"
 
 
 def _test_indices(source, data_config):

@@ -51,9 +51,9 @@ def _check_source_arguments(source, labels, group_names, group_by):
     if not group_by:
         raise UserError("name the attributes of the source to group by: group_by='race*gender'.")
     if source.skipped:
-        logging.warning(
-            "%d samples were left out, the first: %s", len(source.skipped), source.skipped[0]
-        )
+        number = len(source.skipped)
+        left_out = "1 sample was" if number == 1 else f"{number} samples were"
+        logging.warning("%s left out, the first: %s", left_out, source.skipped[0])
 
 
 def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing):

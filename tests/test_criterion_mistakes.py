@@ -66,6 +66,11 @@ def test_a_wrong_label_is_counted_among_the_samples_that_were_given(row):
         )
 
 
+def test_the_shape_of_labels_is_that_of_all_that_were_given():
+    with pytest.raises(UserError, match=rf"got labels of shape \({COUNT}, 4\)"):
+        check((5,), BITS, metrics.MULTI_LABEL)
+
+
 def test_a_proxy_of_divergences_needs_one():
     constraint = ConstraintSettings(proxy="kl")
     check((4,), BITS, metrics.MULTI_LABEL, constraint=constraint)

@@ -63,7 +63,7 @@ each = pytest.mark.parametrize("values", MISSING_ONE.values(), ids=MISSING_ONE)
 
 @each
 def test_a_missing_value_is_an_error_that_names_its_row(values):
-    text = r"group names: some samples have no group name .*: 1 of 3 \(rows 1, counted from 0\)"
+    text = r"group names: some samples have no group name .*: 1 of 3 \(row 1, counted from 0\)"
     with pytest.raises(UserError, match=text + r"\. Give every sample a name, .* missing='group'"):
         groups.encode(values)
 
@@ -197,9 +197,7 @@ def test_the_option_has_two_values():
     ids=str,
 )
 def test_a_missing_label_is_an_error_that_names_its_row(labels):
-    with pytest.raises(
-        UserError, match=r"labels are missing .* in 1 of 3 samples: rows 1, counted"
-    ):
+    with pytest.raises(UserError, match=r"labels are missing .* in 1 of 3 samples: row 1, counted"):
         check_labels(as_labels(labels), 2)
 
 

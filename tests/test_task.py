@@ -125,6 +125,6 @@ def test_skipped_files_are_mentioned_in_errors_that_they_may_explain(tmp_path):
     changes = {"data.name": "utkface", "data.dir": str(tmp_path), "data.group_by": "race"}
     changes |= {"data.redraw": True}
     with pytest.raises(
-        UserError, match="no sample of .* In addition, 1 samples were left out, the first: holiday"
+        UserError, match="no sample of .* In addition, 1 sample was left out, the first: holiday"
     ):
         load_splits(**changes)

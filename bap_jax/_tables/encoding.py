@@ -14,6 +14,7 @@ from bap_jax._tables.names import (
     first_rows,
     name_for_missing,
     names_of,
+    numbered_rows,
     texts_of,
 )
 from bap_jax.errors import UserError
@@ -97,8 +98,7 @@ def without_name(
       place: what a row, counted from 0, is called.
       lacking: what the samples do not have.
     """
-    rows = first_rows(found.missing, *([place] if place else []))
-    where = rows if place else f"rows {rows}, counted from 0"
+    where = first_rows(found.missing, place) if place else numbered_rows(found.missing)
     return (
         f"{what}: some samples have no {lacking} (None, NaN, NULL, NA or nothing): "
         f"{int(found.missing.sum())} of {len(found.missing)} ({where})"

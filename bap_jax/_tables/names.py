@@ -284,6 +284,20 @@ def _text(value, whole):
     return str(value)
 
 
+def numbered_rows(wrong: np.ndarray) -> str:
+    """The first wrong rows by number, and how many more there are.
+
+    Args:
+      wrong: `(sample,)` bool.
+
+    Example:
+      >>> numbered_rows(np.array([False, True])), numbered_rows(np.array([True, True]))
+      ('row 1, counted from 0', 'rows 0, 1, counted from 0')
+    """
+    noun = "row" if np.count_nonzero(wrong) == 1 else "rows"
+    return f"{noun} {first_rows(wrong)}, counted from 0"
+
+
 def first_rows(wrong: np.ndarray, place: Callable[[int], str] = str) -> str:
     """The first rows that are wrong, and how many more there are.
 

@@ -15,6 +15,15 @@ from bap_jax.errors import UserError, first_of
 from bap_jax.groups import group_counts
 from bap_jax.types import Dataset, PyTree
 
+_TO_FILL_OTHERS = (
+    "Leave at least two of its samples out of test_indices (in a config, choose a smaller "
+    "config.data.test_fraction, or change the column split)."
+)
+_TO_FILL = {
+    "test": "List one of its samples in test_indices (in a config, choose a larger "
+    "config.data.test_fraction, or change the column split)."
+}
+
 
 def check_dataset(data: Dataset, num_classes: int | None, group_names: Sequence[str]) -> None:
     """Finds mistakes in arrays.
@@ -132,9 +141,10 @@ def check_groups_present(split: str, data: Dataset, group_names: Sequence[str]) 
     counts = group_counts(data.group_ids, len(group_names))
     missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]
     if missing:
+        samples = "1 sample" if data.size == 1 else f"{data.size} samples"
         raise UserError(
             f"no sample of group {first_of(list(map(repr, missing)), 10)} in the {split} split "
-            f"({data.size} samples): its accuracy is undefined there. Group by fewer attributes "
-            "(config.data.group_by), merge or drop the group in your data, or put more samples "
-            "into the split."
+            f"({samples}): its accuracy is undefined there. {_TO_FILL.get(split, _TO_FILL_OTHERS)} "
+            "Or merge or drop the group in your data, or group by fewer attributes (group_by=, in "
+            "a config config.data.group_by)."
         )

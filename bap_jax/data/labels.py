@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax._tables.encoding import GIVE_LABELS, are_integers
-from bap_jax._tables.names import first_rows, names_of
+from bap_jax._tables.names import names_of, numbered_rows
 from bap_jax.errors import UserError
 from bap_jax.types import PyTree
 
@@ -48,7 +48,7 @@ def _check_complete(missing):
     if np.any(rows):
         raise UserError(
             f"labels are missing (None, NaN or masked) in {int(np.sum(rows))} of {len(rows)} "
-            f"samples: rows {first_rows(rows)}, counted from 0. {GIVE_LABELS}"
+            f"samples: {numbered_rows(rows)}. {GIVE_LABELS}"
         )
 
 
@@ -133,8 +133,9 @@ def _check_numbers(name, labels):
         return
     bad = _in_any_entry(~np.isfinite(labels.astype(np.float32)))
     if bad.any():
+        samples = "1 sample" if bad.sum() == 1 else f"{int(bad.sum())} samples"
         raise UserError(
-            f"{name} of {int(bad.sum())} samples hold NaN or Inf, first of sample "
+            f"{name} of {samples} hold NaN or Inf, first of sample "
             f"{int(np.argmax(bad))}; mark what has no label by a number of its own, such as −1, "
             "and leave it out in loss= and correct=, or leave the samples out."
         )
@@ -145,16 +146,19 @@ def check_range(value_name: str, values: np.ndarray, size: int, counted: str) ->
 
     Args:
       value_name: what an id is called.
-      values: the ids.
+      values: `(sample, ...)` the ids, in the order in which the samples were given.
       size: how many there are.
       counted: what there is that number of.
 
     Raises:
-      UserError: one lies outside; the message names the first.
+      UserError: one lies outside; the message names the first, and the first rows.
     """
-    outside = values[(values < 0) | (values >= size)]
-    if outside.size:
+    outside = (values < 0) | (values >= size)
+    if outside.any():
+        rows = _in_any_entry(outside)
+        lie = "lies" if rows.sum() == 1 else "lie"
         raise UserError(
-            f"{value_name} {outside.flat[0]} is out of range: with {size} {counted} "
-            f"{value_name}s must lie in [0, {size - 1}]."
+            f"{value_name} {values[outside].flat[0]} is out of range: with {size} {counted} "
+            f"{value_name}s must lie in [0, {size - 1}]. {int(rows.sum())} of {len(rows)} samples "
+            f"{lie} outside: {numbered_rows(rows)}."
         )

@@ -147,3 +147,30 @@ def test_groups_missing_in_a_split_are_named(names, missing):
         UserError, match=rf"no sample of group {missing} in the test split \(6 samples\)"
     ):
         check_groups_present("test", good(), names)
+
+
+@pytest.mark.parametrize(
+    ("split", "advice"),
+    [
+        ("test", "List one of its samples in test_indices .*choose a larger"),
+        ("train", "Leave at least two of its samples out of test_indices .*choose a smaller"),
+        ("validation", "Leave at least two of its samples out of test_indices .*choose a smaller"),
+    ],
+)
+def test_what_to_write_for_a_group_that_a_split_lacks(split, advice):
+    one = good()._replace(inputs=np.ones((1, 2)), labels=np.zeros(1, int))
+    one = one._replace(group_ids=np.array([[0, 2]], np.int32))
+    text = rf"group 'b' in the {split} split \(1 sample\).*{advice}.*\(group_by=, in a config "
+    with pytest.raises(UserError, match=text):
+        check_groups_present(split, one, NAMES)
+
+
+def test_ids_out_of_range_are_named_by_their_rows():
+    labels = np.array([0, 1, -4, 1, 0, 2])
+    text = r"label -4 is out of range: .* 2 of 6 samples lie outside: rows 2, 5, counted from 0\."
+    with pytest.raises(UserError, match=text):
+        check(good()._replace(labels=labels))
+    ids = good().group_ids.copy()
+    ids[4] = 7
+    with pytest.raises(UserError, match=r"group id 7 .* 1 of 6 samples lies outside: row 4, count"):
+        check(good()._replace(group_ids=ids))
