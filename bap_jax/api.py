@@ -106,7 +106,8 @@ def prune_and_tune(
       variables: for a Linen module, the trained dict of variables, as `module.init` returns it.
       apply: `(module, inputs, train) -> logits`, for a module that is called in another way than
         with its inputs, and perhaps a flag such as `train` or `deterministic`.
-      known_groups: all possible group names of a single attribute; by default those that occur.
+      known_groups: all possible group names of a single attribute, in the order of their numbers;
+        by default those that occur. Those that no sample has are left out, with a warning.
       group_by: how to group by several attributes: names joined by `*` constrain every combination
         that occurs (by default of all attributes), names joined by `+` constrain each attribute's
         groups on their own. A source needs it.

@@ -5,6 +5,7 @@
 A data set that brings its own labels, groups and splits is a `data.Source`.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,10 +20,12 @@ from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.labels import as_labels, check_label_lengths
 from bap_jax.data.prepared import Samples, require_one_split, samples_of
-from bap_jax.errors import UserError
+from bap_jax.errors import UserError, first_of
 from bap_jax.metrics import Criterion
 from bap_jax.training.criterion_checks import LogitsShape, check_logits, logits_shape
 from bap_jax.types import Dataset
+
+_SHOWN = 10  # groups in one warning
 
 
 def read_samples(
@@ -75,7 +78,7 @@ def _grouping(group_names, known_groups, group_by, missing):
             raise UserError(
                 "group_by is for a dict of group_names; a single array has only one attribute."
             )
-        return groups.encode(group_names, known_groups, missing=missing), ()
+        return _without_empty(groups.encode(group_names, known_groups, missing=missing)), ()
     if known_groups is not None:
         raise UserError("known_groups is for a single attribute; leave it out with several.")
     if not group_names:
@@ -86,6 +89,21 @@ def _grouping(group_names, known_groups, group_by, missing):
         groups.grouping(attributes, expression),
         groups.attribute_names(expression, attributes),
     )
+
+
+def _without_empty(grouping):
+    """The groups that some sample has; a warning names the others, which are left out."""
+    found = groups.occurring(grouping)
+    left_out = [repr(name) for name in grouping.names if name not in found.names]
+    if left_out:
+        numbered = ", ".join(f"{i} is {name!r}" for i, name in enumerate(found.names[:_SHOWN]))
+        more = ", …" if len(found.names) > _SHOWN else ""
+        warnings.warn(
+            f"known_groups: no sample at all is in group {first_of(left_out, _SHOWN)}; left out. "
+            f"Groups are numbered without: {numbered}{more}.",
+            stacklevel=2,
+        )
+    return found
 
 
 def _by_column(group_names):

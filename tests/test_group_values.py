@@ -15,7 +15,9 @@ from flax import linen as nn
 import bap_jax
 from bap_jax import data, groups
 from bap_jax.config import default_config, to_settings
+from bap_jax.data.columns import attributes_of
 from bap_jax.data.labels import as_labels, check_labels
+from bap_jax.data.prepared import split_samples
 from bap_jax.errors import UserError
 from bap_jax.user_samples import read_samples
 
@@ -73,6 +75,60 @@ def test_a_missing_value_may_be_a_group_that_comes_last(values):
     found = groups.encode(values, missing="group")
     assert len(found.names) == 3 and found.names[-1] == "missing"
     assert found.ids[:, 0].tolist() in ([0, 2, 1], [1, 2, 0])
+
+
+@pytest.mark.parametrize("values", [["b", "a", " a", "a "], np.array(["a", "b", "a\t"])], ids=str)
+def test_names_that_differ_in_blanks_stay_apart_with_a_warning(values):
+    with pytest.warns(
+        UserWarning,
+        match=r"only in the blanks around them.*: 'a', 'a\\t'\. If|: ' a', 'a', 'a '\. If",
+    ):
+        found = groups.encode(values)
+    assert set(found.names) == set(values)
+
+
+def test_blanks_within_names_are_no_reason_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        groups.encode(["a b", "ab", " c"])
+
+
+def test_a_column_of_a_source_warns_of_names_that_differ_in_blanks():
+    columns = {"label": np.arange(3) % 2, "site": np.array(["a", "a ", "b"])}
+    with pytest.warns(UserWarning, match="the column 'site' hold.*'a', 'a '"):
+        attributes_of(columns, "mine.npz")
+
+
+KNOWN = ["never", "b", "a", "missing"]
+
+
+def read(values, known, missing="error"):
+    x = np.zeros((len(values), 2), np.float32)
+    options = {"group_by": "", "missing": missing, "known_groups": known}
+    return read_samples(x, np.zeros(len(values), int), values, "", "none", **options)
+
+
+def test_known_groups_without_any_sample_are_left_out_with_a_warning():
+    text = (
+        "no sample at all is in group 'never', 'missing'; left out. .* without: 0 is 'b', 1 is 'a'"
+    )
+    with pytest.warns(UserWarning, match=text):
+        found = read(["a", "b", "a"], KNOWN)
+    assert found.group_names == ("b", "a")
+    assert found.data.group_ids[:, 0].tolist() == [1, 0, 1]
+
+
+def test_known_groups_that_all_occur_keep_their_order_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(["a", "b", "a"], ["b", "a"]).group_names == ("b", "a")
+
+
+def test_a_known_group_that_is_missing_in_one_split_stays_an_error():
+    samples = read(["a", "b", "a", "a", "a"], ["a", "b"])
+    split = {"test_indices": np.array([0, 1]), "validation_indices": np.array([2])}
+    with pytest.raises(UserError, match="no sample of group 'b' in the train split"):
+        split_samples(samples, 2, **split)
 
 
 def test_the_first_rows_are_named_and_the_others_counted():

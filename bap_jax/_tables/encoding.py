@@ -21,6 +21,7 @@ from bap_jax.errors import UserError
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 OPTIONS = ("error", "group")
+_SHOWN = 3  # names with and without blanks in one warning
 ADVICE = (
     "Give every sample a name, leave these samples out, or write missing='group' "
     f"(config.data.missing=group) to make them a group called {MISSING!r}."
@@ -45,6 +46,7 @@ def encoded(
     known = None if names is None else _known_names(names)
     found = names_of(values, what, known or ())
     warn_if_mixed(found, what)
+    warn_of_blanks(found, what)
     if "tuple" in found.kinds:
         raise UserError(f"{what} hold tuples; pass several attributes as a dict of columns.")
     if found.missing.any() and missing == "error":
@@ -82,6 +84,28 @@ def warn_if_mixed(found: Names, what: str) -> None:
             "as text, so that 1 and '1' are one group.",
             stacklevel=4,
         )
+
+
+def warn_of_blanks(found: Names, what: str) -> None:
+    """Warns of names that differ only in the blanks around them, as they may be meant as one."""
+    alike = _alike_but_for_blanks(found.names)
+    if alike:
+        shown = "; ".join(", ".join(map(repr, names)) for names in alike[:_SHOWN])
+        more = f"; and {len(alike) - _SHOWN} more such names" if len(alike) > _SHOWN else ""
+        warnings.warn(
+            f"{what} hold names that differ only in the blanks around them, and are kept apart: "
+            f"{shown}{more}. If they mean the same, remove the blanks, for instance by "
+            "name.strip().",
+            stacklevel=4,
+        )
+
+
+def _alike_but_for_blanks(names):
+    """Lists of names that are the same without the blanks around them."""
+    by_text = {}
+    for name in names:
+        by_text.setdefault(name.strip(), []).append(name)
+    return [alike for alike in by_text.values() if len(alike) > 1]
 
 
 def without_name(

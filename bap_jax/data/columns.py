@@ -12,6 +12,7 @@ from bap_jax._tables.encoding import (
     are_integers,
     is_integer,
     warn_if_mixed,
+    warn_of_blanks,
     with_missing,
     without_name,
 )
@@ -66,6 +67,7 @@ def attributes_of(
         what = f"{where}: the column {name!r}"
         found = names_of(_as_integers(column, name == LABEL), what)
         warn_if_mixed(found, what)
+        warn_of_blanks(found, what)
         if found.missing.any():
             if name == LABEL:
                 raise UserError(f"{without_name(found, what, place, LABEL)}. {GIVE_LABELS}")
