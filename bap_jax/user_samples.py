@@ -33,7 +33,7 @@ def read_samples(
 ) -> Samples:
     """Samples with labels and groups; arguments as in `prune_and_tune`."""
     if isinstance(inputs, data.Source):
-        _check_source_arguments(inputs, labels, group_names, group_by)
+        _check_source_arguments(inputs, labels, group_names, group_by, known_groups)
         return samples_of(inputs, group_by, target, augmentation, missing)
     _check_array_arguments(labels, group_names, target, augmentation)
     return _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing)
@@ -47,10 +47,12 @@ def _check_array_arguments(labels, group_names, target, augmentation):
         raise UserError("labels and group_names are missing; only a data.Source brings them.")
 
 
-def _check_source_arguments(source, labels, group_names, group_by):
+def _check_source_arguments(source, labels, group_names, group_by, known_groups):
     """Raises an error for arguments that a source brings itself; logs samples that it left out."""
     if labels is not None or group_names is not None:
         raise UserError("a source brings labels and groups; choose them by target= and group_by=.")
+    if known_groups is not None:
+        raise UserError("known_groups is for group_names; a source knows its groups. Leave it out.")
     if not group_by:
         raise UserError("name the attributes of the source to group by: group_by='race*gender'.")
     if source.skipped:

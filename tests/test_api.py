@@ -120,6 +120,7 @@ def test_a_sources_own_validation_split_is_used():
     [
         ((source(),), {}, "name the attributes of the source to group by"),
         ((source(), [0]), {"group_by": "side"}, "a source brings labels and groups"),
+        ((source(),), {"group_by": "side", "known_groups": ["left"]}, "a source knows its groups"),
         (
             (source(),),
             {"group_by": "race"},
