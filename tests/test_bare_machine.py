@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 LACKS = (
     *("ml_collections", "grain", "tensorflow", "tensorflow_datasets", "importlib_resources"),
@@ -75,6 +77,7 @@ def on_a_bare_machine(code):
     return done.stdout.split() if done.returncode == 0 else done.stderr.splitlines()[-1]
 
 
+@pytest.mark.smoke
 def test_a_network_is_pruned_tuned_and_evaluated():
     assert on_a_bare_machine(RUN) == ["not", "installed", "0.5"]
 

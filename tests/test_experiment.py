@@ -566,6 +566,7 @@ def test_missing_flags_are_named():
     assert error_of(main.main, config).startswith("error: missing --workdir. ")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("program", ["bap_jax.main", "bap_jax.sweep"])
 def test_help_lists_the_flags_of_every_command(program):
     done = subprocess.run(

@@ -23,6 +23,7 @@ def prune_and_tune(**options):
     )
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "setting",
     [

@@ -50,6 +50,7 @@ def measured(request, tmp_path_factory):
     return request.param, found, states
 
 
+@pytest.mark.smoke
 def test_numbers_are_positive(measured):
     epoch, found, _ = measured
     numbers = [found.step_seconds, found.samples_per_second, found.compile_seconds]

@@ -87,6 +87,7 @@ def test_several_tables_are_as_each():
         np.testing.assert_allclose(function(stacked), single, atol=1e-15)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
 def test_holm_is_statsmodels(alpha):
     random = np.random.default_rng(0)

@@ -122,6 +122,7 @@ def test_gradients_are_those_of_lax(name):
     assert_close(found, expected(name))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("name", [name for name in CASES if name != "shortcut"])
 def test_the_kernel_gradient_by_blocks_of_rows(monkeypatch, name, rows):

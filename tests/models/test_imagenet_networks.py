@@ -27,6 +27,7 @@ def test_parameter_counts_are_the_published_ones(network, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(found.params)) == count
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("network", list(PUBLISHED), ids=str)
 def test_resolutions_and_training_mode(network):
     model = build(*network, 7)

@@ -70,9 +70,15 @@ def trainer_and_data(model, variables, inputs, loss):
     return trainer_from_settings(model, method, pruner, SETTINGS, 2, criterion), data
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
-)
+def marks_of(name):
+    """Linen networks with a twin among the NNX networks are smoke tests."""
+    twin = name.removeprefix("Linen ")
+    if name in SLOW:
+        return [pytest.mark.slow]
+    return [pytest.mark.smoke] * (name != twin and twin in NNX)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=marks_of(n)) for n in CASES])
 def test_it_trains_is_pruned_and_comes_back(name):
     case = CASES[name]
     network, given = brought(case)

@@ -29,6 +29,7 @@ def written(tmp_path, held):
     return str(path)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, marks=pytest.mark.slow) if c == "resnet_34" else c for c in CASES],

@@ -69,6 +69,7 @@ def whole(context, tmp_path_factory):
     return run(tuned_program(context, "ceag"), tmp_path_factory.mktemp("whole"), 5, 5)
 
 
+@pytest.mark.smoke
 def test_an_interrupted_run_ends_like_a_whole_one(tmp_path, context, whole):
     """Multipliers, buffers, momentum, masks and random keys included."""
     lines = []

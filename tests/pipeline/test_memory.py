@@ -48,6 +48,7 @@ def analysis(digits_splits):
     return analyse
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("how", "count"), [("vmap", 3), ("map", 2), ("map", 4)])
 def test_an_epoch_overwrites_its_states(analysis, how, count):
     found, states, *_ = analysis(how, count)

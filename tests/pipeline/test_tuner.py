@@ -140,6 +140,7 @@ def good_of_one(digits_splits, small_dense):
     return last_good(digits_splits, small_dense, members="single", epoch="device")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "how",
     [
