@@ -153,6 +153,7 @@ _RULES: dict[str, Callable[..., AxisLayout]] = {
     "squeeze": _squeeze,
     "unstack": _unstack,
     "slice": _slice,
+    "split": _slice,
     "dynamic_slice": _slice,
     "gather": _gather,
     "reshape": _reshape,

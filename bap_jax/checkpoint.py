@@ -96,7 +96,7 @@ def _check_same(path, like):
 
 
 def _read(path, like):
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    abstract = jax.tree.map(_placed, like)
     try:
         with _checkpointer() as checkpointer:
             tree = checkpointer.restore(path / "arrays", abstract)
@@ -106,6 +106,15 @@ def _read(path, like):
     if tree_sha256(tree) != expected:
         raise DamagedCheckpointError(f"{path} differs from what was saved (digest mismatch)")
     return jax.tree.map(_as_computed, tree)
+
+
+def _placed(leaf):
+    """Shape and type of an array, on a device: Orbax warns where it has to choose one itself."""
+    found = ocp.utils.to_shape_dtype_struct(leaf)
+    if isinstance(found, jax.ShapeDtypeStruct) and found.sharding is None:
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.ShapeDtypeStruct(found.shape, found.dtype, sharding=place)
+    return found
 
 
 def _as_computed(leaf):

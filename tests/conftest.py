@@ -33,6 +33,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 compilation.keep_programs()
 
 
+@pytest.fixture
+def wide_terminal(monkeypatch):
+    """Lines that are followed are not cut, however wide the terminal of the tests is."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LINES", "50")
+
+
 @pytest.fixture(scope="session")
 def digits_splits():
     samples, names = data.load("digits").grouped_by("digit")

@@ -10,6 +10,8 @@ from bap_jax import live_line
 from bap_jax.errors import UserError
 from bap_jax.live_line import LiveLine, describe
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 class Terminal(io.StringIO):
     """Text that is written to a terminal."""

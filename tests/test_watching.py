@@ -14,6 +14,8 @@ from tests.test_experiment import tiny
 from tests.test_live_line import Terminal
 from tests.test_metric_writers import Own
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 def run(**options):
     options = {"test_indices": TEST, "settings": QUICK} | options

@@ -54,12 +54,14 @@ def linen_params(init):
 
 TREES = {
     "nnx": lambda: nnx.state(NnxNet(), nnx.Param),
-    "pure nnx": lambda: nnx.as_pure(nnx.state(NnxNet(), nnx.Param)),
+    "pure nnx": lambda: nnx.to_pure_dict(nnx.state(NnxNet(), nnx.Param)),
     "partitioned nnx": lambda: nnx.state(partitioned_nnx(), nnx.Param),
     "linen": lambda: linen_params(nn.initializers.lecun_normal()),
     "partitioned linen": lambda: linen_params(BOXED_INIT),
     "logical linen": lambda: linen_params(LOGICAL_INIT),
 }
+if hasattr(nnx, "as_pure"):  # not in Flax 0.12.4
+    TREES["unboxed nnx"] = lambda: nnx.as_pure(nnx.state(NnxNet(), nnx.Param))
 KINDS = pytest.mark.parametrize("kind", TREES)
 
 

@@ -154,13 +154,14 @@ def test_layers_of_nnx(call):
     [
         lambda w, x: functools.reduce(lambda x, i: x @ w[i], range(5), x),
         lambda w, x: functools.reduce(jnp.matmul, jnp.unstack(w), x),
+        lambda w, x: functools.reduce(lambda x, part: x @ part[0], jnp.split(w, 5), x),
         lambda w, x: jax.lax.fori_loop(0, 5, lambda i, x: x @ w[i], x),
         lambda w, x: jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0],
         lambda w, x: jax.lax.map(lambda w: x @ w, w),
         lambda w, x: jnp.einsum("ebsi,eio->ebso", jnp.stack([x] * 5), w),
         lambda w, x: jax.lax.scan(lambda x, w: (x @ w / jnp.abs(w).max(), None), x, 2 * w)[0],
     ],
-    ids=["index", "unstack", "fori_loop", "scan", "map", "experts", "scaled"],
+    ids=["index", "unstack", "split", "fori_loop", "scan", "map", "experts", "scaled"],
 )
 def test_layers_of_a_loop(reach):
     axes = pruning.kernel_axes(reach, jnp.ones((5, 8, 8)), X)
