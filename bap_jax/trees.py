@@ -22,6 +22,11 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def array_on_device(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Shape and type of an array in a program; what has 64 bits on the host has 32 there."""
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+
+
 def is_box(node: Any) -> bool:
     """Whether a node of a tree holds nothing but one attribute called `value`."""
     if isinstance(node, (*_NEVER_BOXES, jax.Array)):

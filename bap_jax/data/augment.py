@@ -64,7 +64,7 @@ def check_augment(augment: Any, inputs: PyTree, batch_size: int) -> None:
     """
     if not callable(augment):
         raise UserError(f"augment must be a function (key, inputs) -> inputs; got {augment!r}.")
-    batch = jax.tree.map(_as_on_device, batch_of(sample_of(inputs), batch_size))
+    batch = batch_of(sample_of(inputs), batch_size)
     first, second = (_trace(augment, batch) for _ in range(2))
     _check_same(batch, first[1])
     if first[0] != second[0]:
@@ -73,10 +73,6 @@ def check_augment(augment: Any, inputs: PyTree, batch_size: int) -> None:
             "step it is traced only once: draw random numbers from `key`, by jax.random, not by "
             "NumPy or Python."
         )
-
-
-def _as_on_device(leaf):
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def _trace(augment: Callable, batch):

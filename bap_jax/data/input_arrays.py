@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from bap_jax.errors import UserError, first_of
+from bap_jax.trees import array_on_device
 from bap_jax.types import PyTree
 
 MOST_LEAVES = 8  # that an error lists
@@ -105,8 +106,8 @@ def of_one_sample(tree: PyTree) -> PyTree:
 
 
 def batch_of(sample: PyTree, size: int) -> PyTree:
-    """Shapes and types of a batch `(size, ...)`, from those of one sample."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), sample)
+    """Shapes and types of a batch `(size, ...)` in a program, from those of one sample."""
+    return jax.tree.map(lambda leaf: array_on_device((size, *leaf.shape), leaf.dtype), sample)
 
 
 def describe(tree: PyTree) -> str:

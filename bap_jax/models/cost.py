@@ -13,6 +13,7 @@ import jax
 from bap_jax.errors import UserError
 from bap_jax.jaxprs import inner_jaxprs, is_convolution
 from bap_jax.models.adapt import adapt
+from bap_jax.trees import array_on_device
 from bap_jax.types import PyTree, Variables
 
 
@@ -54,9 +55,7 @@ def cost(model: Any, variables: Any, inputs: PyTree) -> Cost:
     def forward(variables: Variables, inputs):
         return model.apply(variables, inputs, train=False, key=None)[0]
 
-    sample = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), inputs
-    )
+    sample = jax.tree.map(lambda leaf: array_on_device((1, *leaf.shape[1:]), leaf.dtype), inputs)
     jaxpr = jax.make_jaxpr(forward)(variables, sample).jaxpr
     params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.params))
     return Cost(params, _multiply_adds(jaxpr))

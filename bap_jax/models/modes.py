@@ -14,7 +14,7 @@ from jax.interpreters import partial_eval
 from bap_jax.errors import UserError
 from bap_jax.models.base import Model
 from bap_jax.models.flags import HOW, RECIPE
-from bap_jax.trees import leaf_paths
+from bap_jax.trees import array_on_device, leaf_paths
 from bap_jax.types import Variables
 
 
@@ -134,7 +134,7 @@ def _is_key(kind):
 
 def _batch(inputs: Any) -> Any:
     """Shapes of two samples."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), inputs)
+    return jax.tree.map(lambda x: array_on_device((2, *x.shape[1:]), x.dtype), inputs)
 
 
 def _first_line(error):
