@@ -20,6 +20,7 @@ from bap_jax._deprecated import former_names
 from bap_jax.config_network import digest_of_file, initialised, make_model, pretrained
 from bap_jax.data.prepared import PreparedData, require_one_split, samples_of, split_samples
 from bap_jax.data.registry import find_dataset
+from bap_jax.data.source import skipped_text
 from bap_jax.errors import UserError
 from bap_jax.metrics import CLASSIFICATION, Criterion, find_criterion
 from bap_jax.models.transformer import check_tokens
@@ -202,14 +203,7 @@ def _mentioning_skipped(source):
     except UserError as error:
         if not source.skipped:
             raise
-        raise UserError(
-            f"{error} In addition, {_were_left_out(source)}, the first: {source.skipped[0]}"
-        ) from error
-
-
-def _were_left_out(source):
-    number = len(source.skipped)
-    return "1 sample was left out" if number == 1 else f"{number} samples were left out"
+        raise UserError(f"{error} In addition, {skipped_text(source)}") from error
 
 
 def _test_indices(source, data_config):

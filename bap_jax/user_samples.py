@@ -20,6 +20,7 @@ from bap_jax.data.input_arrays import describe
 from bap_jax.data.inputs import as_inputs, check_one_length, first_sample, num_samples
 from bap_jax.data.labels import as_labels, check_label_lengths
 from bap_jax.data.prepared import Samples, require_one_split, samples_of
+from bap_jax.data.source import skipped_text
 from bap_jax.errors import UserError, first_of
 from bap_jax.metrics import Criterion
 from bap_jax.training.criterion_checks import LogitsShape, check_logits, logits_shape
@@ -56,9 +57,7 @@ def _check_source_arguments(source, labels, group_names, group_by, known_groups)
     if not group_by:
         raise UserError("name the attributes of the source to group by: group_by='race*gender'.")
     if source.skipped:
-        number = len(source.skipped)
-        left_out = "1 sample was" if number == 1 else f"{number} samples were"
-        logging.warning("%s left out, the first: %s", left_out, source.skipped[0])
+        logging.warning("%s", skipped_text(source))
 
 
 def _samples_from_arrays(inputs, labels, group_names, known_groups, group_by, missing):

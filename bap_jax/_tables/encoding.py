@@ -11,12 +11,11 @@ from bap_jax._tables.names import (
     MISSING,
     Names,
     distinct_values,
-    first_rows,
     name_for_missing,
     names_of,
-    numbered_rows,
     texts_of,
 )
+from bap_jax._tables.rows import first_rows, numbered_rows
 from bap_jax.errors import UserError
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")

@@ -6,7 +6,7 @@ ones, lose their ".0". Objects of pandas, pyarrow, PyTorch and others are recogn
 can do, so that none of these libraries is needed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from bap_jax.errors import UserError
 
 MISSING = "missing"
 _NOT_SO_CALLED = f"{MISSING} (no value)"
-_SHOWN = 5
 # The texts that pandas takes for no value, and what other programs write.
 _NOTHING = frozenset(
     ("", "NA", "None", "N.A.", "#NA", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
@@ -282,33 +281,3 @@ def _text(value, whole):
     if whole and isinstance(value, float | np.floating) and np.isfinite(value):
         return str(int(value))
     return str(value)
-
-
-def numbered_rows(wrong: np.ndarray) -> str:
-    """The first wrong rows by number, and how many more there are.
-
-    Args:
-      wrong: `(sample,)` bool.
-
-    Example:
-      >>> numbered_rows(np.array([False, True])), numbered_rows(np.array([True, True]))
-      ('row 1, counted from 0', 'rows 0, 1, counted from 0')
-    """
-    noun = "row" if np.count_nonzero(wrong) == 1 else "rows"
-    return f"{noun} {first_rows(wrong)}, counted from 0"
-
-
-def first_rows(wrong: np.ndarray, place: Callable[[int], str] = str) -> str:
-    """The first rows that are wrong, and how many more there are.
-
-    Args:
-      wrong: `(sample,)` bool.
-      place: what a row, counted from 0, is called.
-
-    Example:
-      >>> first_rows(np.array([False, True, True]), lambda row: f"line {row + 2}")
-      'line 3, line 4'
-    """
-    rows = np.flatnonzero(wrong)
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    return ", ".join(place(int(row)) for row in rows[:_SHOWN]) + more

@@ -1,7 +1,9 @@
-"""Names of groups as terminals, figures and tables show them: literally, and on one line."""
+"""Names of groups and counts as terminals, figures and tables show them, on one line."""
 
 import re
 import unicodedata
+
+MINUS = "\N{MINUS SIGN}"
 
 # A terminal obeys these: a name could clear the screen, write over the verdict, or turn the
 # direction of the text around it. Half a character, as JSON can hold, is no UTF-8.
@@ -30,6 +32,14 @@ def clipped(name: str, width: int) -> str:
         return name
     tail = (width - 1) // 3
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def count(number: int, noun: str = "", plural: str = "") -> str:
+    """A whole number with thousands separated, and its noun: "1 sample", "2,500 samples"."""
+    text = f"{number:,}".replace("-", MINUS)
+    if not noun:
+        return text
+    return f"{text} {noun if number == 1 else plural or noun + 's'}"
 
 
 def columns(text: str) -> int:

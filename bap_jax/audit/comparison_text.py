@@ -35,7 +35,7 @@ def conclusion(value: Interval, below: str, above: str, neutral: float = 0.0) ->
 
 
 def differences(
-    row: MethodDifference, methods: Iterable[MethodResult] = ()
+    row: MethodDifference, methods: Iterable[MethodResult]
 ) -> list[tuple[str, str, str]]:
     """For each quantity its name, the difference with its interval, and what that says.
 

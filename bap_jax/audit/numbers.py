@@ -2,7 +2,8 @@
 
 import math
 
-MINUS = "\N{MINUS SIGN}"
+from bap_jax._tables.shown import MINUS
+from bap_jax._tables.shown import count as count
 
 
 def decimal(value: float, digits: int) -> str:
@@ -32,14 +33,6 @@ def percent(fraction: float, digits: int = 1) -> str:
     return decimal(100 * fraction, digits) + (
         "\N{NO-BREAK SPACE}%" if math.isfinite(fraction) else ""
     )
-
-
-def count(number: int, noun: str = "", plural: str = "") -> str:
-    """A whole number with thousands separated, and its noun: "1 sample", "2,500 samples"."""
-    text = f"{number:,}".replace("-", MINUS)
-    if not noun:
-        return text
-    return f"{text} {noun if number == 1 else plural or noun + 's'}"
 
 
 def short(value: float) -> str:

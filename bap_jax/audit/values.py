@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from bap_jax._tables.arrow import to_numpy
 from bap_jax._tables.names import decoded, is_nothing
+from bap_jax._tables.rows import first_rows
 from bap_jax.errors import UserError
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 _TRUTH = {"0": False, "1": True, "false": False, "true": True}
-_SHOWN = 5
 
 # `(sample,)` values of CSV and Parquet, or of an array of NumPy; `(sample, class)` scores.
 Column = pa.Array | np.ndarray
@@ -91,10 +91,8 @@ def check_none(wrong: np.ndarray, what: str, place: Callable[[int], str], advice
     """
     rows = np.flatnonzero(wrong)
     if len(rows):
-        shown = ", ".join(place(int(row)) for row in rows[:_SHOWN])
-        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
         count = "1 sample" if len(rows) == 1 else f"{len(rows)} of {len(wrong)} samples"
-        raise UserError(f"{what} in {count} ({shown}{more}); {advice}.")
+        raise UserError(f"{what} in {count} ({first_rows(wrong, place)}); {advice}.")
 
 
 def right_or_wrong(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bap_jax._tables.shown import count
 from bap_jax.data.input_arrays import named_leaves
 from bap_jax.data.inputs import check_one_length
 from bap_jax.data.labels import check_label_lengths, check_labels, check_range
@@ -141,10 +142,10 @@ def check_groups_present(split: str, data: Dataset, group_names: Sequence[str]) 
     counts = group_counts(data.group_ids, len(group_names))
     missing = [name for name, n in zip(group_names, counts, strict=True) if n == 0]
     if missing:
-        samples = "1 sample" if data.size == 1 else f"{data.size} samples"
         raise UserError(
             f"no sample of group {first_of(list(map(repr, missing)), 10)} in the {split} split "
-            f"({samples}): its accuracy is undefined there. {_TO_FILL.get(split, _TO_FILL_OTHERS)} "
+            f"({count(data.size, 'sample')}): its accuracy is undefined there. "
+            f"{_TO_FILL.get(split, _TO_FILL_OTHERS)} "
             "Or merge or drop the group in your data, or group by fewer attributes (group_by=, in "
             "a config config.data.group_by)."
         )

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax._tables.encoding import GIVE_LABELS, are_integers
-from bap_jax._tables.names import names_of, numbered_rows
+from bap_jax._tables.names import names_of
+from bap_jax._tables.rows import numbered_rows
+from bap_jax._tables.shown import count
 from bap_jax.errors import UserError
 from bap_jax.types import PyTree
 
@@ -133,9 +135,8 @@ def _check_numbers(name, labels):
         return
     bad = _in_any_entry(~np.isfinite(labels.astype(np.float32)))
     if bad.any():
-        samples = "1 sample" if bad.sum() == 1 else f"{int(bad.sum())} samples"
         raise UserError(
-            f"{name} of {samples} hold NaN or Inf, first of sample "
+            f"{name} of {count(int(bad.sum()), 'sample')} hold NaN or Inf, first of sample "
             f"{int(np.argmax(bad))}; mark what has no label by a number of its own, such as −1, "
             "and leave it out in loss= and correct=, or leave the samples out."
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from bap_jax import groups
 from bap_jax._tables.encoding import ADVICE, GIVE_LABELS, check_option
+from bap_jax._tables.shown import count
 from bap_jax._user_code import import_object
 from bap_jax.data.augment import check_augment, with_augment
 from bap_jax.data.inputs import as_inputs, num_samples, select
@@ -179,3 +180,9 @@ class Source(NamedTuple):
             test_indices=None,
             validation_indices=None,
         )
+
+
+def skipped_text(source: Source) -> str:
+    """How many samples of a source that skipped some were left out, and why the first one was."""
+    were = "was" if len(source.skipped) == 1 else "were"
+    return f"{count(len(source.skipped), 'sample')} {were} left out, the first: {source.skipped[0]}"

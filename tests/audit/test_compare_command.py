@@ -230,7 +230,7 @@ def test_small_differences_have_decimals():
         return Interval(estimate, estimate - 0.0002, estimate + 0.0002)
 
     row = MethodDifference("a", "b", *[value(0.00031)] * 4)
-    assert next(words for _, words, _ in differences(row)) == "+0.031 points (0.011 to 0.051)"
+    assert next(words for _, words, _ in differences(row, [])) == "+0.031 points (0.011 to 0.051)"
 
 
 def test_two_spreads_of_0_have_no_ratio():

@@ -10,7 +10,8 @@ import re
 
 import numpy as np
 
-from bap_jax._tables.names import MISSING, first_rows
+from bap_jax._tables.names import MISSING
+from bap_jax._tables.rows import first_rows
 from bap_jax.data.columns import check_columns, read_table
 from bap_jax.data.listing import Listing, find_folder
 from bap_jax.errors import UserError
