@@ -211,6 +211,8 @@ def with_optimizers(
     if dual_optimizer is None:
         return settings
     changes: dict[str, Any] = {"optimizer": dual_optimizer}
+    if settings.dual.rule == "auto":
+        changes["rule"] = "ascent"
     if is_transformation(dual_optimizer):
         usual = DualSettings()
         names = ("learning_rate", "momentum", "dampening")

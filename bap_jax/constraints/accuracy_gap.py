@@ -80,6 +80,8 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             overall=sided(overall),
             tolerance=tolerance,
             deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
+            unit=jnp.tile(reference.frequency, len(signs)),
+            reach=jnp.tile(gaps.reach, len(signs)),
         ), state
 
     return Constraint(num_groups * len(signs), estimator.init, evaluate)

@@ -32,6 +32,12 @@ class ConstraintValues(NamedTuple):
       equality: `(constraint,)` or `()` bool, whether violations must be 0 rather than at most 0;
         multipliers may then have either sign.
       deviation: `(constraint,)` or `()`, standard deviation of `violation` as an estimate.
+      unit: `(constraint,)` or `()`, the multiplier that weighs the constraint as much as it weighs
+        in the objective, such as the share w_g of a group's loss in the mean; 0 where it is
+        unknown. `lagrangian.auto` counts multipliers in it.
+      reach: `(constraint,)` or `()`, the size that `violation` has when the constraint is badly
+        violated; 0 where it is unknown. `lagrangian.auto` counts violations in it.
+      objective: `()` the objective at the same point; schemes fill it in for the formulation.
     """
 
     violation: Array
@@ -42,6 +48,9 @@ class ConstraintValues(NamedTuple):
     tolerance: Array | float = 0.0
     equality: Array | bool = False
     deviation: Array | float = 0.0
+    unit: Array | float = 0.0
+    reach: Array | float = 0.0
+    objective: Array | float = 0.0
 
 
 def constraint_values(

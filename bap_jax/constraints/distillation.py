@@ -45,6 +45,8 @@ def group_distillation(
             violation_mask=estimate.observed,
             proxy_mask=sums.count > 0,
             tolerance=limit,
+            unit=reference.frequency,
+            reach=estimate.mean + limit,
         )
         return values, state
 

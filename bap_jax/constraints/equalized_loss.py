@@ -20,6 +20,9 @@ from bap_jax.constraints.estimators import (
 )
 from bap_jax.constraints.observations import Observations
 
+LEAST_REACH = 1e-3
+"""Nats: where the overall loss is smaller, differences from it do not matter."""
+
 
 def equalized_loss(
     reference: DenseReference,
@@ -69,6 +72,8 @@ def equalized_loss(
             violation_mask=estimate.observed,
             proxy_mask=sums.count > 0,
             equality=True,
+            unit=reference.frequency,
+            reach=jnp.maximum(jnp.abs(overall), LEAST_REACH),
         )
         return values, state
 

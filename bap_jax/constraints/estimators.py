@@ -6,9 +6,10 @@ means over the k buffered samples of a group. A_g(θ_s) is estimated by one of
     plain             s̄
     paired            s̄ − (d̄ − A_g(θ_d))
     control_variate   s̄ − c (d̄ − A_g(θ_d)),   c = Cov(s, d) / Var(d)
+    adaptive          a short and a long average, see `adaptive_memory`
 
 The dense model's accuracy is known exactly, so the error of d̄ is known too, and the part of s̄'s
-error that is correlated with it can be removed. Where groups are alike, the last estimator has
+error that is correlated with it can be removed. Where groups are alike, the third estimator has
 variance A(1 − A)(1 − ρ²)/k instead of A(1 − A)/k. One group alone has too few samples to estimate
 c, so Cov and Var are sums over groups, and c minimises the sum of the groups' variances.
 See docs/method.md, equations (13) to (16).
@@ -20,7 +21,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints import replay_buffer
+from bap_jax.constraints import adaptive_memory, replay_buffer
 from bap_jax.constraints.base import (
     DenseReference,
     StateInit,
@@ -31,7 +32,8 @@ from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
 
 OVERALL = ("population", "group_mean")
-ESTIMATORS = ("plain", "paired", "control_variate")
+ESTIMATORS = ("plain", "paired", "control_variate", "adaptive")
+READ_DENSE_LOGITS = ("paired", "control_variate")
 
 
 class EstimatorUpdate(Protocol):
@@ -93,8 +95,8 @@ def accuracy_estimator(
     Args:
       reference: the dense model's exact group accuracies.
       buffer_size: k, samples of each group; with 0, those of the batch, with the `plain` estimator.
-      estimator: `plain`, `paired` or `control_variate`; the last two need the dense model's logits
-        in `Observations`.
+      estimator: one of `ESTIMATORS`; those of `READ_DENSE_LOGITS` need the dense model's logits in
+        `Observations`.
 
     Raises:
       UserError: `estimator` is unknown, or needs a buffer and has none.
@@ -103,6 +105,11 @@ def accuracy_estimator(
     check_estimator(estimator, buffer_size)
     if buffer_size == 0:
         return mean_estimator(num_groups, 0, lambda observations: observations.correct)
+    if estimator == "adaptive":
+        return Estimator(
+            lambda: adaptive_memory.init(num_groups),
+            lambda memory, seen: adaptive_memory.update(memory, seen, reference, buffer_size),
+        )
     if estimator == "plain":
         return _buffered(num_groups, buffer_size, bool, lambda o: o.correct, _plain)
     dense = reference.group_accuracy

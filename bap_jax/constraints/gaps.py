@@ -34,6 +34,7 @@ from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
 
 PROXIES = ("loss", "kl")
+LEAST_REACH = 0.02
 
 
 class GapEstimates(NamedTuple):
@@ -48,6 +49,8 @@ class GapEstimates(NamedTuple):
       excess_proxy: `(group,)` ψ̃_g.
       present: `(group,)` bool, groups that occur in the batch.
       overall: `()` r(θ_s) − r(θ_d).
+      reach: `(group,)` Â_g (1 − Â_g), how much Â_g rises where its logit rises by 1; at least
+        `LEAST_REACH`.
     """
 
     group: Array
@@ -59,6 +62,7 @@ class GapEstimates(NamedTuple):
     excess_proxy: Array
     present: Array
     overall: Array
+    reach: Array
 
 
 class GapUpdate(Protocol):
@@ -140,6 +144,7 @@ def gap_estimator(
             excess_proxy=group_proxy - overall,
             present=present,
             overall=overall,
+            reach=jnp.maximum(estimate.mean * (1 - estimate.mean), LEAST_REACH),
         ), state
 
     return GapEstimator(accuracy.init, update)

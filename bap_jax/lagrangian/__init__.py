@@ -2,6 +2,7 @@
 
 from bap_jax._deprecated import former_names
 from bap_jax.lagrangian.augmented import augmented
+from bap_jax.lagrangian.auto import LONGEST_STEP, auto
 from bap_jax.lagrangian.base import (
     DualState,
     Evaluation,
@@ -37,6 +38,7 @@ from bap_jax.lagrangian.switching import switching
 from bap_jax.lagrangian.transforms import dampened_momentum, nu_pi, scale_by_nu_pi
 
 __all__ = [
+    "LONGEST_STEP",
     "OVERALL_TERMS",
     "SCHEMES",
     "DualState",
@@ -49,6 +51,7 @@ __all__ = [
     "SchemeInfo",
     "SchemeSpec",
     "augmented",
+    "auto",
     "build_scheme",
     "dampened_momentum",
     "detached_share",

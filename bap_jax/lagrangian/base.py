@@ -97,6 +97,14 @@ class PenaltyTerm(Protocol):
         ...
 
 
+class TotalWeight(Protocol):
+    """Signature of `Formulation.total_weight`."""
+
+    def __call__(self, dual: DualState, /) -> Array:
+        """`()` the total weight that the weights' gradient is to have; ∞ to leave it as it is."""
+        ...
+
+
 class Formulation(NamedTuple):
     """How a set of constraints enters the objective, and how its multipliers move.
 
@@ -107,11 +115,17 @@ class Formulation(NamedTuple):
       init: `number of constraints -> DualState`.
       update_multipliers: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
       penalty_term: `(ConstraintValues, DualState) -> ()`, what is added to the objective.
+      total_weight: `DualState -> ()`, the total weight 1 + Σ|λ| of loss and constraints to which
+        the weights' gradient is scaled, up or down; None leaves the gradient as it is.
+      anticipates: whether multipliers react to the change of a violation by themselves, so that
+        `optimistic` need not correct it.
     """
 
     init: FormulationInit
     update_multipliers: MultiplierUpdate
     penalty_term: PenaltyTerm
+    total_weight: TotalWeight | None = None
+    anticipates: bool = False
 
     @property
     def ascend(self) -> MultiplierUpdate:

@@ -1,8 +1,10 @@
 """What counts as a formulation, and one formulation made of several."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from bap_jax.errors import UserError
@@ -47,7 +49,18 @@ def named(formulations: Mapping[str, Formulation]) -> Formulation:
         match_names(values, formulations, "constraint values")
         return sum(f.penalty_term(values[name], dual[name]) for name, f in formulations.items())
 
-    return Formulation(init, update_multipliers, penalty_term)
+    def total_weight(dual) -> Any:
+        """The largest of the sets; those that leave the gradient as it is have no say."""
+        wanted = [f.total_weight(dual[n]) for n, f in formulations.items() if f.total_weight]
+        finite = [jnp.where(jnp.isfinite(one), one, 0) for one in wanted]
+        largest = functools.reduce(jnp.maximum, finite)
+        return jnp.where(largest > 0, largest, jnp.inf)
+
+    all_anticipate = all(f.anticipates for f in formulations.values())
+    scaled = any(f.total_weight for f in formulations.values())
+    return Formulation(
+        init, update_multipliers, penalty_term, total_weight if scaled else None, all_anticipate
+    )
 
 
 def match_names(given: Mapping, expected: Mapping, what: str) -> None:

@@ -49,7 +49,9 @@ def optimistic(primal_optimizer, formulation, *, weight_limit=float("inf")) -> S
     def update(problem, params, state, *inputs):
         step = steps.gradient(problem, params, lambda evaluation: state.dual, inputs)
         constraints = step.evaluation.constraints
-        ahead = each_set(_extrapolate, constraints, state.memory)
+        ahead = constraints
+        if not steps.formulation.anticipates:
+            ahead = each_set(_extrapolate, constraints, state.memory)
         dual = steps.update_multipliers(step.evaluation._replace(constraints=ahead), state.dual)
         past = each_set(_remember, constraints, state.memory)
         params, primal_state = steps.descend(step, params, state.primal_state)

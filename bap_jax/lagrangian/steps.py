@@ -82,7 +82,10 @@ class PrimalDualSteps(NamedTuple):
           UserError: the numbers of constraints and multipliers differ.
         """
         check_sizes(evaluation.constraints, dual)
-        values = cast(Any, evaluation.constraints)
+        objective = jax.lax.stop_gradient(evaluation.loss)
+        values: Any = each_set(
+            lambda part: part._replace(objective=objective), evaluation.constraints
+        )
         return strongly_typed(self.formulation.update_multipliers(values, dual))
 
     def gradient(
@@ -145,7 +148,11 @@ class PrimalDualSteps(NamedTuple):
 
     def _scale(self, dual):
         total = 1 + sum(jnp.abs(state.multipliers).sum() for state in _dual_states(dual))
-        return jax.lax.stop_gradient(jnp.minimum(1, self.weight_limit / total))
+        wanted = total
+        if self.formulation.total_weight is not None:
+            chosen = self.formulation.total_weight(dual)
+            wanted = jnp.where(jnp.isfinite(chosen), chosen, total)
+        return jax.lax.stop_gradient(jnp.minimum(wanted, self.weight_limit) / total)
 
 
 def primal_dual_steps(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from bap_jax import constraints, lagrangian
 from bap_jax.constraints import Constraint, DenseReference
+from bap_jax.constraints.estimators import READ_DENSE_LOGITS
 from bap_jax.constraints.objectives import Objective
 from bap_jax.training.method_contract import Method, MethodBuilder, MethodSpec
 from bap_jax.training.optimizers import formulation_from_settings
@@ -30,14 +31,23 @@ def _gap_options(settings: Settings) -> dict[str, Any]:
     constraint = settings.constraint
     return {
         "buffer_size": constraint.buffer_size,
-        "estimator": constraint.estimator,
+        "estimator": estimator_of(settings),
         "overall_accuracy": constraint.overall_accuracy,
         "proxy": constraint.proxy,
     }
 
 
+def estimator_of(settings: Settings) -> str:
+    """What estimates the groups' accuracies: `constraint.estimator`, with `auto` decided."""
+    constraint = settings.constraint
+    if constraint.estimator != "auto":
+        return constraint.estimator
+    adaptive = settings.dual.rule == "auto" and constraint.buffer_size > 0
+    return "adaptive" if adaptive else "plain"
+
+
 def _reads_dense_logits(settings: Settings) -> bool:
-    return settings.constraint.proxy == "kl" or settings.constraint.estimator != "plain"
+    return settings.constraint.proxy == "kl" or estimator_of(settings) in READ_DENSE_LOGITS
 
 
 def _no_bound(reference: DenseReference) -> Array | float:
@@ -95,16 +105,17 @@ def _fine_tuning(reference: DenseReference, settings: Settings, /) -> Method:
 
 
 def _equalized_loss(reference: DenseReference, settings: Settings, /) -> Method:
-    options = settings.constraint
+    options, is_auto = settings.constraint, settings.dual.rule == "auto"
     constraint = constraints.equalized_loss(
         reference,
         absolute=options.el_absolute,
         buffer_size=options.el_buffer_size,
         overall_loss=options.overall_accuracy,
+        detach_overall=is_auto,
     )
 
     def weights(frequency: Array, multipliers: Array) -> Array:
-        return lagrangian.group_weights(frequency, multipliers, "full")
+        return lagrangian.group_weights(frequency, multipliers, "detached" if is_auto else "full")
 
     linear = not options.el_absolute and settings.dual.rule != "augmented"
     formulation = formulation_from_settings(settings, options.el_bound)

@@ -53,6 +53,9 @@ def dual_formulation(
       bound: a further bound on |λ|, `()` or `(constraint,)`; the smaller of the two holds.
     """
     bound = jnp.minimum(bound, settings.bound)
+    if settings.rule == "auto":
+        longest = jnp.minimum(lagrangian.LONGEST_STEP, settings.weight_limit)
+        return lagrangian.auto(bound=bound, overall_term=overall_term, longest=longest)
     if settings.rule == "augmented":
         return lagrangian.augmented(
             settings.penalty,

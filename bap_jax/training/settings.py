@@ -91,7 +91,9 @@ class DualSettings:
     """How the multipliers move.
 
     Attributes:
-      rule: `ascent` (gradient ascent), `nu_pi` or `augmented` (the augmented Lagrangian).
+      rule: `auto` (needs no tuning, see `lagrangian.auto`), `ascent` (the paper's),
+        `nu_pi` or `augmented` (the augmented Lagrangian). `auto` reads `bound` and `weight_limit`
+        alone of the settings below.
       learning_rate: η_λ, step size of `ascent` and `nu_pi`, and of group DRO's adversary. The
         multiplier of a group that misses its tolerance by one point grows by .01 η_λ a step: the
         fewer the steps, the larger η_λ must be.
@@ -106,10 +108,10 @@ class DualSettings:
       restart: set a multiplier to 0 when its constraint holds, by `restart_confidence` standard
         deviations of the estimate.
       weight_limit: largest 1 + Σ|λ| in the weights' gradient, see
-        `lagrangian.steps.primal_dual_steps`.
+        `lagrangian.steps.primal_dual_steps`; `auto` lengthens the steps by at most this.
     """
 
-    rule: str = "ascent"
+    rule: str = "auto"
     learning_rate: float = 0.1
     momentum: float = 0.0
     dampening: float = 0.0
@@ -135,11 +137,13 @@ class ConstraintSettings:
       first_epoch: first epoch in which the method acts; −1 is the epoch of the last pruning.
       min_group_size: groups with fewer training samples are not constrained; the report names them.
       buffer_size: k, samples of each group from which its accuracy is estimated; 0: the batch.
-      estimator: `plain`, `paired` or `control_variate`, see `constraints.estimators`.
+      estimator: `auto` (`adaptive` for `dual.rule="auto"`, else `plain`), `plain`, `paired`,
+        `control_variate` or `adaptive`, see `constraints.estimators`.
       proxy: what the weights see of an accuracy, `loss` or `kl`, see `constraints.gaps`.
       overall_accuracy: `population` or `group_mean` (the reference), see `constraints.gaps`.
       overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.overall_term`.
-      el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper).
+      el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper); not
+        with `dual.rule="auto"`, which has to know the sign.
       el_buffer_size: `buffer_size` of EL.
       el_bound: largest |λ| of EL, whose constraints also drive losses up.
       kl_limit: δ of `distillation`, nats.
@@ -148,11 +152,11 @@ class ConstraintSettings:
     first_epoch: int = -1
     min_group_size: int = 10
     buffer_size: int = 40
-    estimator: str = "plain"
+    estimator: str = "auto"
     proxy: str = "loss"
     overall_accuracy: str = "population"
     overall_term: str = "detached"
-    el_absolute: bool = True
+    el_absolute: bool = False
     el_buffer_size: int = 0
     el_bound: float = 1.0
     kl_limit: float = 0.05

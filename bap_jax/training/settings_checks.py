@@ -18,7 +18,7 @@ from bap_jax.training.schedules import find_schedule
 from bap_jax.training.settings import SELECTIONS, DualSettings, OptimizerSettings, Settings
 from bap_jax.training.values import changed_fields
 
-DUAL_RULES = ("ascent", "nu_pi", "augmented")
+DUAL_RULES = ("auto", "ascent", "nu_pi", "augmented")
 _OF_ASCENT = ("learning_rate", "momentum", "dampening")
 
 
@@ -65,6 +65,11 @@ def check_settings(settings: Settings) -> None:
 
 def _check_combination(settings: Settings, method: MethodSpec) -> None:
     name = method_name(settings.method)
+    if settings.dual.rule == "auto" and name == "el" and settings.constraint.el_absolute:
+        raise UserError(
+            "dual.rule 'auto' has to know on which side of the overall loss a group is, and "
+            "constraint.el_absolute=True hides it. Leave it out, or write dual.rule='ascent' too."
+        )
     if not (SCHEMES[settings.scheme].has_multipliers or method.supports_switching):
         suited = ", ".join(known for known, spec in METHODS.items() if spec.supports_switching)
         raise UserError(
@@ -102,6 +107,8 @@ def _check_dual(dual):
     if not (_is_number(dual.nu) and -1 < dual.nu < 1):
         raise UserError(f"dual.nu must lie in (−1, 1); got {dual.nu}.")
     _check_dual_optimizer(dual)
+    if dual.rule == "auto":
+        _check_unused_by_auto(dual)
     if not (_is_number(dual.penalty_growth) and dual.penalty_growth >= 1):
         raise UserError(f"dual.penalty_growth must be a factor ≥ 1; got {dual.penalty_growth}.")
 
@@ -114,7 +121,8 @@ def _check_constraint(constraint):
     check_integer("constraint.min_group_size", constraint.min_group_size, 1)
     check_integer("constraint.buffer_size", constraint.buffer_size, 0)
     check_integer("constraint.el_buffer_size", constraint.el_buffer_size, 0)
-    check_estimator(constraint.estimator, constraint.buffer_size)
+    if constraint.estimator != "auto":
+        check_estimator(constraint.estimator, constraint.buffer_size)
     check_number("constraint.kl_limit", constraint.kl_limit)
     _check_positive("constraint.el_bound", constraint.el_bound)
 
@@ -169,6 +177,24 @@ def _check_dual_optimizer(dual):
     if is_transformation(dual.optimizer):
         own = {name: getattr(DualSettings(), name) for name in _OF_ASCENT}
         _check_ignored(dual, dataclasses.replace(dual, **own), "dual.")
+
+
+_UNUSED_BY_AUTO = (
+    *("momentum", "dampening", "nu", "proportional", "integral"),
+    *("start", "restart", "restart_confidence"),
+)
+
+
+def _check_unused_by_auto(dual):
+    plain = DualSettings()
+    unused = dataclasses.replace(plain, **{name: getattr(dual, name) for name in _UNUSED_BY_AUTO})
+    changed = [f"dual.{name}={pair[0]!r}" for name, pair in changed_fields(unused, plain).items()]
+    if changed:
+        raise UserError(
+            f"dual.rule='auto' sets the speed of multipliers itself, so {', '.join(changed)} would "
+            "have no effect. Leave this out, or choose the rule that reads it: dual.rule='ascent' "
+            "or 'nu_pi'."
+        )
 
 
 def _check_ignored(given, expected, prefix="optimizer."):

@@ -1,0 +1,91 @@
+"""Group accuracies from a short and a long exponential average of correctness.
+
+    fast_g, slow_g    means over the group's last samples, weights e^(−age/m) and e^(−age/M)
+    Â_g = slow_g + c_g (fast_g − slow_g),   c_g = d² / (d² + 4 Var(fast_g)),  d = fast_g − slow_g
+
+with m = k/2 samples, which has the mean age and the variance of a buffer of k, and M = n_g, about
+an epoch. While the network changes, the two differ by more than chance, c_g is near 1 and the
+estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the error is that
+of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third. See
+docs/method.md, equation (39).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bap_jax import metrics
+from bap_jax.constraints.base import DenseReference
+from bap_jax.constraints.observations import Observations
+from bap_jax.constraints.replay_buffer import Estimate
+from bap_jax.types import Array
+
+_DOUBT = 4.0  # a difference of two standard deviations is believed by half
+
+
+class TwoMemories(NamedTuple):
+    """Sums over the samples of each group, old ones fading; 16 bytes a group.
+
+    Attributes:
+      fast_right, fast_count: `(group,)` right samples and samples, fading after m samples.
+      slow_right, slow_count: `(group,)` the same, fading after M samples.
+    """
+
+    fast_right: Array
+    fast_count: Array
+    slow_right: Array
+    slow_count: Array
+
+
+def init(num_groups: int) -> TwoMemories:
+    """Sums before the first sample."""
+    zeros = jnp.zeros((num_groups,), jnp.float32)
+    return TwoMemories(zeros, zeros, zeros, zeros)
+
+
+def update(
+    memory: TwoMemories, observations: Observations, reference: DenseReference, buffer_size: int
+) -> tuple[Estimate, TwoMemories]:
+    """Adds a batch; pure.
+
+    Args:
+      memory: of `init` or of the last call.
+      observations: of the batch; samples of weight 0 leave the sums as they are.
+      reference: gives the numbers of groups and of their samples n_g; where these are unknown (0),
+        M = 5 k.
+      buffer_size: k.
+
+    Returns:
+      Accuracies `(group,)` with their variances, and the new sums. A group is observed once it has
+      had about k/3 samples.
+    """
+    num_groups = memory.fast_right.shape[0]
+    sums = metrics.group_sums(
+        observations.correct, observations.group_ids, observations.weight, num_groups
+    )
+    known = jnp.broadcast_to(jnp.asarray(reference.count, jnp.float32), (num_groups,))
+    size = jnp.where(known > 0, known, 5.0 * buffer_size)
+    short = jnp.minimum(buffer_size / 2, size)
+    fast_right, fast_count = _faded(memory.fast_right, memory.fast_count, sums, short)
+    slow_right, slow_count = _faded(memory.slow_right, memory.slow_count, sums, size)
+    fast, slow = _mean(fast_right, fast_count), _mean(slow_right, slow_count)
+    # A group that was always right so far is not certain to stay so.
+    spread = jnp.maximum(slow * (1 - slow), 1 / (size + 2))
+    variance = spread / (2 * short)
+    difference = (fast - slow) ** 2
+    belief = difference / (difference + _DOUBT * variance)
+    observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
+    mean = jnp.where(observed, slow + belief * (fast - slow), 0)
+    variance = belief**2 * variance + (1 - belief) ** 2 * spread / (2 * size)
+    return Estimate(mean, observed, variance), TwoMemories(
+        fast_right, fast_count, slow_right, slow_count
+    )
+
+
+def _faded(right, count, sums, memory):
+    keep = jnp.exp(-sums.count / memory)
+    return keep * right + sums.total, keep * count + sums.count
+
+
+def _mean(right, count):
+    return right / jnp.maximum(count, 1e-9)

@@ -1,0 +1,139 @@
+"""Multipliers that need no tuning: `dual.rule=auto`.
+
+    e_c = clip((v_c + margin) / r_c, −1, 1)              violation in its unit
+    I_c ← clip(I_c + κ_i e_c, 0, z_max)                  integral part, with anti-windup
+    z_c = clip(I_c + κ_p e_c, 0, z_max)                  and a proportional part
+    λ_c = s_c (e^{z_c} − 1)                              exponential in z_c
+
+The unit s_c of a multiplier is the share w_g of its group in the mean loss: the weight of group g
+is then w_g + λ_g = w_g e^{z_g}, and z_g is how much its logits are to gain on those of others. The
+unit r_c of a violation is Â_g (1 − Â_g), what an accuracy gains where its logit rises by 1. So
+neither the loss's scale, nor shares, nor batch and steps an epoch enter. A constraint that does not
+name its units has them measured, see `measured_units`.
+
+A constant sum of weights replaces the sum 1 + Σ λ, which grows with the multipliers (see
+`step_length`): no group can be given weight but by taking it from others, and a run cannot diverge
+by its multipliers. See docs/method.md, equations (38) to (40).
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.constraints.base import ConstraintValues, as_floats
+from bap_jax.lagrangian import measured_units, step_length
+from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.measured_units import Measured
+from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
+from bap_jax.lagrangian.step_length import StepLength
+from bap_jax.types import Array
+
+_PROPORTIONAL = 0.6  # κ_p
+_INTEGRAL = 0.02  # κ_i, per step
+_LARGEST = 6.0  # z_max: a weight of 403 times the share
+LONGEST_STEP = 15.0  # W_max
+
+
+class AutoState(NamedTuple):
+    """What the multipliers remember; at most 32 bytes a constraint.
+
+    Attributes:
+      integral: `(constraint,)` I_c.
+      length: of the weights' steps.
+      measured: units that the constraints do not name.
+      known: `()` bool, whether the constraints name their units.
+    """
+
+    integral: Array
+    length: StepLength
+    measured: Measured
+    known: Array
+
+
+def auto(
+    *,
+    bound: Array | float = math.inf,
+    overall_term: str = "detached",
+    longest: Array | float = LONGEST_STEP,
+) -> Formulation:
+    """Multipliers that find their size and their speed by themselves.
+
+    Constraints in `violation_mask` and `proxy_mask` move; a group that is not in the batch keeps
+    its multiplier, however long. `ConstraintValues.unit` and `reach` give the units; where they are
+    0, they are measured, which needs `objective`, as every scheme fills it in.
+
+    The multipliers aim at `violation ≤ −min(tolerance / 2, deviation)`: what is estimated scatters,
+    and the constraint is to hold of the network itself.
+
+    Args:
+      bound: largest |λ|, `()` or `(constraint,)`.
+      overall_term: see the module `overall_term`.
+      longest: W_max ≥ 1, the most that violated constraints may lengthen the weights' steps.
+
+    Raises:
+      UserError: `overall_term` is unknown.
+
+    Example:
+      >>> from bap_jax.constraints import constraint_values
+      >>> formulation = auto()
+      >>> values = constraint_values(jnp.array([0.1, -0.1]), unit=jnp.array([0.5, 0.5]), reach=0.25)
+      >>> dual = formulation.update_multipliers(values, formulation.init(2))
+      >>> [round(float(x), 3) for x in dual.multipliers]
+      [0.141, 0.0]
+    """
+    check_overall_term(overall_term)
+
+    def init(size):
+        zeros = jnp.zeros((size,))
+        memory = AutoState(
+            zeros, step_length.init(), measured_units.init(size), jnp.zeros((), bool)
+        )
+        return DualState(zeros, memory)
+
+    def update_multipliers(values, dual):
+        memory: AutoState = dual.memory
+        fresh = values.violation_mask & values.proxy_mask
+        measured = measured_units.measure(memory.measured, values, fresh)
+        error = _error(values, measured)
+        lower = jnp.where(values.equality, -_LARGEST, 0.0)
+        gain = jnp.where(values.unit > 0, _INTEGRAL, measured_units.integral_gain(measured))
+        integral = jnp.clip(memory.integral + gain * error, lower, _LARGEST)
+        integral = jnp.where(fresh, integral, memory.integral)
+        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, _LARGEST)
+        multipliers = jnp.clip(_multipliers(exponent, values, measured), -bound, bound)
+        size = jnp.where(values.equality, jnp.abs(error), error)
+        worst = jnp.max(jnp.where(fresh, size, 0.0), initial=0.0)
+        loss = jax.lax.stop_gradient(values.objective)
+        length = step_length.update(memory.length, loss, worst, fresh.any(), longest)
+        known = memory.known | (fresh & (values.unit > 0)).any()
+        state = AutoState(integral, length, measured, known)
+        return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
+
+    def penalty_term(values, dual):
+        return linear_term(values, dual.multipliers, overall_term)
+
+    def total_weight(dual):
+        memory: AutoState = dual.memory
+        return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
+
+    return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _error(values: ConstraintValues, measured: Measured) -> Array:
+    """`(constraint,)` e_c in [−1, 1]."""
+    violation, tolerance, deviation = jax.lax.stop_gradient(
+        (as_floats(values.violation), values.tolerance, values.deviation)
+    )
+    margin = jnp.where(values.equality, 0.0, jnp.clip(tolerance / 2, 0, deviation))
+    reach = jnp.where(values.reach > 0, values.reach, measured_units.unit_of_violations(measured))
+    return jnp.clip((violation + margin) / jax.lax.stop_gradient(reach), -1, 1)
+
+
+def _multipliers(exponent, values, measured):
+    """`(constraint,)` λ_c; above −s_c where the unit is a group's share, so that its weight stays
+    positive, and odd in z_c where it is measured."""
+    odd = jnp.sign(exponent) * jnp.expm1(jnp.abs(exponent))
+    unit = measured_units.unit_of_multipliers(measured)
+    return jnp.where(values.unit > 0, values.unit * jnp.expm1(exponent), unit * odd)

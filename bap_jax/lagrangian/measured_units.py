@@ -1,0 +1,132 @@
+"""Units of multipliers and violations that a problem does not name, measured along the way.
+
+    r_c = max_t  mean of |v_c| over the last steps                       unit of v_c
+    s_c = F / max(H_c, r_c),   F = Σ_t |f_t − f_{t−1}|,   H_c = Σ_t |h_c,t − h_c,t−1|     of λ_c
+    κ_c = 5 · (mean of |v_c,t − v_c,t−1|) / (mean of |v_c|)   in [.0005, .02]    integral gain
+
+At a saddle point ∇f = −Σ λ_c ∇h_c, so λ_c is of the size of the change of f for a change of h_c.
+Multiplying f or h_c by a constant multiplies s_c and r_c by just what keeps every step of the
+weights as it was. The gain follows the speed with which violations respond: integrating faster than
+that would overshoot. Where v_c changes its sign in nearly every step, steps are too long, and r_c
+grows until they are not. See docs/method.md, equation (40).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bap_jax.constraints.base import ConstraintValues, as_floats
+from bap_jax.types import Array
+
+_FADING = 1 / 1000  # per step
+_SMOOTHING, _SMOOTHING_OF_TURNS = 0.1, 0.05
+_MOST_TURNS = 0.7  # noise changes sign in half of the steps, a step that is too long in all
+_SLOWING = 0.1
+_PER_SPEED, _LEAST_GAIN, _MOST_GAIN = 5.0, 0.0005, 0.02
+_RESPONSE = 0.02  # of its size: a violation that changed by this does respond to the multipliers
+_TINY = 1e-30
+
+
+class Measured(NamedTuple):
+    """What was seen so far; 29 bytes a constraint.
+
+    Attributes:
+      objective: `()` f at the last step.
+      objective_change: `()` F.
+      proxy, violation: `(constraint,)` h_c and v_c when they were last observed.
+      proxy_change: `(constraint,)` H_c.
+      size, speed: `(constraint,)` means of |v_c| and of its change over the last steps.
+      largest: `(constraint,)` r_c.
+      turns: `(constraint,)` share of the last steps in which v_c changed its sign.
+      seen: `(constraint,)` bool, whether the constraint was observed at all.
+      fallback: `()` unit of multipliers while the objective does not move at all: it doubles until
+        a violation responds.
+    """
+
+    objective: Array
+    objective_change: Array
+    proxy: Array
+    violation: Array
+    proxy_change: Array
+    size: Array
+    speed: Array
+    largest: Array
+    turns: Array
+    seen: Array
+    fallback: Array
+
+
+def init(size: int) -> Measured:
+    """Before the first step, for `size` constraints."""
+    zero, zeros = jnp.zeros(()), jnp.zeros((size,))
+    return Measured(
+        zero, zero, *(zeros,) * 7, seen=zeros.astype(bool), fallback=jnp.full((), _TINY)
+    )
+
+
+def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Measured:
+    """Takes one step into account.
+
+    Args:
+      measured: of the last step.
+      values: of this step, `objective` filled in.
+      observed: `(constraint,)` bool, which constraints to look at.
+    """
+    objective, proxy, violation = jax.lax.stop_gradient(
+        (values.objective, as_floats(values.proxy), as_floats(values.violation))
+    )
+    again = observed & measured.seen
+    moved = jnp.where(again.any(), jnp.abs(objective - measured.objective), 0.0)
+    proxy_moved = jnp.where(again, jnp.abs(proxy - measured.proxy), 0.0)
+    jump = jnp.abs(violation - measured.violation)
+    turned = jnp.where(violation * measured.violation < 0, 1.0, 0.0)
+    first = jnp.where(observed, jnp.abs(violation), measured.size)
+    size = jnp.where(again, _mean(measured.size, first), first)
+    turns = jnp.where(again, _mean(measured.turns, turned, _SMOOTHING_OF_TURNS), measured.turns)
+    slower = jnp.exp(_SLOWING * jnp.maximum(turns - _MOST_TURNS, 0.0))
+    responded = (measured.proxy_change > _RESPONSE * jnp.maximum(size, _TINY)).any()
+    return Measured(
+        objective=objective,
+        objective_change=_gathered(measured.objective_change, moved),
+        proxy=jnp.where(observed, proxy, measured.proxy),
+        violation=jnp.where(observed, violation, measured.violation),
+        proxy_change=_gathered(measured.proxy_change, proxy_moved),
+        size=size,
+        speed=jnp.where(again, _mean(measured.speed, jump), measured.speed),
+        largest=jnp.maximum(measured.largest * slower, size),
+        turns=turns,
+        seen=measured.seen | observed,
+        fallback=measured.fallback * jnp.where(again.any() & ~responded, 2.0, 1.0),
+    )
+
+
+def unit_of_violations(measured: Measured) -> Array:
+    """`(constraint,)` r_c > 0."""
+    return jnp.maximum(measured.largest, _TINY)
+
+
+def unit_of_multipliers(measured: Measured) -> Array:
+    """`(constraint,)` s_c ≥ 0; `fallback` where the objective has not moved yet.
+
+    r_c in the denominator lets λ_c grow with the way that was covered, also where the first steps
+    happen to leave h_c alone.
+    """
+    moved = measured.objective_change
+    unit = moved / jnp.maximum(measured.proxy_change, unit_of_violations(measured))
+    return jnp.where(moved > 0, unit, measured.fallback)
+
+
+def integral_gain(measured: Measured) -> Array:
+    """`(constraint,)` κ_c per step."""
+    rate = measured.speed / jnp.maximum(measured.size, _TINY)
+    return jnp.clip(_PER_SPEED * rate, _LEAST_GAIN, _MOST_GAIN)
+
+
+def _mean(mean, value, smoothing=_SMOOTHING):
+    return mean + smoothing * (value - mean)
+
+
+def _gathered(total, change):
+    """Old changes make room for new ones that are as large; small ones leave them as they are."""
+    return jnp.maximum(total, (1 - _FADING) * total + change)
