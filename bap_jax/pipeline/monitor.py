@@ -177,19 +177,18 @@ class RunMonitor:
             group_names = self._context.splits.group_names
             rows = zip(group_names, counts.tolist(), large, strict=True)
             small = {name: count for name, count, is_large in rows if not is_large}
-        feasibility, names = None, _flat_names(self._names[0])
-        acts = watched(self._method, large)
-        left_out = {name for name, one in zip(names, acts, strict=True) if not one}
-        if self._method.is_constrained:
-            feasibility = reporting.feasibility(member.history, names, left_out=left_out)
-        multipliers = self._multipliers(member, names, left_out)
+        feasibility, multipliers, names = None, None, _flat_names(self._names[0])
+        if self._method.is_constrained or self._method.has_multipliers:
+            acts = watched(self._method, large)
+            left_out = {name for name, one in zip(names, acts, strict=True) if not one}
+            multipliers = self._multipliers(member, names, left_out)
+            if self._method.is_constrained:
+                feasibility = reporting.feasibility(member.history, names, left_out=left_out)
         return TuningResult(pruned, last, feasibility, small, count, tuple(names), multipliers)
 
     def _multipliers(self, member: _Member, names, left_out) -> dict[str, Any] | None:
-        """How the multipliers behaved; None if there are none, or what is shown as λ is no such."""
+        """How the multipliers behaved; None if the scheme shows something else as multipliers."""
         method = self._method
-        if not (method.is_constrained or method.has_multipliers):
-            return None
         if not SCHEMES[member.settings.scheme].has_multipliers:
             return None
         groups = ConstrainedGroups(
