@@ -28,6 +28,7 @@ from bap_jax.reporting.behaviour import (
 from bap_jax.reporting.feasibility import LEFT_OUT, NOT_OBSERVED, History
 
 STATUSES = (NOT_OBSERVED, AT_REST, SETTLED, TOO_FEW, MOVING, OSCILLATING, STUCK)  # the worst last
+_WORDS = {STUCK: "stuck while violated", TOO_FEW: "observed in too few epochs to tell"}
 _NAMED, _NAME_WIDTH = 2, 30
 _NOTICED = 1.1  # a weight that differs by less is called a group's share
 
@@ -122,8 +123,7 @@ def _clauses(found, names, groups, counts):
         chosen = [c for c, one in enumerate(found.statuses) if one == status]
         details = _details(status, chosen, found)
         listed = "; ".join(f"{_label(names[c], c, groups)} {what}" for c, what in details)
-        words = "observed in too few epochs to tell" if status == TOO_FEW else status
-        yield number * (total > 1) + words + f" ({listed})" * bool(listed)
+        yield number * (total > 1) + _WORDS.get(status, status) + f" ({listed})" * bool(listed)
         is_first = False
 
 
@@ -137,7 +137,7 @@ def _details(status, chosen, found):
             yield c, f"by ± {_number(amplitude[c])}, {of_size}"
     elif status == STUCK:
         for c in _largest(chosen, np.abs(found.last)):
-            yield c, f"at {_number(found.last[c])} while its violation does not fall"
+            yield c, f"at {_number(found.last[c])}"
     elif status == MOVING:
         for c in _largest(chosen, amplitude):
             ends = found.first[c], found.last[c]

@@ -145,7 +145,7 @@ def test_the_sentence_of_a_stuck_constraint():
     )
     assert result["status"] == "stuck"
     assert result["sentence"] == (
-        "Multipliers: 1 of 2 stuck (group 0 at 1.9 while its violation does not fall), 1 settled; "
+        "Multipliers: 1 of 2 stuck while violated (group 0 at 1.9), 1 settled; "
         "group 0 was worth 20 × its share (group 1: 3.0 ×)."
     )
 
