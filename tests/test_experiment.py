@@ -20,6 +20,7 @@ from bap_jax.data import synthetic
 from bap_jax.dense_network import differences, made_of
 from bap_jax.errors import UserError
 from bap_jax.types import Variables
+from tests.audit.page_reader import read as read_page
 from tests.commands import error_of, run_command
 from tests.models.torch_files import torch_arrays
 from tests.reporting.fakes import fake_report
@@ -112,6 +113,7 @@ def test_report_is_whole(workdir):
         "splits",
         "last",
         "feasibility",
+        "multipliers",
         "unconstrained_groups",
     } <= set(report)
     assert set(report["sparsity"]) == {"target", "prunable", "total", "layers"}
@@ -224,6 +226,22 @@ def test_several_attributes(groups, count, tmp_path):
     found = report["splits"]["test"]["groups"]
     assert len(found) == count == len(report["feasibility"]["constraints"])
     assert ("3*heavy" if "*" in groups else "heavy") in [g["name"] for g in found]
+
+
+@pytest.mark.parametrize(("method", "says"), [("ceag", True), ("nft", False)])
+def test_all_reports_say_how_the_multipliers_behaved(method, says, workdir):
+    folder = workdir / f"{method}-seed0"
+    report = json.loads((folder / "report.json").read_text())
+    page = read_page((folder / "report.html").read_text()).text
+    terminal = " ".join(reporting.format_report(report).split())
+    if says:
+        sentence = report["multipliers"]["sentence"]
+        assert sentence.startswith("Multipliers: too few epochs to tell")
+        assert len(report["multipliers"]["constraints"]) == 10
+        assert sentence in page and terminal.endswith(sentence)
+    else:
+        assert report["multipliers"] is None
+        assert "Multipliers: " not in page and "Multipliers: " not in terminal
 
 
 @pytest.mark.parametrize("method", [pytest.param("ceag", marks=pytest.mark.slow), "pairwise"])

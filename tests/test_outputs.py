@@ -80,7 +80,7 @@ def reports(run, swept):
 
 def test_report(run, swept, data_file):
     both = reports(run, swept)
-    assert not check(("The run", "Accuracies and gaps", "Feasibility"), both)
+    assert not check(("The run", "Accuracies and gaps", "Feasibility", "Multipliers"), both)
     for report in both:
         whole = flatten_config(tiny(data_file).to_dict())
         assert flatten_config(report["config"]).keys() == whole.keys()

@@ -65,6 +65,7 @@ def evaluate_with_predictions(
         "seed": settings.seed,
         "tolerance": settings.tolerance,
         "feasibility": tuned.feasibility,
+        "multipliers": tuned.multipliers,
         "unconstrained_groups": tuned.unconstrained,
         "selection": settings.selection,
         **pruned,

@@ -9,13 +9,16 @@ import numpy as np
 
 from bap_jax import metric_rows, reporting, sharding
 from bap_jax._deprecated import warn
+from bap_jax.lagrangian import SCHEMES
 from bap_jax.pipeline.context import RunContext
 from bap_jax.pipeline.iterates import Iterates, Snapshot, iterate_of
 from bap_jax.pruning.averaged import evaluation_params, schedule_free_states
 from bap_jax.pruning.masks import map_masks
+from bap_jax.reporting.behaviour import ConstrainedGroups
+from bap_jax.reporting.behaviour_report import multiplier_behaviour
 from bap_jax.training import DivergedError, EpochEnd, Method, Settings, TrainState, finite
 from bap_jax.training.members import MembersEnd, StepBlock, member_state, own_member_state
-from bap_jax.training.methods import watched
+from bap_jax.training.methods import group_of_constraints, watched
 from bap_jax.training.split_sums import (
     BatchEvaluation,
     SplitMeans,
@@ -44,6 +47,8 @@ class TuningResult(NamedTuple):
         if the method watches all groups or constrains nothing.
       epochs_averaged: how many iterates the weights of `pruned` are the mean of; None if it is one.
       constraint_names: one for each constraint, in the order of `metrics.jsonl`.
+      multipliers: how they behaved, None for methods without, see
+        `reporting.behaviour_report`.
     """
 
     pruned: Snapshot
@@ -52,6 +57,7 @@ class TuningResult(NamedTuple):
     unconstrained: dict[str, int] | None = None
     epochs_averaged: int | None = None
     constraint_names: tuple[str, ...] = ()
+    multipliers: dict[str, Any] | None = None
 
     @property
     def selected(self) -> Snapshot:
@@ -171,12 +177,34 @@ class RunMonitor:
             group_names = self._context.splits.group_names
             rows = zip(group_names, counts.tolist(), large, strict=True)
             small = {name: count for name, count, is_large in rows if not is_large}
-        feasibility, names = None, _flat_names(self._names[0])
-        if self._method.is_constrained:
+        feasibility, multipliers, names = None, None, _flat_names(self._names[0])
+        if self._method.is_constrained or self._method.has_multipliers:
             acts = watched(self._method, large)
             left_out = {name for name, one in zip(names, acts, strict=True) if not one}
-            feasibility = reporting.feasibility(member.history, names, left_out=left_out)
-        return TuningResult(pruned, last, feasibility, small, count, tuple(names))
+            multipliers = self._multipliers(member, names, left_out)
+            if self._method.is_constrained:
+                feasibility = reporting.feasibility(member.history, names, left_out=left_out)
+        return TuningResult(pruned, last, feasibility, small, count, tuple(names), multipliers)
+
+    def _multipliers(self, member: _Member, names, left_out) -> dict[str, Any] | None:
+        """How the multipliers behaved; None if the scheme shows something else as multipliers."""
+        method = self._method
+        if not SCHEMES[member.settings.scheme].has_multipliers:
+            return None
+        groups = ConstrainedGroups(
+            self._names[1],
+            self._context.splits.attribute_of_group(),
+            self._frequency,
+            method.group_weights,
+            group_of_constraints(method.constraint, self._frequency.size),
+        )
+        return multiplier_behaviour(
+            member.history,
+            names,
+            groups,
+            bounds_violations=method.is_constrained,
+            left_out=left_out,
+        )
 
     def _networks(self, member: _Member) -> tuple[Snapshot, Snapshot, int | None]:
         """The product and the last iterate, on the device, and how many iterates were averaged."""

@@ -12,6 +12,7 @@ import numpy as np
 NOT_FEASIBLE = "not feasible as trained"
 NOT_OBSERVED = "not observed"
 LEFT_OUT = "left out"
+SLACK = 1e-3
 
 
 class History:
@@ -54,7 +55,7 @@ def feasibility(
     history: History,
     names: Sequence[str],
     at_most: int = 1000,
-    slack: float = 1e-3,
+    slack: float = SLACK,
     left_out: Collection[str] = (),
 ) -> dict[str, Any]:
     """The status of each constraint at the end of training.
@@ -100,22 +101,39 @@ def feasibility(
     }
 
 
-def _row(name, multiplier, violation, slack) -> dict[str, Any]:
+def constraint_status(multiplier: np.ndarray, violation: np.ndarray, slack: float = SLACK) -> str:
+    """The status of one constraint, see `feasibility`; `not observed` if it never was.
+
+    Args:
+      multiplier: `(epoch,)`, the last of each epoch.
+      violation: `(epoch,)`, the mean of each epoch; NaN where the constraint was not observed.
+      slack: mean violation that counts as none.
+    """
     seen = np.isfinite(violation)
-    last = float(multiplier[-1]) if multiplier.size else None
-    row = {"name": name, "status": "met", "multiplier": last}
     if not seen.any():
-        missing = ("multiplier_slope", "violation", "least_violation", "response")
-        return row | dict.fromkeys(missing) | {"status": NOT_OBSERVED}
+        return NOT_OBSERVED
     multiplier, violation = multiplier[seen], violation[seen]
     fifth = max(1, len(violation) // 5)
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
+    if last <= slack:
+        return "met"
+    long = len(violation) >= 10
+    grew = long and multiplier[-1] >= multiplier[-2 * fifth]
+    return NOT_FEASIBLE if grew and before.mean() - last < 0.1 * last else "moving"
+
+
+def _row(name, multiplier, violation, slack) -> dict[str, Any]:
+    seen = np.isfinite(violation)
+    last = float(multiplier[-1]) if multiplier.size else None
+    row = {"name": name, "status": NOT_OBSERVED, "multiplier": last}
+    if not seen.any():
+        missing = ("multiplier_slope", "violation", "least_violation", "response")
+        return row | dict.fromkeys(missing)
+    row["status"] = constraint_status(multiplier, violation, slack)
+    multiplier, violation = multiplier[seen], violation[seen]
+    fifth = max(1, len(violation) // 5)
+    last = violation[-fifth:].mean()
     slope = _slope(np.arange(fifth), multiplier[-fifth:])
-    if last > slack:
-        long = len(violation) >= 10
-        grew = long and multiplier[-1] >= multiplier[-2 * fifth]
-        stuck = grew and before.mean() - last < 0.1 * last
-        row["status"] = NOT_FEASIBLE if stuck else "moving"
     return row | {
         "multiplier_slope": slope,
         "violation": float(last),

@@ -92,6 +92,9 @@ def _other_splits(report) -> Section:
 
 def _training(run) -> list[Section]:
     parts = training_parts(run.metrics, run.constraint_names)
+    multipliers = run.report.get("multipliers")
+    if multipliers:
+        parts = [Paragraph(multipliers["sentence"]), *parts]
     return [Section("training", "While training", parts)] if parts else []
 
 

@@ -26,8 +26,8 @@ def format_report(report: Mapping[str, Any], verbose: bool = False) -> str:
     short names.
 
     Args:
-      report: as in `report.json`; `feasibility`, `unconstrained_groups` and `execution` may be
-        missing.
+      report: as in `report.json`; `feasibility`, `multipliers`, `unconstrained_groups` and
+        `execution` may be missing.
       verbose: whether all groups are listed, instead of the twelve with the largest excess gaps on
         the test split, and how the run was executed.
     """
@@ -71,6 +71,8 @@ def _notes(report, verbose):
 def _training_notes(report):
     if report.get("feasibility"):
         yield from _feasibility_notes(report["feasibility"])
+    if report.get("multipliers"):
+        yield report["multipliers"]["sentence"]
     small = report.get("unconstrained_groups")
     if small:
         listed = first_of([f"{visible(name)} ({n})" for name, n in small.items()], 10)

@@ -119,7 +119,9 @@ def _equalized_loss(reference: DenseReference, settings: Settings, /) -> Method:
 
     linear = not options.el_absolute and settings.dual.rule != "augmented"
     formulation = formulation_from_settings(settings, options.el_bound)
-    return Method(constraint, formulation, group_weights=weights if linear else None)
+    return Method(
+        constraint, formulation, group_weights=weights if linear else None, has_multipliers=True
+    )
 
 
 def _distillation(reference: DenseReference, settings: Settings, /) -> Method:

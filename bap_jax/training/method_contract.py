@@ -44,6 +44,8 @@ class Method(NamedTuple):
         then computed once, before the first step.
       is_constrained: whether violations are meant to end at or below 0; the report then says
         whether they did.
+      has_multipliers: whether λ are multipliers also where `is_constrained` does not say so, as of
+        equalities; the report then says how they behaved.
       watches_all: whether the constraints of groups smaller than `constraint.min_group_size` act,
         too.
       name: for reports; a registered method has the name under which it is registered.
@@ -57,6 +59,7 @@ class Method(NamedTuple):
     is_constrained: bool = False
     watches_all: bool = False
     name: str = ""
+    has_multipliers: bool = False
 
 
 class MethodBuilder(Protocol):

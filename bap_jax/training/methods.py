@@ -145,6 +145,28 @@ def watched(method: Method, large: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(0, bool), *map(np.asarray, masks)])
 
 
+def group_of_constraints(constraint: Constraint, num_groups: int) -> np.ndarray:
+    """`(constraint,)` id of the group that each constraint is about, −1 where nothing says which.
+
+    Args:
+      constraint: of a method; its several sets follow one another.
+      num_groups: number of all groups.
+    """
+    size, groups = constraint.size, constraint.groups
+    if not isinstance(size, Mapping):
+        return _group_ids(size, num_groups, cast(Sequence[int] | None, groups))
+    of_set = cast(Mapping[str, Sequence[int] | None], groups or {})
+    ids = [_group_ids(one, num_groups, of_set.get(name)) for name, one in size.items()]
+    return np.concatenate([np.zeros(0, int), *ids])
+
+
+def _group_ids(size: int, num_groups: int, groups: Sequence[int] | None) -> np.ndarray:
+    if groups is not None:
+        return np.asarray(groups, int)
+    kinds, rest = divmod(size, num_groups)
+    return np.full(size, -1) if rest else np.tile(np.arange(num_groups), kinds)
+
+
 def _as_builder(method) -> MethodBuilder:
     if isinstance(method, Method | Constraint):
         return lambda reference, settings, /: method

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import data, lagrangian, pipeline, training
+from bap_jax import constraints, data, lagrangian, pipeline, training
 from bap_jax.constraints import Constraint, DenseReference, constraint_values
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
@@ -167,6 +167,31 @@ def test_the_report_names_groups_too_small_to_constrain():
     assert epochs[0][0] == 0.5 != epochs[-1][0]
 
 
+@pytest.mark.parametrize(
+    ("method", "scheme", "rule", "status", "weighs"),
+    [
+        ("ceag", "dual_primal", "ascent", "too few epochs", True),
+        ("el", "dual_primal", "ascent", "too few epochs", False),  # absolute differences
+        ("ceag", "dual_primal", "augmented", "too few epochs", False),
+        ("ceag", "switching", "ascent", None, None),
+        ("penalty", "dual_primal", "ascent", None, None),
+        ("group_dro", "dual_primal", "ascent", None, None),
+        ("nft", "dual_primal", "ascent", None, None),
+    ],
+)
+def test_the_report_says_how_multipliers_behaved(method, scheme, rule, status, weighs):
+    train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
+    splits = data.Splits(train, train, train, 3, ("a", "b", "c"))
+    chosen = dataclasses.replace(settings_of(method, scheme), finetune_epochs=2)
+    chosen = dataclasses.replace(chosen, dual=dataclasses.replace(chosen.dual, rule=rule))
+    found = prune_and_tune(tiny().model, tiny().variables, splits, chosen).multipliers
+    assert (found and found["status"]) == status
+    if status is not None:
+        assert {row["name"] for row in found["constraints"]} == {"a", "b", "c"}
+        assert all((row["worth"] is not None) == weighs for row in found["constraints"])
+        assert ("; group " if weighs else "; largest λ: ") in found["sentence"]
+
+
 @functools.cache
 def pruned(method, first_epoch):
     """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1."""
@@ -218,6 +243,33 @@ def test_any_constraint_waits_for_its_first_epoch():
 def test_only_these_are_meant_to_end_feasible(method):
     built = methods.build_method(tiny().reference, settings_of(method))
     assert built.is_constrained == (method in ("ceag", "pairwise", "floor", "distillation"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_these_have_multipliers(method):
+    built = methods.build_method(tiny().reference, settings_of(method))
+    expected = ("el", "ceag", "pairwise", "floor", "distillation")
+    assert (built.is_constrained or built.has_multipliers) == (method in expected)
+
+
+def test_the_group_of_each_constraint():
+    reference = tiny().reference
+    num_groups = reference.count.size
+    ids = list(range(num_groups))
+
+    def found(constraint):
+        return methods.group_of_constraints(constraint, num_groups).tolist()
+
+    floor = constraints.worst_group_floor(reference, 0.01)
+    some = constraints.among(
+        reference, [1, 0], lambda part: constraints.worst_group_floor(part, 0.01)
+    )
+    assert found(floor) == ids
+    assert found(constraints.pairwise_disparity(reference, 0.01)) == ids + ids
+    assert found(some) == [1, 0]
+    assert found(floor._replace(size=num_groups + 1)) == [-1] * (num_groups + 1)
+    assert found(constraints.combine({"a": some, "b": floor})) == [1, 0, *ids]
+    assert found(constraints.unconstrained()) == []
 
 
 def test_small_groups_need_counts():

@@ -156,12 +156,18 @@ def test_the_result_knows_all_constraints_of_several_sets(digits_splits, small_d
         f"{one}: {name}" for one in ("floor", "gap") for name in tuned.unconstrained
     }
     assert tuned.unconstrained
+    rows = {row["name"]: row for row in tuned.multipliers["constraints"]}
+    assert {name for name, row in rows.items() if row["status"] == "left out"} == left_out
+    assert rows.keys() == status.keys()
 
 
 def test_a_single_constraint_is_reported(digits_splits, small_dense):
     settings = dataclasses.replace(QUICK, method=my_methods.single_constraint)
     tuned = prune_and_tune(*small_dense, digits_splits, settings)
     assert [row["name"] for row in tuned.feasibility["constraints"]] == ["the worst"]
+    (row,) = tuned.multipliers["constraints"]
+    assert row["name"] == "the worst" and row["worth"] is None
+    assert row["multiplier"] == tuned.feasibility["constraints"][0]["multiplier"]
 
 
 CONFIG_FILE = """
