@@ -33,6 +33,7 @@ from bap_jax.types import Array
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ_i, per step
 _LARGEST = 6.0  # z_max: a weight of 403 times the share
+_MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
 
@@ -64,7 +65,7 @@ def auto(
     its multiplier, however long. `ConstraintValues.unit` and `reach` give the units; where they are
     0, they are measured, which needs `objective`, as every scheme fills it in.
 
-    The multipliers aim at `violation ≤ −min(tolerance / 2, deviation)`: what is estimated scatters,
+    The multipliers aim at `violation ≤ −min(¾ tolerance, deviation)`: what is estimated scatters,
     and the constraint is to hold of the network itself.
 
     Args:
@@ -126,7 +127,7 @@ def _error(values: ConstraintValues, measured: Measured) -> Array:
     violation, tolerance, deviation = jax.lax.stop_gradient(
         (as_floats(values.violation), values.tolerance, values.deviation)
     )
-    margin = jnp.where(values.equality, 0.0, jnp.clip(tolerance / 2, 0, deviation))
+    margin = jnp.where(values.equality, 0.0, jnp.clip(_MARGIN * tolerance, 0, deviation))
     reach = jnp.where(values.reach > 0, values.reach, measured_units.unit_of_violations(measured))
     return jnp.clip((violation + margin) / jax.lax.stop_gradient(reach), -1, 1)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from bap_jax.types import Array
 
 _GROWTH = 0.15  # γ, per step
-_SHRINKING = 10.0  # σ
+_SHRINKING = 3.0  # σ
 _FAST, _SLOW = 0.2, 0.03
 
 
