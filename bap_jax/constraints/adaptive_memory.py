@@ -1,13 +1,14 @@
 """Group accuracies from a short and a long exponential average of correctness.
 
-    fast_g, slow_g    means over the group's last samples, weights e^(−age/m) and e^(−age/M)
+    fast_g, slow_g    means over the group's last samples: n new ones leave old ones with a weight
+                      of m / (m + n), and M / (M + n)
     Â_g = slow_g + c_g (fast_g − slow_g),   c_g = d² / (d² + 4 Var(fast_g)),  d = fast_g − slow_g
 
 with m = k/2 samples, which has the mean age and the variance of a buffer of k, and M = n_g, about
 an epoch. While the network changes, the two differ by more than chance, c_g is near 1 and the
 estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the error is that
 of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third. See
-docs/method.md, equation (39).
+docs/method.md, equation (37).
 """
 
 from typing import NamedTuple
@@ -83,7 +84,7 @@ def update(
 
 
 def _faded(right, count, sums, memory):
-    keep = jnp.exp(-sums.count / memory)
+    keep = memory / (memory + sums.count)
     return keep * right + sums.total, keep * count + sums.count
 
 
