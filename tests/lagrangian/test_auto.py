@@ -14,7 +14,7 @@ from bap_jax.constraints import constraint_values
 from bap_jax.lagrangian.formulations import as_formulation
 
 rule = importlib.import_module("bap_jax.lagrangian.auto")  # its name is also the function's
-P, I, LARGEST = rule._PROPORTIONAL, rule._INTEGRAL, rule._LARGEST
+P, RATE, LARGEST = rule._PROPORTIONAL, rule._INTEGRAL, rule._LARGEST
 
 UNIT, REACH = np.array([0.7, 0.25, 0.05], np.float32), np.array([0.2, 0.1, 0.02], np.float32)
 
@@ -46,7 +46,7 @@ def exponents(errors):
     """z after each step of `errors`."""
     integral, found = 0.0, []
     for error in errors:
-        integral = np.clip(integral + I * error, 0, LARGEST)
+        integral = np.clip(integral + RATE * error, 0, LARGEST)
         found.append(np.clip(integral + P * error, 0, LARGEST))
     return np.array(found)
 
@@ -54,7 +54,7 @@ def exponents(errors):
 def test_one_step_by_hand():
     violation = np.array([0.04, -0.03, 5.0])
     error = np.array([0.2, -0.3, 1.0])
-    z = np.maximum((I + P) * error, 0)
+    z = np.maximum((RATE + P) * error, 0)
     np.testing.assert_allclose(step(observed(violation)).multipliers, UNIT * np.expm1(z), rtol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
     """Whatever its share, and whatever an accuracy gains: w_g + λ_g = w_g e^z with one z."""
     multipliers, _ = repeated(observed(0.5 * REACH), lagrangian.auto().init(3), 50)
     ratio = (UNIT + multipliers[-1]) / UNIT
-    np.testing.assert_allclose(np.log(ratio), 0.5 * P + 50 * 0.5 * I, rtol=1e-4)
+    np.testing.assert_allclose(np.log(ratio), 0.5 * P + 50 * 0.5 * RATE, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_anti_windup(steps):
     """However long a constraint was violated: λ falls at once, and reaches 0 after z_max / κ_i
     steps at the latest, and after as many as it was violated."""
     up, dual = repeated(observed(9.0), lagrangian.auto().init(3), steps)
-    down, dual = repeated(observed(-9.0), dual, int(LARGEST / I) + 2)
+    down, dual = repeated(observed(-9.0), dual, int(LARGEST / RATE) + 2)
     assert (down[0] < up[-1]).all()
     back = int(np.argmax((np.asarray(down) == 0).all(-1))) + 1
-    assert (np.asarray(down)[back - 1 :] == 0).all() and back <= min(steps, LARGEST / I) + 1
+    assert (np.asarray(down)[back - 1 :] == 0).all() and back <= min(steps, LARGEST / RATE) + 1
     again, _ = repeated(observed(9.0), dual, 1)
     assert (again > 0).all()  # nor was a long time without violation gathered
 
