@@ -92,7 +92,7 @@ def test_equalities_have_no_margin():
     np.testing.assert_array_equal(found.multipliers, expected.multipliers)
 
 
-@pytest.mark.parametrize("steps", [1, 10, 1000, 20_000])
+@pytest.mark.parametrize("steps", [1, 40, 20_000])
 def test_anti_windup(steps):
     """However long a constraint was violated: λ falls at once, and reaches 0 after z_max / κ_i
     steps at the latest, and after as many as it was violated."""

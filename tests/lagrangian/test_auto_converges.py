@@ -21,9 +21,11 @@ PROBLEMS = {
     "equalities": convex.equalities,
     "toy": convex.toy,
 }
+REST = ("inequalities", "two_sets", "toy")
 FACTORS = (1e-3, 1.0, 1e3)
 GRID = np.array(list(itertools.product(FACTORS, FACTORS)), np.float32)  # of objective, constraint
 STEPS, TOLERANCE = 5000, 3e-3
+smoke = pytest.mark.smoke
 
 
 def scaled(problem, objective, constraint):
@@ -94,7 +96,15 @@ def test_gradient_descent(make):
     assert_found(found, solved, TOLERANCE)
 
 
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        convex.two_sets,
+        convex.toy,
+        pytest.param(convex.inequalities, marks=smoke),
+        pytest.param(convex.equalities, marks=smoke),
+    ],
+)
 def test_adam_with_one_rate_for_all(make):
     solved = make()
     rate = optax.cosine_decay_schedule(0.05, STEPS)
@@ -102,7 +112,9 @@ def test_adam_with_one_rate_for_all(make):
     assert_found(found, solved, TOLERANCE)
 
 
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize(
+    "make", [convex.equalities, *(pytest.param(PROBLEMS[name], marks=smoke) for name in REST)]
+)
 def test_adam_with_a_rate_that_does_not_fall(make):
     """Adam then circles around x* itself, by steps of its rate."""
     solved = make()
@@ -112,14 +124,20 @@ def test_adam_with_a_rate_that_does_not_fall(make):
 
 
 @pytest.mark.parametrize("name", TURNS)
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        convex.two_sets,
+        *(pytest.param(PROBLEMS[n], marks=smoke) for n in PROBLEMS if n != "two_sets"),
+    ],
+)
 def test_every_scheme(name, make):
     solved = make()
     found = paths(name, solved, gradient_descent(0.01), convex.starts(solved, 2), GRID[::4])
     assert_found(found, solved, 1e-4)
 
 
-@pytest.mark.parametrize("scale", [10.0, 100.0])
+@pytest.mark.parametrize("scale", [pytest.param(10.0, marks=smoke), 100.0])
 @pytest.mark.parametrize("make", [convex.inequalities, convex.equalities])
 def test_far_starts(make, scale):
     solved = make()
@@ -148,7 +166,14 @@ def noisy(solved, spread):
     return solved._replace(problem=problem)
 
 
-@pytest.mark.parametrize(("epsilon", "tolerance"), [(0.001, 0.005), (0.01, 0.005), (0.02, 0.1)])
+@pytest.mark.parametrize(
+    ("epsilon", "tolerance"),
+    [
+        pytest.param(0.001, 0.005, marks=smoke),
+        (0.01, 0.005),
+        pytest.param(0.02, 0.1, marks=smoke),
+    ],
+)
 @pytest.mark.parametrize("make", [convex.inequalities, convex.equalities, convex.toy])
 def test_noise_of_ten_times_the_tolerance(make, epsilon, tolerance):
     """Means of the last quarter; constraints are of size 1."""

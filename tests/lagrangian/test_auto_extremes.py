@@ -63,14 +63,14 @@ MASK = arrays.arrays(bool, (STEPS, SIZE))
 
 
 @pytest.mark.parametrize("equality", [False, True])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(*STREAMS, MASK, FIELDS, POSITIVE | st.just(np.inf))
 def test_finite_and_within_bounds(equality, violation, proxy, objective, mask, fields, bound):
     check(violation, proxy, objective, mask, fields, np.float32(bound), equality)
 
 
 @pytest.mark.parametrize("equality", [False, True])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(*STREAMS, MASK)
 def test_finite_without_units(equality, violation, proxy, objective, mask):
     fields = {name: np.zeros(SIZE, np.float32) for name in ("unit", "reach")}
@@ -91,7 +91,7 @@ def test_what_never_changes_for_thousands_of_steps(violation, unit, equality):
     check(stream, stream, objective, mask, fields, np.float32(np.inf), equality)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(some(MODERATE, STEPS, SIZE), some(POSITIVE, STEPS, SIZE), FIELDS)
 def test_a_larger_violation_gives_no_smaller_multiplier(violation, more, fields):
     """With units that are named: at every step, whatever came before."""

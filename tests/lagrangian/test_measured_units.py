@@ -143,7 +143,10 @@ def exponents(objective, violation, proxy, equality):
 def test_powers_of_two_scale_multipliers_bit_by_bit(equality, objective_power, constraint_power):
     """z is the same, and λ counted in the objective for a constraint."""
     objective, violation, proxy = stream()
-    of_objective, of_constraint = np.float32(2.0**objective_power), np.float32(2.0**constraint_power)
+    of_objective, of_constraint = (
+        np.float32(2.0**objective_power),
+        np.float32(2.0**constraint_power),
+    )
     plain = exponents(objective, violation, proxy, equality)
     found = exponents(
         of_objective * objective, of_constraint * violation, of_constraint * proxy, equality

@@ -18,16 +18,16 @@ BATCH, STEPS, MEMBERS = 8, 40, 4
 DEVICES = 8
 
 
-def settings(**options):
+def settings():
     watched = ConstraintSettings(buffer_size=4, min_group_size=1)
-    return Settings("ceag", tolerance=0.0, dual=DualSettings("auto"), constraint=watched, **options)
+    return Settings("ceag", tolerance=0.0, dual=DualSettings("auto"), constraint=watched)
 
 
 @pytest.fixture(scope="module")
 def run():
     """Trainer, data, indices `(step, batch)` and first state of `(member,)` runs."""
     problem = tiny((40, 24, 16))
-    trainer = trainer_of(problem, settings())
+    trainer = trainer_of(problem, settings(), learning_rate=0.02)
     order = np.random.default_rng(0).permutation(problem.train.size)
     indices = jnp.asarray(np.resize(order, (STEPS, BATCH)))
     keys = jax.random.split(jax.random.key(0), MEMBERS)
