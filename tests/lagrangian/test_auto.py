@@ -15,6 +15,7 @@ from bap_jax.lagrangian.formulations import as_formulation
 
 rule = importlib.import_module("bap_jax.lagrangian.auto")  # its name is also the function's
 P, RATE, LARGEST = rule._PROPORTIONAL, rule._INTEGRAL, rule._LARGEST
+INSIDE = rule._MARGIN
 
 UNIT, REACH = np.array([0.7, 0.25, 0.05], np.float32), np.array([0.2, 0.1, 0.02], np.float32)
 
@@ -76,9 +77,9 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
 
 @pytest.mark.parametrize(
     ("tolerance", "deviation", "margin"),
-    [(0.02, 0.004, 0.004), (0.02, 0.3, 0.01), (0.0, 0.3, 0.0), (0.02, 0.0, 0.0)],
+    [(0.02, 0.004, 0.004), (0.02, 0.3, 0.02 * INSIDE), (0.0, 0.3, 0.0), (0.02, 0.0, 0.0)],
 )
-def test_the_margin_is_half_the_tolerance_or_the_deviation(tolerance, deviation, margin):
+def test_the_margin_is_a_part_of_the_tolerance_or_the_deviation(tolerance, deviation, margin):
     found = step(observed(0.01, tolerance=tolerance, deviation=deviation))
     np.testing.assert_allclose(
         found.multipliers, step(observed(0.01 + margin)).multipliers, rtol=1e-5
