@@ -89,7 +89,15 @@ def gradient_descent(rate):
     return lambda objective: optax.sgd(rate / objective)
 
 
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        convex.two_sets,
+        convex.toy,
+        pytest.param(convex.inequalities, marks=smoke),
+        pytest.param(convex.equalities, marks=smoke),
+    ],
+)
 def test_gradient_descent(make):
     solved = make()
     found = paths("dual_primal", solved, gradient_descent(0.05), convex.starts(solved))
@@ -127,8 +135,8 @@ def test_adam_with_a_rate_that_does_not_fall(make):
 @pytest.mark.parametrize(
     "make",
     [
-        convex.two_sets,
-        *(pytest.param(PROBLEMS[n], marks=smoke) for n in PROBLEMS if n != "two_sets"),
+        convex.equalities,
+        *(pytest.param(PROBLEMS[n], marks=smoke) for n in PROBLEMS if n != "equalities"),
     ],
 )
 def test_every_scheme(name, make):
