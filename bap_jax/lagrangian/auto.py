@@ -93,6 +93,7 @@ def auto(
         return DualState(zeros, memory)
 
     def update_multipliers(values, dual):
+        values = _own_units(values)
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
         measured = measured_units.measure(memory.measured, values, fresh)
@@ -119,6 +120,15 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _own_units(values: ConstraintValues) -> ConstraintValues:
+    """`values` without units and deviations of another shape than its violations: whoever replaced
+    the violations, say by the largest of them, left those of the former constraints behind."""
+    shapes = (), jnp.shape(values.violation)
+    fields = {name: getattr(values, name) for name in ("unit", "reach", "deviation")}
+    foreign = {name: 0.0 for name, field in fields.items() if jnp.shape(field) not in shapes}
+    return values._replace(**foreign)
 
 
 def _error(values: ConstraintValues, measured: Measured) -> Array:

@@ -86,6 +86,8 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
     turns = jnp.where(again, _mean(measured.turns, turned, _SMOOTHING_OF_TURNS), measured.turns)
     slower = jnp.exp(_SLOWING * jnp.maximum(turns - _MOST_TURNS, 0.0))
     responded = (measured.proxy_change > _RESPONSE * jnp.maximum(size, _TINY)).any()
+    pushes = (again & (values.equality | (violation > 0))).any()
+    fallback = jnp.where(pushes & ~responded, 2 * measured.fallback, measured.fallback)
     return Measured(
         objective=objective,
         objective_change=_gathered(measured.objective_change, moved),
@@ -97,7 +99,7 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
         largest=jnp.maximum(measured.largest * slower, size),
         turns=turns,
         seen=measured.seen | observed,
-        fallback=measured.fallback * jnp.where(again.any() & ~responded, 2.0, 1.0),
+        fallback=jnp.minimum(fallback, 1 / _TINY),
     )
 
 

@@ -172,7 +172,7 @@ def _check_dual_optimizer(dual):
     if dual.optimizer != DualSettings.optimizer and dual.rule != "ascent":
         raise UserError(
             f"dual.optimizer is of dual.rule='ascent'; {dual.rule!r} moves the multipliers by "
-            "itself. Leave one of the two out."
+            "itself. Leave it out, or write dual.rule='ascent' too."
         )
     if is_transformation(dual.optimizer):
         own = {name: getattr(DualSettings(), name) for name in _OF_ASCENT}
