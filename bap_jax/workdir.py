@@ -126,7 +126,8 @@ def setting_of(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> str:
       >>> setting_of({"tolerance": 0.01}, {"tolerance": 0.02, "seed": 3})
       '-tolerance=0.02-16e0babc'
     """
-    before, now = _flat(recorded), _flat(config)
+    # The file holds no method, and what a method reads decides what is compared.
+    before, now = _flat({**recorded, "method": config.get("method")}), _flat(config)
     keys = [key for key in sorted({*before, *now}) if _value(before, key) != _value(now, key)]
     if not keys:
         return ""

@@ -10,6 +10,7 @@ from bap_jax.errors import UserError
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
+from bap_jax.training.dual_rules import DUAL_RULES
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.optimizer_registry import find_optimizer, is_transformation
@@ -18,7 +19,6 @@ from bap_jax.training.schedules import find_schedule
 from bap_jax.training.settings import SELECTIONS, DualSettings, OptimizerSettings, Settings
 from bap_jax.training.values import changed_fields
 
-DUAL_RULES = ("auto", "ascent", "nu_pi", "augmented")
 _OF_ASCENT = ("learning_rate", "momentum", "dampening")
 
 
