@@ -14,7 +14,7 @@ from bap_jax.constraints import Constraint, DenseReference, constraint_values
 from bap_jax.constraints.adaptive_memory import TwoMemories
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
-from bap_jax.training import METHODS, methods
+from bap_jax.training import METHODS, DualSettings, methods
 from tests.training.tiny import dual_of, settings_of, tiny, trainer_of, whole_split
 from tests.tuning import prune_and_tune
 
@@ -153,7 +153,8 @@ def test_options_that_need_dense_logits(method, change, needs):
 @pytest.mark.parametrize("rule", ["ascent", "auto"])
 @pytest.mark.parametrize("method", CONSTRAINED)
 def test_small_groups_keep_their_multipliers(method, rule):
-    chosen = settings_of(method, dual=dual_of(rule), min_group_size=10)
+    dual = DualSettings(rule, start=0.1 if rule == "ascent" else 0.0)
+    chosen = settings_of(method, dual=dual, min_group_size=10)
     chosen = dataclasses.replace(chosen, tolerance=1.0)
     built = methods.build_method(tiny().reference, chosen)
     start = built.formulation.init(built.constraint.size)
@@ -185,9 +186,11 @@ def test_small_groups_keep_their_multipliers(method, rule):
 
 @pytest.mark.parametrize(("rule", "start"), [("ascent", 0.5), ("auto", 0.0)])
 def test_the_report_names_groups_too_small_to_constrain(rule, start):
-    train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
+    labels = tiny().train.dense_logits.argmax(1)  # so that whatever pruning changes is a loss
+    train = tiny().train._replace(labels=labels, dense_logits=None)
+    train = jax.tree.map(np.asarray, train)
     splits = data.Splits(train, train, train, 3, ("a", "b", "c"))
-    chosen = settings_of("ceag", dual=dual_of(rule), min_group_size=11)
+    chosen = settings_of("floor", dual=dual_of(rule), min_group_size=11)
     chosen = dataclasses.replace(chosen, finetune_epochs=2)
     rows = []
     args = tiny().model, tiny().variables, splits
@@ -227,8 +230,12 @@ def test_the_report_says_how_multipliers_behaved(method, scheme, rule, status, w
 
 @functools.cache
 def pruned(method, first_epoch, rule="ascent"):
-    """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1."""
+    """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1.
+
+    The first group misses its accuracy, whatever the network does.
+    """
     model, variables, train, reference = tiny()
+    reference = reference._replace(group_accuracy=jnp.array([2.0, 0.0, 0.0]))
     chosen = settings_of(method, dual=dual_of(rule), first_epoch=first_epoch)
     built = methods.build_method(reference, chosen)
     prunable = {"first": True, "last": False}
