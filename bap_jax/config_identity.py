@@ -61,13 +61,23 @@ def deciding(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return kept if prefix else _as_before(kept)
 
 
+def is_read(key: str, method: str | None) -> bool:
+    """Whether a run of this method may depend on a key; of methods of users anything is assumed.
+
+    Example:
+      >>> is_read("constraint.el_absolute", "el"), is_read("constraint.el_absolute", "ceag")
+      (True, False)
+    """
+    return key != "constraint.el_absolute" or method == "el" or method not in BUILT_IN
+
+
 def _as_before(config):
     """Values without effect as earlier versions wrote them."""
     constraint, rule = config.get("constraint"), config.get("dual", {}).get("rule", "auto")
     changes = {}
     if rule != "auto":
         changes["estimator"] = ("auto", "plain")
-    if config.get("method") in BUILT_IN and config["method"] != "el":
+    if "method" in config and not is_read("constraint.el_absolute", config["method"]):
         changes["el_absolute"] = (False, True)
     if not isinstance(constraint, Mapping):
         return config

@@ -158,11 +158,23 @@ def test_a_run_of_version_02_is_found_again(tmp_path):
     assert now.startswith("ceag-seed0-constraint.estimator=auto,dual.rule=auto-")
     for absolute, expected in (
         (True, "el-seed0"),
-        (False, "el-seed0-constraint.el_absolute=False-"),
+        (False, "el-seed0-constraint.el_absolute=false-"),
     ):
         changes = {"method": "el", "dual.rule": "ascent", "constraint.el_absolute": absolute}
         found = workdir.run_folder("el", 0, config_with(**changes)).name
         assert found.startswith(expected) and len(found) - len(expected) in (0, 8)
+
+
+def test_what_one_method_reads_names_no_other(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with(method="ceag"))
+    finish(workdir, config_with(method="el"))
+    assert list(workdir.reports()) == ["el", "ceag"]
+    finish(workdir, config_with(method="el", **{"constraint.el_absolute": True}))
+    finish(workdir, config_with(method="ceag", seed=1, **{"constraint.el_absolute": True}))
+    expected = ["el, constraint.el_absolute=false", "el, constraint.el_absolute=true", "ceag"]
+    assert sorted(workdir.reports()) == sorted(expected)
+    assert len(workdir.reports()["ceag"]) == 2
 
 
 def test_el_absolute_is_of_el_alone(tmp_path):

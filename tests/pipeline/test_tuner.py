@@ -38,8 +38,8 @@ MEMBERS = [
     member(3, start=0.125, sparsity=0.5),
 ]
 AUTO_MEMBERS = [
-    dataclasses.replace(one, dual=DualSettings(bound=bound, weight_limit=limit))
-    for one, bound, limit in zip(MEMBERS, (np.inf, 2.0, 0.01), (20.0, 5.0, 20.0), strict=False)
+    dataclasses.replace(one, dual=DualSettings(bound=bound))
+    for one, bound in zip(MEMBERS, (np.inf, 2.0, 0.01), strict=False)
 ]
 
 
