@@ -26,6 +26,7 @@ _OF_OPTIMIZER = {
     "beta1": 0.9,
     "beta2": 0.0,
 }
+_OF_ONE_METHOD = {key for spec in BUILT_IN.values() for key in spec.own_settings}
 ADDED: dict[str, Any] = {
     **{f"optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
     **{f"dense.optimizer.{key}": value for key, value in _OF_OPTIMIZER.items()},
@@ -68,7 +69,8 @@ def is_read(key: str, method: str | None) -> bool:
       >>> is_read("constraint.el_absolute", "el"), is_read("constraint.el_absolute", "ceag")
       (True, False)
     """
-    return key != "constraint.el_absolute" or method == "el" or method not in BUILT_IN
+    known = BUILT_IN.get(method or "")
+    return known is None or key not in _OF_ONE_METHOD or key in known.own_settings
 
 
 def _as_before(config):

@@ -74,7 +74,7 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
       observed: `(constraint,)` bool, which constraints to look at.
     """
     objective, proxy, violation = jax.lax.stop_gradient(
-        (values.objective, as_floats(values.proxy), as_floats(values.violation))
+        (jnp.asarray(values.objective), as_floats(values.proxy), as_floats(values.violation))
     )
     again = observed & measured.seen
     moved = jnp.where(again.any(), jnp.abs(objective - measured.objective), 0.0)

@@ -5,7 +5,7 @@ wrote it expects another run than the one that comes.
 """
 
 from bap_jax.errors import UserError
-from bap_jax.training.methods import method_name
+from bap_jax.training.methods import find_method
 from bap_jax.training.settings import Settings
 
 DUAL_RULES = ("auto", "ascent", "nu_pi", "augmented")
@@ -17,8 +17,6 @@ _READ_BY = {
     **dict.fromkeys(("restart", "restart_confidence"), ("ascent", "nu_pi")),
     "start": ("ascent", "nu_pi", "augmented"),
 }
-# Others have no multipliers, read settings of their own (as group DRO's adversary), or are users'.
-_FOLLOWING = ("el", "ceag", "pairwise", "floor", "distillation")
 
 
 def rules_that_read(name: str) -> tuple[str, ...]:
@@ -36,14 +34,15 @@ def check_is_read(key: str, settings: Settings) -> None:
 
     Args:
       key: dotted key of the config; only those of `dual` are checked.
-      settings: of the run. Only built-in methods whose multipliers move by `dual.rule` are checked.
+      settings: of the run. Only methods that say that they follow the rule are checked: others have
+        no multipliers, read settings of their own (as group DRO's adversary), or are users'.
 
     Raises:
       UserError: the rule does not read it; the message says which one does.
     """
     section, _, name = key.partition(".")
     rule, readers = settings.dual.rule, rules_that_read(name)
-    if section != "dual" or rule in readers or method_name(settings.method) not in _FOLLOWING:
+    if section != "dual" or rule in readers or not find_method(settings.method).follows_rule:
         return
     raise UserError(
         f"{key} has no effect: the multipliers move by dual.rule={rule!r}, which does not read it. "

@@ -65,7 +65,10 @@ def check_settings(settings: Settings) -> None:
 
 def _check_combination(settings: Settings, method: MethodSpec) -> None:
     name = method_name(settings.method)
-    if settings.dual.rule == "auto" and name == "el" and settings.constraint.el_absolute:
+    hides_sign = settings.constraint.el_absolute and (
+        "constraint.el_absolute" in method.own_settings
+    )
+    if settings.dual.rule == "auto" and hides_sign:
         raise UserError(
             "dual.rule 'auto' has to know on which side of the overall loss a group is, and "
             "constraint.el_absolute=True hides it. Leave it out, or write dual.rule='ascent' too."

@@ -200,7 +200,9 @@ def test_a_config_file_may_be_read_twice(registry, tmp_path):
 def test_what_is_known_of_a_registered_method(registry):
     options = {"supports_switching": True, "supports_augmented": False, "description": "a copy"}
     bap_jax.register_method("mine", my_methods.floor_method, **options)
-    assert registry["mine"]._asdict() == {"build": my_methods.floor_method, **options}
+    unknown = {"follows_rule": False, "own_settings": ()}
+    found = registry["mine"]._asdict()
+    assert found == {"build": my_methods.floor_method, **options, **unknown}
     check_settings(Settings("mine", "switching"))
     with pytest.raises(UserError, match="bound that method 'mine' needs would not hold"):
         check_settings(Settings("mine", dual=DualSettings("augmented")))
