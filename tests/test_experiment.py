@@ -468,7 +468,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ),
         ({"method": "pairwise", "dual.rule": "augmented"}, "bound that method 'pairwise' needs"),
         ({"scheme": "gda"}, "unknown scheme 'gda'; known: simultaneous, dual_primal"),
-        ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: ascent, nu_pi, augmented"),
+        ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: auto, ascent, nu_pi, augm"),
         ({"constraint.estimator": "best"}, "unknown estimator 'best'; known: plain, paired"),
         ({"data.group_by": "digit,ink"}, r"write digit\*ink or digit\+ink"),
         ({"data.target": "race"}, "unknown target 'race'; known attributes: digit, ink"),
