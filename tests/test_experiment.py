@@ -584,6 +584,20 @@ def test_missing_flags_are_named():
     assert error_of(main.main, config).startswith("error: missing --workdir. ")
 
 
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--config.dual.learning_rate=0.3"], "dual.learning_rate has no effect: the multipliers"),
+        (["--config.method=el", "--config.dual.penalty=2"], "Add --config.dual.rule=augmented"),
+        (["--config.dual.rule=ascent", "--config.dual.nu=0.5"], "Add --config.dual.rule=nu_pi"),
+    ],
+)
+def test_what_the_rule_does_not_read_is_a_mistake(flags, text, tmp_path):
+    config, folder = f"--config={ROOT}/experiments/digits.py", f"--workdir={tmp_path / 'w'}"
+    assert text in error_of(main.main, config, folder, *flags)
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("program", ["bap_jax.main", "bap_jax.sweep"])
 def test_help_lists_the_flags_of_every_command(program):
