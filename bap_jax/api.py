@@ -139,7 +139,8 @@ def prune_and_tune(
         ends the run, after the writers have been closed.
       log: writers of the rows of steps and epochs, see `metric_writers`; closed at the end.
       **overrides: fields of `settings` by name; `sparsity` and `dual_learning_rate` set
-        `settings.pruning.sparsity` and `settings.dual.learning_rate`.
+        `settings.pruning.sparsity` and `settings.dual.learning_rate`. The rule `auto` has no such
+        rate, so `dual_learning_rate`, like `dual_optimizer`, chooses `ascent` in its place.
 
     Returns:
       The report, the pruned network, the iterates, a summary of the data and all predictions.
@@ -240,5 +241,7 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
     for name in overrides.keys() & nested.keys():
         section, field = nested[name]
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
+        if isinstance(value, DualSettings) and value.rule == "auto":
+            value = dataclasses.replace(value, rule="ascent")
         settings = dataclasses.replace(settings, **{section: value})
     return settings

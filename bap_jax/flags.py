@@ -90,6 +90,11 @@ def config() -> ConfigDict:
     return config
 
 
+def keys_set() -> list[str]:
+    """The dotted keys of the config that the command line sets by `--config.KEY=VALUE`."""
+    return list(config_flags.get_override_values(flags.FLAGS["config"]))
+
+
 def workdir() -> str:
     """The folder for the results, a required flag."""
     assert WORKDIR.value is not None, "parse checks that --workdir is given"

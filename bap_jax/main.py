@@ -12,8 +12,10 @@ from absl import flags as absl_flags
 
 from bap_jax import data, experiment, flags, profiling, reporting, sharding
 from bap_jax.audit.output import print_text
+from bap_jax.config import to_plain, to_settings
 from bap_jax.errors import UserError
 from bap_jax.training import DivergedError
+from bap_jax.training.dual_rules import check_is_read
 
 absl_flags.adopt_module_key_flags(flags)  # --help lists these flags, too
 _VERBOSE = absl_flags.DEFINE_bool(
@@ -30,8 +32,12 @@ def main(argv: list[str]) -> None:
     warnings: list[str] = []
     try:
         flags.start()
+        config = flags.config()
+        settings = to_settings(to_plain(config))
+        for key in flags.keys_set():
+            check_is_read(key, settings)
         report = experiment.run_experiment(
-            flags.config(),
+            config,
             flags.workdir(),
             flags.execution(),
             before=profiling.print_profile if _PROFILE.value else None,

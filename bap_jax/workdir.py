@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bap_jax._deprecated import former_names
-from bap_jax.config_identity import ADDED, WITHOUT_EFFECT, deciding
+from bap_jax.config_identity import ADDED, WITHOUT_EFFECT, deciding, is_read
 from bap_jax.errors import UserError
 from bap_jax.reporting.sweep_rows import format_value
 from bap_jax.training import METHODS
@@ -88,10 +88,16 @@ class Workdir:
         reports.sort(key=lambda report: report["seed"])
         settings = [_flat(report.get("config", {})) for report in reports]
         keys = sorted({key for setting in settings for key in setting})
-        varied = [key for key in keys if len({_value(s, key) for s in settings}) > 1]
+        runs = [(report["method"], s) for report, s in zip(reports, settings, strict=True)]
+
+        def values(key):
+            return {_value(setting, key) for method, setting in runs if is_read(key, method)}
+
+        varied = [key for key in keys if len(values(key)) > 1]
         named = {}
         for report, setting in zip(reports, settings, strict=True):
-            others = tuple(f"{key}={_value(setting, key)}" for key in varied)
+            read = [key for key in varied if is_read(key, report["method"])]
+            others = tuple(f"{key}={_value(setting, key)}" for key in read)
             key = (_registration_order(report["method"]), others)
             named.setdefault(key, (", ".join([report["method"], *others]), []))[1].append(report)
         return dict(value for _, value in sorted(named.items()))
@@ -126,7 +132,8 @@ def setting_of(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> str:
       >>> setting_of({"tolerance": 0.01}, {"tolerance": 0.02, "seed": 3})
       '-tolerance=0.02-16e0babc'
     """
-    before, now = _flat(recorded), _flat(config)
+    # The file holds no method, and what a method reads decides what is compared.
+    before, now = _flat({**recorded, "method": config.get("method")}), _flat(config)
     keys = [key for key in sorted({*before, *now}) if _value(before, key) != _value(now, key)]
     if not keys:
         return ""

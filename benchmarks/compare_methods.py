@@ -34,9 +34,11 @@ def _grid(key, values, rates=(0.01, 0.03)):
 
 
 _RATES_ONLY = [{"optimizer.learning_rate": rate} for rate in (0.003, 0.01, 0.02, 0.03, 0.05, 0.1)]
-_DUAL = _grid("dual.learning_rate", (0.1, 0.3, 0.7))
+_ASCENT = {"dual.rule": "ascent"}  # the rule whose rate is tuned here
+_DUAL = [_ASCENT | one for one in _grid("dual.learning_rate", (0.1, 0.3, 0.7))]
 SETTINGS = {
     "nft": _RATES_ONLY,
+    "el": [{"constraint.el_absolute": True} | one for one in _DUAL],
     "reweighted": _RATES_ONLY,
     "reweighted_sqrt": _RATES_ONLY,
     "class_balanced": _RATES_ONLY,
@@ -44,7 +46,7 @@ SETTINGS = {
     "penalty": _grid("dual.penalty", (0.3, 1.0, 3.0)),
     "group_dro": _grid("dual.learning_rate", (0.003, 0.01, 0.1)),
     "group_dro_excess": _grid("dual.learning_rate", (0.003, 0.01, 0.1)),
-    "distillation": _grid("constraint.kl_limit", (0.003, 0.01, 0.05)),
+    "distillation": [_ASCENT | one for one in _grid("constraint.kl_limit", (0.003, 0.01, 0.05))],
 }
 
 

@@ -21,7 +21,7 @@ from bap_jax.pipeline.context import execution_for
 from bap_jax.pipeline.tuner import make_compiled_run
 from bap_jax.training import Execution
 from bap_jax.training.loop import over_members
-from bap_jax.training.settings import PruningSettings, Settings
+from bap_jax.training.settings import ConstraintSettings, DualSettings, PruningSettings, Settings
 from bap_jax.training.split_sums import SplitMeans
 from bap_jax.types import Dataset, Variables
 
@@ -119,6 +119,8 @@ def settings_of(network: Network, method: str, **pruning) -> Settings:
     return Settings(
         method,
         batch_size=network.batch,
+        dual=DualSettings("ascent"),  # with a replay buffer
+        constraint=ConstraintSettings(el_absolute=True),
         pruning=PruningSettings(**{"prunable": "kernels", "epochs": 5} | pruning),
         finetune_epochs=5,
     )

@@ -128,7 +128,7 @@ def in_process() -> dict[str, float]:
     )
     settings = Settings(
         pruning=PruningSettings(prunable="kernels", epochs=1 if _SMALL.value else 15),
-        dual=DualSettings(learning_rate=0.7),
+        dual=DualSettings("ascent", learning_rate=0.7),
         finetune_epochs=1 if _SMALL.value else 45,
     )
     return compare(model, dense, splits, settings, _MEMBERS.value)

@@ -16,6 +16,9 @@ the epochs of the paper's UTKFace runs, as there are nine times as many images, 
 The full setting needs an accelerator: one epoch is 1,272 steps of a ResNet-18. Neither the full
 setting nor `cpu` has been run on the real images, which were not available, so there is no expected
 number yet.
+
+--config.dual.rule=ascent is the paper's plain ascent, with a rate that is this project's choice as
+well. The default rule needs no rate.
 """
 
 from bap_jax.config import choose_setting, default_config
@@ -38,7 +41,7 @@ def get_config(setting=""):
     config.tolerance = 0.02
     config.pruning.epochs = 4
     config.finetune_epochs = 11
-    config.dual.learning_rate = 1e-2
+    config.dual.learning_rate = 1e-2  # of dual.rule=ascent
     config.dense.epochs = 15
     for optimizer in (config.optimizer, config.dense.optimizer):
         optimizer.weight_decay = 1e-4

@@ -8,7 +8,7 @@ from flax import linen, nnx
 
 import bap_jax
 from bap_jax import api, data, groups
-from bap_jax.training.settings import PruningSettings, Settings
+from bap_jax.training.settings import DualSettings, PruningSettings, Settings
 
 TEST = np.arange(0, 200, 3)
 QUICK = Settings(pruning=PruningSettings(sparsity=0.8, epochs=2), finetune_epochs=2)
@@ -182,6 +182,14 @@ def test_own_test_split_and_overrides():
     assert report["splits"]["test"]["n"] == 50
     assert (report["method"], report["seed"], report["tolerance"]) == ("nft", 3, 0.05)
     assert report["sparsity"]["prunable"] == 0.5
+
+
+def test_a_dual_rate_chooses_the_rule_that_reads_it():
+    found = api.override(Settings(), {"dual_learning_rate": 0.3, "sparsity": 0.5}).dual
+    assert (found.rule, found.learning_rate) == ("ascent", 0.3)
+    kept = api.override(Settings(), {"dual_learning_rate": 0.3, "dual": DualSettings("nu_pi")}).dual
+    assert (kept.rule, kept.learning_rate) == ("nu_pi", 0.3)
+    assert api.override(Settings(), {"sparsity": 0.5}).dual == DualSettings()
 
 
 @pytest.mark.parametrize("sparsity_first", [True, False])

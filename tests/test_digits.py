@@ -17,7 +17,8 @@ def last_on_train(workdir, method, seed, sparsity, rate=None):
     config = scope["get_config"]()
     config.method, config.seed, config.pruning.sparsity = method, seed, sparsity
     if rate is not None:
-        config.dual.learning_rate = rate
+        config.dual.rule, config.dual.learning_rate = "ascent", rate
+        config.constraint.el_absolute = True
     split = experiment.run_experiment(config, workdir)["last"]["splits"]["train"]
     return 100 * split["sparse_accuracy"], 100 * split["max_excess_gap"]
 

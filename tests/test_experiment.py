@@ -468,7 +468,7 @@ def test_mistakes_that_files_left_out_may_explain_name_them(tmp_path):
         ),
         ({"method": "pairwise", "dual.rule": "augmented"}, "bound that method 'pairwise' needs"),
         ({"scheme": "gda"}, "unknown scheme 'gda'; known: simultaneous, dual_primal"),
-        ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: ascent, nu_pi, augmented"),
+        ({"dual.rule": "pid"}, "unknown dual.rule 'pid'; known: auto, ascent, nu_pi, augm"),
         ({"constraint.estimator": "best"}, "unknown estimator 'best'; known: plain, paired"),
         ({"data.group_by": "digit,ink"}, r"write digit\*ink or digit\+ink"),
         ({"data.target": "race"}, "unknown target 'race'; known attributes: digit, ink"),
@@ -582,6 +582,20 @@ def test_missing_flags_are_named():
     assert error_of(main.main).startswith("error: missing --config and --workdir. For a first run")
     assert error_of(main.main, folder).startswith("error: missing --config. ")
     assert error_of(main.main, config).startswith("error: missing --workdir. ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--config.dual.learning_rate=0.3"], "dual.learning_rate has no effect: the multipliers"),
+        (["--config.method=el", "--config.dual.penalty=2"], "Add --config.dual.rule=augmented"),
+        (["--config.dual.rule=ascent", "--config.dual.nu=0.5"], "Add --config.dual.rule=nu_pi"),
+    ],
+)
+def test_what_the_rule_does_not_read_is_a_mistake(flags, text, tmp_path):
+    config, folder = f"--config={ROOT}/experiments/digits.py", f"--workdir={tmp_path / 'w'}"
+    assert text in error_of(main.main, config, folder, *flags)
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.smoke

@@ -20,6 +20,7 @@ from bap_jax.training import (
     OptimizerSettings,
     PruningSettings,
     Settings,
+    check_settings,
 )
 from bap_jax.training.optimizers import primal_optimizer
 from tests.test_api import QUICK, TEST, Net, arrays
@@ -68,17 +69,21 @@ def own(learning_rate, settings):
 def test_what_the_arguments_replace():
     start = Settings(
         optimizer=OptimizerSettings(0.5, warmup=0.1),
-        dual=DualSettings(learning_rate=0.3, start=1.0),
+        dual=DualSettings("ascent", learning_rate=0.3, start=1.0),
     )
     assert with_optimizers(start, None, None) == start
     named = with_optimizers(start, "lion", own)
     assert named.optimizer == OptimizerSettings(0.5, warmup=0.1, name="lion")
-    assert named.dual == DualSettings(learning_rate=0.3, start=1.0, optimizer=own)
+    assert named.dual == DualSettings("ascent", learning_rate=0.3, start=1.0, optimizer=own)
     sgd = optax.sgd(0.1)
     brought = with_optimizers(start, sgd, sgd)
     assert brought.optimizer == OptimizerSettings(name=sgd)
-    assert brought.dual == DualSettings(start=1.0, optimizer=sgd)
+    assert brought.dual == DualSettings("ascent", start=1.0, optimizer=sgd)
     assert with_optimizers(start, OptimizerSettings(0.2), None).optimizer.learning_rate == 0.2
+    for optimizer in (sgd, "adam", own):  # the usual rule reads none
+        chosen = with_optimizers(Settings(), None, optimizer).dual
+        assert chosen == DualSettings("ascent", optimizer=optimizer)
+        check_settings(Settings(dual=chosen))
 
 
 @pytest.mark.parametrize("name", ["mine", "tests.test_optimizer_names:own", own])
@@ -111,6 +116,7 @@ def test_a_config_names_optimizers_for_all_three_places(tmp_path, registry):
     bap_jax.register_optimizer("mine", own)
     changes = {"optimizer.learning_rate": 0.001, "dense.optimizer.learning_rate": 0.001}
     changes |= {"finetune_epochs": 1, "dense.epochs": 1, "pruning.epochs": 1}
+    changes["dual.rule"] = "ascent"
     keys, found = ("optimizer.name", "dense.optimizer.name", "dual.optimizer"), []
     for names in (("mine", "tests.test_optimizer_names:own", "mine"), ("adam", "adam", "adam")):
         config = tiny(**changes, **dict(zip(keys, names, strict=True)))
@@ -139,7 +145,7 @@ def test_a_config_names_optimizers_for_all_three_places(tmp_path, registry):
 )
 def test_mistakes_in_a_config(key, value, text, tmp_path):
     with pytest.raises(UserError, match=text):
-        experiment.run_experiment(tiny(**{key: value}), tmp_path / "w")
+        experiment.run_experiment(tiny(**{"dual.rule": "ascent", key: value}), tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 

@@ -60,10 +60,12 @@ def run(data_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(data_file, tmp_path_factory):
-    """The workdir of a sweep of two members with constraints, one of which diverges."""
+    """The workdir of a sweep of two members with constraints and a replay buffer; one diverges."""
     folder = tmp_path_factory.mktemp("sweep")
     axes = {"optimizer.learning_rate": RATES}
-    rows = sweep.run_sweep(tiny(data_file), folder, axes, on_progress=lambda line: None)
+    rows = sweep.run_sweep(
+        tiny(data_file, **{"dual.rule": "ascent"}), folder, axes, on_progress=lambda line: None
+    )
     assert [row["report"] is None for row in rows] == [False, True]
     return folder
 

@@ -145,6 +145,46 @@ def test_a_workdir_without_added_keys_is_that_of_what_earlier_versions_did(tmp_p
     assert "-optimizer.name=adam-" in workdir.run_folder("ceag", 0, changed).name
 
 
+def test_a_run_of_version_02_is_found_again(tmp_path):
+    """Its multipliers moved by ascent, estimates came from a buffer, and EL's were absolute."""
+    ascent = config_with(**{"dual.rule": "ascent"})
+    workdir = open_workdir(tmp_path, ascent)
+    finish(workdir, ascent)
+    recorded = as_version_02(json.loads(workdir.config.read_text()))
+    recorded["constraint"] |= {"estimator": "plain", "el_absolute": True}
+    workdir.config.write_text(json.dumps(recorded))
+    assert workdir.run_folder("ceag", 0, ascent).name == "ceag-seed0"
+    now = workdir.run_folder("ceag", 0, config_with()).name
+    assert now.startswith("ceag-seed0-constraint.estimator=auto,dual.rule=auto-")
+    for absolute, expected in (
+        (True, "el-seed0"),
+        (False, "el-seed0-constraint.el_absolute=false-"),
+    ):
+        changes = {"method": "el", "dual.rule": "ascent", "constraint.el_absolute": absolute}
+        found = workdir.run_folder("el", 0, config_with(**changes)).name
+        assert found.startswith(expected) and len(found) - len(expected) in (0, 8)
+
+
+def test_what_one_method_reads_names_no_other(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with(method="ceag"))
+    finish(workdir, config_with(method="el"))
+    assert list(workdir.reports()) == ["el", "ceag"]
+    finish(workdir, config_with(method="el", **{"constraint.el_absolute": True}))
+    finish(workdir, config_with(method="ceag", seed=1, **{"constraint.el_absolute": True}))
+    expected = ["el, constraint.el_absolute=false", "el, constraint.el_absolute=true", "ceag"]
+    assert sorted(workdir.reports()) == sorted(expected)
+    assert len(workdir.reports()["ceag"]) == 2
+
+
+def test_el_absolute_is_of_el_alone(tmp_path):
+    workdir = open_workdir(tmp_path, config_with())
+    finish(workdir, config_with())
+    for method, same in (("ceag", True), ("nft", True), ("mine:build", False)):
+        changed = config_with(method=method, **{"constraint.el_absolute": True})
+        assert (workdir.run_folder(method, 0, changed).name == f"{method}-seed0") == same
+
+
 def test_a_check_writes_nothing(tmp_path):
     check_workdir(tmp_path / "w")
     assert not (tmp_path / "w").exists()

@@ -110,6 +110,7 @@ def auto(
         return DualState(zeros, AutoState(zeros, step_length.init(), measured, jnp.bool_(False)))
 
     def update_multipliers(values, dual):
+        values = _own_units(values)
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
         if named_units:
@@ -126,9 +127,9 @@ def auto(
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         size = jnp.where(values.equality, jnp.abs(error), error)
         worst = jnp.max(jnp.where(fresh, size, 0.0), initial=0.0)
-        loss = jax.lax.stop_gradient(values.objective)
-        length = step_length.update(memory.length, loss, worst, fresh.any(), longest)
-        known = memory.known | (fresh & units.is_named).any()
+        loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
+        length = step_length.update(memory.length, loss, worst, jnp.any(fresh), longest)
+        known = memory.known | jnp.any(fresh & units.is_named)
         state = AutoState(integral, length, measured, known)
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 
@@ -140,6 +141,15 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _own_units(values: ConstraintValues) -> ConstraintValues:
+    """`values` without units and deviations of another shape than its violations: whoever replaced
+    the violations, say by the largest of them, left those of the former constraints behind."""
+    shapes = (), jnp.shape(values.violation)
+    fields = {name: getattr(values, name) for name in ("unit", "reach", "deviation")}
+    foreign = {name: 0.0 for name, field in fields.items() if jnp.shape(field) not in shapes}
+    return values._replace(**foreign)
 
 
 def _named_units(values):

@@ -19,7 +19,7 @@ from bap_jax.audit.output import print_text
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import file_axes, merge_axes, parse_axis
 from bap_jax.sweep.folder import SweepFolder, open_sweep_folder
-from bap_jax.sweep.plan import check_one_program, make_members, make_programs
+from bap_jax.sweep.plan import check_one_program, check_some_read, make_members, make_programs
 from bap_jax.sweep.results import format_rows
 from bap_jax.sweep.runner import (
     Sweep,
@@ -91,6 +91,7 @@ def _sweep_from_flags():
     config_file = config_flags.get_config_filename(absl_flags.FLAGS["config"])
     axes = merge_axes(file_axes(config_file), [parse_axis(text) for text in _SWEEP.value])
     members = make_members(flags.config(), axes)
+    check_some_read(flags.keys_set(), members)
     programs = make_programs(members, training.SWEPT)
     if _ONE_PROGRAM.value:
         check_one_program(programs, training.SWEPT)

@@ -5,7 +5,7 @@
     tolerance=0.0,0.01,0.02             numbers; 1 and inf are numbers too
     method=nft,ceag                     names
     data.table='a.csv','b,c.csv'        a name with a comma needs quotes
-    dual.restart=true,false
+    optimizer.nesterov=true,false
     model.hidden=(32,),(64,64)          lists need brackets
 
 In a shell, quotes and brackets need quotes around the whole: --sweep="model.hidden=(32,),(64,64)".

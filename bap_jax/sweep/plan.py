@@ -19,6 +19,7 @@ from bap_jax.config_identity import deciding
 from bap_jax.errors import UserError
 from bap_jax.reporting.sweep_rows import format_setting, format_value
 from bap_jax.sweep.axes import Axis
+from bap_jax.training.dual_rules import check_is_read
 from bap_jax.workdir import flatten_config
 
 _LONGEST_LABEL = 120  # file systems allow 255 bytes a name
@@ -68,7 +69,8 @@ def make_members(config: ConfigDict, axes: Sequence[Axis]) -> tuple[Member, ...]
       axes: as `merge_axes` returns them.
 
     Raises:
-      UserError: a member's config has an invalid value; the message names the member.
+      UserError: a member's config has an invalid value, or does not read that of an axis; the
+        message names the member.
 
     Example:
       >>> from bap_jax.config import default_config
@@ -87,10 +89,34 @@ def _make_member(config, overrides):
     label = format_setting(overrides)
     plain = json.loads(changed.to_json())
     try:
-        to_settings(plain)
+        settings = to_settings(plain)
+        for key in overrides:
+            check_is_read(key, settings)
     except UserError as error:
         raise UserError(f"member {label} of the sweep: {error}") from error
     return Member(label, json.loads(json.dumps(overrides)), plain)
+
+
+def check_some_read(keys: Collection[str], members: Sequence[Member]) -> None:
+    """Checks that what the command line sets has an effect on a member.
+
+    Args:
+      keys: dotted keys of the config.
+      members: the members of the sweep.
+
+    Raises:
+      UserError: no member reads one of the keys.
+    """
+    settings = [to_settings(member.plain) for member in members]
+    for key in keys:
+        mistakes = []
+        for one in settings:
+            try:
+                check_is_read(key, one)
+            except UserError as error:
+                mistakes.append(error)
+        if settings and len(mistakes) == len(settings):
+            raise mistakes[0]
 
 
 def make_programs(members: Sequence[Member], swept: Collection[str]) -> list[ProgramPlan]:

@@ -188,26 +188,32 @@ BUILT_IN: dict[str, MethodSpec] = {
         _equalized_loss,
         supports_augmented=False,  # the bound on its multipliers would not hold
         description="every group's loss equals the overall loss",
+        follows_rule=True,
+        own_settings=("constraint.el_absolute",),
     ),
     "ceag": MethodSpec(
         _gap_method(constraints.excess_accuracy_gap, lagrangian.group_weights),
         supports_switching=True,
         description="no group's accuracy falls by more than ε beyond the overall fall",
+        follows_rule=True,
     ),
     "pairwise": MethodSpec(
         _gap_method(constraints.pairwise_disparity, _two_sided_weights, _two_sided_bound),
         supports_augmented=False,  # the bound on its multipliers would not hold
         description="excess accuracy gaps bounded on both sides",
+        follows_rule=True,
     ),
     "floor": MethodSpec(
         _gap_method(constraints.worst_group_floor, _own_weights),
         supports_switching=True,
         description="no group's accuracy falls by more than ε",
+        follows_rule=True,
     ),
     "distillation": MethodSpec(
         _distillation,
         supports_switching=True,
         description="no group's predictions move far from the dense model's",
+        follows_rule=True,
     ),
     "group_dro": MethodSpec(_group_dro(excess=False), description="the worst group's loss"),
     "group_dro_excess": MethodSpec(

@@ -49,8 +49,8 @@ def diverged(what: str, step: int | None, epoch: int, last_good: EpochEnd) -> Di
     """
     where = f"the end of epoch {epoch}" if step is None else f"step {step} (epoch {epoch})"
     return DivergedError(
-        f"{what} at {where}. Lower optimizer.learning_rate or dual.learning_rate; "
-        "constraint.overall_term='full' is a known cause.",
+        f"{what} at {where}. Lower optimizer.learning_rate, or dual.learning_rate if "
+        "dual.rule reads it; constraint.overall_term='full' is a known cause.",
         last_good,
     )
 

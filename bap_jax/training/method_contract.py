@@ -98,12 +98,17 @@ class MethodSpec(NamedTuple):
       supports_augmented: whether `dual.rule='augmented'` may weigh its constraints beyond their
         multipliers.
       description: one line for lists of methods.
+      follows_rule: whether its multipliers move by `dual.rule`, and it reads nothing else of
+        `dual`: what the rule does not read then has no effect. Of users' methods that is not known.
+      own_settings: dotted keys of the config that no other built-in method reads.
     """
 
     build: MethodBuilder
     supports_switching: bool = False
     supports_augmented: bool = True
     description: str = ""
+    follows_rule: bool = False
+    own_settings: tuple[str, ...] = ()
 
 
 # What `Settings.method` may be: a registered name, `module:function`, or one of the objects.

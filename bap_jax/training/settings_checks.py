@@ -10,6 +10,7 @@ from bap_jax.errors import UserError
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
+from bap_jax.training.dual_rules import DUAL_RULES
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.optimizer_registry import find_optimizer, is_transformation
@@ -18,7 +19,6 @@ from bap_jax.training.schedules import find_schedule
 from bap_jax.training.settings import SELECTIONS, DualSettings, OptimizerSettings, Settings
 from bap_jax.training.values import changed_fields
 
-DUAL_RULES = ("auto", "ascent", "nu_pi", "augmented")
 _OF_ASCENT = ("learning_rate", "momentum", "dampening")
 
 
@@ -65,7 +65,10 @@ def check_settings(settings: Settings) -> None:
 
 def _check_combination(settings: Settings, method: MethodSpec) -> None:
     name = method_name(settings.method)
-    if settings.dual.rule == "auto" and name == "el" and settings.constraint.el_absolute:
+    hides_sign = settings.constraint.el_absolute and (
+        "constraint.el_absolute" in method.own_settings
+    )
+    if settings.dual.rule == "auto" and hides_sign:
         raise UserError(
             "dual.rule 'auto' has to know on which side of the overall loss a group is, and "
             "constraint.el_absolute=True hides it. Leave it out, or write dual.rule='ascent' too."
@@ -172,7 +175,7 @@ def _check_dual_optimizer(dual):
     if dual.optimizer != DualSettings.optimizer and dual.rule != "ascent":
         raise UserError(
             f"dual.optimizer is of dual.rule='ascent'; {dual.rule!r} moves the multipliers by "
-            "itself. Leave one of the two out."
+            "itself. Leave it out, or write dual.rule='ascent' too."
         )
     if is_transformation(dual.optimizer):
         own = {name: getattr(DualSettings(), name) for name in _OF_ASCENT}

@@ -1,6 +1,7 @@
 """What the paper's run computes: networks, epochs, settings, sparsities and seeds.
 
-Pruning and tuning are as in experiments/cifar100.py.
+Pruning and tuning are as in experiments/cifar100.py, the multipliers as in the paper: they move by
+plain ascent, and those of EL by absolute differences.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from bap_jax.training import (
     Settings,
 )
 
-_CONSTRAINT = ConstraintSettings()
+_CONSTRAINT = ConstraintSettings(el_absolute=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Plan:
             precision=self.precision,
             optimizer=OptimizerSettings(weight_decay=1e-4),
             pruning=PruningSettings(sparsity, self.pruning_epochs),
-            dual=DualSettings(learning_rate=1e-2),
+            dual=DualSettings("ascent", learning_rate=1e-2),
             constraint=self.constraint,
         )
         training.check_settings(settings)
@@ -95,7 +96,7 @@ SMALL = {
     "pruning_epochs": 1,
     "tuning_epochs": 2,
     "batch_size": 50,
-    "constraint": ConstraintSettings(min_group_size=2, buffer_size=2),
+    "constraint": ConstraintSettings(min_group_size=2, buffer_size=2, el_absolute=True),
     "start_seconds": 0.0,
     "compile_ahead": True,
 }

@@ -15,6 +15,7 @@ from bap_jax.audit import arguments as audit_arguments
 from bap_jax.config import check_flags, default_config, to_settings
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
+from bap_jax.training.dual_rules import check_is_read
 from tests.docs.pages import (
     PAGES,
     ROOT,
@@ -150,7 +151,7 @@ def check_axis(config, text):
     for value in axis.values:
         member = ConfigDict(config.to_dict())
         member.update_from_flattened_dict({axis.key: value})
-        to_settings(member.to_dict())
+        check_is_read(axis.key, to_settings(member.to_dict()))
 
 
 def check_command(page, words):
@@ -161,7 +162,7 @@ def check_command(page, words):
     if program == "bap_jax.compare":
         compare.make_parser().parse_intermixed_args(arguments)
         return
-    flags, config, axes = flags_of(program), None, []
+    flags, config, axes, keys = flags_of(program), None, [], []
     if len(arguments) == FILES_WITHOUT_FLAG.get(program):
         return
     for argument in sorted(arguments, key=lambda text: not text.startswith("--config=")):
@@ -170,14 +171,17 @@ def check_command(page, words):
         if name == "config" and not PLACEHOLDER.search(value):
             config = config_from(page, value)
         elif name.startswith("config."):
-            apply(config or default_config(), name.removeprefix("config."), value)
+            keys.append(name.removeprefix("config."))
+            apply(config or default_config(), keys[-1], value)
         elif name in AXES and name in flags:
             axes.append(value)
         else:
             assert name in flags, f"--{name} is no flag of {program}: {', '.join(flags)}"
             check_value(name, value, flags[name])
     if config is not None:
-        to_settings(config.to_dict())
+        settings = to_settings(config.to_dict())
+        for key in keys:
+            check_is_read(key, settings)
     for axis in axes:
         check_axis(config, axis)
 
@@ -212,6 +216,8 @@ DIGITS = "--config=experiments/digits.py"
         (["bap_jax.main", DIGITS, "--confg.seed=1"], "--confg.seed is no flag"),
         (["bap_jax.main", "--config=experiments/digit.py"], "there is no experiments/digit.py"),
         (["bap_jax.main", f"{DIGITS}:fast"], "unknown setting 'fast'"),
+        (["bap_jax.main", DIGITS, "--config.dual.learning_rate=1"], "has no effect"),
+        (["bap_jax.sweep", DIGITS, "--sweep=dual.learning_rate=0.1,1"], "has no effect"),
         (["bap_jax.main", DIGITS, "--config.methd=nft"], "unknown config key config.methd"),
         (["bap_jax.main", DIGITS, "--config.method=ceeg"], "unknown method 'ceeg'"),
         (["bap_jax.main", DIGITS, "--config.tolerance=-1"], "tolerance"),

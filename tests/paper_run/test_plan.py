@@ -14,6 +14,7 @@ def test_the_plan_is_that_of_the_experiment_file():
     for method, sparsity, seed in (("nft", 0.925, 0), ("ceag", 0.95, 1)):
         experiment = config_of("cifar100")
         experiment.method, experiment.pruning.sparsity, experiment.seed = method, sparsity, seed
+        experiment.dual.rule, experiment.constraint.el_absolute = "ascent", True  # the paper's
         expected = config.to_settings(config.to_plain(experiment))
         as_json = module("paper_programs").as_json
         assert as_json(plan.settings(method, sparsity, seed)) == as_json(expected)

@@ -16,21 +16,21 @@ WALK = [  # after main.py, as docs/architecture.md describes it
     "training/step.py",
     "lagrangian/dual_primal.py",
     "lagrangian/steps.py",
-    "lagrangian/gradient_ascent.py",
+    "lagrangian/auto.py",
 ]
 
 
 def test_eight_files_lead_from_main_to_the_multipliers(tmp_path, monkeypatch):
-    ascent, walks = importlib.import_module("bap_jax.lagrangian.gradient_ascent"), []
-    project = ascent.project
+    auto, walks = importlib.import_module("bap_jax.lagrangian.auto"), []
+    length, update = auto.step_length, auto.step_length.update
 
     def noting(*args):
         files = [Path(frame.filename) for frame in traceback.extract_stack()]
         ours = [str(path.relative_to(ROOT)) for path in files if ROOT in path.parents]
         walks.append(list(dict.fromkeys(ours)))
-        return project(*args)
+        return update(*args)
 
-    monkeypatch.setattr(ascent, "project", noting)
+    monkeypatch.setattr(length, "update", noting)
     config = default_config()
     config.model.hidden = (4,)
     config.dense.epochs = config.pruning.epochs = config.finetune_epochs = 1

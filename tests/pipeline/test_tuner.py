@@ -14,7 +14,7 @@ from bap_jax.training.settings import DualSettings, PruningSettings, Settings
 SETTINGS = Settings(
     batch_size=100,  # eight devices do not divide it, and the last batch is ragged
     pruning=PruningSettings(epochs=2, prunable="kernels"),
-    dual=DualSettings(learning_rate=0.7),
+    dual=DualSettings("ascent", learning_rate=0.7),
     finetune_epochs=2,
 )
 
@@ -37,6 +37,10 @@ MEMBERS = [
     member(2, rate=0.05, dual_rate=0.1),
     member(3, start=0.125, sparsity=0.5),
 ]
+AUTO_MEMBERS = [
+    dataclasses.replace(one, dual=DualSettings(bound=bound))
+    for one, bound in zip(MEMBERS, (np.inf, 2.0, 0.01), strict=False)
+]
 
 
 def run(digits_splits, small_dense, runs, **how):
@@ -51,6 +55,12 @@ def run(digits_splits, small_dense, runs, **how):
 def single(digits_splits, small_dense):
     """Each member by itself, an epoch a program."""
     return run(digits_splits, small_dense, MEMBERS, members="single", epoch="device")
+
+
+@pytest.fixture(scope="module")
+def single_auto(digits_splits, small_dense):
+    """The same with the usual rule of the multipliers."""
+    return run(digits_splits, small_dense, AUTO_MEMBERS, members="single", epoch="device")
 
 
 def assert_same(found, expected):
@@ -88,6 +98,23 @@ def assert_same(found, expected):
 def test_however_it_runs_it_is_the_same_run(digits_splits, small_dense, single, how, count):
     found = run(digits_splits, small_dense, MEMBERS[:count], **how)
     assert_same(found, [rows[:count] for rows in single])
+
+
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        ({"members": "vmap"}, 3),
+        ({"epoch": "loop", "devices": 8}, 1),
+        ({"members": "vmap", "devices": 2, "spread": "members"}, 3),
+        pytest.param({"members": "map"}, 3, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_however_it_runs_by_the_usual_rule(digits_splits, small_dense, single_auto, how, count):
+    found = run(digits_splits, small_dense, AUTO_MEMBERS[:count], **how)
+    assert_same(found, [rows[:count] for rows in single_auto])
+    last = [rows[-1]["multipliers"] for rows in single_auto[1]]
+    assert max(last[0]) > 0.01 >= max(last[2]) > 0  # the last one's bound
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_a_sweep_that_was_cut_off_goes_on(tmp_path):
             ["--sweep=method=nft,ceag", "--one_program"],
             "error: the sweep needs 2 programs, because its members differ in method (nft, ceag)",
         ),
+        (
+            ["--sweep=dual.learning_rate=0.1,0.3"],
+            "error: member dual.learning_rate=0.1 of the sweep: dual.learning_rate has no effect: "
+            "the multipliers move by dual.rule='auto', which does not read it. Add "
+            "--config.dual.rule=ascent, or leave dual.learning_rate out.",
+        ),
+        (
+            ["--sweep=method=el,ceag", "--config.dual.learning_rate=0.3"],
+            "error: dual.learning_rate has no effect: the multipliers move by dual.rule='auto'",
+        ),
         (["--sweep=data.name=digits,mnist"], "error: unknown data set 'mnist'; known data sets"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from bap_jax.config import default_config
 from bap_jax.errors import UserError
 from bap_jax.sweep.axes import parse_axis
-from bap_jax.sweep.plan import check_one_program, make_members, make_programs
+from bap_jax.sweep.plan import check_one_program, check_some_read, make_members, make_programs
 
 SWEPT = ("seed", "tolerance", "pruning.sparsity")
 
@@ -56,6 +56,49 @@ def test_a_mistake_names_the_member():
         UserError, match="member seed=0,method=dro of the sweep: unknown method 'dro'; known: nft"
     ):
         members_of("seed=0:2", "method=nft,dro")
+
+
+@pytest.mark.parametrize(
+    ("axes", "text"),
+    [
+        (("dual.learning_rate=0.1,0.3",), "'auto', .* Add --config.dual.rule=ascent, or leave"),
+        (("method=nft,ceag", "dual.learning_rate=0.1,0.3"), "member method=ceag,dual.learning_r"),
+        (("dual.rule=ascent,auto", "dual.learning_rate=1"), "member dual.rule=auto,dual.learning"),
+        (("dual.penalty=1,2",), "dual.penalty has no effect: .* Add --config.dual.rule=augmented"),
+        (("dual.rule=ascent", "dual.nu=0,0.5"), "'ascent', which does not .* Add .*=nu_pi, or"),
+        (("dual.restart=true,false",), "dual.rule='auto' sets the speed of multipliers itself"),
+    ],
+)
+def test_members_that_would_be_equal(axes, text):
+    """The rule of the multipliers does not read the key."""
+    with pytest.raises(UserError, match=text):
+        members_of(*axes)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        ("dual.rule=ascent,nu_pi", "dual.learning_rate=0.1,0.3", "dual.start=0,1"),
+        ("dual.rule=augmented", "dual.penalty=1,2"),
+        ("method=group_dro,group_dro_excess", "dual.learning_rate=0.1,0.3"),
+        ("method=nft,penalty", "dual.penalty=1,2"),
+        ("dual.rule=auto,ascent", "dual.bound=1,2", "dual.weight_limit=5,10"),
+        ("method=tests.training.my_methods:floor_method", "dual.learning_rate=0.1,0.3"),
+    ],
+)
+def test_members_that_may_differ(axes):
+    members = members_of(*axes)
+    assert len({json.dumps(member.plain) for member in members}) == len(members) > 1
+
+
+def test_what_the_command_line_sets_is_read_by_some_member():
+    keys = ["dual.learning_rate", "tolerance"]
+    for axis in ("method=nft,ceag", "dual.rule=auto,ascent"):  # nft reads no rule
+        check_some_read(keys, members_of(axis))
+    check_some_read(keys, ())
+    for axis in ("seed=0:2", "method=el,ceag", "dual.rule=augmented"):
+        with pytest.raises(UserError, match="^dual.learning_rate has no effect: the multipliers"):
+            check_some_read(keys, members_of(axis))
 
 
 def test_programs_share_all_but_what_is_swept():

@@ -95,7 +95,7 @@ def test_rows_are_grouped_by_everything_but_the_seed(rows):
         ["seed=0:3"],
         ["tolerance=0.0,0.01", "seed=0:3"],
         ["method=nft,ceag", "seed=12:14"],
-        ["dual.learning_rate=1:40"],
+        ["dual.rule=ascent", "dual.learning_rate=1:40"],
     ],
 )
 def test_the_figure_is_drawn(axes, tmp_path):

@@ -96,6 +96,7 @@ class LinearRun:
         with settings.part("primal") as primal, settings.part("dual") as dual:
             optimizer = torch_sgd(primal, primal.take("lr"))
             dual_settings = DualSettings(
+                "ascent",
                 learning_rate=settings.take("dual_lr"),
                 momentum=dual.take("momentum", 0.0),
                 dampening=dual.take("dampening", 0.0),

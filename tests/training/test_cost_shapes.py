@@ -60,7 +60,9 @@ def settings(method="ceag", scheme="dual_primal", dual=None, **constraint):
     )
 
 
+ASCENT = DualSettings("ascent")
 VARIANTS = [settings(method) for method in METHODS] + [
+    *(settings(method, dual=ASCENT) for method in ("el", "ceag", "pairwise", "distillation")),
     settings(scheme="extragradient"),
     settings(dual=DualSettings(rule="nu_pi")),
     settings(dual=DualSettings(rule="augmented")),
@@ -119,8 +121,13 @@ def test_the_check_looks_inside(wrap):
 
 
 def test_the_buffer_is_the_largest_array(problem):
-    found = shapes(traced(trainer_of(problem, settings()), problem))
+    found = shapes(traced(trainer_of(problem, settings(dual=ASCENT)), problem))
     assert max(found, key=np.prod) == (GROUPS, MEMORY)
+
+
+def test_two_averages_need_no_buffer(problem):
+    found = shapes(traced(trainer_of(problem, settings()), problem))
+    assert (GROUPS,) in found and not [shape for shape in found if np.prod(shape) > 4 * 2 * GROUPS]
 
 
 # Forward and backward passes of a step; a pass forward is two matrix products, one backward three.

@@ -23,7 +23,7 @@ from tests.lagrangian.problems import reference_scheme
 
 TOLERANCE = 2e-6
 PRIMAL = {"learning_rate": 0.05, "momentum": 0.9}
-DUAL = DualSettings(learning_rate=0.1)
+DUAL = DualSettings("ascent", learning_rate=0.1)
 BUFFER_SIZE = 5
 TEST_BATCHES = slice(3)
 EXCESS = "acc_gap_violations_without_tol"

@@ -11,7 +11,7 @@ from bap_jax.constraints import constraint_values
 from bap_jax.lagrangian import OVERALL_TERMS
 from bap_jax.training import METHODS, methods
 from bap_jax.training.settings import DualSettings
-from tests.training.tiny import settings_of, tiny, whole_split
+from tests.training.tiny import dual_of, settings_of, tiny, whole_split
 
 LINEAR = ("ceag", "pairwise", "floor", "el", "group_dro", "group_dro_excess")
 FREQUENCY = np.array([14, 10, 6]) / 30
@@ -46,11 +46,15 @@ def some_multipliers(method, size, total):
     return share if method.startswith("group_dro") else total * share
 
 
-@pytest.mark.parametrize("term", OVERALL_TERMS)
-@pytest.mark.parametrize("name", LINEAR)
-def test_group_weights_are_those_of_the_gradient(name, term):
+@pytest.mark.parametrize(
+    ("name", "term", "rule"),
+    [(name, term, "ascent") for name in LINEAR for term in OVERALL_TERMS]
+    + [(name, "detached", "auto") for name in ("ceag", "pairwise", "floor")]
+    + [("el", term, "auto") for term in OVERALL_TERMS],
+)
+def test_group_weights_are_those_of_the_gradient(name, term, rule):
     method = methods.build_method(
-        tiny().reference, settings_of(name, overall_term=term, el_absolute=False)
+        tiny().reference, settings_of(name, overall_term=term, dual=dual_of(rule))
     )
     frequency, true = np.asarray(tiny().reference.frequency), weights_of(method)
     for total in (0.6, 2.5):
@@ -67,12 +71,15 @@ def test_group_dro_shares_the_weight_of_absent_groups():
     np.testing.assert_allclose(found, [0.4, 0.6, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", LINEAR)
-def test_group_weights_where_a_group_is_too_small_to_watch(name):
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [(name, "ascent") for name in LINEAR] + [("ceag", "auto"), ("el", "auto")],
+)
+def test_group_weights_where_a_group_is_too_small_to_watch(name, rule):
     """Group 2 keeps the multiplier with which it started."""
     method = methods.build_method(
         tiny().reference,
-        settings_of(name, min_group_size=10, el_absolute=False, dual=DualSettings(start=0.0)),
+        settings_of(name, min_group_size=10, dual=DualSettings(rule)),
     )
     start = method.formulation.init(method.constraint.size).multipliers.reshape(-1, 3)
     multipliers = np.asarray(start.at[:, :2].add(0.0 if "dro" in name else 0.3)).ravel()
@@ -85,10 +92,10 @@ def test_group_weights_where_a_group_is_too_small_to_watch(name):
 @pytest.mark.parametrize(
     ("method", "change"),
     [
-        ("el", {}),
+        ("el", {"el_absolute": True}),
         ("ceag", {"proxy": "kl"}),
         ("floor", {"dual": DualSettings("augmented")}),
-        ("el", {"el_absolute": False, "dual": DualSettings("augmented")}),
+        ("el", {"dual": DualSettings("augmented")}),
         ("penalty", {}),
         ("distillation", {}),
         ("nft", {}),
@@ -100,7 +107,7 @@ def test_no_weights_where_the_gradient_is_not_linear_in_the_losses(method, chang
     )
 
 
-@pytest.mark.parametrize("update", ["ascent", "augmented"])
+@pytest.mark.parametrize("update", ["auto", "ascent", "augmented"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_group_without_training_samples_spoils_no_gradient(name, update):
     """The dense model's accuracy and loss on it are not numbers."""
@@ -112,7 +119,7 @@ def test_a_group_without_training_samples_spoils_no_gradient(name, update):
         frequency=jnp.array([0.5, 0.5, 0.0]),
         count=jnp.array([15.0, 15.0, 0.0]),
     )
-    method = methods.build_method(dense, settings_of(name, dual=DualSettings(update, start=0.5)))
+    method = methods.build_method(dense, settings_of(name, dual=dual_of(update)))
     ids = jnp.minimum(tiny().train.group_ids, 1)
 
     def lagrangian(losses, logits):
@@ -143,10 +150,8 @@ def test_a_group_without_training_samples_spoils_no_gradient(name, update):
 )
 @pytest.mark.parametrize("direction", [-1, 1])
 def test_bounds_of_the_multipliers(method, least, largest, direction):
-    dual = DualSettings(learning_rate=1e6, bound=3.0)
-    built = methods.build_method(
-        tiny().reference, settings_of(method, dual=dual, el_bound=0.75, el_absolute=False)
-    )
+    dual = DualSettings("ascent", learning_rate=1e6, bound=3.0)
+    built = methods.build_method(tiny().reference, settings_of(method, dual=dual, el_bound=0.75))
     size = built.constraint.size
     values = constraint_values(direction * jnp.ones(size), equality=method == "el")
     found = built.formulation.update_multipliers(values, built.formulation.init(size)).multipliers

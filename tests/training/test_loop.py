@@ -161,7 +161,7 @@ def test_device_data_keeps_its_values():
         ({"optimizer": DualSettings()}, r"optimizer must be a OptimizerSettings\(...\)"),
         ({"scheme": "newton"}, "unknown scheme 'newton'; known: simultaneous, dual_primal"),
         ({"seed": 0.5}, "seed must be an integer ≥ 0; got 0.5"),
-        ({"dual": DualSettings("sgd")}, "unknown dual.rule 'sgd'; known: ascent, nu_pi, augmen"),
+        ({"dual": DualSettings("sgd")}, "unknown dual.rule 'sgd'; known: auto, ascent, nu_pi"),
         ({"dual": DualSettings(nu=1.0)}, r"dual.nu must lie in \(−1, 1\); got 1"),
         ({"dual": DualSettings(penalty_growth=0.9)}, "penalty_growth must be a factor ≥ 1; got 0"),
         ({"dual": DualSettings(weight_limit=0)}, "dual.weight_limit must be a number > 0; got 0"),

@@ -11,11 +11,11 @@ import pytest
 
 from bap_jax import constraints, data, lagrangian, pipeline, training
 from bap_jax.constraints import Constraint, DenseReference, constraint_values
+from bap_jax.constraints.adaptive_memory import TwoMemories
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
-from bap_jax.training import METHODS, methods
-from bap_jax.training.settings import DualSettings
-from tests.training.tiny import settings_of, tiny, trainer_of, whole_split
+from bap_jax.training import METHODS, DualSettings, methods
+from tests.training.tiny import dual_of, settings_of, tiny, trainer_of, whole_split
 from tests.tuning import prune_and_tune
 
 CONSTRAINED = ("ceag", "pairwise", "floor", "distillation", "el", "penalty")
@@ -29,9 +29,9 @@ def first_state(trainer, scale=0.5):
 
 
 @functools.cache
-def two_steps(method, scheme):
+def two_steps(method, scheme, rule="ascent"):
     """State before and after, and the metrics of the second step; each step is half the samples."""
-    trainer = trainer_of(tiny(), settings_of(method, scheme))
+    trainer = trainer_of(tiny(), settings_of(method, scheme, dual_of(rule)))
     state, step = first_state(trainer), jax.jit(trainer.step)
     first = state
     for indices in jnp.arange(30).reshape(2, 15):
@@ -44,17 +44,23 @@ def signature(tree):
 
 
 @pytest.mark.parametrize(
-    ("method", "scheme"),
-    [(method, "dual_primal") for method in METHODS]
-    + [("ceag", "switching"), ("pairwise", "optimistic")]
+    ("method", "scheme", "rule"),
+    [(method, "dual_primal", "ascent") for method in METHODS]
+    + [(method, "dual_primal", "auto") for method in CONSTRAINED if method != "penalty"]
+    + [("ceag", "switching", "ascent"), ("pairwise", "optimistic", "ascent")]
+    + [("ceag", "optimistic", "auto")]
     + [
-        pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in (("ceag", "extragradient"), ("group_dro", "extragradient"))
-    ]
-    + [pytest.param("floor", "primal_dual", marks=pytest.mark.slow)],
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            ("ceag", "extragradient", "ascent"),
+            ("ceag", "extragradient", "auto"),
+            ("group_dro", "extragradient", "ascent"),
+            ("floor", "primal_dual", "ascent"),
+        )
+    ],
 )
-def test_two_steps(method, scheme):
-    before, after, metrics = two_steps(method, scheme)
+def test_two_steps(method, scheme, rule):
+    before, after, metrics = two_steps(method, scheme, rule)
     assert jax.tree.structure(before) == jax.tree.structure(after)
     assert signature(before) == signature(after)
     for leaf in jax.tree.leaves((after.params, after.lagrangian, metrics.lagrangian, metrics.loss)):
@@ -64,9 +70,10 @@ def test_two_steps(method, scheme):
     np.testing.assert_array_equal(metrics.multipliers, after.lagrangian.multipliers)
 
 
-def test_jit_is_no_jit():
-    first, after, metrics = two_steps("ceag", "dual_primal")
-    step = trainer_of(tiny(), settings_of("ceag")).step
+@pytest.mark.parametrize("rule", ["ascent", "auto"])
+def test_jit_is_no_jit(rule):
+    first, after, metrics = two_steps("ceag", "dual_primal", rule)
+    step = trainer_of(tiny(), settings_of("ceag", dual=dual_of(rule))).step
     for indices in jnp.arange(30).reshape(2, 15):
         first, seen = step(first, tiny().train, indices, 0)
     pairs = zip(jax.tree.leaves((first, seen)), jax.tree.leaves((after, metrics)), strict=True)
@@ -75,9 +82,14 @@ def test_jit_is_no_jit():
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "nft"])
-def test_every_method_is_more_than_fine_tuning(method):
-    plain, other = (two_steps(name, "dual_primal")[1].params["first"] for name in ("nft", method))
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [(method, "ascent") for method in METHODS if method != "nft"]
+    + [(method, "auto") for method in CONSTRAINED if method != "penalty"],
+)
+def test_every_method_is_more_than_fine_tuning(method, rule):
+    pairs = ("nft", "ascent"), (method, rule)
+    plain, other = (two_steps(name, "dual_primal", by)[1].params["first"] for name, by in pairs)
     assert np.abs(plain - other).max() > 1e-4
 
 
@@ -88,9 +100,13 @@ def trace(trainer, **changes):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("method", ["nft", "pairwise", "group_dro", "penalty"])
-def test_every_scheme_takes_every_kind_of_formulation(method, scheme):
-    trainer = trainer_of(tiny(), settings_of(method, scheme))
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [(method, "ascent") for method in ("nft", "pairwise", "group_dro", "penalty")]
+    + [("nft", "auto"), ("pairwise", "auto")],
+)
+def test_every_scheme_takes_every_kind_of_formulation(method, rule, scheme):
+    trainer = trainer_of(tiny(), settings_of(method, scheme, dual_of(rule)))
     assert signature(trace(trainer)) == signature(first_state(trainer))
 
 
@@ -115,6 +131,11 @@ def assert_reads_dense_logits(trainer, needs):
     ("change", "needs"),
     [
         ({}, False),
+        ({"dual": dual_of("auto")}, False),
+        ({"dual": dual_of("auto"), "estimator": "plain"}, False),
+        ({"dual": dual_of("auto"), "estimator": "paired"}, True),
+        ({"dual": dual_of("auto"), "proxy": "kl"}, True),
+        ({"estimator": "adaptive"}, False),
         ({"estimator": "paired"}, True),
         ({"estimator": "control_variate"}, True),
         ({"proxy": "kl"}, True),
@@ -129,13 +150,20 @@ def test_options_that_need_dense_logits(method, change, needs):
     assert_reads_dense_logits(trainer, needs)
 
 
+@pytest.mark.parametrize("rule", ["ascent", "auto"])
 @pytest.mark.parametrize("method", CONSTRAINED)
-def test_small_groups_keep_their_multipliers(method):
-    dual = DualSettings(start=0.1)
+def test_small_groups_keep_their_multipliers(method, rule):
+    dual = DualSettings(rule, start=0.1 if rule == "ascent" else 0.0)
     chosen = settings_of(method, dual=dual, min_group_size=10)
     chosen = dataclasses.replace(chosen, tolerance=1.0)
     built = methods.build_method(tiny().reference, chosen)
-    start = dual = built.formulation.init(built.constraint.size)
+    start = built.formulation.init(built.constraint.size)
+    if rule == "auto" and method != "penalty":  # multipliers that can fall
+        integral = jnp.ones_like(start.multipliers)
+        start = start._replace(
+            multipliers=0.1 * integral, memory=start.memory._replace(integral=integral)
+        )
+    dual = start
     state = built.constraint.init()
     seen = whole_split(jnp.linspace(0, 1, 30))._replace(logits=0.5 * tiny().train.dense_logits)
 
@@ -148,28 +176,36 @@ def test_small_groups_keep_their_multipliers(method):
         values, state, dual = update(state, dual)
     before, after = (one.multipliers.reshape(-1, 3) for one in (start, dual))
     np.testing.assert_array_equal(after[:, 2], before[:, 2])
+    if rule == "auto" and method != "penalty":
+        np.testing.assert_array_equal(dual.memory.integral.reshape(-1, 3)[:, 2], 1)
     for mask in (values.violation_mask, values.proxy_mask):
         np.testing.assert_array_equal(mask.reshape(-1, 3), [[True, True, False]] * len(before))
     if method != "penalty":  # within its tolerance, it stays at 0
         assert (after[:, :2] != before[:, :2]).all()
 
 
-def test_the_report_names_groups_too_small_to_constrain():
-    train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
+@pytest.mark.parametrize(("rule", "start"), [("ascent", 0.5), ("auto", 0.0)])
+def test_the_report_names_groups_too_small_to_constrain(rule, start):
+    labels = tiny().train.dense_logits.argmax(1)  # so that whatever pruning changes is a loss
+    train = tiny().train._replace(labels=labels, dense_logits=None)
+    train = jax.tree.map(np.asarray, train)
     splits = data.Splits(train, train, train, 3, ("a", "b", "c"))
-    chosen = dataclasses.replace(settings_of("ceag", min_group_size=11), finetune_epochs=2)
+    chosen = settings_of("floor", dual=dual_of(rule), min_group_size=11)
+    chosen = dataclasses.replace(chosen, finetune_epochs=2)
     rows = []
     args = tiny().model, tiny().variables, splits
     tuned = prune_and_tune(*args, chosen, log=rows.append)
     assert tuned.unconstrained == {"b": 10, "c": 6}
     epochs = [row["multipliers"] for row in rows if "sparsity" in row]
-    assert all(multipliers[1:] == [0.5, 0.5] for multipliers in epochs)
-    assert epochs[0][0] == 0.5 != epochs[-1][0]
+    assert all(multipliers[1:] == [start, start] for multipliers in epochs)
+    assert epochs[0][0] == start != epochs[-1][0]
 
 
 @pytest.mark.parametrize(
     ("method", "scheme", "rule", "status", "weighs"),
     [
+        ("ceag", "dual_primal", "auto", "too few epochs", True),
+        ("el", "dual_primal", "auto", "too few epochs", True),
         ("ceag", "dual_primal", "ascent", "too few epochs", True),
         ("el", "dual_primal", "ascent", "too few epochs", False),  # absolute differences
         ("ceag", "dual_primal", "augmented", "too few epochs", False),
@@ -182,8 +218,8 @@ def test_the_report_names_groups_too_small_to_constrain():
 def test_the_report_says_how_multipliers_behaved(method, scheme, rule, status, weighs):
     train = jax.tree.map(np.asarray, tiny().train._replace(dense_logits=None))
     splits = data.Splits(train, train, train, 3, ("a", "b", "c"))
-    chosen = dataclasses.replace(settings_of(method, scheme), finetune_epochs=2)
-    chosen = dataclasses.replace(chosen, dual=dataclasses.replace(chosen.dual, rule=rule))
+    chosen = settings_of(method, scheme, dual_of(rule), el_absolute=rule == "ascent")
+    chosen = dataclasses.replace(chosen, finetune_epochs=2)
     found = prune_and_tune(tiny().model, tiny().variables, splits, chosen).multipliers
     assert (found and found["status"]) == status
     if status is not None:
@@ -193,10 +229,14 @@ def test_the_report_says_how_multipliers_behaved(method, scheme, rule, status, w
 
 
 @functools.cache
-def pruned(method, first_epoch):
-    """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1."""
+def pruned(method, first_epoch, rule="ascent"):
+    """State and metrics after one step, in epochs 0 to 2; the last pruning opens epoch 1.
+
+    The first group misses its accuracy, whatever the network does.
+    """
     model, variables, train, reference = tiny()
-    chosen = settings_of(method, first_epoch=first_epoch)
+    reference = reference._replace(group_accuracy=jnp.array([2.0, 0.0, 0.0]))
+    chosen = settings_of(method, dual=dual_of(rule), first_epoch=first_epoch)
     built = methods.build_method(reference, chosen)
     prunable = {"first": True, "last": False}
     pruner = training.build_pruner(chosen.pruning, prunable)
@@ -207,18 +247,25 @@ def pruned(method, first_epoch):
 
 
 @pytest.mark.parametrize(
-    ("method", "first", "acts_from"), [("ceag", -1, 1), ("ceag", 0, 0), ("reweighted", -1, 1)]
+    ("method", "rule", "first", "acts_from"),
+    [
+        *(("ceag", rule, *epochs) for rule in ("ascent", "auto") for epochs in ((-1, 1), (0, 0))),
+        ("reweighted", "ascent", -1, 1),
+    ],
 )
-def test_the_first_epoch_in_which_a_method_acts(method, first, acts_from):
+def test_the_first_epoch_in_which_a_method_acts(method, rule, first, acts_from):
     """Before it a method is plain fine-tuning."""
-    found = zip(pruned(method, first), pruned("nft", -1), strict=True)
+    start = dual_of(rule).start
+    found = zip(pruned(method, first, rule), pruned("nft", -1), strict=True)
     for epoch, ((state, metrics), (plain, _)) in enumerate(found):
         active = epoch >= acts_from
         assert np.array_equal(state.params["first"], plain.params["first"]) != active
         if method == "ceag":
             assert metrics.violation_mask.all() == metrics.proxy_mask.all() == active
-            assert (state.lagrangian.multipliers != 0.5).any() == active
-            np.testing.assert_array_equal(state.constraint.seen > 0, [active] * 3)
+            assert (state.lagrangian.multipliers != start).any() == active
+            memory = state.constraint
+            seen = memory.slow_count if isinstance(memory, TwoMemories) else memory.seen
+            np.testing.assert_array_equal(seen > 0, [active] * 3)
 
 
 def test_any_constraint_waits_for_its_first_epoch():

@@ -156,7 +156,7 @@ def test_every_scheme_takes_any_transformation(scheme):
 
     spy = optax.GradientTransformationExtraArgs(lambda params: (), update)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), ANY["several"], ANY["injected"], spy)
-    settings = run_settings("ceag", scheme, DualSettings(0.0, start=9.0), name=optimizer)
+    settings = run_settings("ceag", scheme, DualSettings("ascent", 0.0, start=9.0), name=optimizer)
     trainer = make_trainer(settings)
     first = trainer.init(tiny().variables, jax.random.key(0))
 
@@ -259,7 +259,7 @@ def test_any_optimizer_moves_the_multipliers(optimizer, expected):
         if not isinstance(optimizer, str) and hasattr(optimizer, "init")
         else {"learning_rate": 0.5}
     )
-    settings = DualSettings(**own, optimizer=optimizer)
+    settings = DualSettings("ascent", **own, optimizer=optimizer)
     check_settings(Settings(dual=settings))
     check_dual_optimizer(settings)
     multipliers, state = jnp.zeros(2), expected.init(jnp.zeros(2))
@@ -312,8 +312,12 @@ MISTAKES = {
         Settings(dual=DualSettings(rule="nu_pi", optimizer="adam")),
         "dual.optimizer is of dual.rule='ascent'; 'nu_pi' moves",
     ),
+    "dual rule by default": (
+        Settings(dual=DualSettings(optimizer="adam")),
+        "of dual.rule='ascent'; 'auto' moves .* Leave it out, or write dual.rule='ascent' too",
+    ),
     "dual ignored": (
-        Settings(dual=DualSettings(learning_rate=0.3, optimizer=optax.sgd(0.1))),
+        Settings(dual=DualSettings("ascent", 0.3, optimizer=optax.sgd(0.1))),
         "so dual.learning_rate=0.3 would have no effect",
     ),
     "dual unknown": (Settings(dual=DualSettings(optimizer="adm")), "unknown optimizer 'adm'"),
@@ -367,4 +371,4 @@ def test_optimizers_that_cannot_move_the_weights(case):
 
 def test_an_optimizer_that_cannot_move_the_multipliers():
     with pytest.raises(UserError, match="dual.optimizer 'custom' cannot move .*'value'"):
-        check_dual_optimizer(DualSettings(optimizer=optax.polyak_sgd()))
+        check_dual_optimizer(DualSettings("ascent", optimizer=optax.polyak_sgd()))

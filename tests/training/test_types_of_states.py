@@ -27,6 +27,7 @@ OPTIMIZERS = {
     ),
 }
 FORMULATIONS = {
+    "auto": lagrangian.auto(),
     "ascent": lagrangian.gradient_ascent(optax.sgd(0.1), start=1.0, restart=True),
     "adam": lagrangian.gradient_ascent(optax.adam(0.1), start=jnp.full(2, 1.0), bound=5),
     "optimistic": lagrangian.gradient_ascent(optax.optimistic_gradient_descent(0.1)),
@@ -76,8 +77,12 @@ def trainers():
     """One for each method, scheme, rule of the multipliers, and some algorithms."""
     yield from ((f"method {name}", run_settings(name)) for name in METHODS)
     yield from ((f"scheme {name}", run_settings("ceag", name)) for name in SCHEMES)
-    for rule in ("ascent", "nu_pi", "augmented"):
+    for rule in ("auto", "ascent", "nu_pi", "augmented"):
         yield f"rule {rule}", run_settings("ceag", dual=DualSettings(rule=rule))
+    for name in ("el", "pairwise", "floor", "distillation"):
+        yield f"rule auto, method {name}", run_settings(name, dual=DualSettings())
+    for name in SCHEMES:
+        yield f"rule auto, scheme {name}", run_settings("ceag", name, DualSettings())
     for name in ("global_magnitude", "set", "rigl", "random", "magnitude_ste", "no_prune"):
         share = 0.0 if name == "no_prune" else 0.5
         changed = dataclasses.replace(PRUNING, algorithm=name, sparsity=share)

@@ -14,10 +14,10 @@ from bap_jax.config import default_config
 from bap_jax.errors import UserError
 from bap_jax.training import Execution, Settings, check_settings
 from bap_jax.training.methods import METHODS, build_method, method_name
-from bap_jax.training.settings import DualSettings, PruningSettings
+from bap_jax.training.settings import ConstraintSettings, DualSettings, PruningSettings
 from bap_jax.training.values import structure_of
 from tests.training import my_methods
-from tests.training.tiny import settings_of, tiny, trainer_of
+from tests.training.tiny import dual_of, settings_of, tiny, trainer_of
 from tests.tuning import prune_and_tune
 
 MODULE = "tests.training.my_methods"
@@ -48,7 +48,7 @@ def assert_same(one, other):
 
 def ways():
     """Each way to hand a method over, with the name in reports."""
-    settings = settings_of("floor")
+    settings = settings_of("floor", estimator="plain", dual=DualSettings())
     built = my_methods.floor_method(tiny().reference, settings)
     return [
         ("mine", "mine"),
@@ -66,11 +66,12 @@ def ways():
 def test_a_copy_of_a_method_is_that_method(way, registry):
     bap_jax.register_method("mine", my_methods.floor_method)
     method, name = ways()[way]
-    settings = dataclasses.replace(settings_of("floor"), method=method)
+    original = settings_of("floor", estimator="plain", dual=DualSettings())
+    settings = dataclasses.replace(original, method=method)
     check_settings(settings)
     assert method_name(method) == name
     assert build_method(tiny().reference, settings).is_constrained
-    assert_same(a_step(settings), a_step(settings_of("floor")))
+    assert_same(a_step(settings), a_step(original))
 
 
 @pytest.mark.parametrize("min_group_size", [1, 10])
@@ -82,13 +83,17 @@ def test_small_groups_are_left_out_of_a_users_method(min_group_size):
     )
 
 
-def test_constraints_that_are_not_one_a_group_are_not_left_out():
-    _, metrics = a_step(settings_of(my_methods.single_constraint, min_group_size=100))
+@pytest.mark.parametrize("rule", ["ascent", "auto"])
+def test_constraints_that_are_not_one_a_group_are_not_left_out(rule):
+    settings = settings_of(my_methods.single_constraint, dual=dual_of(rule), min_group_size=100)
+    _, metrics = a_step(settings)
     assert metrics.proxy_mask.tolist() == [True]
+    assert metrics.multipliers.shape == (1,) and metrics.multipliers > 0
 
 
-def test_several_sets_of_constraints():
-    _, metrics = a_step(settings_of(my_methods.two_sets, min_group_size=10))
+@pytest.mark.parametrize("rule", ["ascent", "auto"])
+def test_several_sets_of_constraints(rule):
+    _, metrics = a_step(settings_of(my_methods.two_sets, dual=dual_of(rule), min_group_size=10))
     assert {name: mask.tolist() for name, mask in metrics.proxy_mask.items()} == {
         "floor": [True, True, False],
         "gap": [True, True, False],
@@ -100,7 +105,7 @@ QUICK = Settings(
     "floor",
     batch_size=100,
     pruning=PruningSettings(0.9, epochs=1, prunable="kernels"),
-    dual=DualSettings(learning_rate=0.7),
+    constraint=ConstraintSettings(estimator="plain"),  # as the copies have it
     finetune_epochs=2,
 )
 
@@ -195,7 +200,9 @@ def test_a_config_file_may_be_read_twice(registry, tmp_path):
 def test_what_is_known_of_a_registered_method(registry):
     options = {"supports_switching": True, "supports_augmented": False, "description": "a copy"}
     bap_jax.register_method("mine", my_methods.floor_method, **options)
-    assert registry["mine"]._asdict() == {"build": my_methods.floor_method, **options}
+    unknown = {"follows_rule": False, "own_settings": ()}
+    found = registry["mine"]._asdict()
+    assert found == {"build": my_methods.floor_method, **options, **unknown}
     check_settings(Settings("mine", "switching"))
     with pytest.raises(UserError, match="bound that method 'mine' needs would not hold"):
         check_settings(Settings("mine", dual=DualSettings("augmented")))

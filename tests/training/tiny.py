@@ -71,14 +71,22 @@ def tiny(counts: tuple[int, ...] = (14, 10, 6), hidden: int = 5) -> Tiny:
     return Tiny(model, variables, train, training.dense_reference(means))
 
 
+def dual_of(rule: str) -> DualSettings:
+    """Multipliers by this rule; they start at ½, but for `auto`, which starts at 0."""
+    return DualSettings(rule, start=0.0 if rule == "auto" else 0.5)
+
+
 def settings_of(method: str, scheme: str = "dual_primal", dual=None, **constraint) -> Settings:
-    """Nothing is tolerated, multipliers start at ½, and every group is watched."""
+    """Nothing is tolerated, multipliers rise by ascent from ½, and every group is watched.
+
+    See `dual_of` for other rules.
+    """
     constraint = {"buffer_size": 2, "min_group_size": 1} | constraint
     return Settings(
         method,
         scheme,
         tolerance=0.0,
-        dual=DualSettings(start=0.5) if dual is None else dual,
+        dual=dual_of("ascent") if dual is None else dual,
         constraint=ConstraintSettings(**constraint),
         pruning=PruningSettings(0.5, epochs=1),
     )
