@@ -1,9 +1,10 @@
 """What constraints cost: the time of a CEAG step over that of a naive fine-tuning (NFT) step.
 
     python benchmarks/constraint_overhead.py --json=overhead.json
+    python benchmarks/constraint_overhead.py --compare=auto/ascent
 
-Both steps run in one process. After a warm-up, blocks of NFT and CEAG steps on the same batches
-take turns; a block ends with `block_until_ready`, and the order is swapped every round. The ratio
+Both steps run in one process. After a warm-up, blocks of either step on the same batches take
+turns; a block ends with `block_until_ready`, and the order is swapped every round. The ratio
 is the median over rounds of the ratios of two neighbouring blocks, printed with its quartiles.
 Cost: about three minutes on two cores.
 """
@@ -23,6 +24,9 @@ _JSON = flags.DEFINE_string("json", None, "file to write the ratios to")
 _ONLY = flags.DEFINE_list("only", [], "names of cases; default: all")
 _ROUNDS = flags.DEFINE_integer("rounds", None, "rounds of each case; default: set by the case")
 _SCHEME = flags.DEFINE_string("scheme", "dual_primal", "scheme of the CEAG step")
+_COMPARE = flags.DEFINE_enum(
+    "compare", "ceag/nft", ["ceag/nft", "auto/nft", "auto/ascent"], "which step over which"
+)
 
 
 class Case(NamedTuple):
@@ -56,12 +60,13 @@ def make_runs(case: Case, train: Dataset) -> dict:
     model = models.build(case.network, NUM_CLASSES, **case.options)
     variables = model.init(jax.random.key(0), train.inputs[:1])
     runs = {}
-    for name, num_groups in (("nft", 0), ("ceag", case.num_groups)):
+    for name in _COMPARE.value.split("/"):
         trainer = workloads.make_trainer(
             model,
             training.no_pruning(),
-            num_groups,
+            0 if name == "nft" else case.num_groups,
             scheme="dual_primal" if name == "nft" else _SCHEME.value,
+            rule="auto" if name == "auto" else "ascent",
         )
         state = workloads.start(trainer, variables)
         runs[name] = [jax.jit(trainer.step, donate_argnums=0), state]
@@ -92,21 +97,23 @@ def measure(case: Case) -> dict[str, float]:
     for i in range(_ROUNDS.value or case.rounds):
         for name in sorted(runs, reverse=i % 2 == 0):
             seconds[name].append(time_block(runs[name], train, batches))
+    above, below = _COMPARE.value.split("/")
     return {
-        "nft_ms": timing.median_ms(seconds["nft"]),
-        "ceag_ms": timing.median_ms(seconds["ceag"]),
-        **timing.ratios(seconds["ceag"], seconds["nft"]),
+        f"{below}_ms": timing.median_ms(seconds[below]),
+        f"{above}_ms": timing.median_ms(seconds[above]),
+        **timing.ratios(seconds[above], seconds[below]),
     }
 
 
 def main(argv):
     del argv
     rows = {}
-    print(f"{'case':>14} {'nft ms':>9} {'ceag ms':>9} {'ratio':>7}  quartiles")
+    above, below = _COMPARE.value.split("/")
+    print(f"{'case':>14} {below + ' ms':>9} {above + ' ms':>9} {'ratio':>7}  quartiles")
     for name in _ONLY.value or CASES:
         row = rows[name] = measure(CASES[name])
         print(
-            f"{name:>14} {row['nft_ms']:9.3f} {row['ceag_ms']:9.3f} {row['ratio']:7.3f}  "
+            f"{name:>14} {row[f'{below}_ms']:9.3f} {row[f'{above}_ms']:9.3f} {row['ratio']:7.3f}  "
             f"{row['lower_quartile']:.3f} – {row['upper_quartile']:.3f}",
             flush=True,
         )

@@ -103,6 +103,7 @@ def make_trainer(
     *,
     scheme: str = "dual_primal",
     first_epoch: int = 0,
+    rule: str = "ascent",
 ) -> training.Trainer:
     """A trainer of CEAG, or of naive fine-tuning (NFT) without groups.
 
@@ -112,16 +113,17 @@ def make_trainer(
       num_groups: each has an excess accuracy gap; 0: nothing is constrained.
       scheme: one of `lagrangian.SCHEMES`.
       first_epoch: in which the constraints act.
+      rule: `ascent`, with a replay buffer of 40, or `auto`, with the adaptive estimator.
     """
+    formulation = lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached")
+    estimator = "plain"
+    if rule == "auto":
+        formulation, estimator = lagrangian.auto(named_units=True), "adaptive"
     constraint = constraints.unconstrained()
     if num_groups:
-        constraint = constraints.excess_accuracy_gap(timing.reference(num_groups), 0.01)
-    built = lagrangian.build_scheme(
-        scheme,
-        optimizer(),
-        lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached"),
-        weight_limit=20.0,
-    )
+        reference = timing.reference(num_groups)
+        constraint = constraints.excess_accuracy_gap(reference, 0.01, estimator=estimator)
+    built = lagrangian.build_scheme(scheme, optimizer(), formulation, weight_limit=20.0)
     return training.make_trainer(model, built, constraint, pruner, constrained_from=first_epoch)
 
 

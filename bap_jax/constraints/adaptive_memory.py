@@ -1,13 +1,16 @@
 """Group accuracies from a short and a long exponential average of correctness.
 
-    fast_g, slow_g    means over the group's last samples, weights e^(−age/m) and e^(−age/M)
+    fast_g, slow_g    means over the group's last samples: n new ones leave old ones with a weight
+                      of m / (m + n), and M / (M + n)
     Â_g = slow_g + c_g (fast_g − slow_g),   c_g = d² / (d² + 4 Var(fast_g)),  d = fast_g − slow_g
 
 with m = k/2 samples, which has the mean age and the variance of a buffer of k, and M = n_g, about
 an epoch. While the network changes, the two differ by more than chance, c_g is near 1 and the
-estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the error is that
-of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third. See
-docs/method.md, equation (39).
+estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the variance is
+that of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third.
+What is stated is c_g Var(fast_g) + (1 − c_g) Var(slow_g): c_g is large where the two differ, by
+chance as well, so c_g² Var(fast_g) would be two to three times too small. See docs/method.md,
+equation (37).
 """
 
 from typing import NamedTuple
@@ -57,7 +60,7 @@ def update(
 
     Returns:
       Accuracies `(group,)` with their variances, and the new sums. A group is observed once it has
-      had about k/3 samples.
+      had about k/3 samples in one batch, or k/2 to 3k/5 of them one by one, or all that it has.
     """
     num_groups = memory.fast_right.shape[0]
     sums = metrics.group_sums(
@@ -76,14 +79,14 @@ def update(
     belief = difference / (difference + _DOUBT * variance)
     observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
-    variance = belief**2 * variance + (1 - belief) ** 2 * spread / (2 * size)
+    variance = belief * variance + (1 - belief) * spread / (2 * size)
     return Estimate(mean, observed, variance), TwoMemories(
         fast_right, fast_count, slow_right, slow_count
     )
 
 
 def _faded(right, count, sums, memory):
-    keep = jnp.exp(-sums.count / memory)
+    keep = memory / (memory + sums.count)
     return keep * right + sums.total, keep * count + sums.count
 
 

@@ -17,15 +17,15 @@ by its multipliers. See docs/method.md, equations (38) to (40).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bap_jax.constraints.base import ConstraintValues, as_floats
+from bap_jax.errors import UserError
 from bap_jax.lagrangian import measured_units, step_length
 from bap_jax.lagrangian.base import DualState, Formulation
-from bap_jax.lagrangian.measured_units import Measured
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
 from bap_jax.lagrangian.step_length import StepLength
 from bap_jax.types import Array
@@ -33,6 +33,7 @@ from bap_jax.types import Array
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ_i, per step
 _LARGEST = 6.0  # z_max: a weight of 403 times the share
+_MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
 
@@ -42,14 +43,30 @@ class AutoState(NamedTuple):
     Attributes:
       integral: `(constraint,)` I_c.
       length: of the weights' steps.
-      measured: units that the constraints do not name.
+      measured: units that the constraints do not name; `()` if all are named.
       known: `()` bool, whether the constraints name their units.
     """
 
     integral: Array
     length: StepLength
-    measured: Measured
+    measured: Any
     known: Array
+
+
+class Units(NamedTuple):
+    """In what a step counts.
+
+    Attributes:
+      multiplier: `(constraint,)` s_c.
+      violation: `(constraint,)` r_c.
+      gain: `(constraint,)` or `()` κ_i.
+      is_named: `(constraint,)` or `()` bool, whether the constraint names its unit.
+    """
+
+    multiplier: Array
+    violation: Array
+    gain: Array | float
+    is_named: Array | bool
 
 
 def auto(
@@ -57,6 +74,7 @@ def auto(
     bound: Array | float = math.inf,
     overall_term: str = "detached",
     longest: Array | float = LONGEST_STEP,
+    named_units: bool = False,
 ) -> Formulation:
     """Multipliers that find their size and their speed by themselves.
 
@@ -64,16 +82,17 @@ def auto(
     its multiplier, however long. `ConstraintValues.unit` and `reach` give the units; where they are
     0, they are measured, which needs `objective`, as every scheme fills it in.
 
-    The multipliers aim at `violation ≤ −min(tolerance / 2, deviation)`: what is estimated scatters,
+    The multipliers aim at `violation ≤ −min(¾ tolerance, deviation)`: what is estimated scatters,
     and the constraint is to hold of the network itself.
 
     Args:
       bound: largest |λ|, `()` or `(constraint,)`.
       overall_term: see the module `overall_term`.
       longest: W_max ≥ 1, the most that violated constraints may lengthen the weights' steps.
+      named_units: the constraints name `unit` and `reach`, so that nothing has to be measured.
 
     Raises:
-      UserError: `overall_term` is unknown.
+      UserError: `overall_term` is unknown; or, once it is called, `named_units` and they do not.
 
     Example:
       >>> from bap_jax.constraints import constraint_values
@@ -87,28 +106,30 @@ def auto(
 
     def init(size):
         zeros = jnp.zeros((size,))
-        memory = AutoState(
-            zeros, step_length.init(), measured_units.init(size), jnp.zeros((), bool)
-        )
-        return DualState(zeros, memory)
+        measured = () if named_units else measured_units.init(size)
+        return DualState(zeros, AutoState(zeros, step_length.init(), measured, jnp.bool_(False)))
 
     def update_multipliers(values, dual):
         values = _own_units(values)
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
-        measured = measured_units.measure(memory.measured, values, fresh)
-        error = _error(values, measured)
+        if named_units:
+            measured, units = memory.measured, _named_units(values)
+        else:
+            measured = measured_units.measure(memory.measured, values, fresh)
+            units = _units(values, measured)
+        error = _error(values, units)
         lower = jnp.where(values.equality, -_LARGEST, 0.0)
-        gain = jnp.where(values.unit > 0, _INTEGRAL, measured_units.integral_gain(measured))
-        integral = jnp.clip(memory.integral + gain * error, lower, _LARGEST)
+        integral = jnp.clip(memory.integral + units.gain * error, lower, _LARGEST)
         integral = jnp.where(fresh, integral, memory.integral)
         exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, _LARGEST)
-        multipliers = jnp.clip(_multipliers(exponent, values, measured), -bound, bound)
+        most = jnp.minimum(bound, measured_units.HUGE)
+        multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         size = jnp.where(values.equality, jnp.abs(error), error)
         worst = jnp.max(jnp.where(fresh, size, 0.0), initial=0.0)
-        loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
-        length = step_length.update(memory.length, loss, worst, jnp.any(fresh), longest)
-        known = memory.known | (fresh & (values.unit > 0)).any()
+        loss = jax.lax.stop_gradient(values.objective)
+        length = step_length.update(memory.length, loss, worst, fresh.any(), longest)
+        known = memory.known | (fresh & units.is_named).any()
         state = AutoState(integral, length, measured, known)
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 
@@ -131,19 +152,39 @@ def _own_units(values: ConstraintValues) -> ConstraintValues:
     return values._replace(**foreign)
 
 
-def _error(values: ConstraintValues, measured: Measured) -> Array:
+def _named_units(values):
+    units = (values.unit, values.reach)
+    if any(isinstance(unit, (int, float)) and unit == 0 for unit in units):
+        raise UserError(
+            "auto(named_units=True) needs constraints that give `unit` and `reach`; got 0, which "
+            "stands for unknown. Leave named_units out: they are then measured."
+        )
+    return Units(*units, _INTEGRAL, True)
+
+
+def _units(values, measured):
+    """Those that the constraints name, and measured ones for the others."""
+    is_named = jnp.asarray(values.unit) > 0
+    unit = jnp.where(is_named, values.unit, measured_units.unit_of_multipliers(measured))
+    reach = measured_units.unit_of_violations(measured)
+    reach = jnp.where(jnp.asarray(values.reach) > 0, values.reach, reach)
+    gain = jnp.where(is_named, _INTEGRAL, measured_units.integral_gain(measured))
+    return Units(unit, reach, gain, is_named)
+
+
+def _error(values: ConstraintValues, units: Units) -> Array:
     """`(constraint,)` e_c in [−1, 1]."""
-    violation, tolerance, deviation = jax.lax.stop_gradient(
-        (as_floats(values.violation), values.tolerance, values.deviation)
+    violation, tolerance, deviation, reach = jax.lax.stop_gradient(
+        (as_floats(values.violation), values.tolerance, values.deviation, units.violation)
     )
-    margin = jnp.where(values.equality, 0.0, jnp.clip(tolerance / 2, 0, deviation))
-    reach = jnp.where(values.reach > 0, values.reach, measured_units.unit_of_violations(measured))
-    return jnp.clip((violation + margin) / jax.lax.stop_gradient(reach), -1, 1)
+    margin = jnp.where(values.equality, 0.0, jnp.clip(_MARGIN * tolerance, 0, deviation))
+    return jnp.clip((violation + margin) / reach, -1, 1)
 
 
-def _multipliers(exponent, values, measured):
+def _multipliers(exponent, units):
     """`(constraint,)` λ_c; above −s_c where the unit is a group's share, so that its weight stays
     positive, and odd in z_c where it is measured."""
+    if units.is_named is True:
+        return units.multiplier * (jnp.exp(exponent) - 1)
     odd = jnp.sign(exponent) * jnp.expm1(jnp.abs(exponent))
-    unit = measured_units.unit_of_multipliers(measured)
-    return jnp.where(values.unit > 0, values.unit * jnp.expm1(exponent), unit * odd)
+    return units.multiplier * jnp.where(units.is_named, jnp.expm1(exponent), odd)

@@ -25,7 +25,7 @@ _MOST_TURNS = 0.7  # noise changes sign in half of the steps, a step that is too
 _SLOWING = 0.1
 _PER_SPEED, _LEAST_GAIN, _MOST_GAIN = 5.0, 0.0005, 0.02
 _RESPONSE = 0.02  # of its size: a violation that changed by this does respond to the multipliers
-_TINY = 1e-30
+_TINY, HUGE = 1e-30, 1e30  # sums, changes and multipliers stay finite
 
 
 class Measured(NamedTuple):
@@ -40,8 +40,8 @@ class Measured(NamedTuple):
       largest: `(constraint,)` r_c.
       turns: `(constraint,)` share of the last steps in which v_c changed its sign.
       seen: `(constraint,)` bool, whether the constraint was observed at all.
-      fallback: `()` unit of multipliers while the objective does not move at all: it doubles until
-        a violation responds.
+      fallback: `()` unit of multipliers while the objective does not move at all: it doubles while
+        a constraint is violated and none responds.
     """
 
     objective: Array
@@ -73,21 +73,21 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
       values: of this step, `objective` filled in.
       observed: `(constraint,)` bool, which constraints to look at.
     """
-    objective, proxy, violation = jax.lax.stop_gradient(
-        (jnp.asarray(values.objective), as_floats(values.proxy), as_floats(values.violation))
+    seen = (values.objective, as_floats(values.proxy), as_floats(values.violation))
+    objective, proxy, violation = (
+        jnp.clip(jax.lax.stop_gradient(jnp.asarray(one)), -HUGE, HUGE) for one in seen
     )
     again = observed & measured.seen
     moved = jnp.where(again.any(), jnp.abs(objective - measured.objective), 0.0)
     proxy_moved = jnp.where(again, jnp.abs(proxy - measured.proxy), 0.0)
     jump = jnp.abs(violation - measured.violation)
-    turned = jnp.where(violation * measured.violation < 0, 1.0, 0.0)
+    turned = jnp.where(jnp.sign(violation) * jnp.sign(measured.violation) < 0, 1.0, 0.0)
     first = jnp.where(observed, jnp.abs(violation), measured.size)
     size = jnp.where(again, _mean(measured.size, first), first)
     turns = jnp.where(again, _mean(measured.turns, turned, _SMOOTHING_OF_TURNS), measured.turns)
     slower = jnp.exp(_SLOWING * jnp.maximum(turns - _MOST_TURNS, 0.0))
+    violated = (again & jnp.where(values.equality, violation != 0, violation > 0)).any()
     responded = (measured.proxy_change > _RESPONSE * jnp.maximum(size, _TINY)).any()
-    pushes = (again & (values.equality | (violation > 0))).any()
-    fallback = jnp.where(pushes & ~responded, 2 * measured.fallback, measured.fallback)
     return Measured(
         objective=objective,
         objective_change=_gathered(measured.objective_change, moved),
@@ -96,10 +96,10 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
         proxy_change=_gathered(measured.proxy_change, proxy_moved),
         size=size,
         speed=jnp.where(again, _mean(measured.speed, jump), measured.speed),
-        largest=jnp.maximum(measured.largest * slower, size),
+        largest=jnp.clip(measured.largest * slower, size, HUGE),
         turns=turns,
         seen=measured.seen | observed,
-        fallback=jnp.minimum(fallback, 1 / _TINY),
+        fallback=jnp.minimum(measured.fallback * jnp.where(violated & ~responded, 2.0, 1.0), HUGE),
     )
 
 
@@ -116,7 +116,7 @@ def unit_of_multipliers(measured: Measured) -> Array:
     """
     moved = measured.objective_change
     unit = moved / jnp.maximum(measured.proxy_change, unit_of_violations(measured))
-    return jnp.where(moved > 0, unit, measured.fallback)
+    return jnp.minimum(jnp.where(moved > 0, unit, measured.fallback), HUGE)
 
 
 def integral_gain(measured: Measured) -> Array:

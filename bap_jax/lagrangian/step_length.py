@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from bap_jax.types import Array
 
 _GROWTH = 0.15  # γ, per step
-_SHRINKING = 10.0  # σ
+_SHRINKING = 3.0  # σ
 _FAST, _SLOW = 0.2, 0.03
+_HUGE = 1e30  # averages of larger losses would not be finite
 
 
 class StepLength(NamedTuple):
@@ -52,7 +53,7 @@ def update(length: StepLength, loss: Array, worst: Array, active: Array, longest
       active: `()` bool, whether any was observed.
       longest: W_max ≥ 1.
     """
-    steps = length.steps + 1
+    steps, loss = length.steps + 1, jnp.clip(loss, -_HUGE, _HUGE)
     fast = length.fast + jnp.maximum(_FAST, 1 / steps) * (loss - length.fast)
     slow = length.slow + jnp.maximum(_SLOW, 1 / steps) * (loss - length.slow)
     rise = jnp.where(slow > 0, fast / jnp.where(slow > 0, slow, 1) - 1, 0)

@@ -71,7 +71,7 @@ def _gap_method(
 
         return Method(
             constraint,
-            formulation_from_settings(settings, bound(reference)),
+            formulation_from_settings(settings, bound(reference), named_units=True),
             group_weights=weights if linear else None,
             needs_dense_logits=_reads_dense_logits(settings),
             is_constrained=True,
@@ -118,7 +118,7 @@ def _equalized_loss(reference: DenseReference, settings: Settings, /) -> Method:
         return lagrangian.group_weights(frequency, multipliers, "detached" if is_auto else "full")
 
     linear = not options.el_absolute and settings.dual.rule != "augmented"
-    formulation = formulation_from_settings(settings, options.el_bound)
+    formulation = formulation_from_settings(settings, options.el_bound, named_units=True)
     return Method(
         constraint, formulation, group_weights=weights if linear else None, has_multipliers=True
     )
@@ -129,7 +129,7 @@ def _distillation(reference: DenseReference, settings: Settings, /) -> Method:
     constraint = constraints.group_distillation(
         reference, options.kl_limit, buffer_size=options.buffer_size
     )
-    formulation = formulation_from_settings(settings)
+    formulation = formulation_from_settings(settings, named_units=True)
     return Method(constraint, formulation, needs_dense_logits=True, is_constrained=True)
 
 

@@ -43,7 +43,10 @@ def dual_optimizer(settings: DualSettings) -> optax.GradientTransformation:
 
 
 def dual_formulation(
-    settings: DualSettings, overall_term: str = "full", bound: Array | float = math.inf
+    settings: DualSettings,
+    overall_term: str = "full",
+    bound: Array | float = math.inf,
+    named_units: bool = False,
 ) -> lagrangian.Formulation:
     """How multipliers move, by `settings.rule`.
 
@@ -51,11 +54,14 @@ def dual_formulation(
       settings: of the multipliers.
       overall_term: see `lagrangian.overall_term`.
       bound: a further bound on |λ|, `()` or `(constraint,)`; the smaller of the two holds.
+      named_units: see `lagrangian.auto`.
     """
     bound = jnp.minimum(bound, settings.bound)
     if settings.rule == "auto":
         longest = jnp.minimum(lagrangian.LONGEST_STEP, settings.weight_limit)
-        return lagrangian.auto(bound=bound, overall_term=overall_term, longest=longest)
+        return lagrangian.auto(
+            bound=bound, overall_term=overall_term, longest=longest, named_units=named_units
+        )
     if settings.rule == "augmented":
         return lagrangian.augmented(
             settings.penalty,
@@ -81,12 +87,13 @@ def dual_formulation(
 
 
 def formulation_from_settings(
-    settings: Settings, bound: Array | float = math.inf
+    settings: Settings, bound: Array | float = math.inf, *, named_units: bool = False
 ) -> lagrangian.Formulation:
     """How the multipliers of a run move, by `settings.dual` and `settings.constraint.overall_term`.
 
     Args:
       settings: of the run.
       bound: a further bound on |λ|, see `dual_formulation`.
+      named_units: see `lagrangian.auto`.
     """
-    return dual_formulation(settings.dual, settings.constraint.overall_term, bound)
+    return dual_formulation(settings.dual, settings.constraint.overall_term, bound, named_units)

@@ -19,7 +19,8 @@ from bap_jax.constraints.gaps import gap_estimator
 from bap_jax.errors import UserError
 from tests.constraints.samples import floats, observe, observe_bits, reference
 
-BUFFERED = tuple(kind for kind in ESTIMATORS if kind != "adaptive")  # see test_adaptive_memory
+BUFFERED = [kind for kind in ESTIMATORS if kind != "adaptive"]  # see test_adaptive_memory
+
 SPARSE = (1, 1, 0, 1, 0, 1, 0, 0)  # four samples of group 0, then four of group 1
 DENSE = (1, 1, 1, 0, 0, 1, 1, 0)
 BOTH_IDS = (0,) * 4 + (1,) * 4
@@ -61,14 +62,6 @@ def test_a_group_is_observed_once_its_buffer_is_full(kind):
     assert found.mean[1] == found.variance[1] == 0
     c = {"plain": 0, "paired": 1, "control_variate": -1 / 3}[kind]  # −.0625 / .1875
     np.testing.assert_allclose(found.mean[0], 0.75 + 0.15 * c, atol=1e-6)
-
-
-def test_two_averages_need_fewer_samples_than_a_buffer():
-    """Of a buffer of 4, that is 1.4 fading samples: not the first alone, but two."""
-    for count, expected in ((1, False), (2, True)):
-        found = estimate("adaptive", SPARSE[:count], DENSE[:count], BOTH_IDS[:count])
-        np.testing.assert_array_equal(found.observed, [expected, False])
-        assert found.mean[0] == (1 if expected else 0)
 
 
 def test_a_dense_model_that_is_always_right_corrects_nothing():
@@ -169,27 +162,30 @@ def spread(found, axis=None):
 def bit_variance(kind, correlation):
     """The exact variance of one bit's contribution, c known."""
     s, d = SPREADS
-    c = {"plain": 0.0, "paired": 1.0, "control_variate": correlation * s / d}[kind]
+    c = {"plain": 0.0, "adaptive": 0.0, "paired": 1.0, "control_variate": correlation * s / d}[kind]
     return s**2 + c**2 * d**2 - 2 * c * correlation * s * d
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.7])
-@pytest.mark.parametrize("kind", BUFFERED)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 def test_variance(kind, correlation):
     found = simulation(kind)(correlation)
     expected = bit_variance(kind, correlation) / MEMORY
     np.testing.assert_allclose(spread(found), expected, rtol=MARGIN)
-    np.testing.assert_allclose(found.group_variance.mean(), spread(found), rtol=MARGIN)
+    if kind == "adaptive":  # these groups have 1 to 10 samples, so 40 are the same ones again
+        assert (found.group_variance.mean(0) > spread(found, axis=0)).all()
+    else:
+        np.testing.assert_allclose(found.group_variance.mean(), spread(found), rtol=MARGIN)
     error = np.sqrt(expected / found.group.size)
     truth = DENSE_ACCURACY - SPARSE_ACCURACY
     np.testing.assert_allclose(found.group.mean(), truth, atol=5 * error + 1e-3)
 
 
 def test_control_variate_is_never_worse_and_pairing_only_where_models_agree():
-    ratio = {kind: [] for kind in BUFFERED}
+    ratio = {kind: [] for kind in ESTIMATORS}
     for correlation in (0.0, 0.3, 0.7):
         plain = spread(simulation("plain")(correlation))
-        for kind in BUFFERED:
+        for kind in ESTIMATORS:
             ratio[kind].append(spread(simulation(kind)(correlation)) / plain)
     assert max(ratio["control_variate"]) < 1 + MARGIN
     assert ratio["control_variate"][2] < 0.51 + MARGIN  # 1 − .7²
