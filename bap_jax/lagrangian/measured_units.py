@@ -24,6 +24,7 @@ _SMOOTHING, _SMOOTHING_OF_TURNS = 0.1, 0.05
 _MOST_TURNS = 0.7  # noise changes sign in half of the steps, a step that is too long in all
 _SLOWING = 0.1
 _PER_SPEED, _LEAST_GAIN, _MOST_GAIN = 5.0, 0.0005, 0.02
+_ROUNDING = 1e-6  # of its size, by which a violation may change unseen
 _RESPONSE = 0.02  # of its size: a violation that changed by this does respond to the multipliers
 _TINY, HUGE = 1e-30, 1e30  # sums, changes and multipliers stay finite
 
@@ -40,8 +41,8 @@ class Measured(NamedTuple):
       largest: `(constraint,)` r_c.
       turns: `(constraint,)` share of the last steps in which v_c changed its sign.
       seen: `(constraint,)` bool, whether the constraint was observed at all.
-      fallback: `()` unit of multipliers while the objective does not move at all: it doubles while
-        a constraint is violated and none responds.
+      fallback: `()` least unit of multipliers. It doubles while a constraint is violated, none has
+        responded and f stands still, as at a start in its minimum.
     """
 
     objective: Array
@@ -85,9 +86,13 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
     first = jnp.where(observed, jnp.abs(violation), measured.size)
     size = jnp.where(again, _mean(measured.size, first), first)
     turns = jnp.where(again, _mean(measured.turns, turned, _SMOOTHING_OF_TURNS), measured.turns)
+    speed = jnp.where(again, _mean(measured.speed, jump), measured.speed)
     slower = jnp.exp(_SLOWING * jnp.maximum(turns - _MOST_TURNS, 0.0))
     violated = (again & jnp.where(values.equality, violation != 0, violation > 0)).any()
     responded = (measured.proxy_change > _RESPONSE * jnp.maximum(size, _TINY)).any()
+    visible = measured.proxy_change + _ROUNDING * unit_of_violations(measured)
+    stands_still = measured.objective_change <= measured.fallback * visible
+    growth = jnp.where(violated & ~responded & stands_still.any(), 2.0, 1.0)
     return Measured(
         objective=objective,
         objective_change=_gathered(measured.objective_change, moved),
@@ -95,11 +100,11 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
         violation=jnp.where(observed, violation, measured.violation),
         proxy_change=_gathered(measured.proxy_change, proxy_moved),
         size=size,
-        speed=jnp.where(again, _mean(measured.speed, jump), measured.speed),
+        speed=speed,
         largest=jnp.clip(measured.largest * slower, size, HUGE),
         turns=turns,
         seen=measured.seen | observed,
-        fallback=jnp.minimum(measured.fallback * jnp.where(violated & ~responded, 2.0, 1.0), HUGE),
+        fallback=jnp.minimum(measured.fallback * growth, HUGE),
     )
 
 
@@ -109,14 +114,14 @@ def unit_of_violations(measured: Measured) -> Array:
 
 
 def unit_of_multipliers(measured: Measured) -> Array:
-    """`(constraint,)` s_c ≥ 0; `fallback` where the objective has not moved yet.
+    """`(constraint,)` s_c > 0; `fallback` where the objective has hardly moved yet.
 
     r_c in the denominator lets λ_c grow with the way that was covered, also where the first steps
     happen to leave h_c alone.
     """
     moved = measured.objective_change
     unit = moved / jnp.maximum(measured.proxy_change, unit_of_violations(measured))
-    return jnp.minimum(jnp.where(moved > 0, unit, measured.fallback), HUGE)
+    return jnp.clip(unit, measured.fallback, HUGE)
 
 
 def integral_gain(measured: Measured) -> Array:

@@ -64,14 +64,6 @@ def test_a_group_is_observed_once_its_buffer_is_full(kind):
     np.testing.assert_allclose(found.mean[0], 0.75 + 0.15 * c, atol=1e-6)
 
 
-def test_two_averages_need_fewer_samples_than_a_buffer():
-    """Of a buffer of 4, that is 1.4 fading samples: not the first alone, but two."""
-    for count, expected in ((1, False), (2, True)):
-        found = estimate("adaptive", SPARSE[:count], DENSE[:count], BOTH_IDS[:count])
-        np.testing.assert_array_equal(found.observed, [expected, False])
-        assert found.mean[0] == (1 if expected else 0)
-
-
 def test_a_dense_model_that_is_always_right_corrects_nothing():
     found = estimate("control_variate", dense=(1,) * 8)
     np.testing.assert_allclose(found.mean, [0.75, 0.25], atol=1e-6)
@@ -175,7 +167,7 @@ def bit_variance(kind, correlation):
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.7])
-@pytest.mark.parametrize("kind", BUFFERED)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 def test_variance(kind, correlation):
     found = simulation(kind)(correlation)
     expected = bit_variance(kind, correlation) / MEMORY
@@ -190,10 +182,10 @@ def test_variance(kind, correlation):
 
 
 def test_control_variate_is_never_worse_and_pairing_only_where_models_agree():
-    ratio = {kind: [] for kind in BUFFERED}
+    ratio = {kind: [] for kind in ESTIMATORS}
     for correlation in (0.0, 0.3, 0.7):
         plain = spread(simulation("plain")(correlation))
-        for kind in BUFFERED:
+        for kind in ESTIMATORS:
             ratio[kind].append(spread(simulation(kind)(correlation)) / plain)
     assert max(ratio["control_variate"]) < 1 + MARGIN
     assert ratio["control_variate"][2] < 0.51 + MARGIN  # 1 − .7²

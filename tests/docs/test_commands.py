@@ -40,7 +40,7 @@ FILES_OF = {
     ],
 }
 AXES = ("sweep", "axis")
-FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2}
+FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2, "benchmarks/multiplier_figure.py": 2}
 # Words in capitals that a user replaces, ellipses, and variables of a shell's loop.
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*\b|…|\$")
 OTHER_PROGRAMS = ("xla_", "log_samples", "output_path")
@@ -163,8 +163,9 @@ def check_command(page, words):
         compare.make_parser().parse_intermixed_args(arguments)
         return
     flags, config, axes, keys = flags_of(program), None, [], []
-    if len(arguments) == FILES_WITHOUT_FLAG.get(program):
-        return
+    files = [argument for argument in arguments if not argument.startswith("--")]
+    if len(files) == FILES_WITHOUT_FLAG.get(program):
+        arguments = [argument for argument in arguments if argument not in files]
     for argument in sorted(arguments, key=lambda text: not text.startswith("--config=")):
         assert argument.startswith("--"), f"{argument!r} is no flag"
         name, _, value = argument[2:].partition("=")

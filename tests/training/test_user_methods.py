@@ -14,7 +14,7 @@ from bap_jax.config import default_config
 from bap_jax.errors import UserError
 from bap_jax.training import Execution, Settings, check_settings
 from bap_jax.training.methods import METHODS, build_method, method_name
-from bap_jax.training.settings import ConstraintSettings, DualSettings, PruningSettings
+from bap_jax.training.settings import DualSettings, PruningSettings
 from bap_jax.training.values import structure_of
 from tests.training import my_methods
 from tests.training.tiny import dual_of, settings_of, tiny, trainer_of
@@ -48,7 +48,7 @@ def assert_same(one, other):
 
 def ways():
     """Each way to hand a method over, with the name in reports."""
-    settings = settings_of("floor", estimator="plain", dual=DualSettings())
+    settings = settings_of("floor")
     built = my_methods.floor_method(tiny().reference, settings)
     return [
         ("mine", "mine"),
@@ -66,12 +66,22 @@ def ways():
 def test_a_copy_of_a_method_is_that_method(way, registry):
     bap_jax.register_method("mine", my_methods.floor_method)
     method, name = ways()[way]
-    original = settings_of("floor", estimator="plain", dual=DualSettings())
+    original = settings_of("floor")
     settings = dataclasses.replace(original, method=method)
     check_settings(settings)
     assert method_name(method) == name
     assert build_method(tiny().reference, settings).is_constrained
     assert_same(a_step(settings), a_step(original))
+
+
+def test_a_copy_by_the_usual_rule():
+    """It does not say that its constraints name their units, so its state is larger."""
+    original = settings_of("floor", estimator="plain", dual=DualSettings())
+    copy = dataclasses.replace(original, method=my_methods.floor_constraint)
+    (one, metrics), (other, others) = a_step(copy), a_step(original)
+    assert metrics.multipliers.max() > 0
+    for a, b in ((one.params, other.params), (metrics, others)):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), a, b)
 
 
 @pytest.mark.parametrize("min_group_size", [1, 10])
@@ -105,7 +115,7 @@ QUICK = Settings(
     "floor",
     batch_size=100,
     pruning=PruningSettings(0.9, epochs=1, prunable="kernels"),
-    constraint=ConstraintSettings(estimator="plain"),  # as the copies have it
+    dual=DualSettings("ascent", learning_rate=0.7),
     finetune_epochs=2,
 )
 
