@@ -126,10 +126,12 @@ def auto(
         most = jnp.minimum(bound, measured_units.HUGE)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         size = jnp.where(values.equality, jnp.abs(error), error)
-        worst = jnp.max(jnp.where(fresh, size, 0.0), initial=0.0)
+        worst = jnp.max(jnp.where(fresh, size, -jnp.inf), initial=-jnp.inf)
+        active = worst > -jnp.inf
         loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
-        length = step_length.update(memory.length, loss, worst, jnp.any(fresh), longest)
-        known = memory.known | jnp.any(fresh & units.is_named)
+        length = step_length.update(memory.length, loss, worst, active, longest)
+        names_units = active if named_units else jnp.any(fresh & units.is_named)
+        known = memory.known | names_units
         state = AutoState(integral, length, measured, known)
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 

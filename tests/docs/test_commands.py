@@ -40,7 +40,7 @@ FILES_OF = {
     ],
 }
 AXES = ("sweep", "axis")
-FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2, "benchmarks/multiplier_figure.py": 2}
+FILES_WITHOUT_FLAG = {"benchmarks/pack_images.py": 2}
 # Words in capitals that a user replaces, ellipses, and variables of a shell's loop.
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]*\b|…|\$")
 OTHER_PROGRAMS = ("xla_", "log_samples", "output_path")
