@@ -38,7 +38,7 @@ LONGEST_STEP = 15.0  # W_max
 
 
 class AutoState(NamedTuple):
-    """What the multipliers remember; at most 32 bytes a constraint.
+    """What the multipliers remember: 4 bytes a constraint, and 29 where units are measured.
 
     Attributes:
       integral: `(constraint,)` I_c.

@@ -14,7 +14,11 @@ from bap_jax.lagrangian import Evaluation
 from bap_jax.lagrangian.steps import each_set
 from tests.lagrangian import convex
 
-TURNS = [name for name, spec in lagrangian.SCHEMES.items() if spec.has_multipliers]
+TURNS = [
+    name if name == "dual_primal" else pytest.param(name, marks=pytest.mark.smoke)
+    for name, spec in lagrangian.SCHEMES.items()
+    if spec.has_multipliers
+]
 PROBLEMS = {
     "inequalities": convex.inequalities,
     "two_sets": convex.two_sets,
