@@ -108,6 +108,7 @@ def test_gradient_descent(make):
     assert_found(found, solved, TOLERANCE)
 
 
+@smoke
 @pytest.mark.parametrize(
     "make",
     [
@@ -124,6 +125,7 @@ def test_adam_with_one_rate_for_all(make):
     assert_found(found, solved, TOLERANCE)
 
 
+@smoke
 @pytest.mark.parametrize(
     "make", [convex.equalities, *(pytest.param(PROBLEMS[name], marks=smoke) for name in REST)]
 )
@@ -135,6 +137,7 @@ def test_adam_with_a_rate_that_does_not_fall(make):
     assert_found(found, solved, 0.05)
 
 
+@smoke
 @pytest.mark.parametrize("name", TURNS)
 @pytest.mark.parametrize(
     "make",
@@ -149,6 +152,7 @@ def test_every_scheme(name, make):
     assert_found(found, solved, 1e-4)
 
 
+@smoke
 @pytest.mark.parametrize("scale", [pytest.param(10.0, marks=smoke), 100.0])
 @pytest.mark.parametrize("make", [convex.inequalities, convex.equalities])
 def test_far_starts(make, scale):
@@ -158,6 +162,7 @@ def test_far_starts(make, scale):
     assert_found(found, solved, 2e-3)
 
 
+@smoke
 def test_far_from_a_curved_constraint():
     """Whose violation is a hundred times as large there as its change near the solution."""
     solved = convex.toy()
