@@ -212,13 +212,17 @@ def with_optimizers(
     if dual_optimizer is None:
         return settings
     changes: dict[str, Any] = {"optimizer": dual_optimizer}
-    if settings.dual.rule == "auto":
-        changes["rule"] = "ascent"
     if is_transformation(dual_optimizer):
         usual = DualSettings()
         names = ("learning_rate", "momentum", "dampening")
         changes |= {name: getattr(usual, name) for name in names}
-    return dataclasses.replace(settings, dual=dataclasses.replace(settings.dual, **changes))
+    dual = _with_a_rate(dataclasses.replace(settings.dual, **changes))
+    return dataclasses.replace(settings, dual=dual)
+
+
+def _with_a_rate(dual: DualSettings) -> DualSettings:
+    """The same, by a rule that has a rate and an optimiser."""
+    return dataclasses.replace(dual, rule="ascent") if dual.rule == "auto" else dual
 
 
 def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
@@ -241,7 +245,6 @@ def override(settings: Settings, overrides: dict[str, Any]) -> Settings:
     for name in overrides.keys() & nested.keys():
         section, field = nested[name]
         value = dataclasses.replace(getattr(settings, section), **{field: overrides[name]})
-        if isinstance(value, DualSettings) and value.rule == "auto":
-            value = dataclasses.replace(value, rule="ascent")
+        value = _with_a_rate(value) if isinstance(value, DualSettings) else value
         settings = dataclasses.replace(settings, **{section: value})
     return settings

@@ -35,6 +35,7 @@ from bap_jax.types import Array, PyTree
 
 PROXIES = ("loss", "kl")
 LEAST_REACH = 0.02
+"""That of an accuracy of 98 %: where nearly all or no samples are right, it would be near 0."""
 
 
 class GapEstimates(NamedTuple):

@@ -8,12 +8,12 @@
 The unit s_c of a multiplier is the share w_g of its group in the mean loss: the weight of group g
 is then w_g + λ_g = w_g e^{z_g}, and z_g is how much its logits are to gain on those of others. The
 unit r_c of a violation is Â_g (1 − Â_g), what an accuracy gains where its logit rises by 1. So
-neither the loss's scale, nor shares, nor batch and steps an epoch enter. A constraint that does not
-name its units has them measured, see `measured_units`.
+neither the loss's scale nor shares enter; time is counted in steps, as a network answers in steps.
+A constraint that does not name its units has them measured, see `measured_units`.
 
-A constant sum of weights replaces the sum 1 + Σ λ, which grows with the multipliers (see
-`step_length`): no group can be given weight but by taking it from others, and a run cannot diverge
-by its multipliers. See docs/method.md, equations (38) to (40).
+The weights of all groups are scaled to a total of their own (see `step_length`) in place of
+1 + Σ λ: a group is given weight by taking it from others, and multipliers that grow do not lengthen
+the steps without end. See docs/method.md, equations (38) to (40).
 """
 
 import math
@@ -125,11 +125,7 @@ def auto(
         exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, _LARGEST)
         most = jnp.minimum(bound, measured_units.HUGE)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
-        size = jnp.where(values.equality, jnp.abs(error), error)
-        worst = jnp.max(jnp.where(fresh, size, -jnp.inf), initial=-jnp.inf)
-        active = worst > -jnp.inf
-        loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
-        length = step_length.update(memory.length, loss, worst, active, longest)
+        length, active = _length(memory.length, values, error, fresh, longest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
         known = memory.known | names_units
         state = AutoState(integral, length, measured, known)
@@ -143,6 +139,15 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _length(length, values, error, fresh, longest) -> tuple[StepLength, Array]:
+    """The length of the weights' steps, and `()` bool, whether any constraint was observed."""
+    size = jnp.where(values.equality, jnp.abs(error), error)
+    worst = jnp.max(jnp.where(fresh, size, -jnp.inf), initial=-jnp.inf)
+    active = worst > -jnp.inf
+    loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
+    return step_length.update(length, loss, worst, active, longest), active
 
 
 def _own_units(values: ConstraintValues) -> ConstraintValues:

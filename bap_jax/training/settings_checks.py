@@ -10,7 +10,7 @@ from bap_jax.errors import UserError
 from bap_jax.lagrangian import OVERALL_TERMS, SCHEMES
 from bap_jax.models.precision import PRECISIONS
 from bap_jax.pruning.counting import check_counting
-from bap_jax.training.dual_rules import DUAL_RULES
+from bap_jax.training.dual_rules import DUAL_RULES, rules_that_read
 from bap_jax.training.method_contract import MethodSpec
 from bap_jax.training.methods import METHODS, find_method, method_name
 from bap_jax.training.optimizer_registry import find_optimizer, is_transformation
@@ -110,10 +110,10 @@ def _check_dual(dual):
     if not (_is_number(dual.nu) and -1 < dual.nu < 1):
         raise UserError(f"dual.nu must lie in (−1, 1); got {dual.nu}.")
     _check_dual_optimizer(dual)
-    if dual.rule == "auto":
-        _check_unused_by_auto(dual)
     if not (_is_number(dual.penalty_growth) and dual.penalty_growth >= 1):
         raise UserError(f"dual.penalty_growth must be a factor ≥ 1; got {dual.penalty_growth}.")
+    if dual.rule == "auto":
+        _check_unused_by_auto(dual)
 
 
 def _check_constraint(constraint):
@@ -182,21 +182,22 @@ def _check_dual_optimizer(dual):
         _check_ignored(dual, dataclasses.replace(dual, **own), "dual.")
 
 
-_UNUSED_BY_AUTO = (
-    *("momentum", "dampening", "nu", "proportional", "integral"),
-    *("start", "restart", "restart_confidence"),
-)
+# Experiments bring the rate of plain ascent, an optimiser has an error of its own, and the method
+# `penalty` reads its constant by any rule.
+_NOT_CHECKED = ("learning_rate", "optimizer", "penalty")
 
 
 def _check_unused_by_auto(dual):
     plain = DualSettings()
-    unused = dataclasses.replace(plain, **{name: getattr(dual, name) for name in _UNUSED_BY_AUTO})
+    names = [field.name for field in dataclasses.fields(DualSettings)]
+    unread = [n for n in names if "auto" not in rules_that_read(n) and n not in _NOT_CHECKED]
+    unused = dataclasses.replace(plain, **{name: getattr(dual, name) for name in unread})
     changed = [f"dual.{name}={pair[0]!r}" for name, pair in changed_fields(unused, plain).items()]
     if changed:
         raise UserError(
             f"dual.rule='auto' sets the speed of multipliers itself, so {', '.join(changed)} would "
-            "have no effect. Leave this out, or choose the rule that reads it: dual.rule='ascent' "
-            "or 'nu_pi'."
+            "have no effect. Leave this out, or choose the rule that reads it: dual.rule='ascent', "
+            "'nu_pi' or 'augmented'."
         )
 
 

@@ -109,15 +109,7 @@ def test_gradient_descent(make):
 
 
 @smoke
-@pytest.mark.parametrize(
-    "make",
-    [
-        convex.two_sets,
-        convex.toy,
-        pytest.param(convex.inequalities, marks=smoke),
-        pytest.param(convex.equalities, marks=smoke),
-    ],
-)
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 def test_adam_with_one_rate_for_all(make):
     solved = make()
     rate = optax.cosine_decay_schedule(0.05, STEPS)
