@@ -60,6 +60,7 @@ def worst_group_floor(reference: DenseReference, tolerance: Array | float, **opt
 def _gap_constraint(reference, tolerance, options, *, relative, signs):
     """sign · gap ≤ ε for every sign, where the gap is ψ_g if `relative`, else Δ_g."""
     num_groups = reference.group_accuracy.shape[0]
+    class_overlap = jnp.broadcast_to(reference.class_overlap, (num_groups,))
     estimator = gap_estimator(reference, **options)
 
     def sided(gap):
@@ -82,6 +83,7 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
             unit=jnp.tile(reference.frequency, len(signs)),
             reach=jnp.tile(gaps.reach, len(signs)),
+            response=jnp.tile(class_overlap, len(signs)),
         ), state
 
     return Constraint(num_groups * len(signs), estimator.init, evaluate)

@@ -98,12 +98,16 @@ def _part_of(reference, chosen):
     accuracy, loss = reference.group_accuracy[chosen], reference.group_loss[chosen]
     frequency = reference.frequency[chosen]
     frequency = frequency / frequency.sum()
-    count = reference.count
+    count, share = (
+        one if jnp.ndim(one) == 0 else jnp.asarray(one)[chosen]
+        for one in (reference.count, reference.class_overlap)
+    )
     return DenseReference(
         accuracy,
         (frequency * accuracy).sum(),
         loss,
         (frequency * loss).sum(),
         frequency,
-        count if jnp.ndim(count) == 0 else jnp.asarray(count)[chosen],
+        count,
+        share,
     )

@@ -37,6 +37,9 @@ class ConstraintValues(NamedTuple):
         unknown. `lagrangian.auto` counts multipliers in it.
       reach: `(constraint,)` or `()`, the size that `violation` has when the constraint is badly
         violated; 0 where it is unknown. `lagrangian.auto` counts violations in it.
+      response: `(constraint,)` or `()` in [0, 1], how much of a multiplier the violation feels at
+        once: for groups, `DenseReference.class_overlap`. `lagrangian.auto` moves multipliers faster
+        where it is small.
       objective: `()` the objective at the same point; schemes fill it in for the formulation.
     """
 
@@ -50,6 +53,7 @@ class ConstraintValues(NamedTuple):
     deviation: Array | float = 0.0
     unit: Array | float = 0.0
     reach: Array | float = 0.0
+    response: Array | float = 1.0
     objective: Array | float = 0.0
 
 
@@ -185,6 +189,8 @@ class DenseReference(NamedTuple):
       loss: `()` ℓ(θ_d).
       frequency: `(group,)` w_g = n_g / n.
       count: `(group,)` n_g; 0 where it is unknown and not needed.
+      class_overlap: `(group,)` how far a group coincides with classes, from 0 (independent of the
+        label) to 1 (a class), see `training.class_overlap`; 1 where it is unknown.
     """
 
     group_accuracy: Array
@@ -193,6 +199,7 @@ class DenseReference(NamedTuple):
     loss: Array
     frequency: Array
     count: Array | float = 0.0
+    class_overlap: Array | float = 1.0
 
 
 def unconstrained() -> Constraint:

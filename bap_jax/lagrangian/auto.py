@@ -1,7 +1,7 @@
 """Multipliers that need no tuning: `dual.rule=auto`.
 
     e_c = clip((v_c + margin) / r_c, −1, 1)              violation in its unit
-    I_c ← clip(I_c + κ_i e_c, 0, z_max)                  integral part, with anti-windup
+    I_c ← clip(I_c + κ_c e_c, 0, z_max)                  integral part, with anti-windup
     z_c = clip(I_c + κ_p e_c, 0, z_max)                  and a proportional part
     λ_c = s_c (e^{z_c} − 1)                              exponential in z_c
 
@@ -9,11 +9,13 @@ The unit s_c of a multiplier is the share w_g of its group in the mean loss: the
 is then w_g + λ_g = w_g e^{z_g}, and z_g is how much its logits are to gain on those of others. The
 unit r_c of a violation is Â_g (1 − Â_g), what an accuracy gains where its logit rises by 1. So
 neither the loss's scale nor shares enter; time is counted in steps, as a network answers in steps.
-A constraint that does not name its units has them measured, see `measured_units`.
+The integral part is faster where a group feels less of its multiplier at once, as it is not a class
+but only a part of one: κ_c = κ / √response. A constraint that does not name its units has them
+measured, see `measured_units`.
 
 The weights of all groups are scaled to a total of their own (see `step_length`) in place of
 1 + Σ λ: a group is given weight by taking it from others, and multipliers that grow do not lengthen
-the steps without end. See docs/method.md, equations (38) to (40).
+the steps without end. See docs/method.md, equations (38) to (41).
 """
 
 import math
@@ -31,7 +33,8 @@ from bap_jax.lagrangian.step_length import StepLength
 from bap_jax.types import Array
 
 _PROPORTIONAL = 0.6  # κ_p
-_INTEGRAL = 0.02  # κ_i, per step
+_INTEGRAL = 0.02  # κ, per step
+_FASTEST = 4.0  # κ_c is at most 4 κ
 _LARGEST = 6.0  # z_max: a weight of 403 times the share
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
@@ -59,7 +62,7 @@ class Units(NamedTuple):
     Attributes:
       multiplier: `(constraint,)` s_c.
       violation: `(constraint,)` r_c.
-      gain: `(constraint,)` or `()` κ_i.
+      gain: `(constraint,)` or `()` κ_c per step.
       is_named: `(constraint,)` or `()` bool, whether the constraint names its unit.
     """
 
@@ -154,8 +157,12 @@ def _own_units(values: ConstraintValues) -> ConstraintValues:
     """`values` without units and deviations of another shape than its violations: whoever replaced
     the violations, say by the largest of them, left those of the former constraints behind."""
     shapes = (), jnp.shape(values.violation)
-    fields = {name: getattr(values, name) for name in ("unit", "reach", "deviation")}
-    foreign = {name: 0.0 for name, field in fields.items() if jnp.shape(field) not in shapes}
+    unknown = {"unit": 0.0, "reach": 0.0, "deviation": 0.0, "response": 1.0}
+    foreign = {
+        name: value
+        for name, value in unknown.items()
+        if jnp.shape(getattr(values, name)) not in shapes
+    }
     return values._replace(**foreign)
 
 
@@ -166,7 +173,13 @@ def _named_units(values):
             "auto(named_units=True) needs constraints that give `unit` and `reach`; got 0, which "
             "stands for unknown. Leave named_units out: they are then measured."
         )
-    return Units(*units, _INTEGRAL, True)
+    return Units(*units, _named_gain(values), True)
+
+
+def _named_gain(values):
+    """`(constraint,)` or `()` κ_c."""
+    response = jnp.clip(jnp.asarray(values.response), 1 / _FASTEST**2, 1)
+    return _INTEGRAL / jnp.sqrt(response)
 
 
 def _units(values, measured):
@@ -175,7 +188,7 @@ def _units(values, measured):
     unit = jnp.where(is_named, values.unit, measured_units.unit_of_multipliers(measured))
     reach = measured_units.unit_of_violations(measured)
     reach = jnp.where(jnp.asarray(values.reach) > 0, values.reach, reach)
-    gain = jnp.where(is_named, _INTEGRAL, measured_units.integral_gain(measured))
+    gain = jnp.where(is_named, _named_gain(values), measured_units.integral_gain(measured))
     return Units(unit, reach, gain, is_named)
 
 

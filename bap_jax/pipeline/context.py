@@ -61,7 +61,9 @@ class RunContext:
         self._placed: dict[str, Dataset] = {}
         self._dense_means: dict[str, SplitMeans] = {}
         self.train, self.validation = self._place("train"), self._place("validation")
-        self.reference: DenseReference = training.dense_reference(self.dense_means("train"))
+        self.reference: DenseReference = training.dense_reference(
+            self.dense_means("train"), self._class_overlap()
+        )
 
     def evaluate(self, variables: Variables, split: str) -> SplitMeans:
         """Evaluates a network on a split.
@@ -120,6 +122,12 @@ class RunContext:
             return sharding.everywhere(state, self.mesh)
 
         return moved_state
+
+    def _class_overlap(self):
+        if not self.criterion.has_classes:
+            return 1.0
+        train = self.splits.train
+        return training.class_overlap(train.labels, train.group_ids, len(self.splits.group_names))
 
     def _place(self, split: str) -> Dataset:
         if split not in self._placed:

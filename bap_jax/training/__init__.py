@@ -13,6 +13,7 @@ from bap_jax.training.optimizer_registry import (
     register_optimizer,
 )
 from bap_jax.training.optimizers import dual_formulation, formulation_from_settings
+from bap_jax.training.overlap import class_overlap
 from bap_jax.training.pruner_settings import build_pruner
 from bap_jax.training.schedules import (
     SCHEDULES,
@@ -61,6 +62,7 @@ __all__ = [
     "Trainer",
     "build_pruner",
     "check_settings",
+    "class_overlap",
     "dense_reference",
     "dual_formulation",
     "formulation_from_settings",

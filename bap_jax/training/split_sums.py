@@ -105,8 +105,13 @@ def split_means(sums: SplitSums) -> SplitMeans:
     )
 
 
-def dense_reference(means: SplitMeans) -> DenseReference:
-    """What constraints need to know about the dense model, from its means on the training split."""
+def dense_reference(means: SplitMeans, class_overlap: Array | float = 1.0) -> DenseReference:
+    """What constraints need to know about the dense model.
+
+    Args:
+      means: of the dense model on the training split.
+      class_overlap: `(group,)`, see `training.class_overlap`; 1 where there are no classes.
+    """
     arrays = (
         means.group_accuracy,
         means.accuracy,
@@ -114,5 +119,6 @@ def dense_reference(means: SplitMeans) -> DenseReference:
         means.loss,
         means.group_count / means.count,
         means.group_count,
+        np.broadcast_to(class_overlap, np.shape(means.group_count)),
     )
     return DenseReference(*(jnp.asarray(array, jnp.float32) for array in arrays))

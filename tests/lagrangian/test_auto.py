@@ -75,6 +75,14 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
     np.testing.assert_allclose(np.log(ratio), 0.5 * P + 50 * 0.5 * RATE, rtol=1e-4)
 
 
+def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
+    """By 1 / √response, and by no more than 4; the proportional part is the same for all."""
+    values = observed(0.5 * REACH, response=np.array([1.0, 0.25, 0.0], np.float32))
+    multipliers, _ = repeated(values, lagrangian.auto().init(3), 10)
+    z = np.log1p(multipliers[-1] / UNIT)
+    np.testing.assert_allclose(z, 0.5 * P + 10 * 0.5 * RATE * np.array([1, 2, 4]), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("tolerance", "deviation", "margin"),
     [(0.02, 0.004, 0.004), (0.02, 0.3, 0.02 * INSIDE), (0.0, 0.3, 0.0), (0.02, 0.0, 0.0)],

@@ -36,7 +36,10 @@ def test_a_start_within_the_bound_leaves_the_unit_small():
 def test_units_of_other_constraints_are_not_used():
     """As in a method that takes the largest of another one's violations."""
     many = constraint_values(
-        jnp.array([-0.2, 0.3]), unit=jnp.array([0.4, 0.6]), reach=jnp.full(2, 0.1)
+        jnp.array([-0.2, 0.3]),
+        unit=jnp.array([0.4, 0.6]),
+        reach=jnp.full(2, 0.1),
+        response=jnp.full(2, 0.3),
     )
     largest = many._replace(
         violation=jnp.array([0.3]),
