@@ -10,8 +10,13 @@ is then w_g + λ_g = w_g e^{z_g}, and z_g is how much its logits are to gain on 
 unit r_c of a violation is Â_g (1 − Â_g), what an accuracy gains where its logit rises by 1. So
 neither the loss's scale nor shares enter; time is counted in steps, as a network answers in steps.
 The integral part is faster where a group feels less of its multiplier at once, as it is not a class
-but only a part of one: κ_c = κ / √response. A constraint that does not name its units has them
-measured, see `measured_units`.
+but only a part of one,
+
+    κ_c = κ max(1, q_c e^{−(I_c − 1)₊}) on the way up, κ q_c on the way down,
+    q_c = min(1 / √response, 4)
+
+A large weight that does not help yet grows slowly, so that no group takes more from the others than
+it can use. A constraint that does not name its units has them measured, see `measured_units`.
 
 The weights of all groups are scaled to a total of their own (see `step_length`) in place of
 1 + Σ λ: a group is given weight by taking it from others, and multipliers that grow do not lengthen
@@ -34,7 +39,8 @@ from bap_jax.types import Array
 
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ, per step
-_FASTEST = 4.0  # κ_c is at most 4 κ
+_QUICKEST = 4.0  # q_c, at most
+_FREE = 1.0  # an integral up to which κ q_c holds also on the way up
 _LARGEST = 6.0  # z_max: a weight of 403 times the share
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
@@ -62,13 +68,15 @@ class Units(NamedTuple):
     Attributes:
       multiplier: `(constraint,)` s_c.
       violation: `(constraint,)` r_c.
-      gain: `(constraint,)` or `()` κ_c per step.
+      gain: `(constraint,)` or `()` κ per step.
+      quickness: `(constraint,)` or `()` q_c ≥ 1.
       is_named: `(constraint,)` or `()` bool, whether the constraint names its unit.
     """
 
     multiplier: Array
     violation: Array
     gain: Array | float
+    quickness: Array | float
     is_named: Array | bool
 
 
@@ -123,7 +131,8 @@ def auto(
             units = _units(values, measured)
         error = _error(values, units)
         lower = jnp.where(values.equality, -_LARGEST, 0.0)
-        integral = jnp.clip(memory.integral + units.gain * error, lower, _LARGEST)
+        change = _integral_gain(units, memory.integral, error) * error
+        integral = jnp.clip(memory.integral + change, lower, _LARGEST)
         integral = jnp.where(fresh, integral, memory.integral)
         exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, _LARGEST)
         most = jnp.minimum(bound, measured_units.HUGE)
@@ -173,13 +182,19 @@ def _named_units(values):
             "auto(named_units=True) needs constraints that give `unit` and `reach`; got 0, which "
             "stands for unknown. Leave named_units out: they are then measured."
         )
-    return Units(*units, _named_gain(values), True)
+    return Units(*units, _INTEGRAL, _quickness(values), True)
 
 
-def _named_gain(values):
-    """`(constraint,)` or `()` κ_c."""
-    response = jnp.clip(jnp.asarray(values.response), 1 / _FASTEST**2, 1)
-    return _INTEGRAL / jnp.sqrt(response)
+def _quickness(values):
+    """`(constraint,)` or `()` q_c of constraints that name their units."""
+    return 1 / jnp.sqrt(jnp.clip(jnp.asarray(values.response), 1 / _QUICKEST**2, 1))
+
+
+def _integral_gain(units, integral, error):
+    """`(constraint,)` κ_c."""
+    beyond = jnp.maximum(jnp.abs(integral) - _FREE, 0)
+    outward = jnp.maximum(1, units.quickness * jnp.exp(-beyond))
+    return units.gain * jnp.where(error * integral < 0, units.quickness, outward)
 
 
 def _units(values, measured):
@@ -188,8 +203,9 @@ def _units(values, measured):
     unit = jnp.where(is_named, values.unit, measured_units.unit_of_multipliers(measured))
     reach = measured_units.unit_of_violations(measured)
     reach = jnp.where(jnp.asarray(values.reach) > 0, values.reach, reach)
-    gain = jnp.where(is_named, _named_gain(values), measured_units.integral_gain(measured))
-    return Units(unit, reach, gain, is_named)
+    gain = jnp.where(is_named, _INTEGRAL, measured_units.integral_gain(measured))
+    quickness = jnp.where(is_named, _quickness(values), 1)
+    return Units(unit, reach, gain, quickness, is_named)
 
 
 def _error(values: ConstraintValues, units: Units) -> Array:

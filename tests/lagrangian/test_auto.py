@@ -76,11 +76,26 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
 
 
 def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
-    """By 1 / √response, and by no more than 4; the proportional part is the same for all."""
-    values = observed(0.5 * REACH, response=np.array([1.0, 0.25, 0.0], np.float32))
-    multipliers, _ = repeated(values, lagrangian.auto().init(3), 10)
-    z = np.log1p(multipliers[-1] / UNIT)
-    np.testing.assert_allclose(z, 0.5 * P + 10 * 0.5 * RATE * np.array([1, 2, 4]), rtol=1e-4)
+    """By 1 / √response and at most 4; less so where they are large, but for the way down."""
+    response, quickness = np.array([1.0, 0.25, 0.0], np.float32), np.array([1.0, 2.0, 4.0])
+    dual, integral = None, np.zeros(3)
+    for error in [1.0] * 150 + [-0.01] * 20:
+        dual = step(observed(error * REACH, response=response), dual)
+        slowed = np.maximum(1, quickness * np.exp(-np.maximum(integral - 1, 0)))
+        integral = np.clip(integral + RATE * error * (slowed if error > 0 else quickness), 0, 6)
+        z = np.clip(integral + P * error, 0, 6)
+        np.testing.assert_allclose(np.log1p(dual.multipliers / UNIT), z, rtol=1e-4)
+    assert integral[0] < integral[1] < integral[2] < integral[0] + 1.5
+
+
+def test_equalities_are_as_quick_on_either_side():
+    response = np.full(3, 0.25, np.float32)
+    up, down = (
+        step(observed(sign * REACH, response=response, equality=True)).memory.integral
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose(up, -down)
+    np.testing.assert_allclose(up, 2 * RATE, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
