@@ -84,6 +84,8 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             unit=jnp.tile(reference.frequency, len(signs)),
             reach=jnp.tile(gaps.reach, len(signs)),
             response=jnp.tile(class_overlap, len(signs)),
+            accuracy=gaps.accuracy,
+            accuracy_deviation=gaps.accuracy_deviation,
         ), state
 
     return Constraint(num_groups * len(signs), estimator.init, evaluate)

@@ -40,6 +40,9 @@ class ConstraintValues(NamedTuple):
       response: `(constraint,)` or `()` in [0, 1], how much of a multiplier the violation feels at
         once: for groups, `DenseReference.class_overlap`. `lagrangian.auto` moves multipliers faster
         where it is small.
+      accuracy: `()` the network's estimated accuracy on all samples, 0 where it is unknown.
+        `lagrangian.auto` lets multipliers down where meeting constraints costs too much of it.
+      accuracy_deviation: `()` standard deviation of `accuracy` as an estimate.
       objective: `()` the objective at the same point; schemes fill it in for the formulation.
     """
 
@@ -54,6 +57,8 @@ class ConstraintValues(NamedTuple):
     unit: Array | float = 0.0
     reach: Array | float = 0.0
     response: Array | float = 1.0
+    accuracy: Array | float = 0.0
+    accuracy_deviation: Array | float = 0.0
     objective: Array | float = 0.0
 
 

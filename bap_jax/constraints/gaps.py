@@ -52,6 +52,8 @@ class GapEstimates(NamedTuple):
       overall: `()` r(θ_s) − r(θ_d).
       reach: `(group,)` Â_g (1 − Â_g), how much Â_g rises where its logit rises by 1; at least
         `LEAST_REACH`.
+      accuracy: `()` estimate of the overall accuracy.
+      accuracy_deviation: `()` its standard deviation.
     """
 
     group: Array
@@ -64,6 +66,8 @@ class GapEstimates(NamedTuple):
     present: Array
     overall: Array
     reach: Array
+    accuracy: Array
+    accuracy_deviation: Array
 
 
 class GapUpdate(Protocol):
@@ -146,6 +150,8 @@ def gap_estimator(
             present=present,
             overall=overall,
             reach=jnp.maximum(estimate.mean * (1 - estimate.mean), LEAST_REACH),
+            accuracy=overall_mean(estimate.mean, shares),
+            accuracy_deviation=jnp.sqrt(jnp.sum(shares**2 * estimate.variance)),
         ), state
 
     return GapEstimator(accuracy.init, update)

@@ -16,11 +16,12 @@ but only a part of one,
     q_c = min(1 / √response, 4)
 
 A large weight that does not help yet grows slowly, so that no group takes more from the others than
-it can use. A constraint that does not name its units has them measured, see `measured_units`.
+it can use; z_max itself comes down where the network loses accuracy over it, see `ceiling`. A
+constraint that does not name its units has them measured, see `measured_units`.
 
 The weights of all groups are scaled to a total of their own (see `step_length`) in place of
 1 + Σ λ: a group is given weight by taking it from others, and multipliers that grow do not lengthen
-the steps without end. See docs/method.md, equations (38) to (41).
+the steps without end. See docs/method.md, equations (38) to (42).
 """
 
 import math
@@ -31,8 +32,9 @@ import jax.numpy as jnp
 
 from bap_jax.constraints.base import ConstraintValues, as_floats
 from bap_jax.errors import UserError
-from bap_jax.lagrangian import measured_units, step_length
+from bap_jax.lagrangian import ceiling, measured_units, step_length
 from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.ceiling import Ceiling
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
 from bap_jax.lagrangian.step_length import StepLength
 from bap_jax.types import Array
@@ -41,7 +43,6 @@ _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ, per step
 _QUICKEST = 4.0  # q_c, at most
 _FREE = 1.0  # an integral up to which κ q_c holds also on the way up
-_LARGEST = 6.0  # z_max: a weight of 403 times the share
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -51,12 +52,14 @@ class AutoState(NamedTuple):
 
     Attributes:
       integral: `(constraint,)` I_c.
+      ceiling: z_max of all constraints.
       length: of the weights' steps.
       measured: units that the constraints do not name; `()` if all are named.
       known: `()` bool, whether the constraints name their units.
     """
 
     integral: Array
+    ceiling: Ceiling
     length: StepLength
     measured: Any
     known: Array
@@ -118,7 +121,8 @@ def auto(
     def init(size):
         zeros = jnp.zeros((size,))
         measured = () if named_units else measured_units.init(size)
-        return DualState(zeros, AutoState(zeros, step_length.init(), measured, jnp.bool_(False)))
+        scalars = ceiling.init(), step_length.init()
+        return DualState(zeros, AutoState(zeros, *scalars, measured, jnp.bool_(False)))
 
     def update_multipliers(values, dual):
         values = _own_units(values)
@@ -130,17 +134,19 @@ def auto(
             measured = measured_units.measure(memory.measured, values, fresh)
             units = _units(values, measured)
         error = _error(values, units)
-        lower = jnp.where(values.equality, -_LARGEST, 0.0)
-        change = _integral_gain(units, memory.integral, error) * error
-        integral = jnp.clip(memory.integral + change, lower, _LARGEST)
-        integral = jnp.where(fresh, integral, memory.integral)
-        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, _LARGEST)
+        highest = ceiling.update(
+            memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
+        )
+        lower = jnp.where(values.equality, -highest.height, 0.0)
+        integral = memory.integral + _integral_gain(units, memory.integral, error) * error
+        integral = jnp.where(fresh, jnp.clip(integral, lower, highest.height), memory.integral)
+        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, highest.height)
         most = jnp.minimum(bound, measured_units.HUGE)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         length, active = _length(memory.length, values, error, fresh, longest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
         known = memory.known | names_units
-        state = AutoState(integral, length, measured, known)
+        state = AutoState(integral, highest, length, measured, known)
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 
     def penalty_term(values, dual):

@@ -11,10 +11,11 @@ import pytest
 
 from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
+from bap_jax.lagrangian.ceiling import HIGHEST
 from bap_jax.lagrangian.formulations import as_formulation
 
 rule = importlib.import_module("bap_jax.lagrangian.auto")  # its name is also the function's
-P, RATE, LARGEST = rule._PROPORTIONAL, rule._INTEGRAL, rule._LARGEST
+P, RATE, LARGEST = rule._PROPORTIONAL, rule._INTEGRAL, HIGHEST
 INSIDE = rule._MARGIN
 
 UNIT, REACH = np.array([0.7, 0.25, 0.05], np.float32), np.array([0.2, 0.1, 0.02], np.float32)

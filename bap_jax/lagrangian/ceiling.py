@@ -1,0 +1,64 @@
+"""How large multipliers may be while the network loses accuracy over them.
+
+    best ← max(best, Â − 2 σ̂)                             the highest overall accuracy for certain
+    z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01, 0, 1)     where lost = best − Â − .01 > 0
+    z_max ← z_max + .02 clip(−lost / .01, 0, 1)                      elsewhere
+
+within [1.5, 6]. Some violations can only be mended at the expense of everything else, those of a
+group whose labels are wrong for instance. While the network is more than a point below its own
+best, the largest multipliers come down until it no longer is. See docs/method.md, equation (42).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bap_jax.types import Array
+
+HIGHEST = 6.0  # a weight of 403 times the share
+_LOWEST = 1.5
+_LOSS = 0.01  # of accuracy, which meeting constraints may cost
+_DOWN, _UP = 0.05, 0.02  # per step
+
+
+class Ceiling(NamedTuple):
+    """The ceiling and what it depends on.
+
+    Attributes:
+      height: `()` z_max.
+      best: `()` accuracy that the network has had for certain.
+    """
+
+    height: Array
+    best: Array
+
+
+def init() -> Ceiling:
+    """As high as it can be."""
+    return Ceiling(jnp.full((), HIGHEST), jnp.zeros(()))
+
+
+def update(
+    ceiling: Ceiling,
+    accuracy: Array | float,
+    deviation: Array | float,
+    integral: Array,
+    observed: Array,
+) -> Ceiling:
+    """One step.
+
+    Args:
+      ceiling: of the last step.
+      accuracy, deviation: `()` overall accuracy and its standard deviation as an estimate; 0 where
+        the accuracy is not known, which leaves the ceiling where it is.
+      integral: `(constraint,)` I_c.
+      observed: `(constraint,)` bool; where there is none, nothing moves.
+    """
+    best = jnp.maximum(ceiling.best, accuracy - 2 * deviation)
+    lost = best - accuracy - _LOSS
+    largest = jnp.max(jnp.where(observed, jnp.abs(integral), 0), initial=0)
+    down = jnp.minimum(ceiling.height, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
+    up = ceiling.height + _UP * jnp.clip(-lost / _LOSS, 0, 1)
+    height = jnp.clip(jnp.where(lost > 0, down, up), _LOWEST, HIGHEST)
+    new, any_observed = Ceiling(height, best), observed.any()
+    return Ceiling(*(jnp.where(any_observed, a, b) for a, b in zip(new, ceiling, strict=True)))

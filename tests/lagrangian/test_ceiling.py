@@ -1,0 +1,79 @@
+"""How large multipliers may be while accuracy is lost: by hand, and within the rule."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bap_jax import lagrangian
+from bap_jax.constraints import constraint_values
+from bap_jax.lagrangian import ceiling
+from bap_jax.lagrangian.ceiling import HIGHEST, Ceiling
+
+LOWEST, LOSS = ceiling._LOWEST, ceiling._LOSS
+SEEN = jnp.array([True, True])
+
+
+def moved(height, best, accuracy, integral=(3.0, 1.0), deviation=0.0, observed=SEEN):
+    start = Ceiling(jnp.float32(height), jnp.float32(best))
+    return ceiling.update(start, accuracy, deviation, jnp.array(integral), observed)
+
+
+def test_it_comes_down_from_the_largest_multiplier():
+    """At once to it, and then by a step: the first of a fall from 6 to 3 is not lost."""
+    assert moved(HIGHEST, 0.9, 0.9 - 3 * LOSS).height == pytest.approx(3 - ceiling._DOWN)
+    assert moved(2.0, 0.9, 0.9 - 3 * LOSS).height == pytest.approx(2 - ceiling._DOWN)
+
+
+def test_it_moves_in_proportion_near_the_loss_that_is_allowed():
+    assert moved(2.0, 0.9, 0.9 - 1.5 * LOSS).height == pytest.approx(2 - 0.5 * ceiling._DOWN)
+    assert moved(2.0, 0.9, 0.9 - 0.5 * LOSS).height == pytest.approx(2 + 0.5 * ceiling._UP)
+    assert moved(2.0, 0.9, 0.95).height == pytest.approx(2 + ceiling._UP)
+
+
+def test_its_limits():
+    assert moved(LOWEST, 0.9, 0.5).height == LOWEST
+    assert moved(HIGHEST, 0.9, 0.5, integral=(0.0, 0.0)).height == LOWEST
+    assert moved(HIGHEST, 0.9, 0.9).height == HIGHEST
+
+
+def test_only_what_is_certain_counts_as_best():
+    assert moved(2.0, 0.9, 0.95, deviation=0.01).best == pytest.approx(0.93)
+    assert moved(2.0, 0.9, 0.91, deviation=0.01).best == pytest.approx(0.9)
+
+
+def test_nothing_moves_without_an_observation():
+    nothing = moved(2.0, 0.9, 0.5, observed=~SEEN)
+    assert (nothing.height, nothing.best) == (2.0, pytest.approx(0.9))
+
+
+def test_only_observed_multipliers_count_as_largest():
+    found = moved(HIGHEST, 0.9, 0.9 - 3 * LOSS, observed=jnp.array([False, True]))
+    assert found.height == LOWEST
+
+
+def exponents(accuracies, **units):
+    """`(step, constraint)` z of two constraints: one badly violated, one satisfied."""
+    formulation, unit = lagrangian.auto(), jnp.array([0.1, 0.9])
+
+    def step(dual, accuracy):
+        values = constraint_values(
+            jnp.array([0.5, -0.5]), unit=unit, reach=0.1, accuracy=accuracy, **units
+        )
+        dual = formulation.update_multipliers(values, dual)
+        return dual, jnp.log1p(dual.multipliers / unit)
+
+    return jax.lax.scan(step, formulation.init(2), jnp.asarray(accuracies, jnp.float32))[1]
+
+
+def test_a_group_that_cannot_be_helped_gives_its_weight_back():
+    """200 steps while accuracy stays, 200 while four points are lost, and it returns."""
+    found = exponents([0.9] * 200 + [0.86] * 200 + [0.9] * 400)[:, 0]
+    np.testing.assert_allclose(found[199], 4.6, rtol=1e-3)
+    np.testing.assert_allclose(found[399], LOWEST, rtol=1e-5)
+    assert (np.diff(found[:200]) > 0).all() and (np.diff(found[200:245]) < 0).all()
+    np.testing.assert_allclose(found[-1], HIGHEST, rtol=1e-5)
+
+
+def test_where_the_accuracy_is_not_known_nothing_is_held_down():
+    np.testing.assert_allclose(exponents([0.0] * 400)[-1, 0], HIGHEST, rtol=1e-5)
