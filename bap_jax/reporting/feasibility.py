@@ -63,8 +63,10 @@ def feasibility(
     The status depends on the last fifth of the epochs in which the constraint was observed:
 
       * `met`: its mean violation is at most `slack`.
-      * `not feasible as trained`: it is violated, its multiplier grew over the last two fifths or
-        stayed at its bound, and its violation fell by less than a tenth since the fifth before.
+      * `not feasible as trained`: it is violated, its multiplier grew over the last two fifths,
+        stayed at its bound, or came down although every one of these epochs violated it (as it does
+        where more would cost too much accuracy), and its violation fell by less than a tenth since
+        the fifth before.
       * `moving`: it is violated otherwise, or was observed in fewer than ten epochs.
       * `not observed`: it was never observed. The whole run is then not `met` either.
       * `left out`: it was never observed and is named in `left_out`.
@@ -117,9 +119,11 @@ def constraint_status(multiplier: np.ndarray, violation: np.ndarray, slack: floa
     last, before = violation[-fifth:].mean(), violation[-2 * fifth : -fifth]
     if last <= slack:
         return "met"
-    long = len(violation) >= 10
-    grew = long and multiplier[-1] >= multiplier[-2 * fifth]
-    return NOT_FEASIBLE if grew and before.mean() - last < 0.1 * last else "moving"
+    if len(violation) < 10 or before.mean() - last >= 0.1 * last:
+        return "moving"
+    grew = multiplier[-1] >= multiplier[-2 * fifth]
+    held_down = (violation[-2 * fifth :] > slack).all()
+    return NOT_FEASIBLE if grew or held_down else "moving"
 
 
 def _row(name, multiplier, violation, slack) -> dict[str, Any]:

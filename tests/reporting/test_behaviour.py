@@ -125,7 +125,8 @@ def test_numbers_by_hand():
         (constant(0.0), constant(0.05), "stuck"),  # it cannot even begin to grow
         (alternating(1, 0.5) + 0.2 * TIME, constant(0.05), "stuck"),
         (0.1 * TIME, np.linspace(0.4, 0.02, EPOCHS), "still moving"),
-        (2 - 0.1 * TIME, constant(0.05), "still moving"),
+        (2 - 0.1 * TIME, constant(0.05), "stuck"),  # held down
+        (2 - 0.1 * TIME, np.where(TIME % 2, 0.2, -0.1), "still moving"),
         (np.minimum(0.3 * TIME, 1), constant(-0.05), "settled"),
     ],
 )

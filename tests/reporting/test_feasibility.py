@@ -47,7 +47,8 @@ def constant(value):
         (constant(0.0), -0.01 * TIME, "met"),
         (0.1 * TIME, np.linspace(0.4, 0.02, EPOCHS), "moving"),
         (0.1 * TIME, np.linspace(0.02, 0.4, EPOCHS), "not feasible as trained"),  # gets worse
-        (2 - 0.1 * TIME, constant(0.05), "moving"),  # the multiplier falls
+        (2 - 0.1 * TIME, constant(0.05), "not feasible as trained"),  # it is held down
+        (2 - 0.1 * TIME, np.where(TIME % 2, 0.2, -0.1), "moving"),  # it falls as it may
         (np.minimum(0.3 * TIME, 1), constant(0.05), "not feasible as trained"),  # at its bound
         # Violated throughout, but not in the last fifth; and the other way round.
         (0.1 * TIME, np.where(TIME < 16, 0.05, -0.001), "met"),
