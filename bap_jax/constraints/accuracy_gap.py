@@ -83,7 +83,7 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
             unit=jnp.tile(reference.frequency, len(signs)),
             reach=jnp.tile(gaps.reach, len(signs)),
-            response=jnp.tile(class_overlap, len(signs)),
+            directness=jnp.tile(class_overlap, len(signs)),
             accuracy=gaps.accuracy,
             accuracy_deviation=gaps.accuracy_deviation,
         ), state

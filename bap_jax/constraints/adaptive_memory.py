@@ -9,8 +9,8 @@ an epoch. While the network changes, the two differ by more than chance, c_g is 
 estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the variance is
 that of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third.
 What is stated is c_g Var(fast_g) + (1 − c_g) Var(slow_g): c_g is large where the two differ, by
-chance as well, so c_g² Var(fast_g) would be two to three times too small. See docs/method.md,
-equation (37).
+chance as well, so c_g² Var(fast_g) would be two to three times too small. Var(slow_g) is that of
+all samples so far until it has had n_g of them. See docs/method.md, equation (37).
 """
 
 from typing import NamedTuple
@@ -79,7 +79,10 @@ def update(
     belief = difference / (difference + _DOUBT * variance)
     observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
-    variance = belief * variance + (1 - belief) * spread / (2 * size)
+    slow_variance = spread * jnp.maximum(
+        1 / jnp.maximum(slow_count, 1) - 1 / (2 * size), 1 / (2 * size)
+    )
+    variance = belief * variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
     return Estimate(mean, observed, variance), TwoMemories(
         fast_right, fast_count, slow_right, slow_count
     )

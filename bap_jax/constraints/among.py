@@ -94,7 +94,8 @@ def _checked(groups, num_groups):
 
 
 def _part_of(reference, chosen):
-    """The reference that the chosen groups' samples alone would give."""
+    """The reference that the chosen groups' samples alone would give, but for how far groups
+    coincide with classes: all samples train the network."""
     accuracy, loss = reference.group_accuracy[chosen], reference.group_loss[chosen]
     frequency = reference.frequency[chosen]
     frequency = frequency / frequency.sum()

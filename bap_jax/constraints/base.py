@@ -37,11 +37,11 @@ class ConstraintValues(NamedTuple):
         unknown. `lagrangian.auto` counts multipliers in it.
       reach: `(constraint,)` or `()`, the size that `violation` has when the constraint is badly
         violated; 0 where it is unknown. `lagrangian.auto` counts violations in it.
-      response: `(constraint,)` or `()` in [0, 1], how much of a multiplier the violation feels at
+      directness: `(constraint,)` or `()` in [0, 1], how much of a multiplier the violation feels at
         once: for groups, `DenseReference.class_overlap`. `lagrangian.auto` moves multipliers faster
         where it is small.
-      accuracy: `()` the network's estimated accuracy on all samples, 0 where it is unknown.
-        `lagrangian.auto` lets multipliers down where meeting constraints costs too much of it.
+      accuracy: `()` the network's estimated accuracy on all samples that the constraints are about,
+        0 where it is unknown. `lagrangian.auto` lets multipliers down where it falls.
       accuracy_deviation: `()` standard deviation of `accuracy` as an estimate.
       objective: `()` the objective at the same point; schemes fill it in for the formulation.
     """
@@ -56,7 +56,7 @@ class ConstraintValues(NamedTuple):
     deviation: Array | float = 0.0
     unit: Array | float = 0.0
     reach: Array | float = 0.0
-    response: Array | float = 1.0
+    directness: Array | float = 1.0
     accuracy: Array | float = 0.0
     accuracy_deviation: Array | float = 0.0
     objective: Array | float = 0.0
@@ -80,7 +80,7 @@ def constraint_values(
       **others: `equality` and the other fields of `ConstraintValues`.
 
     Raises:
-      UserError: the shapes differ.
+      UserError: the shapes differ, or what all constraints share is not a single number.
 
     Example:
       >>> values = constraint_values(jnp.array(0.03))
@@ -95,6 +95,10 @@ def constraint_values(
         for mask in (violation_mask, proxy_mask)
     ]
     values = ConstraintValues(violation, proxy, *masks, **others)
+    for name in ("accuracy", "accuracy_deviation", "objective"):
+        if jnp.ndim(getattr(values, name)):
+            shape = jnp.shape(getattr(values, name))
+            raise UserError(f"{name} must be one number for all constraints; got shape {shape}.")
     for name in ("proxy", "violation_mask", "proxy_mask"):
         shape = getattr(values, name).shape
         if violation.ndim != 1 or shape != violation.shape:

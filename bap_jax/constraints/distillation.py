@@ -47,7 +47,7 @@ def group_distillation(
             tolerance=limit,
             unit=reference.frequency,
             reach=estimate.mean + limit,
-            response=reference.class_overlap,
+            directness=reference.class_overlap,
         )
         return values, state
 

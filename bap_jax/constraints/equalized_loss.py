@@ -74,7 +74,7 @@ def equalized_loss(
             equality=True,
             unit=reference.frequency,
             reach=jnp.maximum(jnp.abs(overall), LEAST_REACH),
-            response=reference.class_overlap,
+            directness=reference.class_overlap,
         )
         return values, state
 

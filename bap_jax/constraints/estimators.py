@@ -162,7 +162,7 @@ def _moments(estimate):
 def _paired(estimate, memory, dense):
     s, d, var_s, var_d, covariance = _moments(estimate)
     mean = jnp.where(estimate.observed, s - (d - dense), 0)
-    variance = (var_s + var_d - 2 * covariance) / memory
+    variance = jnp.maximum(var_s + var_d - 2 * covariance, 0) / memory
     return Estimate(mean, estimate.observed, variance)
 
 
@@ -171,7 +171,7 @@ def _control_variate(estimate, memory, dense):
     total = var_d.sum()  # over observed groups: the moments of the others are 0
     c = covariance.sum() / jnp.where(total > 0, total, 1)
     mean = jnp.where(estimate.observed, s - c * (d - dense), 0)
-    variance = (var_s + c**2 * var_d - 2 * c * covariance) / memory
+    variance = jnp.maximum(var_s + c**2 * var_d - 2 * c * covariance, 0) / memory
     return Estimate(mean, estimate.observed, variance)
 
 

@@ -52,8 +52,9 @@ class GapEstimates(NamedTuple):
       overall: `()` r(θ_s) − r(θ_d).
       reach: `(group,)` Â_g (1 − Â_g), how much Â_g rises where its logit rises by 1; at least
         `LEAST_REACH`.
-      accuracy: `()` estimate of the overall accuracy.
-      accuracy_deviation: `()` its standard deviation.
+      accuracy: `()` estimate of the overall accuracy: the dense model's, less the overall gap of
+        the groups observed so far. 0 without a buffer, where its deviation is not known.
+      accuracy_deviation: `()` its standard deviation, as if no sample were in two groups.
     """
 
     group: Array
@@ -138,10 +139,11 @@ def gap_estimator(
         estimate, state = accuracy.update(state, observations)
         group = reference.group_accuracy - estimate.mean
         shares = overall_shares(estimate.observed, reference.frequency, overall_accuracy)
+        lost = overall_gap(group, shares, estimate, observations)
         group_proxy, present, overall = _proxies(reference, observations, proxy)
         return GapEstimates(
             group=group,
-            excess=group - overall_gap(group, shares, estimate, observations),
+            excess=group - lost,
             group_variance=estimate.variance,
             excess_variance=_excess_variance(estimate, shares),
             observed=estimate.observed,
@@ -150,7 +152,7 @@ def gap_estimator(
             present=present,
             overall=overall,
             reach=jnp.maximum(estimate.mean * (1 - estimate.mean), LEAST_REACH),
-            accuracy=overall_mean(estimate.mean, shares),
+            accuracy=reference.accuracy - lost if buffer_size else jnp.zeros(()),
             accuracy_deviation=jnp.sqrt(jnp.sum(shares**2 * estimate.variance)),
         ), state
 

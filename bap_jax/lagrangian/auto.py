@@ -12,8 +12,8 @@ neither the loss's scale nor shares enter; time is counted in steps, as a networ
 The integral part is faster where a group feels less of its multiplier at once, as it is not a class
 but only a part of one,
 
-    κ_c = κ max(1, q_c e^{−(I_c − 1)₊}) on the way up, κ q_c on the way down,
-    q_c = min(1 / √response, 4)
+    κ_c = κ max(1, β_c e^{−(|I_c| − 1)₊}) away from 0, κ β_c back towards it,
+    β_c = min(1 / √directness, 4)
 
 A large weight that does not help yet grows slowly, so that no group takes more from the others than
 it can use; z_max itself comes down where the network loses accuracy over it, see `ceiling`. A
@@ -41,8 +41,9 @@ from bap_jax.types import Array
 
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ, per step
-_QUICKEST = 4.0  # q_c, at most
-_FREE = 1.0  # an integral up to which κ q_c holds also on the way up
+_QUICKEST = 4.0  # β_c, at most
+_QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up
+_TINY = 1e-30
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -52,7 +53,7 @@ class AutoState(NamedTuple):
 
     Attributes:
       integral: `(constraint,)` I_c.
-      ceiling: z_max of all constraints.
+      ceiling: z_max of the set of constraints.
       length: of the weights' steps.
       measured: units that the constraints do not name; `()` if all are named.
       known: `()` bool, whether the constraints name their units.
@@ -72,7 +73,7 @@ class Units(NamedTuple):
       multiplier: `(constraint,)` s_c.
       violation: `(constraint,)` r_c.
       gain: `(constraint,)` or `()` κ per step.
-      quickness: `(constraint,)` or `()` q_c ≥ 1.
+      quickness: `(constraint,)` or `()` β_c ≥ 1.
       is_named: `(constraint,)` or `()` bool, whether the constraint names its unit.
     """
 
@@ -94,7 +95,8 @@ def auto(
 
     Constraints in `violation_mask` and `proxy_mask` move; a group that is not in the batch keeps
     its multiplier, however long. `ConstraintValues.unit` and `reach` give the units; where they are
-    0, they are measured, which needs `objective`, as every scheme fills it in.
+    0, they are measured, which needs `objective`, as every scheme fills it in. With `directness`
+    and `accuracy` a constraint may also say how fast and how far its multipliers may go.
 
     The multipliers aim at `violation ≤ −min(¾ tolerance, deviation)`: what is estimated scatters,
     and the constraint is to hold of the network itself.
@@ -121,8 +123,14 @@ def auto(
     def init(size):
         zeros = jnp.zeros((size,))
         measured = () if named_units else measured_units.init(size)
-        scalars = ceiling.init(), step_length.init()
-        return DualState(zeros, AutoState(zeros, *scalars, measured, jnp.bool_(False)))
+        state = AutoState(
+            integral=zeros,
+            ceiling=ceiling.init(),
+            length=step_length.init(),
+            measured=measured,
+            known=jnp.bool_(False),
+        )
+        return DualState(zeros, state)
 
     def update_multipliers(values, dual):
         values = _own_units(values)
@@ -137,11 +145,14 @@ def auto(
         highest = ceiling.update(
             memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
         )
-        lower = jnp.where(values.equality, -highest.height, 0.0)
-        integral = memory.integral + _integral_gain(units, memory.integral, error) * error
-        integral = jnp.where(fresh, jnp.clip(integral, lower, highest.height), memory.integral)
-        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, highest.height)
         most = jnp.minimum(bound, measured_units.HUGE)
+        upper = jnp.minimum(
+            highest.exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY))
+        )
+        lower = jnp.where(values.equality, -highest.exponent, 0.0)
+        integral = memory.integral + _integral_gain(units, memory.integral, error) * error
+        integral = jnp.where(fresh, jnp.clip(integral, lower, upper), memory.integral)
+        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, upper)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         length, active = _length(memory.length, values, error, fresh, longest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
@@ -172,7 +183,7 @@ def _own_units(values: ConstraintValues) -> ConstraintValues:
     """`values` without units and deviations of another shape than its violations: whoever replaced
     the violations, say by the largest of them, left those of the former constraints behind."""
     shapes = (), jnp.shape(values.violation)
-    unknown = {"unit": 0.0, "reach": 0.0, "deviation": 0.0, "response": 1.0}
+    unknown = {"unit": 0.0, "reach": 0.0, "deviation": 0.0, "directness": 1.0}
     foreign = {
         name: value
         for name, value in unknown.items()
@@ -192,13 +203,13 @@ def _named_units(values):
 
 
 def _quickness(values):
-    """`(constraint,)` or `()` q_c of constraints that name their units."""
-    return 1 / jnp.sqrt(jnp.clip(jnp.asarray(values.response), 1 / _QUICKEST**2, 1))
+    """`(constraint,)` or `()` β_c of constraints that name their units."""
+    return 1 / jnp.sqrt(jnp.clip(jnp.asarray(values.directness), 1 / _QUICKEST**2, 1))
 
 
 def _integral_gain(units, integral, error):
     """`(constraint,)` κ_c."""
-    beyond = jnp.maximum(jnp.abs(integral) - _FREE, 0)
+    beyond = jnp.maximum(jnp.abs(integral) - _QUICK_UNTIL, 0)
     outward = jnp.maximum(1, units.quickness * jnp.exp(-beyond))
     return units.gain * jnp.where(error * integral < 0, units.quickness, outward)
 

@@ -1,8 +1,9 @@
 """How large multipliers may be while the network loses accuracy over them.
 
-    best ← max(best, Â − 2 σ̂)                             the highest overall accuracy for certain
-    z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01, 0, 1)     where lost = best − Â − .01 > 0
-    z_max ← z_max + .02 clip(−lost / .01, 0, 1)                      elsewhere
+    best ← max(best, Â − 2 σ̂)                       of the overall accuracy Â, as it is estimated
+    lost = best − Â − σ̂ − .01
+    z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01, 0, 1)     if lost > 0
+    z_max ← z_max + .02 clip(−lost / .01, 0, 1)                      else
 
 within [1.5, 6]. Some violations can only be mended at the expense of everything else, those of a
 group whose labels are wrong for instance. While the network is more than a point below its own
@@ -22,20 +23,20 @@ _DOWN, _UP = 0.05, 0.02  # per step
 
 
 class Ceiling(NamedTuple):
-    """The ceiling and what it depends on.
+    """The ceiling of a set of constraints, and what it depends on.
 
     Attributes:
-      height: `()` z_max.
-      best: `()` accuracy that the network has had for certain.
+      exponent: `()` z_max.
+      best: `()` accuracy that the network has had for certain, since its constraints act.
     """
 
-    height: Array
+    exponent: Array
     best: Array
 
 
 def init() -> Ceiling:
     """As high as it can be."""
-    return Ceiling(jnp.full((), HIGHEST), jnp.zeros(()))
+    return Ceiling(exponent=jnp.full((), HIGHEST), best=jnp.zeros(()))
 
 
 def update(
@@ -49,16 +50,19 @@ def update(
 
     Args:
       ceiling: of the last step.
-      accuracy, deviation: `()` overall accuracy and its standard deviation as an estimate; 0 where
-        the accuracy is not known, which leaves the ceiling where it is.
+      accuracy, deviation: `()` overall accuracy and its standard deviation as an estimate; if the
+        accuracy is always 0, which stands for unknown, the ceiling stays as high as it can be.
       integral: `(constraint,)` I_c.
       observed: `(constraint,)` bool; where there is none, nothing moves.
     """
     best = jnp.maximum(ceiling.best, accuracy - 2 * deviation)
-    lost = best - accuracy - _LOSS
-    largest = jnp.max(jnp.where(observed, jnp.abs(integral), 0), initial=0)
-    down = jnp.minimum(ceiling.height, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
-    up = ceiling.height + _UP * jnp.clip(-lost / _LOSS, 0, 1)
-    height = jnp.clip(jnp.where(lost > 0, down, up), _LOWEST, HIGHEST)
-    new, any_observed = Ceiling(height, best), observed.any()
-    return Ceiling(*(jnp.where(any_observed, a, b) for a, b in zip(new, ceiling, strict=True)))
+    lost = best - accuracy - deviation - _LOSS
+    largest = jnp.max(jnp.abs(integral), initial=0)
+    down = jnp.minimum(ceiling.exponent, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
+    up = ceiling.exponent + _UP * jnp.clip(-lost / _LOSS, 0, 1)
+    exponent = jnp.clip(jnp.where(lost > 0, down, up), _LOWEST, HIGHEST)
+    any_observed = observed.any()
+    return Ceiling(
+        exponent=jnp.where(any_observed, exponent, ceiling.exponent),
+        best=jnp.where(any_observed, best, ceiling.best),
+    )

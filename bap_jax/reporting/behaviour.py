@@ -3,8 +3,8 @@
 Of E epochs in which any constraint was observed, the last q = max(4, ⌊E/5⌋) are looked at. Each
 multiplier λ_c has one status, the first of these that fits:
 
-    stuck           violated, and grew or was held at a bound while its violation did not fall:
-                    `not feasible as trained` in the words of `feasibility`, which decides it
+    stuck           violated, and grew, stayed at its bound or was held down while its violation did
+                    not fall: `not feasible as trained` in the words of `feasibility`
     at rest         λ_c = 0 in all q epochs
     settled         it moved by little beside s, the mean of w_g + |λ_c|: max λ_c − min λ_c is at
                     most s/10 if it has a trend, which would go on, and else s/5 (± s/10)

@@ -7,8 +7,9 @@ import pytest
 from jax.test_util import check_grads
 
 from bap_jax.constraints import excess_accuracy_gap, pairwise_disparity, worst_group_floor
+from bap_jax.constraints.gaps import gap_estimator
 from bap_jax.errors import UserError
-from tests.constraints.samples import floats, observe, reference
+from tests.constraints.samples import floats, observe, observe_bits, reference
 
 TOLERANCE = 0.01
 # Group 0 is right on 2 of 3 where the dense model is on .9, group 1 on 1 of 1 where it is on .8;
@@ -223,3 +224,37 @@ def test_mistakes(make):
 def test_an_unknown_overall_accuracy_is_refused_at_construction(buffer_size):
     with pytest.raises(UserError, match="unknown kind of overall mean 'median'; known: population"):
         excess_accuracy_gap(reference(), 0.01, overall_accuracy="median", buffer_size=buffer_size)
+
+
+def gaps_after(*batches, dense=None, **options):
+    estimator = gap_estimator(reference() if dense is None else dense, **options)
+    state = estimator.init()
+    for batch in batches:
+        found, state = estimator.update(state, batch)
+    return found
+
+
+def test_the_accuracy_is_the_dense_one_less_what_the_groups_seen_so_far_lost():
+    """Of groups 0 and 1 with accuracies .9 and .8 and shares .6 and .3; group 2 was not seen."""
+    found = gaps_after(
+        observe((0, 0, 1, 1), loss=[0] * 4, correct=[1, 0, 1, 1], weight=[1] * 4), buffer_size=2
+    )
+    lost = (6 * (0.9 - 0.5) + 3 * (0.8 - 1)) / 9
+    np.testing.assert_allclose(found.accuracy, reference().accuracy - lost, rtol=1e-6)
+    deviation = 6 / 9 * np.sqrt(0.25 / 2)  # the second group's is 0 as a buffer states it
+    np.testing.assert_allclose(found.accuracy_deviation, deviation, rtol=1e-6)
+
+
+def test_without_a_buffer_the_accuracy_counts_as_unknown():
+    found = gaps_after(observe(), buffer_size=0)
+    assert (found.accuracy, found.accuracy_deviation) == (0, 0)
+
+
+@pytest.mark.parametrize("estimator", ["paired", "control_variate"])
+def test_networks_that_agree_leave_no_variance(estimator):
+    """Their moments cancel but for rounding, whose square root is none if it is below 0."""
+    bits, ids = np.arange(40) % 10 > 0, np.zeros(40, int)
+    batch = observe_bits(bits, bits, ids)
+    found = gaps_after(batch, dense=reference((0.9,), (0.1,), (50,)), estimator=estimator)
+    for value in (found.excess_variance, found.group_variance, found.accuracy_deviation):
+        assert np.isfinite(value).all() and (np.asarray(value) >= 0).all()

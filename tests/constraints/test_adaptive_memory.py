@@ -41,7 +41,9 @@ def by_hand(bits, size, k=K):
     spread = max(slow * (1 - slow), 1 / (size + 2))
     variance = spread / (2 * short)
     belief = (fast - slow) ** 2 / ((fast - slow) ** 2 + 4 * variance)
-    return slow + belief * (fast - slow), belief * variance + (1 - belief) * spread / (2 * size)
+    seen = ((size / (size + 1)) ** age).sum()
+    of_slow = spread * max(1 / seen - 1 / (2 * size), 1 / (2 * size))
+    return slow + belief * (fast - slow), belief * variance + (1 - belief) * of_slow
 
 
 @pytest.mark.parametrize("size", [0, 12, 107, 5000])
@@ -57,22 +59,34 @@ def test_by_hand(size, k):
         assert found.observed[length - 1]
 
 
+@pytest.mark.parametrize("samples", [30, 60, 300])
+def test_the_variance_of_the_slow_mean_is_that_of_the_samples_so_far(samples):
+    """Of weights that fade with 1 / 500: Σ w² / (Σ w)²; the short mean adds to it."""
+    size, bits = 500, np.arange(samples) % 2
+    found, _ = follow(bits, size)
+    weights = (size / (size + 1)) ** np.arange(samples)
+    exact = 0.25 * (weights**2).sum() / weights.sum() ** 2
+    assert exact / 1.3 < found.variance[-1] < 2.5 * exact
+
+
 @pytest.mark.parametrize(("size", "bit"), [(107, 0.0), (107, 1.0), (8, 1.0)])
 def test_a_constant_stream(size, bit):
     """All samples alike: that is the accuracy, and its variance is that of one doubtful sample."""
-    found, _ = follow(np.full(200, bit), size)
+    found, _ = follow(np.full(2000, bit), size)
     np.testing.assert_allclose(found.mean[-1], bit, atol=1e-6)
     np.testing.assert_allclose(found.variance[-1], 1 / (size + 2) / (2 * size), rtol=1e-5)
 
 
 def test_batches_of_constant_accuracy():
     """The two averages agree from the first batch on."""
-    dense, memory = reference((0.5,), (0.0,), (200,)), adaptive_memory.init(1)
-    for _ in range(5):
+    dense, memory, count = reference((0.5,), (0.0,), (200,)), adaptive_memory.init(1), 0
+    for _ in range(30):
+        count = 200 / 240 * count + 40
         seen = observe((0,) * 40, loss=np.zeros(40), correct=[1, 0, 1, 1] * 10, weight=np.ones(40))
         found, memory = adaptive_memory.update(memory, seen, dense, K)
         np.testing.assert_allclose(found.mean, 0.75, atol=1e-6)
-        np.testing.assert_allclose(found.variance, 0.1875 / 400, rtol=1e-4)
+        of_slow = 0.1875 * max(1 / count - 1 / 400, 1 / 400)
+        np.testing.assert_allclose(found.variance, of_slow, rtol=1e-4)
 
 
 def test_no_estimate_before_enough_samples():

@@ -77,11 +77,11 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
 
 
 def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
-    """By 1 / √response and at most 4; less so where they are large, but for the way down."""
-    response, quickness = np.array([1.0, 0.25, 0.0], np.float32), np.array([1.0, 2.0, 4.0])
+    """By 1 / √directness and at most 4; less so where they are large, but for the way down."""
+    directness, quickness = np.array([1.0, 0.25, 0.0], np.float32), np.array([1.0, 2.0, 4.0])
     dual, integral = None, np.zeros(3)
     for error in [1.0] * 150 + [-0.01] * 20:
-        dual = step(observed(error * REACH, response=response), dual)
+        dual = step(observed(error * REACH, directness=directness), dual)
         slowed = np.maximum(1, quickness * np.exp(-np.maximum(integral - 1, 0)))
         integral = np.clip(integral + RATE * error * (slowed if error > 0 else quickness), 0, 6)
         z = np.clip(integral + P * error, 0, 6)
@@ -90,9 +90,9 @@ def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
 
 
 def test_equalities_are_as_quick_on_either_side():
-    response = np.full(3, 0.25, np.float32)
+    directness = np.full(3, 0.25, np.float32)
     up, down = (
-        step(observed(sign * REACH, response=response, equality=True)).memory.integral
+        step(observed(sign * REACH, directness=directness, equality=True)).memory.integral
         for sign in (1, -1)
     )
     np.testing.assert_allclose(up, -down)
@@ -141,8 +141,17 @@ def test_bounds(bound, sign):
     values = observed(sign * 9.0, equality=True)
     free, _ = repeated(values, lagrangian.auto().init(3), 400)
     found, _ = repeated(values, lagrangian.auto().init(3), 400, bound=bound)
-    np.testing.assert_array_equal(found, np.clip(free, -bound, bound))
+    np.testing.assert_allclose(found, np.clip(free, -bound, bound), rtol=1e-6)
     assert (np.abs(found) <= bound).all() and (np.abs(free) > 0.0).all()
+
+
+def test_nothing_winds_up_behind_a_bound():
+    """λ ≤ s is z ≤ ln 2: with one step of satisfaction less is left of it."""
+    held, dual = repeated(observed(9.0), lagrangian.auto().init(3), 400, bound=UNIT)
+    np.testing.assert_allclose(held[-1], UNIT, rtol=1e-6)
+    np.testing.assert_allclose(dual.memory.integral, np.log(2), rtol=1e-6)
+    after, _ = repeated(observed(-9.0), dual, 1, bound=UNIT)
+    assert (after[0] < UNIT / 2).all()
 
 
 def test_an_equality_keeps_the_weight_of_its_group_positive():

@@ -21,35 +21,58 @@ def moved(height, best, accuracy, integral=(3.0, 1.0), deviation=0.0, observed=S
 
 def test_it_comes_down_from_the_largest_multiplier():
     """At once to it, and then by a step: the first of a fall from 6 to 3 is not lost."""
-    assert moved(HIGHEST, 0.9, 0.9 - 3 * LOSS).height == pytest.approx(3 - ceiling._DOWN)
-    assert moved(2.0, 0.9, 0.9 - 3 * LOSS).height == pytest.approx(2 - ceiling._DOWN)
+    assert moved(HIGHEST, 0.9, 0.9 - 3 * LOSS).exponent == pytest.approx(3 - ceiling._DOWN)
+    assert moved(2.0, 0.9, 0.9 - 3 * LOSS).exponent == pytest.approx(2 - ceiling._DOWN)
 
 
 def test_it_moves_in_proportion_near_the_loss_that_is_allowed():
-    assert moved(2.0, 0.9, 0.9 - 1.5 * LOSS).height == pytest.approx(2 - 0.5 * ceiling._DOWN)
-    assert moved(2.0, 0.9, 0.9 - 0.5 * LOSS).height == pytest.approx(2 + 0.5 * ceiling._UP)
-    assert moved(2.0, 0.9, 0.95).height == pytest.approx(2 + ceiling._UP)
+    assert moved(2.0, 0.9, 0.9 - 1.5 * LOSS).exponent == pytest.approx(2 - 0.5 * ceiling._DOWN)
+    assert moved(2.0, 0.9, 0.9 - 0.5 * LOSS).exponent == pytest.approx(2 + 0.5 * ceiling._UP)
+    assert moved(2.0, 0.9, 0.95).exponent == pytest.approx(2 + ceiling._UP)
 
 
 def test_its_limits():
-    assert moved(LOWEST, 0.9, 0.5).height == LOWEST
-    assert moved(HIGHEST, 0.9, 0.5, integral=(0.0, 0.0)).height == LOWEST
-    assert moved(HIGHEST, 0.9, 0.9).height == HIGHEST
+    assert moved(LOWEST, 0.9, 0.5).exponent == LOWEST
+    assert moved(HIGHEST, 0.9, 0.5, integral=(0.0, 0.0)).exponent == LOWEST
+    assert moved(HIGHEST, 0.9, 0.9).exponent == HIGHEST
 
 
-def test_only_what_is_certain_counts_as_best():
+def test_only_what_is_certain_counts_as_best_and_as_lost():
     assert moved(2.0, 0.9, 0.95, deviation=0.01).best == pytest.approx(0.93)
     assert moved(2.0, 0.9, 0.91, deviation=0.01).best == pytest.approx(0.9)
+    one_deviation_lost = moved(2.0, 0.9, 0.9 - 2 * LOSS, deviation=2 * LOSS)
+    assert one_deviation_lost.exponent == pytest.approx(2 + ceiling._UP)
 
 
 def test_nothing_moves_without_an_observation():
     nothing = moved(2.0, 0.9, 0.5, observed=~SEEN)
-    assert (nothing.height, nothing.best) == (2.0, pytest.approx(0.9))
+    assert (nothing.exponent, nothing.best) == (2.0, pytest.approx(0.9))
 
 
-def test_only_observed_multipliers_count_as_largest():
+def test_multipliers_of_groups_that_are_not_in_the_batch_count_too():
+    """Else a batch without the group with the largest one would cut it to that of the others."""
     found = moved(HIGHEST, 0.9, 0.9 - 3 * LOSS, observed=jnp.array([False, True]))
-    assert found.height == LOWEST
+    assert found.exponent == pytest.approx(3 - ceiling._DOWN)
+
+
+def test_equalities_count_by_their_size():
+    found = moved(HIGHEST, 0.9, 0.9 - 3 * LOSS, integral=(-3.0, 1.0))
+    assert found.exponent == pytest.approx(3 - ceiling._DOWN)
+
+
+def test_no_constraint_at_all():
+    found = moved(HIGHEST, 0.9, 0.5, integral=(), observed=jnp.zeros(0, bool))
+    assert found.exponent == HIGHEST
+
+
+def test_members_are_independent():
+    """vmap = loop, over the accuracies of two members."""
+    accuracies = jnp.array([0.95, 0.8])
+    together = jax.vmap(lambda accuracy: moved(3.0, 0.9, accuracy))(accuracies)
+    alone = [moved(3.0, 0.9, accuracy) for accuracy in accuracies]
+    for i, one in enumerate(alone):
+        np.testing.assert_allclose(together.exponent[i], one.exponent)
+        np.testing.assert_allclose(together.best[i], one.best)
 
 
 def exponents(accuracies, **units):

@@ -39,7 +39,7 @@ def test_units_of_other_constraints_are_not_used():
         jnp.array([-0.2, 0.3]),
         unit=jnp.array([0.4, 0.6]),
         reach=jnp.full(2, 0.1),
-        response=jnp.full(2, 0.3),
+        directness=jnp.full(2, 0.3),
     )
     largest = many._replace(
         violation=jnp.array([0.3]),

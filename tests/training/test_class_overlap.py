@@ -82,7 +82,7 @@ def test_constraints_hand_it_on(make):
         (make(case.reference, 0.1), [1.0, 1.0, 1.0]),
     ):
         values, _ = constraint.evaluate(constraint.init(), seen)
-        np.testing.assert_allclose(values.response, expected)
+        np.testing.assert_allclose(values.directness, expected)
 
 
 def test_runs_compare_their_groups_with_the_classes_of_a_classifier(digits_splits, small_dense):
