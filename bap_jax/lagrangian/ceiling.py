@@ -7,7 +7,7 @@
 
 within [1.5, 6]. Some violations can only be mended at the expense of everything else, those of a
 group whose labels are wrong for instance. While the network is more than a point below its own
-best, the largest multipliers come down until it no longer is. See docs/method.md, equation (42).
+best, the largest multipliers come down until it no longer is. See docs/method.md, equation (40).
 """
 
 from typing import NamedTuple

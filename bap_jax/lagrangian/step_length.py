@@ -6,7 +6,7 @@
 W is the total weight of loss and constraints in the weights' gradient, e_c ≤ 1 the violation in its
 unit, fast and slow are exponential averages of the loss over 5 and 33 steps. Multipliers that grow
 without bound lengthen the steps too, and much of what they achieve is due to that; here the length
-is a quantity of its own, which shrinks as soon as it does harm. See docs/method.md, equation (39).
+is a quantity of its own, which shrinks as soon as it does harm. See docs/method.md, equation (41).
 """
 
 import math
