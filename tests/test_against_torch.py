@@ -85,6 +85,7 @@ def test_without_constraints_nothing_is_vectorised():
     assert cases.forms_of("ceag", cases.ON_CPU) == list(cases.ON_CPU)
 
 
+@pytest.mark.smoke
 def test_the_buffers_are_full_from_the_start_and_the_multipliers_move():
     """λ = [v]_+ after one step at rate 1, from the means of the 40 newest values."""
     ours, arrays = make_ours("ceag")

@@ -125,6 +125,7 @@ def test_evaluation(name):
     assert found.accuracy == found.group_accuracy[0] == pytest.approx(float(right.mean()))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", WHOLE_RUNS)
 def test_accuracies_are_shares_of_what_is_right(name):
     shape, labels, options = CASES[name]

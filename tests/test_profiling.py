@@ -64,12 +64,14 @@ def test_numbers_are_positive(measured):
         assert found.epoch_step_seconds == pytest.approx(samples / steps / found.samples_per_second)
 
 
+@pytest.mark.smoke
 def test_ten_steps_are_recorded(measured):
     trace = measured[1].trace
     assert trace.name == "profile"
     assert any(path.stat().st_size for path in trace.rglob("*.xplane.pb"))
 
 
+@pytest.mark.smoke
 def test_the_run_does_not_notice(measured):
     (arrays, first), (arrays_after, second) = measured[2]
     jax.tree.map(np.testing.assert_array_equal, arrays_after, arrays)
@@ -77,6 +79,7 @@ def test_the_run_does_not_notice(measured):
     assert second.pruned.epoch == first.pruned.epoch
 
 
+@pytest.mark.smoke
 def test_a_line_for_each_number(measured):
     epoch, found, _ = measured
     text = profiling.format_profile(found)
@@ -85,6 +88,7 @@ def test_a_line_for_each_number(measured):
     assert str(found.trace) in text and "0.0%" in text
 
 
+@pytest.mark.smoke
 def test_a_slow_reader_is_waited_for(tmp_path):
     def read(row):
         time.sleep(0.003)

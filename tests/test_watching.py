@@ -90,6 +90,7 @@ def short(**changes):
     return tiny(**{"finetune_epochs": 1, "dense.epochs": 1, "pruning.epochs": 1, **changes})
 
 
+@pytest.mark.smoke
 def test_a_command_writes_what_its_config_names(tmp_path, monkeypatch):
     """Another `log` is no other experiment: the workdir, its dense network and results stay."""
     MADE.clear()
@@ -104,6 +105,7 @@ def test_a_command_writes_what_its_config_names(tmp_path, monkeypatch):
     assert again["params_sha256"] == first["params_sha256"] and len(MADE) == 1
 
 
+@pytest.mark.smoke
 def test_each_member_of_a_sweep_has_its_own_writer(tmp_path, monkeypatch):
     monkeypatch.setattr(live_line.sys, "stderr", terminal := Terminal())
     MADE.clear()

@@ -124,9 +124,10 @@ class RunContext:
         return moved_state
 
     def _class_overlap(self):
-        if not self.criterion.has_classes:
-            return 1.0
         train = self.splits.train
+        kind = getattr(train.labels, "dtype", np.dtype(float)).kind
+        if kind not in "biu" or train.labels.ndim != 1:
+            return 1.0
         return training.class_overlap(train.labels, train.group_ids, len(self.splits.group_names))
 
     def _place(self, split: str) -> Dataset:

@@ -15,7 +15,7 @@ from tests.audit import example_audits as examples
 from tests.audit.chromium import console, measured, needs_chromium
 from tests.reporting.fakes import run_record
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.smoke]
 ABOUT = {"command": "python -m bap_jax.audit predictions.csv --tolerance=0.01 " + "--x=" + "y" * 90}
 ABOUT["hashes"] = {"predictions-of-a-model-with-a-long-name.csv": "0123456789abcdef" * 4}
 SIZES = {"telephone": (360, 640), "tablet": (768, 1024), "desktop": (1280, 800)}

@@ -397,6 +397,7 @@ def test_the_residual_network_uses_it():
     assert programs["loop"].count("custom_vjp_call") >= 9 and "custom_vjp" not in programs["lax"]
 
 
+@pytest.mark.smoke
 def test_programs_are_read_as_with_the_convolution_of_lax():
     """Merged positions and shifted sums are one convolution each, and none is slow in loops."""
     images = jnp.ones((1, 32, 32, 3))

@@ -53,6 +53,7 @@ def test_every_array_comes_from_one_key(case, tmp_path):
             np.testing.assert_array_equal(leaves[ours], array)
 
 
+@pytest.mark.smoke
 def test_names_are_torchvisions():
     names = {case: set(torch_arrays(network(case))) for case in CASES}
     assert {"conv1.weight", "layer3.0.downsample.1.running_var", "fc.bias"} <= names["resnet_8"]
@@ -70,6 +71,7 @@ def test_names_are_torchvisions():
     assert [len(names[case]) for case in CASES] == [47, 102, 182, 267, 262]
 
 
+@pytest.mark.smoke
 def test_some_logits_of_a_longer_head(tmp_path):
     held = torch_arrays(network("resnet_18", 18))
     path = written(tmp_path, held)
@@ -91,6 +93,7 @@ def test_some_logits_of_a_longer_head(tmp_path):
             load_torch(path, network("resnet_18", 7), head=wrong)
 
 
+@pytest.mark.smoke
 def test_a_new_head(tmp_path):
     path = written(tmp_path, torch_arrays(network("mobilenet_v2", 1000)))
     found = load_torch(path, network("mobilenet_v2", 2), head="new", key=jax.random.key(1))

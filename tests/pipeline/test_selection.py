@@ -117,10 +117,15 @@ def single(digits_splits, small_dense):
     ("rule", "how", "is_streamed"),
     [
         ("flips", {"members": "vmap"}, False),
-        ("flips", {"members": "map"}, False),
+        pytest.param("flips", {"members": "map"}, False, marks=pytest.mark.smoke),
         ("flips", {"members": "single", "devices": 8}, False),
-        ("flips", {"members": "vmap", "devices": 2, "spread": "members"}, False),
-        ("flips", {"epoch": "loop"}, True),
+        pytest.param(
+            "flips",
+            {"members": "vmap", "devices": 2, "spread": "members"},
+            False,
+            marks=pytest.mark.smoke,
+        ),
+        pytest.param("flips", {"epoch": "loop"}, True, marks=pytest.mark.smoke),
         ("average", {"members": "vmap"}, False),
         ("average", {"epoch": "loop", "devices": 8}, True),
     ],
@@ -141,6 +146,7 @@ def test_members_choose_for_themselves(digits_splits, small_dense):
     assert len({outcome.pruned.epoch for outcome in found}) > 1
 
 
+@pytest.mark.smoke
 def test_iterates_with_other_masks_are_not_averaged(digits_splits, small_dense):
     """Dynamic sparse training moves its masks in every epoch, so one iterate is left."""
     pruning = dataclasses.replace(SETTINGS.pruning, algorithm="set", epochs=8)

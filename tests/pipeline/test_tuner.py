@@ -105,7 +105,9 @@ def test_however_it_runs_it_is_the_same_run(digits_splits, small_dense, single, 
     [
         ({"members": "vmap"}, 3),
         ({"epoch": "loop", "devices": 8}, 1),
-        ({"members": "vmap", "devices": 2, "spread": "members"}, 3),
+        pytest.param(
+            {"members": "vmap", "devices": 2, "spread": "members"}, 3, marks=pytest.mark.smoke
+        ),
         pytest.param({"members": "map"}, 3, marks=pytest.mark.slow),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",

@@ -97,4 +97,13 @@ def test_runs_compare_their_groups_with_the_classes_of_a_classifier(digits_split
     assert found.shape == (10,) and (found[:2] < 0.05).all() and (found[2:] == 1).all()
     own = dataclasses.replace(metrics.CLASSIFICATION, has_classes=False)
     context = pipeline.make_context(*small_dense, halves, criterion=own)
+    np.testing.assert_array_equal(context.reference.class_overlap, found)
+
+
+def test_labels_that_are_no_class_ids_leave_groups_as_they_are(digits_splits, small_dense):
+    train = digits_splits.train
+    real = digits_splits._replace(train=train._replace(labels=train.labels.astype(np.float32)))
+    own = metrics.Criterion(lambda logits, _: logits[:, 0] ** 2, lambda logits, _: logits[:, 0] > 0)
+    splits = real._replace(num_classes=None)
+    context = pipeline.make_context(*small_dense, splits, criterion=own)
     np.testing.assert_array_equal(context.reference.class_overlap, 1)
