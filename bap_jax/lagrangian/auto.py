@@ -146,9 +146,7 @@ def auto(
             memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
         )
         most = jnp.minimum(bound, measured_units.HUGE)
-        upper = jnp.minimum(
-            highest.exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY))
-        )
+        upper = _within_bound(highest.exponent, most, units, bound)
         lower = jnp.where(values.equality, -highest.exponent, 0.0)
         integral = memory.integral + _integral_gain(units, memory.integral, error) * error
         integral = jnp.where(fresh, jnp.clip(integral, lower, upper), memory.integral)
@@ -168,6 +166,13 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _within_bound(exponent, most, units, bound):
+    """z_max, or less where λ_c reaches its bound before; without a bound there is nothing to do."""
+    if isinstance(bound, float) and bound == math.inf:
+        return exponent
+    return jnp.minimum(exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY)))
 
 
 def _length(length, values, error, fresh, longest) -> tuple[StepLength, Array]:
@@ -204,7 +209,7 @@ def _named_units(values):
 
 def _quickness(values):
     """`(constraint,)` or `()` β_c of constraints that name their units."""
-    return 1 / jnp.sqrt(jnp.clip(jnp.asarray(values.directness), 1 / _QUICKEST**2, 1))
+    return jax.lax.rsqrt(jnp.clip(jnp.asarray(values.directness, float), 1 / _QUICKEST**2, 1))
 
 
 def _integral_gain(units, integral, error):
