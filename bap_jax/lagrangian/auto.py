@@ -121,26 +121,13 @@ def auto(
     check_overall_term(overall_term)
 
     def init(size):
-        zeros = jnp.zeros((size,))
-        measured = () if named_units else measured_units.init(size)
-        state = AutoState(
-            integral=zeros,
-            ceiling=ceiling.init(),
-            length=step_length.init(),
-            measured=measured,
-            known=jnp.bool_(False),
-        )
-        return DualState(zeros, state)
+        return DualState(jnp.zeros((size,)), _start(size, named_units))
 
     def update_multipliers(values, dual):
         values = _own_units(values)
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
-        if named_units:
-            measured, units = memory.measured, _named_units(values)
-        else:
-            measured = measured_units.measure(memory.measured, values, fresh)
-            units = _units(values, measured)
+        measured, units = _measured(memory, values, fresh, named_units)
         error = _error(values, units)
         highest = ceiling.update(
             memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
@@ -166,6 +153,24 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+
+
+def _start(size, named_units) -> AutoState:
+    return AutoState(
+        integral=jnp.zeros((size,)),
+        ceiling=ceiling.init(),
+        length=step_length.init(),
+        measured=() if named_units else measured_units.init(size),
+        known=jnp.bool_(False),
+    )
+
+
+def _measured(memory: AutoState, values, fresh, named_units):
+    """What was seen of units that are not named, and the units of this step."""
+    if named_units:
+        return memory.measured, _named_units(values)
+    measured = measured_units.measure(memory.measured, values, fresh)
+    return measured, _units(values, measured)
 
 
 def _within_bound(exponent, most, units, bound):
