@@ -133,7 +133,7 @@ def auto(
             memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
         )
         most = jnp.minimum(bound, measured_units.HUGE)
-        upper = _within_bound(highest.exponent, most, units, bound)
+        upper = _within_bound(highest.exponent, most, units)
         lower = jnp.where(values.equality, -highest.exponent, 0.0)
         integral = memory.integral + _integral_gain(units, memory.integral, error) * error
         integral = jnp.where(fresh, jnp.clip(integral, lower, upper), memory.integral)
@@ -173,10 +173,8 @@ def _measured(memory: AutoState, values, fresh, named_units):
     return measured, _units(values, measured)
 
 
-def _within_bound(exponent, most, units, bound):
-    """z_max, or less where λ_c reaches its bound before; without a bound there is nothing to do."""
-    if isinstance(bound, float) and bound == math.inf:
-        return exponent
+def _within_bound(exponent, most, units):
+    """z_max, or less where λ_c reaches its bound before."""
     return jnp.minimum(exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY)))
 
 

@@ -3,8 +3,8 @@
     O_g = (Σ_y P(y | g) P(g | y) − P(g)) / (1 − P(g))
 
 is 1 for a group that is a class, or several whole ones, and 0 for one that is independent of the
-label. In between lie groups within a class: about a tenth for the women of one of five races where
-the label is gender. Where the weight of g grows by the factor e^z, the weight of class y and with
+label. In between lie groups within a class, such as the women of one of five races where the label
+is gender. Where the weight of g grows by the factor e^z, the weight of class y and with
 it the logit of y grow by P(g | y) z to first order, and those of all classes by P(g) z on average:
 O_g says how much of a multiplier its group feels at once. See docs/method.md, equation (39).
 """
