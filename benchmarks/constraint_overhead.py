@@ -59,18 +59,28 @@ def make_runs(case: Case, train: Dataset) -> dict:
     """A list `[compiled step, state]` for each method."""
     model = models.build(case.network, NUM_CLASSES, **case.options)
     variables = model.init(jax.random.key(0), train.inputs[:1])
-    runs = {}
-    for name in _COMPARE.value.split("/"):
-        trainer = workloads.make_trainer(
+    reference = timing.reference(case.num_groups)
+
+    def trainer(name, reference):
+        return workloads.make_trainer(
             model,
             training.no_pruning(),
             0 if name == "nft" else case.num_groups,
             scheme="dual_primal" if name == "nft" else _SCHEME.value,
             rule="auto" if name == "auto" else "ascent",
+            reference=reference,
         )
-        state = workloads.start(trainer, variables)
-        runs[name] = [jax.jit(trainer.step, donate_argnums=0), state]
-    return runs
+
+    def run(name):
+        """The reference is an argument, as in a run: nothing about it is known in advance."""
+        step = jax.jit(
+            lambda state, reference, *inputs: trainer(name, reference).step(state, *inputs),
+            donate_argnums=0,
+        )
+        state = workloads.start(trainer(name, reference), variables)
+        return [lambda state, *inputs: step(state, reference, *inputs), state]
+
+    return {name: run(name) for name in _COMPARE.value.split("/")}
 
 
 def time_block(run: list, train: Dataset, batches: list) -> float:

@@ -104,6 +104,7 @@ def reference(num_groups: int) -> constraints.DenseReference:
         jnp.float32(0.3),
         ones / num_groups,
         100 * ones,
+        0.5 * ones,
     )
 
 

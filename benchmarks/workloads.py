@@ -104,6 +104,7 @@ def make_trainer(
     scheme: str = "dual_primal",
     first_epoch: int = 0,
     rule: str = "ascent",
+    reference: constraints.DenseReference | None = None,
 ) -> training.Trainer:
     """A trainer of CEAG, or of naive fine-tuning (NFT) without groups.
 
@@ -114,6 +115,7 @@ def make_trainer(
       scheme: one of `lagrangian.SCHEMES`.
       first_epoch: in which the constraints act.
       rule: `ascent`, with a replay buffer of 40, or `auto`, with the adaptive estimator.
+      reference: of the dense model; by default `timing.reference`.
     """
     formulation = lagrangian.gradient_ascent(optax.sgd(0.1), overall_term="detached")
     estimator = "plain"
@@ -121,7 +123,7 @@ def make_trainer(
         formulation, estimator = lagrangian.auto(named_units=True), "adaptive"
     constraint = constraints.unconstrained()
     if num_groups:
-        reference = timing.reference(num_groups)
+        reference = timing.reference(num_groups) if reference is None else reference
         constraint = constraints.excess_accuracy_gap(reference, 0.01, estimator=estimator)
     built = lagrangian.build_scheme(scheme, optimizer(), formulation, weight_limit=20.0)
     return training.make_trainer(model, built, constraint, pruner, constrained_from=first_epoch)

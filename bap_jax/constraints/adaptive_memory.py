@@ -69,29 +69,38 @@ def update(
     known = jnp.broadcast_to(jnp.asarray(reference.count, jnp.float32), (num_groups,))
     size = jnp.where(known > 0, known, 5.0 * buffer_size)
     short = jnp.minimum(buffer_size / 2, size)
-    fast_right, fast_count = _faded(memory.fast_right, memory.fast_count, sums, short)
-    slow_right, slow_count = _faded(memory.slow_right, memory.slow_count, sums, size)
-    fast, slow = _mean(fast_right, fast_count), _mean(slow_right, slow_count)
+    keep_fast, keep_slow = _kept(sums.count, short, size)
+    fast_right, fast_count = _added(memory.fast_right, memory.fast_count, keep_fast, sums)
+    slow_right, slow_count = _added(memory.slow_right, memory.slow_count, keep_slow, sums)
+    per_fast, per_slow = _reciprocals(jnp.maximum(fast_count, 1e-9), jnp.maximum(slow_count, 1e-9))
+    fast, slow = fast_right * per_fast, slow_right * per_slow
     # A group that was always right so far is not certain to stay so.
-    spread = jnp.maximum(slow * (1 - slow), 1 / (size + 2))
-    variance = spread / (2 * short)
+    least, per_sample = _reciprocals(size + 2, size)
+    spread = jnp.maximum(slow * (1 - slow), least)
+    fast_variance = spread * jnp.maximum(1 / buffer_size, per_sample / 2)
     difference = (fast - slow) ** 2
-    belief = difference / (difference + _DOUBT * variance)
-    observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
+    belief = difference / (difference + _DOUBT * fast_variance)
+    observed = fast_count >= jnp.minimum(0.35 * buffer_size, 0.63 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
-    slow_variance = spread * jnp.maximum(
-        1 / jnp.maximum(slow_count, 1) - 1 / (2 * size), 1 / (2 * size)
-    )
-    variance = belief * variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
+    settled = per_sample / 2
+    slow_variance = spread * jnp.maximum(jnp.minimum(per_slow, 1) - settled, settled)
+    variance = belief * fast_variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
     return Estimate(mean, observed, variance), TwoMemories(
         fast_right, fast_count, slow_right, slow_count
     )
 
 
-def _faded(right, count, sums, memory):
-    keep = memory / (memory + sums.count)
+def _kept(count, short, size):
+    """`(group,)` m / (m + n) and M / (M + n); just 1 where nothing is new."""
+    per_fast, per_slow = _reciprocals(short + count, size + count)
+    return tuple(jnp.where(count > 0, kept, 1) for kept in (short * per_fast, size * per_slow))
+
+
+def _added(right, count, keep, sums):
     return keep * right + sums.total, keep * count + sums.count
 
 
-def _mean(right, count):
-    return right / jnp.maximum(count, 1e-9)
+def _reciprocals(a, b):
+    """1 / a and 1 / b for the price of one division, which is what a step here consists of."""
+    both = 1 / (a * b)
+    return b * both, a * both

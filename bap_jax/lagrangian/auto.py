@@ -12,7 +12,7 @@ neither the loss's scale nor shares enter; time is counted in steps, as a networ
 The integral part is faster where a group feels less of its multiplier at once, as it is not a class
 but only a part of one,
 
-    κ_c = κ max(1, β_c e^{−(|I_c| − 1)₊}) away from 0, κ β_c back towards it,
+    κ_c = κ clip(β_c (3 − |I_c|) / 2, 1, β_c) away from 0, κ β_c back towards it,
     β_c = min(1 / √directness, 4)
 
 A large weight that does not help yet grows slowly, so that no group takes more from the others than
@@ -42,8 +42,7 @@ from bap_jax.types import Array
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ, per step
 _QUICKEST = 4.0  # β_c, at most
-_QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up
-_TINY = 1e-30
+_QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up, and fades to 0 at 3
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -128,16 +127,19 @@ def auto(
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
         measured, units = _measured(memory, values, fresh, named_units)
-        error = _error(values, units)
-        highest = ceiling.update(
-            memory.ceiling, values.accuracy, values.accuracy_deviation, memory.integral, fresh
-        )
+        error = jnp.where(fresh, _error(values, units), 0)
         most = jnp.minimum(bound, measured_units.HUGE)
-        upper = _within_bound(highest.exponent, most, units)
+        highest = ceiling.update(
+            memory.ceiling,
+            values.accuracy,
+            values.accuracy_deviation,
+            _size(values, memory.integral),
+            fresh,
+        )
+        at_bound = _size(values, dual.multipliers) >= most
+        integral = _integral(values, units, memory.integral, error, highest.exponent, at_bound)
         lower = jnp.where(values.equality, -highest.exponent, 0.0)
-        integral = memory.integral + _integral_gain(units, memory.integral, error) * error
-        integral = jnp.where(fresh, jnp.clip(integral, lower, upper), memory.integral)
-        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, upper)
+        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, highest.exponent)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         length, active = _length(memory.length, values, error, fresh, longest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
@@ -173,16 +175,9 @@ def _measured(memory: AutoState, values, fresh, named_units):
     return measured, _units(values, measured)
 
 
-def _within_bound(exponent, most, units):
-    """z_max, or less where λ_c reaches its bound before."""
-    return jnp.minimum(exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY)))
-
-
 def _length(length, values, error, fresh, longest) -> tuple[StepLength, Array]:
     """The length of the weights' steps, and `()` bool, whether any constraint was observed."""
-    size = jnp.where(values.equality, jnp.abs(error), error)
-    worst = jnp.max(jnp.where(fresh, size, -jnp.inf), initial=-jnp.inf)
-    active = worst > -jnp.inf
+    worst, active = jnp.max(_size(values, error), initial=0), fresh.any()
     loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
     return step_length.update(length, loss, worst, active, longest), active
 
@@ -215,11 +210,20 @@ def _quickness(values):
     return jax.lax.rsqrt(jnp.clip(jnp.asarray(values.directness, float), 1 / _QUICKEST**2, 1))
 
 
-def _integral_gain(units, integral, error):
-    """`(constraint,)` κ_c."""
-    beyond = jnp.maximum(jnp.abs(integral) - _QUICK_UNTIL, 0)
-    outward = jnp.maximum(1, units.quickness * jnp.exp(-beyond))
-    return units.gain * jnp.where(error * integral < 0, units.quickness, outward)
+def _integral(values, units, integral, error, highest, at_bound):
+    """`(constraint,)` I_c after this step; at the bound of its multiplier it does not grow."""
+    size = _size(values, integral)
+    fading = (1 + _QUICK_UNTIL / 2) - size / 2
+    outward = jnp.clip(units.quickness * fading, 1, units.quickness)
+    is_back = jnp.where(values.equality, error * integral, error) < 0
+    gain = units.gain * jnp.where(is_back, units.quickness, outward)
+    most = jnp.where(at_bound, jnp.minimum(size, highest), highest)
+    return jnp.clip(integral + gain * error, jnp.where(values.equality, -most, 0.0), most)
+
+
+def _size(values, signed):
+    """Absolute values; inequalities only have integrals ≥ 0, and errors below 0 do not count."""
+    return jnp.where(values.equality, jnp.abs(signed), signed)
 
 
 def _units(values, measured):

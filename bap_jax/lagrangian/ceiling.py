@@ -43,7 +43,7 @@ def update(
     ceiling: Ceiling,
     accuracy: Array | float,
     deviation: Array | float,
-    integral: Array,
+    size: Array,
     observed: Array,
 ) -> Ceiling:
     """One step.
@@ -52,12 +52,12 @@ def update(
       ceiling: of the last step.
       accuracy, deviation: `()` overall accuracy and its standard deviation as an estimate; if the
         accuracy is always 0, which stands for unknown, the ceiling stays as high as it can be.
-      integral: `(constraint,)` I_c.
+      size: `(constraint,)` |I_c|.
       observed: `(constraint,)` bool; where there is none, nothing moves.
     """
     best = jnp.maximum(ceiling.best, accuracy - 2 * deviation)
     lost = best - accuracy - deviation - _LOSS
-    largest = jnp.max(jnp.abs(integral), initial=0)
+    largest = jnp.max(size, initial=0)
     down = jnp.minimum(ceiling.exponent, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
     up = ceiling.exponent + _UP * jnp.clip(-lost / _LOSS, 0, 1)
     exponent = jnp.clip(jnp.where(lost > 0, down, up), _LOWEST, HIGHEST)

@@ -11,6 +11,7 @@ import pytest
 
 from bap_jax import lagrangian
 from bap_jax.constraints import constraint_values
+from bap_jax.lagrangian import ceiling
 from bap_jax.lagrangian.ceiling import HIGHEST
 from bap_jax.lagrangian.formulations import as_formulation
 
@@ -82,11 +83,21 @@ def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
     dual, integral = None, np.zeros(3)
     for error in [1.0] * 150 + [-0.01] * 20:
         dual = step(observed(error * REACH, directness=directness), dual)
-        slowed = np.maximum(1, quickness * np.exp(-np.maximum(integral - 1, 0)))
+        slowed = np.clip(quickness * (3 - integral) / 2, 1, quickness)
         integral = np.clip(integral + RATE * error * (slowed if error > 0 else quickness), 0, 6)
         z = np.clip(integral + P * error, 0, 6)
         np.testing.assert_allclose(np.log1p(dual.multipliers / UNIT), z, rtol=1e-4)
-    assert integral[0] < integral[1] < integral[2] < integral[0] + 1.5
+    assert integral[0] < integral[1] < integral[2] < integral[0] + 1.6
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_ceiling_comes_down_from_the_largest_multiplier_of_either_sign(sign):
+    values = observed(sign * np.array([9.0, 1.0, 0.1], np.float32) * REACH, equality=True)
+    _, dual = repeated(values._replace(accuracy=0.9), lagrangian.auto().init(3), 100)
+    largest = np.abs(dual.memory.integral).max()
+    assert dual.memory.ceiling.exponent == LARGEST > largest
+    after = step(values._replace(accuracy=0.5), dual)
+    assert after.memory.ceiling.exponent == pytest.approx(largest - ceiling._DOWN)
 
 
 def test_equalities_are_as_quick_on_either_side():
@@ -146,10 +157,13 @@ def test_bounds(bound, sign):
 
 
 def test_nothing_winds_up_behind_a_bound():
-    """λ ≤ s is z ≤ ln 2: with one step of satisfaction less is left of it."""
+    """λ ≤ s is z ≤ ln 2, reached at I = ln 2 − .6 where e = 1; nothing is gathered beyond it, and
+    after one step of satisfaction less than half is left."""
     held, dual = repeated(observed(9.0), lagrangian.auto().init(3), 400, bound=UNIT)
     np.testing.assert_allclose(held[-1], UNIT, rtol=1e-6)
-    np.testing.assert_allclose(dual.memory.integral, np.log(2), rtol=1e-6)
+    reached = np.log(2) - 0.6
+    assert (dual.memory.integral >= reached - 1e-6).all()
+    assert (dual.memory.integral <= reached + 0.02 + 1e-6).all()
     after, _ = repeated(observed(-9.0), dual, 1, bound=UNIT)
     assert (after[0] < UNIT / 2).all()
 

@@ -55,11 +55,6 @@ def test_multipliers_of_groups_that_are_not_in_the_batch_count_too():
     assert found.exponent == pytest.approx(3 - ceiling._DOWN)
 
 
-def test_equalities_count_by_their_size():
-    found = moved(HIGHEST, 0.9, 0.9 - 3 * LOSS, integral=(-3.0, 1.0))
-    assert found.exponent == pytest.approx(3 - ceiling._DOWN)
-
-
 def test_no_constraint_at_all():
     found = moved(HIGHEST, 0.9, 0.5, integral=(), observed=jnp.zeros(0, bool))
     assert found.exponent == HIGHEST
