@@ -1,7 +1,10 @@
 """What constraints cost: the time of a CEAG step over that of a naive fine-tuning (NFT) step.
 
     python benchmarks/constraint_overhead.py --json=overhead.json
-    python benchmarks/constraint_overhead.py --compare=auto/ascent
+    python benchmarks/constraint_overhead.py --compare=auto/ascent --epochs
+
+With `--epochs` the steps of a block are one program, as in a run (`Trainer.run_steps`), which
+computes once what does not change from step to step. Else each is a call of its own.
 
 Both steps run in one process. After a warm-up, blocks of either step on the same batches take
 turns; a block ends with `block_until_ready`, and the order is swapped every round. The ratio
@@ -13,6 +16,7 @@ import time
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import timing
 import workloads
 from absl import app, flags
@@ -27,6 +31,7 @@ _SCHEME = flags.DEFINE_string("scheme", "dual_primal", "scheme of the CEAG step"
 _COMPARE = flags.DEFINE_enum(
     "compare", "ceag/nft", ["ceag/nft", "auto/nft", "auto/ascent"], "which step over which"
 )
+_EPOCHS = flags.DEFINE_bool("epochs", False, "steps in one program, as in a run")
 
 
 class Case(NamedTuple):
@@ -73,22 +78,25 @@ def make_runs(case: Case, train: Dataset) -> dict:
 
     def run(name):
         """The reference is an argument, as in a run: nothing about it is known in advance."""
-        step = jax.jit(
-            lambda state, reference, *inputs: trainer(name, reference).step(state, *inputs),
-            donate_argnums=0,
-        )
+
+        def program(state, reference, train, indices):
+            built = trainer(name, reference)
+            return (built.run_steps if _EPOCHS.value else built.step)(state, train, indices, 0)
+
+        compiled = jax.jit(program, donate_argnums=0)
         state = workloads.start(trainer(name, reference), variables)
-        return [lambda state, *inputs: step(state, reference, *inputs), state]
+        return [lambda state, *inputs: compiled(state, reference, *inputs), state]
 
     return {name: run(name) for name in _COMPARE.value.split("/")}
 
 
 def time_block(run: list, train: Dataset, batches: list) -> float:
     """Seconds per step, over one step for each batch; updates the state in `run`."""
-    step, state = run
+    advance, state = run
+    blocks = [jnp.stack(batches)] if _EPOCHS.value else batches
     start = time.perf_counter()
-    for indices in batches:
-        state, metrics = step(state, train, indices, 0)
+    for indices in blocks:
+        state, metrics = advance(state, train, indices)
     jax.block_until_ready((state, metrics))
     run[1] = state
     return (time.perf_counter() - start) / len(batches)
@@ -103,6 +111,7 @@ def measure(case: Case) -> dict[str, float]:
     batches = batches[: case.steps]
     for run in runs.values():
         time_block(run, train, warm_up)
+        time_block(run, train, batches)
     seconds = {name: [] for name in runs}
     for i in range(_ROUNDS.value or case.rounds):
         for name in sorted(runs, reverse=i % 2 == 0):

@@ -30,20 +30,18 @@ class TwoMemories(NamedTuple):
     """Sums over the samples of each group, old ones fading; 16 bytes a group.
 
     Attributes:
-      fast_right, fast_count: `(group,)` right samples and samples, fading after m samples.
-      slow_right, slow_count: `(group,)` the same, fading after M samples.
+      right, count: `(2, group)` right samples and samples; the first row fades after m samples, the
+        second after M.
     """
 
-    fast_right: Array
-    fast_count: Array
-    slow_right: Array
-    slow_count: Array
+    right: Array
+    count: Array
 
 
 def init(num_groups: int) -> TwoMemories:
     """Sums before the first sample."""
-    zeros = jnp.zeros((num_groups,), jnp.float32)
-    return TwoMemories(zeros, zeros, zeros, zeros)
+    zeros = jnp.zeros((2, num_groups), jnp.float32)
+    return TwoMemories(zeros, zeros)
 
 
 def update(
@@ -62,45 +60,27 @@ def update(
       Accuracies `(group,)` with their variances, and the new sums. A group is observed once it has
       had about k/3 samples in one batch, or k/2 to 3k/5 of them one by one, or all that it has.
     """
-    num_groups = memory.fast_right.shape[0]
+    num_groups = memory.count.shape[1]
     sums = metrics.group_sums(
         observations.correct, observations.group_ids, observations.weight, num_groups
     )
     known = jnp.broadcast_to(jnp.asarray(reference.count, jnp.float32), (num_groups,))
     size = jnp.where(known > 0, known, 5.0 * buffer_size)
     short = jnp.minimum(buffer_size / 2, size)
-    keep_fast, keep_slow = _kept(sums.count, short, size)
-    fast_right, fast_count = _added(memory.fast_right, memory.fast_count, keep_fast, sums)
-    slow_right, slow_count = _added(memory.slow_right, memory.slow_count, keep_slow, sums)
-    per_fast, per_slow = _reciprocals(jnp.maximum(fast_count, 1e-9), jnp.maximum(slow_count, 1e-9))
-    fast, slow = fast_right * per_fast, slow_right * per_slow
+    lengths = jnp.stack([short, size])
+    keep = lengths / (lengths + sums.count[None])
+    right = keep * memory.right + sums.total[None]
+    count = keep * memory.count + sums.count[None]
+    (fast, slow), (fast_count, slow_count) = right / jnp.maximum(count, 1e-9), count
     # A group that was always right so far is not certain to stay so.
-    least, per_sample = _reciprocals(size + 2, size)
-    spread = jnp.maximum(slow * (1 - slow), least)
-    fast_variance = spread * jnp.maximum(1 / buffer_size, per_sample / 2)
+    spread = jnp.maximum(slow * (1 - slow), 1 / (size + 2))
+    variance = spread / (2 * short)
     difference = (fast - slow) ** 2
-    belief = difference / (difference + _DOUBT * fast_variance)
-    observed = fast_count >= jnp.minimum(0.35 * buffer_size, 0.63 * size)
+    belief = difference / (difference + _DOUBT * variance)
+    observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
-    settled = per_sample / 2
-    slow_variance = spread * jnp.maximum(jnp.minimum(per_slow, 1) - settled, settled)
-    variance = belief * fast_variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
-    return Estimate(mean, observed, variance), TwoMemories(
-        fast_right, fast_count, slow_right, slow_count
+    slow_variance = spread * jnp.maximum(
+        1 / jnp.maximum(slow_count, 1) - 1 / (2 * size), 1 / (2 * size)
     )
-
-
-def _kept(count, short, size):
-    """`(group,)` m / (m + n) and M / (M + n); just 1 where nothing is new."""
-    per_fast, per_slow = _reciprocals(short + count, size + count)
-    return tuple(jnp.where(count > 0, kept, 1) for kept in (short * per_fast, size * per_slow))
-
-
-def _added(right, count, keep, sums):
-    return keep * right + sums.total, keep * count + sums.count
-
-
-def _reciprocals(a, b):
-    """1 / a and 1 / b for the price of one division, which is what a step here consists of."""
-    both = 1 / (a * b)
-    return b * both, a * both
+    variance = belief * variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
+    return Estimate(mean, observed, variance), TwoMemories(right, count)

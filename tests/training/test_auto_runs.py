@@ -66,7 +66,7 @@ def test_the_rule_is_at_work(run):
     assert multipliers.max() > 0.05 and (np.asarray(multipliers) >= 0).all()
     assert np.isfinite(loss).all()
     memory = last.lagrangian.dual.memory
-    assert memory.known and memory.length.steps > 0 and last.constraint.fast_count.min() > 0
+    assert memory.known and memory.length.steps > 0 and last.constraint.count.min() > 0
 
 
 def test_members_are_single_runs(run):

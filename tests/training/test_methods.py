@@ -264,7 +264,7 @@ def test_the_first_epoch_in_which_a_method_acts(method, rule, first, acts_from):
             assert metrics.violation_mask.all() == metrics.proxy_mask.all() == active
             assert (state.lagrangian.multipliers != start).any() == active
             memory = state.constraint
-            seen = memory.slow_count if isinstance(memory, TwoMemories) else memory.seen
+            seen = memory.count[1] if isinstance(memory, TwoMemories) else memory.seen
             np.testing.assert_array_equal(seen > 0, [active] * 3)
 
 

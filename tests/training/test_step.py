@@ -127,8 +127,8 @@ def test_nothing_but_weights_moves_before_the_last_pruning(which, request):
         assert after.constraint.seen.sum() == 6 * BATCH
     else:
         count = np.bincount(np.asarray(train.group_ids)[:, 0])
-        full = after.constraint.fast_count >= 0.7 * np.minimum(20, 0.9 * count)
-        assert 0 < after.constraint.slow_count.sum() < 6 * BATCH  # they fade
+        full = after.constraint.count[0] >= 0.7 * np.minimum(20, 0.9 * count)
+        assert 0 < after.constraint.count[1].sum() < 6 * BATCH  # they fade
     assert not metrics.violation_mask[6].any()
     assert full.any()
     np.testing.assert_array_equal(np.isfinite(metrics.violation[-1]), full)
