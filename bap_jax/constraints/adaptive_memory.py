@@ -69,8 +69,8 @@ def update(
     short = jnp.minimum(buffer_size / 2, size)
     lengths = jnp.stack([short, size])
     keep = lengths / (lengths + sums.count[None])
-    right = keep * memory.right + sums.total[None]
-    count = keep * memory.count + sums.count[None]
+    right = (keep * memory.right + sums.total[None]).astype(memory.right.dtype)
+    count = (keep * memory.count + sums.count[None]).astype(memory.count.dtype)
     (fast, slow), (fast_count, slow_count) = right / jnp.maximum(count, 1e-9), count
     # A group that was always right so far is not certain to stay so.
     spread = jnp.maximum(slow * (1 - slow), 1 / (size + 2))

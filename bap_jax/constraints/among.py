@@ -57,6 +57,7 @@ def among(reference: DenseReference, groups: Sequence[int], make: MakeConstraint
     num_groups = reference.group_accuracy.shape[0]
     chosen = _checked(groups, num_groups)
     inner = make(_part_of(reference, chosen))
+    share = reference.frequency[chosen].sum()  # of the objective, which is of all samples
     if isinstance(inner.size, Mapping):
         raise UserError(
             "among takes a single set of constraints; write combine({'name': among(...), ...})."
@@ -69,7 +70,8 @@ def among(reference: DenseReference, groups: Sequence[int], make: MakeConstraint
         ids = observations.group_ids
         ids = jnp.asarray(position)[jnp.where((ids >= 0) & (ids < num_groups), ids, num_groups)]
         weight = jnp.where((ids >= 0).any(1), observations.weight, 0)
-        return inner.evaluate(state, observations._replace(group_ids=ids, weight=weight))
+        values, state = inner.evaluate(state, observations._replace(group_ids=ids, weight=weight))
+        return values._replace(unit=values.unit * share), state
 
     kinds = -(-inner.size // chosen.size)
     own = np.tile(np.arange(chosen.size), kinds) if inner.groups is None else inner.groups

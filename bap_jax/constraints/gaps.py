@@ -54,7 +54,8 @@ class GapEstimates(NamedTuple):
         `LEAST_REACH`.
       accuracy: `()` estimate of the overall accuracy: the dense model's, less the overall gap of
         the groups observed so far. 0 without a buffer, where its deviation is not known.
-      accuracy_deviation: `()` its standard deviation, as if no sample were in two groups.
+      accuracy_deviation: `()` its standard deviation, as if no sample were in two groups, and the
+        share of the groups that were not observed yet: they may be right always or never.
     """
 
     group: Array
@@ -153,10 +154,19 @@ def gap_estimator(
             overall=overall,
             reach=jnp.maximum(estimate.mean * (1 - estimate.mean), LEAST_REACH),
             accuracy=reference.accuracy - lost if buffer_size else jnp.zeros(()),
-            accuracy_deviation=jnp.sqrt(jnp.sum(shares**2 * estimate.variance)),
+            accuracy_deviation=_doubt(estimate, shares, reference)
+            if buffer_size
+            else jnp.zeros(()),
         ), state
 
     return GapEstimator(accuracy.init, update)
+
+
+def _doubt(estimate, shares, reference):
+    """`()` deviation of the overall accuracy, and the share of the groups without an estimate."""
+    seen = jnp.sum(jnp.where(estimate.observed, reference.frequency, 0))
+    unseen = jnp.maximum(1 - seen / reference.frequency.sum(), 0)
+    return jnp.sqrt(jnp.sum(shares**2 * estimate.variance)) + unseen
 
 
 def _excess_variance(estimate, shares):

@@ -42,7 +42,8 @@ from bap_jax.types import Array
 _PROPORTIONAL = 0.6  # κ_p
 _INTEGRAL = 0.02  # κ, per step
 _QUICKEST = 4.0  # β_c, at most
-_QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up, and fades to 0 at 3
+_QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up
+_TINY = 1e-30
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -136,10 +137,12 @@ def auto(
             _size(values, memory.integral),
             fresh,
         )
-        at_bound = _size(values, dual.multipliers) >= most
-        integral = _integral(values, units, memory.integral, error, highest.exponent, at_bound)
+        upper = _within_bound(highest.exponent, most, units)
         lower = jnp.where(values.equality, -highest.exponent, 0.0)
-        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, highest.exponent)
+        gain = _integral_gain(values, units, memory.integral, error)
+        integral = jnp.clip(memory.integral + gain * error, lower, upper)
+        integral = jnp.where(fresh, integral, memory.integral)
+        exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, upper)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
         length, active = _length(memory.length, values, error, fresh, longest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
@@ -210,15 +213,17 @@ def _quickness(values):
     return jax.lax.rsqrt(jnp.clip(jnp.asarray(values.directness, float), 1 / _QUICKEST**2, 1))
 
 
-def _integral(values, units, integral, error, highest, at_bound):
-    """`(constraint,)` I_c after this step; at the bound of its multiplier it does not grow."""
-    size = _size(values, integral)
-    fading = (1 + _QUICK_UNTIL / 2) - size / 2
+def _within_bound(exponent, most, units):
+    """z_max, or less where λ_c reaches its bound before."""
+    return jnp.minimum(exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY)))
+
+
+def _integral_gain(values, units, integral, error):
+    """`(constraint,)` κ_c."""
+    fading = (1 + _QUICK_UNTIL / 2) - _size(values, integral) / 2
     outward = jnp.clip(units.quickness * fading, 1, units.quickness)
     is_back = jnp.where(values.equality, error * integral, error) < 0
-    gain = units.gain * jnp.where(is_back, units.quickness, outward)
-    most = jnp.where(at_bound, jnp.minimum(size, highest), highest)
-    return jnp.clip(integral + gain * error, jnp.where(values.equality, -most, 0.0), most)
+    return units.gain * jnp.where(is_back, units.quickness, outward)
 
 
 def _size(values, signed):
@@ -243,7 +248,7 @@ def _error(values: ConstraintValues, units: Units) -> Array:
         (as_floats(values.violation), values.tolerance, values.deviation, units.violation)
     )
     margin = jnp.where(values.equality, 0.0, jnp.clip(_MARGIN * tolerance, 0, deviation))
-    return jnp.clip((violation + margin) / reach, -1, 1)
+    return jnp.clip((violation + margin) / jnp.maximum(reach, _TINY), -1, 1)
 
 
 def _multipliers(exponent, units):

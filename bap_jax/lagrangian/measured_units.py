@@ -76,7 +76,8 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
     """
     seen = (values.objective, as_floats(values.proxy), as_floats(values.violation))
     objective, proxy, violation = (
-        jnp.clip(jax.lax.stop_gradient(jnp.asarray(one)), -HUGE, HUGE) for one in seen
+        jnp.clip(jax.lax.stop_gradient(jnp.asarray(one, measured.size.dtype)), -HUGE, HUGE)
+        for one in seen
     )
     again = observed & measured.seen
     moved = jnp.where(again.any(), jnp.abs(objective - measured.objective), 0.0)

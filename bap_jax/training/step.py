@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.compilation import strongly_typed
-from bap_jax.constraints import Constraint, activate_when, mean_loss
+from bap_jax.constraints import Constraint, ConstraintValues, activate_when, mean_loss
 from bap_jax.constraints.objectives import Objective
 from bap_jax.data.batches import gather
 from bap_jax.errors import UserError
@@ -123,7 +123,8 @@ class Trainer(NamedTuple):
         key = jax.random.fold_in(state.key, state.step)
         state = _with_moments(state, hold_moments(self.pruner, self._init_optimizer, state))
         active = epoch >= self.first_epoch
-        problem = StepProblem(self, state, state.masks, batch, weight, key, active)
+        is_pruned = epoch >= (self.pruner.last_epoch or 0)
+        problem = StepProblem(self, state, state.masks, batch, weight, key, active, is_pruned)
         # The default scheme is `lagrangian.dual_primal`.
         params, lagrangian, info = self.scheme.update(problem, state.params, state.lagrangian)
         params, masks = finalize_params(self.pruner, params, state, epoch)
@@ -242,6 +243,8 @@ class StepProblem(NamedTuple):
       weight: `(batch,)`, 0 for samples that fill up the batch.
       key: of what is random in the forward pass.
       active: `()` bool, whether objective and constraint act.
+      is_pruned: `()` bool, whether the last weights are removed. Accuracy that is lost before is
+        lost to pruning, and no reason to lower multipliers.
     """
 
     trainer: Trainer
@@ -251,6 +254,7 @@ class StepProblem(NamedTuple):
     weight: Array
     key: Array
     active: Array
+    is_pruned: Array
 
     def __call__(self, params: Params, after: Evaluation | None = None) -> Evaluation:
         """Loss and constraint values at `params`, from one forward pass.
@@ -275,13 +279,18 @@ class StepProblem(NamedTuple):
         # Without weight a sample leaves the constraint's state alone: no copy of it is needed.
         watched = seen._replace(weight=jnp.where(active, self.weight, 0))
         values, memory = trainer.constraint.evaluate(memory, watched)
-        values = each_set(lambda part: activate_when(part, active), values)
+        values = each_set(self._as_far_as_it_counts, values)
         loss, accuracy = mean_loss(seen), metrics.weighted_mean(seen.correct, self.weight)
         objective = loss
         if trainer.objective is not mean_loss:
             objective = jnp.where(active, trainer.objective(seen), loss)
         aux = StepAux(model_state, memory, loss, accuracy, nonfinite_group(seen))
         return Evaluation(objective, values, aux)
+
+    def _as_far_as_it_counts(self, values: ConstraintValues) -> ConstraintValues:
+        """The values of a set, hidden before constraints act, its accuracy before all is pruned."""
+        accuracy = jnp.where(self.is_pruned, values.accuracy, 0)
+        return activate_when(values._replace(accuracy=accuracy), self.active)
 
 
 def _with_moments(state, primal_state):

@@ -54,6 +54,7 @@ def test_it_is_the_constraint_on_their_samples_alone(name):
     local = np.array([CHOSEN.index(i) for i in IDS[rows]])
     expected = make(reference_of(rows, local, 2))
     wanted, _ = expected.evaluate(expected.init(), observed(rows, local))
+    wanted = wanted._replace(unit=wanted.unit * len(rows) / COUNT)  # shares of all samples
 
     found = among(reference_of(everything, IDS, 4), CHOSEN, make)
     values, _ = jax.jit(found.evaluate)(found.init(), observed(everything, IDS))

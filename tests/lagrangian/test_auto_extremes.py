@@ -1,6 +1,7 @@
 """Multipliers that need no tuning stay finite and within their bounds, whatever they see."""
 
 import functools
+import math
 
 import hypothesis.extra.numpy as arrays
 import jax
@@ -26,10 +27,10 @@ def some(elements, *shape):
     return arrays.arrays(np.float32, shape, elements=elements)
 
 
-@functools.partial(jax.jit, static_argnames="equality")
-def path(violation, proxy, objective, mask, fields, bound, equality):
+@functools.partial(jax.jit, static_argnames=("equality", "named_units"))
+def path(violation, proxy, objective, mask, fields, bound, equality, named_units=False):
     """State after every step."""
-    formulation = lagrangian.auto(bound=bound)
+    formulation = lagrangian.auto(bound=bound, named_units=named_units)
 
     def body(dual, seen):
         violation, proxy, mask, objective = seen
@@ -44,8 +45,10 @@ def path(violation, proxy, objective, mask, fields, bound, equality):
     return jax.lax.scan(body, formulation.init(SIZE), steps)[1]
 
 
-def check(violation, proxy, objective, mask, fields, bound, equality):
-    states, total, term = path(violation, proxy, objective, mask, fields, bound, equality)
+def check(violation, proxy, objective, mask, fields, bound, equality, named_units=False):
+    states, total, term = path(
+        violation, proxy, objective, mask, fields, bound, equality, named_units
+    )
     for leaf in jax.tree.leaves((states, term)):
         assert np.isfinite(leaf).all()
     assert (np.abs(states.multipliers) <= bound).all()
@@ -62,11 +65,16 @@ STREAMS = (some(ANY, STEPS, SIZE), some(ANY, STEPS, SIZE), some(ANY, STEPS))
 MASK = arrays.arrays(bool, (STEPS, SIZE))
 
 
+@pytest.mark.parametrize("named_units", [False, True])
 @pytest.mark.parametrize("equality", [False, True])
 @settings(max_examples=50, deadline=None)
 @given(*STREAMS, MASK, FIELDS, POSITIVE | st.just(np.inf))
-def test_finite_and_within_bounds(equality, violation, proxy, objective, mask, fields, bound):
-    check(violation, proxy, objective, mask, fields, np.float32(bound), equality)
+def test_finite_and_within_bounds(
+    equality, named_units, violation, proxy, objective, mask, fields, bound
+):
+    """Also where what is called named is 0, as a KL divergence limited to 0 may be."""
+    bound = np.float32(bound)
+    check(violation, proxy, objective, mask, fields, bound, equality, named_units)
 
 
 @pytest.mark.parametrize("equality", [False, True])
@@ -92,14 +100,19 @@ def test_what_never_changes_for_thousands_of_steps(violation, unit, equality):
 
 
 @settings(max_examples=50, deadline=None)
-@given(some(MODERATE, STEPS, SIZE), some(POSITIVE, STEPS, SIZE), FIELDS)
-def test_a_larger_violation_gives_no_smaller_multiplier(violation, more, fields):
+@given(
+    some(MODERATE, STEPS, SIZE),
+    some(POSITIVE, STEPS, SIZE),
+    FIELDS,
+    st.sampled_from([math.inf, 0.3, 0.02]),
+)
+def test_a_larger_violation_gives_no_smaller_multiplier(violation, more, fields, bound):
     """With units that are named: at every step, whatever came before."""
     fields["unit"], fields["reach"] = np.full((2, SIZE), 0.1, np.float32)
     larger = np.minimum(violation + more, np.float32(LARGE))
     mask, objective = np.ones((STEPS, SIZE), bool), np.zeros(STEPS, np.float32)
     low, high = (
-        path(v, v, objective, mask, fields, np.float32(np.inf), False)[0].multipliers
+        path(v, v, objective, mask, fields, np.float32(bound), False)[0].multipliers
         for v in (violation, larger)
     )
     assert (low <= high).all()

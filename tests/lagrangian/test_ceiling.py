@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from bap_jax import lagrangian
-from bap_jax.constraints import constraint_values
+from bap_jax.constraints import (
+    DenseReference,
+    Observations,
+    constraint_values,
+    excess_accuracy_gap,
+)
 from bap_jax.lagrangian import ceiling
 from bap_jax.lagrangian.ceiling import HIGHEST, Ceiling
 
@@ -42,6 +47,35 @@ def test_only_what_is_certain_counts_as_best_and_as_lost():
     assert moved(2.0, 0.9, 0.91, deviation=0.01).best == pytest.approx(0.9)
     one_deviation_lost = moved(2.0, 0.9, 0.9 - 2 * LOSS, deviation=2 * LOSS)
     assert one_deviation_lost.exponent == pytest.approx(2 + ceiling._UP)
+
+
+@pytest.mark.parametrize("batch", [32, 128])
+@pytest.mark.parametrize(
+    "shares", [[0.6, 0.2, 0.2], [0.45, 0.2, 0.1, 0.08, 0.06, 0.05, 0.04, 0.02]]
+)
+def test_it_stays_up_where_nothing_is_lost(batch, shares):
+    """Large groups, which are seen first, are right more often than small ones."""
+    shares, rng = np.array(shares, np.float32), np.random.default_rng(0)
+    right = np.linspace(1.0, 0.2, shares.size, dtype=np.float32)
+    dense = np.full_like(shares, 0.99)
+    reference = DenseReference(dense, 0.99, dense, 0.0, jnp.array(shares), jnp.array(5000 * shares))
+    constraint = excess_accuracy_gap(reference, 0.01, estimator="adaptive")
+    formulation = lagrangian.auto(named_units=True)
+
+    @jax.jit
+    def body(carry, seen):
+        ids, correct = seen
+        observations = Observations(correct, correct, ids[:, None], jnp.ones(batch))
+        values, memory = constraint.evaluate(carry[0], observations)
+        dual = formulation.update_multipliers(values._replace(objective=1.0), carry[1])
+        return (memory, dual), dual.memory.ceiling.exponent
+
+    ids = rng.choice(shares.size, (200, batch), p=shares / shares.sum())
+    stream = jnp.array(ids), jnp.array(rng.random((200, batch)) < right[ids], jnp.float32)
+    start = constraint.init(), formulation.init(shares.size)
+    (_, dual), heights = jax.lax.scan(body, start, stream)
+    assert heights.min() == HIGHEST
+    assert dual.memory.ceiling.best < (shares * right).sum() + LOSS
 
 
 def test_nothing_moves_without_an_observation():
