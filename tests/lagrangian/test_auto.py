@@ -108,6 +108,19 @@ def test_units_that_are_all_named_need_no_measuring(equality):
     assert dual.memory.measured == () and dual.multipliers.any()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64])
+def test_the_state_keeps_its_types(dtype):
+    """float32, whatever the problem is in, so that a scan accepts it."""
+    with jax.enable_x64(dtype == jnp.float64):
+        formulation = lagrangian.auto()
+        violation = jnp.array([0.1, -0.2], dtype)
+        values = constraint_values(violation, objective=jnp.array(1.0, dtype))
+        start = jax.tree.map(lambda leaf: jnp.asarray(leaf), formulation.init(2))
+        after = formulation.update_multipliers(values, start)
+        types = [[leaf.dtype for leaf in jax.tree.leaves(one)] for one in (start, after)]
+    assert types[0] == types[1]
+
+
 def test_units_that_are_not_named_though_they_should_be():
     with pytest.raises(UserError, match="Leave named_units out"):
         step(constraint_values(jnp.ones(3)), named_units=True)

@@ -8,10 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from bap_jax import lagrangian
+from bap_jax import lagrangian, training
 from bap_jax.constraints import DenseReference
 from bap_jax.training import methods
-from bap_jax.training.settings import ConstraintSettings, DualSettings, Settings
+from bap_jax.training.settings import (
+    ConstraintSettings,
+    DualSettings,
+    PruningSettings,
+    Settings,
+)
 from tests.training.tiny import tiny, trainer_of
 
 BATCH, STEPS, MEMBERS = 8, 40, 4
@@ -67,6 +72,20 @@ def test_the_rule_is_at_work(run):
     assert np.isfinite(loss).all()
     memory = last.lagrangian.dual.memory
     assert memory.known and memory.length.steps > 0 and last.constraint.count.min() > 0
+
+
+def test_accuracy_lost_to_pruning_lowers_no_multiplier():
+    """Constraints may act before the last weights go; the best accuracy counts from then on."""
+    problem = tiny((40, 24, 16))
+    pruner = training.build_pruner(PruningSettings(0.5, epochs=3), {"first": True, "last": True})
+    trainer = trainer_of(problem, settings(), learning_rate=0.02)._replace(pruner=pruner)
+    state, step = trainer.init(problem.variables, jax.random.key(0)), jax.jit(trainer.step)
+    for epoch in range(pruner.last_epoch + 2):
+        for rows in np.arange(80).reshape(-1, BATCH):
+            state, _ = step(state, problem.train, rows, epoch)
+        memory = state.lagrangian.dual.memory
+        assert memory.known and (memory.ceiling.best > 0) == (epoch >= pruner.last_epoch)
+    assert pruner.last_epoch > 0
 
 
 def test_members_are_single_runs(run):
