@@ -11,8 +11,8 @@ pruned, including the last one, as the reference implementation does with its ML
 --config.dual.rule=ascent is the paper's plain ascent, with the rate that was tuned on this data:
 .7, which is high because there are only 405 constrained steps. The default rule needs no rate.
 
-Expected with plain ascent: the table in docs/results/digits.md. Cost: about 15 seconds a run on two
-cores, including the dense model.
+Expected: the table in docs/results/auto.md; with plain ascent that in docs/results/digits.md. Cost:
+about 15 seconds a run on two cores, including the dense model.
 """
 
 from bap_jax.config import choose_setting, default_config

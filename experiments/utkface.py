@@ -6,9 +6,8 @@ DIR holds the aligned and cropped faces, AGE_GENDER_RACE_DATE.jpg.chip.jpg. Othe
 
     --config=experiments/utkface.py:cpu    real faces at 32×32, a ResNet-8 of width 16; about three
                                            minutes a run, with two runs at a time on two cores.
-                                           Expected at sparsity .95 with CEAG and plain ascent:
-                                           train max ψ .6, test accuracy 88
-                                           (docs/results/real_images.md).
+                                           Expected at sparsity .95 with CEAG: train max ψ .4,
+                                           test accuracy 88 (docs/results/auto.md).
     --config=experiments/utkface.py:smoke  made-up faces, no DIR; under a minute
 
 Method: --config.method=nft | el | ceag | …. Sparsity: --config.pruning.sparsity=0.9.
