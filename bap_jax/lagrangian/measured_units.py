@@ -6,9 +6,10 @@
 
 At a saddle point ∇f = −Σ λ_c ∇h_c, so λ_c is of the size of the change of f for a change of h_c.
 Multiplying h_c by a constant multiplies s_c and r_c by just what keeps every step of the weights as
-it was; multiplying f by one multiplies their gradient by it. The gain follows the speed with which violations respond: integrating faster than
-that would overshoot. Where v_c changes its sign in nearly every step, steps are too long, and r_c
-grows until they are not. See docs/method.md, equation (42).
+it was; multiplying f by one multiplies their gradient by it. The gain follows the speed with which
+violations respond: integrating faster than that would overshoot. Where v_c changes its sign in
+nearly every step, steps are too long, and r_c grows until they are not. See docs/method.md,
+equation (42).
 """
 
 from typing import NamedTuple
