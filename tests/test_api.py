@@ -54,6 +54,7 @@ def test_nnx_network_comes_back_pruned():
     assert "array(" not in str(result)
 
 
+@pytest.mark.smoke
 def test_several_attributes():
     x, labels, side = arrays()
     names = {"side": side, "label": [f"class {y}" for y in labels]}
@@ -85,6 +86,7 @@ class OfImages(linen.Module):
         return linen.Dense(3)(linen.relu(linen.Dense(16)(linen.relu(linen.Dense(16)(x)))))
 
 
+@pytest.mark.smoke
 def test_a_source_brings_everything():
     net = OfImages()
     variables = net.init(jax.random.key(0), jnp.zeros((1, 6, 1, 3)))

@@ -80,6 +80,7 @@ def finished(own_module, tmp_path):
     return tmp_path / "run", report
 
 
+@pytest.mark.smoke
 def test_a_run_from_a_config_and_its_files(finished):
     workdir, report = finished
     (folder,) = workdir.glob("ceag-seed0")
@@ -150,6 +151,7 @@ def test_mistakes_in_a_config_are_found_before_anything_is_trained(
     assert not (tmp_path / "run" / "dense").exists()
 
 
+@pytest.mark.smoke
 def test_class_ids_of_a_data_set_and_another_measure():
     plain = config.default_config()
     plain.correct = "top_3"

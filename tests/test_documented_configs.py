@@ -23,7 +23,7 @@ from bap_jax.training import METHODS, Execution
 from tests.commands import error_of
 from tests.experiment_files import NAMES, ROOT, SETTINGS, config_of
 
-QUICK = ("utkface", "ceag")  # one of the default tests
+QUICK = ("digits", "ceag")  # one of the default tests
 CLASSES = {"digits": 10, "utkface": 2, "fairface": 7, "celeba": 2, "cifar100": 100, "census": 2}
 
 

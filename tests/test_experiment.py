@@ -166,6 +166,7 @@ def test_same_config_and_seed_give_the_same_hash(workdir, tmp_path):
     assert hashes(afresh) == first_hashes(workdir)
 
 
+@pytest.mark.smoke
 def test_the_dense_model_is_trained_once(workdir, monkeypatch):
     """Other methods and seeds start from it, and a run that is repeated ends as before."""
     monkeypatch.setattr(
@@ -295,6 +296,7 @@ def test_finished_runs_and_a_new_one_start_from_one_dense_network(
     assert not list(workdir.glob(f"*{next(iter(changes))}*"))
 
 
+@pytest.mark.smoke
 def test_a_corrected_command_works_in_the_workdir_of_one_that_failed(tmp_path, monkeypatch):
     """The dense network is kept, and read; another one does not cost it."""
     trained, train = [], experiment.pipeline.train_dense
@@ -620,6 +622,7 @@ def test_no_key_is_an_attribute_of_its_config_dict():
     check(default_config())
 
 
+@pytest.mark.smoke
 def test_command_line(tmp_path):
     done = command(f"--workdir={tmp_path / 'w'}", *FLAGS, "--config.method=nft")
     assert done.returncode == 0, done.stderr

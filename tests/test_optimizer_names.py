@@ -154,7 +154,11 @@ def no(learning_rate, settings):
 
 
 @pytest.mark.parametrize(
-    "name", ["adamw", *(pytest.param(n, marks=pytest.mark.slow) for n in (*OPTIMIZERS, "muon"))]
+    "name",
+    [
+        pytest.param("adamw", marks=pytest.mark.smoke),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (*OPTIMIZERS, "muon")),
+    ],
 )
 def test_swept_rates_and_devices_change_nothing(name, digits_splits, small_dense):
     """Members with different rates at once, and one by one with each batch on eight devices."""

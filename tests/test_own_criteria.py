@@ -180,6 +180,7 @@ def test_a_rule_an_estimator_and_a_pruner_that_need_what_is_right():
     assert run((4,), BITS, loss="multi_label", **options).report["selection"] == "flips"
 
 
+@pytest.mark.smoke
 def test_streamed_samples_on_several_devices():
     shape, labels, options = CASES["a dict of real labels"]
     records = data.Records(lambda row: X[row], np.arange(COUNT), X.shape[1:], X.dtype)
@@ -195,6 +196,7 @@ def splits_of(labels):
     return data.make_splits(samples, None, ["north", "south"], test_indices=TEST)
 
 
+@pytest.mark.smoke
 def test_distillation_with_a_divergence_of_your_own_and_masks_from_the_loss():
     criterion = Criterion(squared, near, lambda p, q, labels: ((p - q) ** 2).sum(1))
     shape, labels, _ = CASES["a dict of real labels"]

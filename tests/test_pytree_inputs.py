@@ -129,6 +129,7 @@ def of_words():
     return net, {"params": variables["params"]}, inputs
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("algorithm", ["snip", "synflow"])
 def test_words_with_a_mask(of_words, algorithm):
     net, variables, inputs = of_words

@@ -20,8 +20,10 @@ from tests.docs.pages import PAGES, ROOT, commands, examples, read, working_in, 
 # Its example reads the workdir of a run; tests/test_outputs.py has one and runs the example.
 ELSEWHERE = ("docs/outputs.md",)
 WITH_EXAMPLES = [page for page in PAGES if examples(page) and page not in ELSEWHERE]
-# Up to ten seconds and more, most of it compiling; the README and what is quick are not here.
+# From three seconds to more than ten, most of it compiling.
 SLOW = (
+    "README.md",
+    "docs/constrained_optimization.md",
     "docs/extending.md",
     "docs/measures.md",
     "docs/own_data.md",

@@ -152,6 +152,7 @@ def test_what_was_judged_is_named_as_the_caller_names_it():
     assert "5,400 photographs" in text and "test samples" not in text
 
 
+@pytest.mark.smoke
 def test_ten_thousand_groups_make_a_page_that_opens():
     text = render_audit(examples.huge(), {})
     assert len(text.encode()) < 5_000_000

@@ -146,6 +146,7 @@ def load_in_a_process(folder, cache):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.smoke
 def test_two_processes_share_a_cache(folders, tmp_path):
     running = [load_in_a_process(folders["utkface"], tmp_path) for _ in range(2)]
     ended = [process.communicate() for process in running]

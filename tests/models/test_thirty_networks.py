@@ -71,11 +71,10 @@ def trainer_and_data(model, variables, inputs, loss):
 
 
 def marks_of(name):
-    """Linen networks with a twin among the NNX networks are smoke tests."""
-    twin = name.removeprefix("Linen ")
+    """By default those of NNX run; Linen networks are smoke tests."""
     if name in SLOW:
         return [pytest.mark.slow]
-    return [pytest.mark.smoke] * (name != twin and twin in NNX)
+    return [pytest.mark.smoke] * (name in LINEN)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=marks_of(n)) for n in CASES])

@@ -22,6 +22,8 @@ from tests.models.torch_files import (
     torch_logits,
 )
 
+LARGE = ("resnet_34", "resnet_50", "mobilenet_v2")
+
 
 def written(tmp_path, held):
     path = tmp_path / "weights.safetensors"
@@ -170,10 +172,7 @@ def test_without_torch_a_pt_file_says_so(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=pytest.mark.smoke) if case in ("resnet_34", "resnet_50") else case
-        for case in CASES
-    ],
+    [pytest.param(case, marks=pytest.mark.smoke) if case in LARGE else case for case in CASES],
 )
 def test_logits_are_those_that_torch_computed(case, tmp_path):
     wanted = np.array(json.loads(LOGITS.read_text())[case])

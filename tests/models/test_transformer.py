@@ -232,6 +232,7 @@ def test_two_of_four_inputs_stay_in_every_kernel(network):
         assert (columns.reshape(-1, 4, columns.shape[1]).sum(1) == 2).all(), path
 
 
+@pytest.mark.smoke
 def test_texts_of_different_lengths_are_pruned_under_a_constraint():
     rng = np.random.default_rng(0)
     mask = np.arange(6)[None] < rng.integers(2, 7, 96)[:, None]

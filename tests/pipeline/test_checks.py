@@ -160,6 +160,7 @@ def tune(settings, **options):
     )
 
 
+@pytest.mark.smoke
 def test_prune_and_tune_finds_the_inputs_of_attention_by_itself():
     chosen = PruningSettings(type="nm_2,4", epochs=1, sparsity=0.5, prunable="kernels")
     settings = Settings(pruning=chosen, finetune_epochs=1, constraint=ConstraintSettings(-1, 1))

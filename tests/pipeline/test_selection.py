@@ -126,8 +126,8 @@ def single(digits_splits, small_dense):
             marks=pytest.mark.smoke,
         ),
         pytest.param("flips", {"epoch": "loop"}, True, marks=pytest.mark.smoke),
-        ("average", {"members": "vmap"}, False),
-        ("average", {"epoch": "loop", "devices": 8}, True),
+        pytest.param("average", {"members": "vmap"}, False, marks=pytest.mark.smoke),
+        pytest.param("average", {"epoch": "loop", "devices": 8}, True, marks=pytest.mark.smoke),
     ],
 )
 def test_every_mode_chooses_the_same(rule, how, is_streamed, digits_splits, small_dense, single):

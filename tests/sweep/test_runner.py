@@ -196,6 +196,7 @@ def worker_command(root, fault="none"):
     return [sys.executable, "-c", WORKER, str(root), " ".join(AXES), fault]
 
 
+@pytest.mark.smoke
 def test_workers_do_what_one_process_does(tmp_path, session, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
     rows = run_in_process(make_sweep(tmp_path / "one", *AXES, session=session), quiet)
@@ -207,6 +208,7 @@ def test_workers_do_what_one_process_does(tmp_path, session, monkeypatch, capfd)
     assert "worker 0: program 1/1: 8 members" in err and "worker 1: program 1/1: 8 members" in err
 
 
+@pytest.mark.smoke
 def test_a_worker_that_dies_is_named(tmp_path, session, monkeypatch):
     monkeypatch.chdir(ROOT)
     sweep = make_sweep(tmp_path / "w", *AXES, session=session)

@@ -132,6 +132,7 @@ def context(digits_splits, small_dense):
     return pipeline.make_context(*small_dense, digits_splits, Execution(members="vmap"))
 
 
+@pytest.mark.smoke
 def test_members_of_a_users_method_share_a_program(context):
     members = [
         dataclasses.replace(QUICK, seed=seed, tolerance=tolerance)
