@@ -12,7 +12,11 @@ import jax.numpy as jnp
 
 from bap_jax.constraints.base import Constraint, ConstraintValues, DenseReference
 from bap_jax.constraints.gaps import gap_estimator
+from bap_jax.constraints.observations import presence_of
 from bap_jax.types import Array
+
+LEAST_REACH = 0.02
+"""That of an accuracy of 98 %: where nearly all or no samples are to be right, it is near 0."""
 
 
 def excess_accuracy_gap(
@@ -73,6 +77,7 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
         if relative:
             gap, proxy, variance = gaps.excess, gaps.excess_proxy, gaps.excess_variance
             overall = jnp.broadcast_to(gaps.overall, (num_groups,))
+        met = reference.group_accuracy - gaps.group + gap  # the accuracy at which the gap is 0
         return ConstraintValues(
             violation=sided(gap) - tolerance,
             proxy=sided(proxy),
@@ -82,10 +87,17 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             tolerance=tolerance,
             deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
             unit=jnp.tile(reference.frequency, len(signs)),
-            reach=jnp.tile(gaps.reach, len(signs)),
+            reach=_reach(jnp.concatenate([met - sign * tolerance for sign in signs])),
             directness=jnp.tile(class_overlap, len(signs)),
+            presence=jnp.tile(presence_of(observations, reference.frequency), len(signs)),
             accuracy=gaps.accuracy,
             accuracy_deviation=gaps.accuracy_deviation,
         ), state
 
     return Constraint(num_groups * len(signs), estimator.init, evaluate)
+
+
+def _reach(accuracy):
+    """How much an accuracy rises where its logit rises by 1; at least `LEAST_REACH`."""
+    accuracy = jnp.clip(accuracy, 0, 1)
+    return jnp.maximum(accuracy * (1 - accuracy), LEAST_REACH)

@@ -71,16 +71,21 @@ def update(
     keep = lengths / (lengths + sums.count[None])
     right = (keep * memory.right + sums.total[None]).astype(memory.right.dtype)
     count = (keep * memory.count + sums.count[None]).astype(memory.count.dtype)
-    (fast, slow), (fast_count, slow_count) = right / jnp.maximum(count, 1e-9), count
+    fast, slow = right / jnp.maximum(count, 1e-9)
     # A group that was always right so far is not certain to stay so.
-    spread = jnp.maximum(slow * (1 - slow), 1 / (size + 2))
-    variance = spread / (2 * short)
+    likely = (right[1] + 1) / (count[1] + 2)
+    spread = likely * (1 - likely)
+    fast_variance, slow_variance = spread[None] * _one_over_samples(count, lengths)
     difference = (fast - slow) ** 2
-    belief = difference / (difference + _DOUBT * variance)
-    observed = fast_count >= 0.7 * jnp.minimum(short, 0.9 * size)
+    belief = difference / (difference + _DOUBT * fast_variance)
+    observed = count[0] >= 0.7 * jnp.minimum(short, 0.9 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
-    slow_variance = spread * jnp.maximum(
-        1 / jnp.maximum(slow_count, 1) - 1 / (2 * size), 1 / (2 * size)
-    )
-    variance = belief * variance + (1 - belief) * jnp.where(observed, slow_variance, 0)
+    variance = jnp.where(observed, slow_variance + belief * (fast_variance - slow_variance), 0)
     return Estimate(mean, observed, variance), TwoMemories(right, count)
+
+
+def _one_over_samples(count, lengths):
+    """What the variance of one sample is multiplied by in that of a mean with fading weights: first
+    while the memory fills sample by sample, then in the long run, whatever a batch brings."""
+    filling = 1 / jnp.maximum(count, 1) - 1 / (2 * lengths)
+    return jnp.maximum(filling, 1 / (lengths + count))

@@ -40,6 +40,8 @@ class ConstraintValues(NamedTuple):
       directness: `(constraint,)` or `()` in [0, 1], how much of a multiplier the violation feels at
         once: for groups, `DenseReference.class_overlap`. `lagrangian.auto` moves multipliers faster
         where it is small.
+      presence: `(constraint,)` or `()`, in which share of the batches the constraint has a proxy.
+        `lagrangian.auto` divides multipliers by it, so that they act in full on average.
       accuracy: `()` the network's estimated accuracy on all samples that the constraints are about,
         0 where it is unknown. `lagrangian.auto` lets multipliers down where it falls.
       accuracy_deviation: `()` standard deviation of `accuracy` as an estimate.
@@ -57,6 +59,7 @@ class ConstraintValues(NamedTuple):
     unit: Array | float = 0.0
     reach: Array | float = 0.0
     directness: Array | float = 1.0
+    presence: Array | float = 1.0
     accuracy: Array | float = 0.0
     accuracy_deviation: Array | float = 0.0
     objective: Array | float = 0.0

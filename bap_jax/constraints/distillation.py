@@ -13,7 +13,7 @@ from bap_jax.constraints.base import (
     DenseReference,
 )
 from bap_jax.constraints.estimators import mean_estimator
-from bap_jax.constraints.observations import Observations, divergence_of
+from bap_jax.constraints.observations import Observations, divergence_of, presence_of
 from bap_jax.types import Array
 
 
@@ -48,6 +48,7 @@ def group_distillation(
             unit=reference.frequency,
             reach=estimate.mean + limit,
             directness=reference.class_overlap,
+            presence=presence_of(observations, reference.frequency),
         )
         return values, state
 

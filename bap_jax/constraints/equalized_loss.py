@@ -18,7 +18,7 @@ from bap_jax.constraints.estimators import (
     overall_mean,
     overall_shares,
 )
-from bap_jax.constraints.observations import Observations
+from bap_jax.constraints.observations import Observations, presence_of
 
 LEAST_REACH = 1e-3
 """Nats: where the overall loss is smaller, differences from it do not matter."""
@@ -29,6 +29,7 @@ def equalized_loss(
     *,
     absolute: bool = False,
     buffer_size: int = 0,
+    fading: bool = False,
     overall_loss: str = "population",
     detach_overall: bool = False,
 ) -> Constraint:
@@ -39,6 +40,7 @@ def equalized_loss(
       absolute: constrain |ℓ_g − ℓ| as the released code does, instead of ℓ_g − ℓ as the paper does.
       buffer_size: k; the multipliers see the mean of each group's last k losses. With 0 they see
         the mean over the batch.
+      fading: let old losses fade instead of buffering the last k; see `fading_mean`.
       overall_loss: how the buffer's overall loss is formed, `population` or `group_mean`; see
         `estimators.overall_shares`.
       detach_overall: give the weights no gradient through ℓ, only through ℓ_g. This changes no
@@ -52,7 +54,7 @@ def equalized_loss(
     """
     check_overall(overall_loss)
     num_groups = reference.frequency.shape[0]
-    estimator = mean_estimator(num_groups, buffer_size)
+    estimator = mean_estimator(num_groups, buffer_size, fading=fading)
     magnitude = jnp.abs if absolute else lambda x: x
 
     def evaluate(state, observations: Observations):
@@ -75,6 +77,7 @@ def equalized_loss(
             unit=reference.frequency,
             reach=jnp.maximum(jnp.abs(overall), LEAST_REACH),
             directness=reference.class_overlap,
+            presence=presence_of(observations, reference.frequency),
         )
         return values, state
 

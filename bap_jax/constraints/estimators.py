@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from bap_jax import metrics
-from bap_jax.constraints import adaptive_memory, replay_buffer
+from bap_jax.constraints import adaptive_memory, fading_mean, replay_buffer
 from bap_jax.constraints.base import (
     DenseReference,
     StateInit,
@@ -68,6 +68,8 @@ def mean_estimator(
     num_groups: int,
     buffer_size: int,
     values: Callable[[Observations], Array] = lambda observations: observations.loss,
+    *,
+    fading: bool = False,
 ) -> Estimator:
     """Means of groups over their last samples.
 
@@ -75,7 +77,13 @@ def mean_estimator(
       num_groups: all groups of all attributes.
       buffer_size: k, samples of each group; with 0, those of the batch.
       values: `Observations -> (batch,)`, what is averaged; by default the loss.
+      fading: let old samples fade instead of buffering the last k; see `fading_mean`.
     """
+    if fading and buffer_size:
+        return Estimator(
+            lambda: fading_mean.init(num_groups),
+            lambda sums, seen: fading_mean.update(sums, values(seen), seen, buffer_size),
+        )
     if buffer_size == 0:
         return Estimator(lambda: (), lambda s, o: (_batch_estimate(values(o), o, num_groups), s))
 

@@ -34,8 +34,6 @@ from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
 
 PROXIES = ("loss", "kl")
-LEAST_REACH = 0.02
-"""That of an accuracy of 98 %: where nearly all or no samples are right, it would be near 0."""
 
 
 class GapEstimates(NamedTuple):
@@ -50,8 +48,6 @@ class GapEstimates(NamedTuple):
       excess_proxy: `(group,)` ψ̃_g.
       present: `(group,)` bool, groups that occur in the batch.
       overall: `()` r(θ_s) − r(θ_d).
-      reach: `(group,)` Â_g (1 − Â_g), how much Â_g rises where its logit rises by 1; at least
-        `LEAST_REACH`.
       accuracy: `()` estimate of the overall accuracy: the dense model's, less the overall gap of
         the groups observed so far. 0 without a buffer, where its deviation is not known.
       accuracy_deviation: `()` its standard deviation, as if no sample were in two groups, and the
@@ -67,7 +63,6 @@ class GapEstimates(NamedTuple):
     excess_proxy: Array
     present: Array
     overall: Array
-    reach: Array
     accuracy: Array
     accuracy_deviation: Array
 
@@ -128,20 +123,24 @@ def gap_estimator(
     check_overall(overall_accuracy)
     accuracy = accuracy_estimator(reference, buffer_size, estimator)
 
-    def overall_gap(group_gap, shares, estimate: Estimate, observations: Observations):
+    def overall(group_gap, shares, estimate: Estimate, observations: Observations):
+        """The overall gap, the overall accuracy and its deviation."""
+        unknown = jnp.zeros(())
         if buffer_size == 0:
             sparse = metrics.weighted_mean(observations.correct, observations.weight)
-            return reference.accuracy - sparse
+            return reference.accuracy - sparse, unknown, unknown
         if overall_accuracy == "population":
-            return overall_mean(group_gap, shares)
-        return reference.accuracy - overall_mean(estimate.mean, shares)
+            lost = overall_mean(group_gap, shares)
+        else:
+            lost = reference.accuracy - overall_mean(estimate.mean, shares)
+        return lost, reference.accuracy - lost, _doubt(estimate, shares, reference)
 
     def update(state, observations):
         estimate, state = accuracy.update(state, observations)
         group = reference.group_accuracy - estimate.mean
         shares = overall_shares(estimate.observed, reference.frequency, overall_accuracy)
-        lost = overall_gap(group, shares, estimate, observations)
-        group_proxy, present, overall = _proxies(reference, observations, proxy)
+        lost, right, doubt = overall(group, shares, estimate, observations)
+        group_proxy, present, overall_proxy = _proxies(reference, observations, proxy)
         return GapEstimates(
             group=group,
             excess=group - lost,
@@ -149,14 +148,11 @@ def gap_estimator(
             excess_variance=_excess_variance(estimate, shares),
             observed=estimate.observed,
             group_proxy=group_proxy,
-            excess_proxy=group_proxy - overall,
+            excess_proxy=group_proxy - overall_proxy,
             present=present,
-            overall=overall,
-            reach=jnp.maximum(estimate.mean * (1 - estimate.mean), LEAST_REACH),
-            accuracy=reference.accuracy - lost if buffer_size else jnp.zeros(()),
-            accuracy_deviation=_doubt(estimate, shares, reference)
-            if buffer_size
-            else jnp.zeros(()),
+            overall=overall_proxy,
+            accuracy=right,
+            accuracy_deviation=doubt,
         ), state
 
     return GapEstimator(accuracy.init, update)

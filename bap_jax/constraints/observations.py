@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from bap_jax import metrics
 from bap_jax.errors import UserError
 from bap_jax.types import Array, PyTree
@@ -29,6 +31,16 @@ class Observations(NamedTuple):
     logits: Array | None = None
     dense_logits: Array | None = None
     criterion: metrics.Criterion = metrics.CLASSIFICATION
+
+
+def presence_of(observations: Observations, frequency: Array) -> Array:
+    """`(group,)` 1 − e^{−w_g B}, in which share of the batches a group has a sample.
+
+    Args:
+      observations: of a batch of B samples, drawn at random from all.
+      frequency: `(group,)` w_g, shares of the groups among all samples.
+    """
+    return -jnp.expm1(-frequency * jnp.maximum(observations.weight.sum(), 1))
 
 
 def dense_correct_of(observations: Observations) -> Array:

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from bap_jax.constraints.base import ConstraintValues, as_floats
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import ceiling, measured_units, step_length
-from bap_jax.lagrangian.base import DualState, Formulation
+from bap_jax.lagrangian.base import DualState, Formulation, sum_of_sizes
 from bap_jax.lagrangian.ceiling import Ceiling
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
 from bap_jax.lagrangian.step_length import StepLength
@@ -44,6 +44,7 @@ _INTEGRAL = 0.02  # κ, per step
 _QUICKEST = 4.0  # β_c, at most
 _QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up
 _TINY = 1e-30
+_LEAST_WEIGHT = 0.05  # of all groups together, down to which the weights' steps are made up for it
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -93,10 +94,11 @@ def auto(
 ) -> Formulation:
     """Multipliers that find their size and their speed by themselves.
 
-    Constraints in `violation_mask` and `proxy_mask` move; a group that is not in the batch keeps
-    its multiplier, however long. `ConstraintValues.unit` and `reach` give the units; where they are
-    0, they are measured, which needs `objective`, as every scheme fills it in. With `directness`
-    and `accuracy` a constraint may also say how fast and how far its multipliers may go.
+    Constraints in `violation_mask` and `proxy_mask` move. A group that is not in the batch keeps
+    its multiplier, however long, which counts for as much more in the batches that it is in
+    (`ConstraintValues.presence`). `unit` and `reach` give the units; where they are 0, they are
+    measured, which needs `objective`, as every scheme fills it in. With `directness` and `accuracy`
+    a constraint may also say how fast and how far its multipliers may go.
 
     The multipliers aim at `violation ≤ −min(¾ tolerance, deviation)`: what is estimated scatters,
     and the constraint is to hold of the network itself.
@@ -138,7 +140,7 @@ def auto(
             fresh,
         )
         upper = _within_bound(highest.exponent, most, units)
-        lower = jnp.where(values.equality, -highest.exponent, 0.0)
+        lower = jnp.where(values.equality, -_within_lower_bound(highest.exponent, most, units), 0.0)
         gain = _integral_gain(values, units, memory.integral, error)
         integral = jnp.clip(memory.integral + gain * error, lower, upper)
         integral = jnp.where(fresh, integral, memory.integral)
@@ -151,13 +153,19 @@ def auto(
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 
     def penalty_term(values, dual):
-        return linear_term(values, dual.multipliers, overall_term)
+        presence = jnp.maximum(_own_units(values).presence, _TINY)
+        return linear_term(values, dual.multipliers / presence, overall_term)
 
     def total_weight(dual):
         memory: AutoState = dual.memory
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
-    return Formulation(init, update_multipliers, penalty_term, total_weight, anticipates=True)
+    def added_weight(dual):
+        """Of shares that multipliers below 0 take from their groups, the remains count."""
+        signed = jnp.maximum(dual.multipliers.sum(), _LEAST_WEIGHT - 1)
+        return jnp.where(dual.memory.known, signed, sum_of_sizes(dual))
+
+    return Formulation(init, update_multipliers, penalty_term, total_weight, True, added_weight)
 
 
 def _start(size, named_units) -> AutoState:
@@ -189,7 +197,7 @@ def _own_units(values: ConstraintValues) -> ConstraintValues:
     """`values` without units and deviations of another shape than its violations: whoever replaced
     the violations, say by the largest of them, left those of the former constraints behind."""
     shapes = (), jnp.shape(values.violation)
-    unknown = {"unit": 0.0, "reach": 0.0, "deviation": 0.0, "directness": 1.0}
+    unknown = {"unit": 0.0, "reach": 0.0, "deviation": 0.0, "directness": 1.0, "presence": 1.0}
     foreign = {
         name: value
         for name, value in unknown.items()
@@ -216,6 +224,13 @@ def _quickness(values):
 def _within_bound(exponent, most, units):
     """z_max, or less where λ_c reaches its bound before."""
     return jnp.minimum(exponent, jnp.log1p(most / jnp.maximum(units.multiplier, _TINY)))
+
+
+def _within_lower_bound(exponent, most, units):
+    """z_max, or less where −λ_c reaches its bound before."""
+    share = most / jnp.maximum(units.multiplier, _TINY)
+    of_share = jnp.where(share < 1, -jnp.log1p(-jnp.minimum(share, 1 - 1e-6)), jnp.inf)
+    return jnp.minimum(exponent, jnp.where(units.is_named, of_share, jnp.log1p(share)))
 
 
 def _integral_gain(values, units, integral, error):

@@ -15,6 +15,7 @@ to. See docs/method.md, equations (8) and (9).
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import jax.numpy as jnp
 import optax
 
 from bap_jax._deprecated import warn
@@ -98,11 +99,17 @@ class PenaltyTerm(Protocol):
 
 
 class TotalWeight(Protocol):
-    """Signature of `Formulation.total_weight`."""
+    """Signature of `Formulation.total_weight` and `Formulation.added_weight`."""
 
     def __call__(self, dual: DualState, /) -> Array:
-        """`()` the total weight that the weights' gradient is to have; ∞ to leave it as it is."""
+        """`()` the total weight that the weights' gradient is to have, ∞ to leave it as it is; or
+        what constraints add to it."""
         ...
+
+
+def sum_of_sizes(dual: DualState) -> Array:
+    """`()` Σ|λ|."""
+    return jnp.abs(dual.multipliers).sum()
 
 
 class Formulation(NamedTuple):
@@ -115,10 +122,12 @@ class Formulation(NamedTuple):
       init: `number of constraints -> DualState`.
       update_multipliers: `(ConstraintValues, DualState) -> DualState`, a step of the multipliers.
       penalty_term: `(ConstraintValues, DualState) -> ()`, what is added to the objective.
-      total_weight: `DualState -> ()`, the total weight 1 + Σ|λ| of loss and constraints to which
-        the weights' gradient is scaled, up or down; None leaves the gradient as it is.
+      total_weight: `DualState -> ()`, the total weight of loss and constraints to which the
+        weights' gradient is scaled, up or down; None leaves the gradient as it is.
       anticipates: whether multipliers react to the change of a violation by themselves, so that
         `optimistic` need not correct it.
+      added_weight: `DualState -> ()`, what the constraints add to the loss's weight of 1 in the
+        gradient before it is scaled; by default Σ|λ|.
     """
 
     init: FormulationInit
@@ -126,6 +135,7 @@ class Formulation(NamedTuple):
     penalty_term: PenaltyTerm
     total_weight: TotalWeight | None = None
     anticipates: bool = False
+    added_weight: TotalWeight = sum_of_sizes
 
     @property
     def ascend(self) -> MultiplierUpdate:

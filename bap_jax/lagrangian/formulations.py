@@ -56,10 +56,18 @@ def named(formulations: Mapping[str, Formulation]) -> Formulation:
         largest = functools.reduce(jnp.maximum, finite)
         return jnp.where(largest > 0, largest, jnp.inf)
 
+    def added_weight(dual) -> Any:
+        return sum(f.added_weight(dual[name]) for name, f in formulations.items())
+
     all_anticipate = all(f.anticipates for f in formulations.values())
     scaled = any(f.total_weight for f in formulations.values())
     return Formulation(
-        init, update_multipliers, penalty_term, total_weight if scaled else None, all_anticipate
+        init,
+        update_multipliers,
+        penalty_term,
+        total_weight if scaled else None,
+        all_anticipate,
+        added_weight,
     )
 
 

@@ -147,7 +147,7 @@ class PrimalDualSteps(NamedTuple):
         )
 
     def _scale(self, dual):
-        total = 1 + sum(jnp.abs(state.multipliers).sum() for state in _dual_states(dual))
+        total = 1 + self.formulation.added_weight(dual)
         wanted = total
         if self.formulation.total_weight is not None:
             chosen = self.formulation.total_weight(dual)
@@ -215,10 +215,6 @@ def with_floats(evaluation: Evaluation) -> Evaluation:
         return values._replace(violation=as_floats(values.violation), proxy=as_floats(values.proxy))
 
     return evaluation._replace(constraints=each_set(of_set, evaluation.constraints))
-
-
-def _dual_states(dual) -> list[DualState]:
-    return [dual] if isinstance(dual, DualState) else list(dual.values())
 
 
 def check_sizes(values, dual) -> None:

@@ -109,7 +109,8 @@ def _equalized_loss(reference: DenseReference, settings: Settings, /) -> Method:
     constraint = constraints.equalized_loss(
         reference,
         absolute=options.el_absolute,
-        buffer_size=options.el_buffer_size,
+        buffer_size=options.el_buffer_size or (options.buffer_size if is_auto else 0),
+        fading=is_auto,
         overall_loss=options.overall_accuracy,
         detach_overall=is_auto,
     )

@@ -123,7 +123,9 @@ class Trainer(NamedTuple):
         key = jax.random.fold_in(state.key, state.step)
         state = _with_moments(state, hold_moments(self.pruner, self._init_optimizer, state))
         active = epoch >= self.first_epoch
-        is_pruned = epoch >= (self.pruner.last_epoch or 0)
+        last = self.pruner.last_epoch or 0
+        # If constraints act before, their estimates remember the network before for an epoch.
+        is_pruned = epoch >= last + (self.first_epoch < last)
         problem = StepProblem(self, state, state.masks, batch, weight, key, active, is_pruned)
         # The default scheme is `lagrangian.dual_primal`.
         params, lagrangian, info = self.scheme.update(problem, state.params, state.lagrangian)

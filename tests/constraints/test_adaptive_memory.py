@@ -32,18 +32,18 @@ follow = functools.partial(jax.jit, static_argnames="k")(one_by_one)
 
 def by_hand(bits, size, k=K):
     """Mean and variance after the last sample, one at a time: weights (m / (m + 1))^age."""
-    age, means = np.arange(len(bits))[::-1], []
+    age, means, parts = np.arange(len(bits))[::-1], [], []
     size = size or 5 * k
-    short = min(k / 2, size)
-    for memory in (short, size):
-        means.append(np.average(bits, weights=(memory / (memory + 1)) ** age))
+    for memory in (min(k / 2, size), size):
+        weights = (memory / (memory + 1)) ** age
+        count = weights.sum()
+        means.append(np.average(bits, weights=weights))
+        parts.append(max(1 / count - 1 / (2 * memory), 1 / (memory + count)))
     fast, slow = means
-    spread = max(slow * (1 - slow), 1 / (size + 2))
-    variance = spread / (2 * short)
-    belief = (fast - slow) ** 2 / ((fast - slow) ** 2 + 4 * variance)
-    seen = ((size / (size + 1)) ** age).sum()
-    of_slow = spread * max(1 / seen - 1 / (2 * size), 1 / (2 * size))
-    return slow + belief * (fast - slow), belief * variance + (1 - belief) * of_slow
+    likely = (slow * count + 1) / (count + 2)
+    of_fast, of_slow = likely * (1 - likely) * np.array(parts)
+    belief = (fast - slow) ** 2 / ((fast - slow) ** 2 + 4 * of_fast)
+    return slow + belief * (fast - slow), belief * of_fast + (1 - belief) * of_slow
 
 
 @pytest.mark.parametrize("size", [0, 12, 107, 5000])
@@ -74,7 +74,9 @@ def test_a_constant_stream(size, bit):
     """All samples alike: that is the accuracy, and its variance is that of one doubtful sample."""
     found, _ = follow(np.full(2000, bit), size)
     np.testing.assert_allclose(found.mean[-1], bit, atol=1e-6)
-    np.testing.assert_allclose(found.variance[-1], 1 / (size + 2) / (2 * size), rtol=1e-5)
+    count = size + 1  # of the slow mean in the long run
+    doubt = (count + 1) / (count + 2) ** 2
+    np.testing.assert_allclose(found.variance[-1], doubt / (size + count), rtol=1e-4)
 
 
 def test_batches_of_constant_accuracy():
@@ -85,8 +87,30 @@ def test_batches_of_constant_accuracy():
         seen = observe((0,) * 40, loss=np.zeros(40), correct=[1, 0, 1, 1] * 10, weight=np.ones(40))
         found, memory = adaptive_memory.update(memory, seen, dense, K)
         np.testing.assert_allclose(found.mean, 0.75, atol=1e-6)
-        of_slow = 0.1875 * max(1 / count - 1 / 400, 1 / 400)
+        likely = (0.75 * count + 1) / (count + 2)
+        of_slow = likely * (1 - likely) * max(1 / count - 1 / 400, 1 / (200 + count))
         np.testing.assert_allclose(found.variance, of_slow, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [200, 20_000])
+@pytest.mark.parametrize("batch", [5, 25, 100])
+def test_the_variance_of_the_estimate_whatever_a_batch_brings(batch, size):
+    """In the first steps and in the long run; many samples at once fill the short memory."""
+    dense = reference((0.5,), (0.0,), (size,))
+
+    def body(memory, correct):
+        seen = Observations(correct, correct, jnp.zeros((batch, 1), jnp.int32), jnp.ones(batch))
+        found, memory = adaptive_memory.update(memory, seen, dense, K)
+        return memory, (found.mean[0], found.variance[0])
+
+    steps = max(60, 600 // batch)
+    correct = jax.random.bernoulli(jax.random.key(0), 0.8, (500, steps, batch)).astype(float)
+    follow = jax.jit(jax.vmap(lambda run: jax.lax.scan(body, adaptive_memory.init(1), run)[1]))
+    means, variances = map(np.asarray, follow(correct))
+    early, late = slice(40 // batch, 40 // batch + 3), slice(-max(6, 60 // batch), None)
+    for part in (early, late):
+        error = np.mean((means[:, part] - 0.8) ** 2)
+        np.testing.assert_allclose(variances[:, part].mean(), error, rtol=0.35)
 
 
 def test_no_estimate_before_enough_samples():

@@ -172,10 +172,9 @@ def test_variance(kind, correlation):
     found = simulation(kind)(correlation)
     expected = bit_variance(kind, correlation) / MEMORY
     np.testing.assert_allclose(spread(found), expected, rtol=MARGIN)
-    if kind == "adaptive":  # these groups have 1 to 10 samples, so 40 are the same ones again
-        assert (found.group_variance.mean(0) > spread(found, axis=0)).all()
-    else:
-        np.testing.assert_allclose(found.group_variance.mean(), spread(found), rtol=MARGIN)
+    # The adaptive one knows only its samples of one batch, and one of them may well be wrong.
+    margin = 0.15 if kind == "adaptive" else MARGIN
+    np.testing.assert_allclose(found.group_variance.mean(), spread(found), rtol=margin)
     error = np.sqrt(expected / found.group.size)
     truth = DENSE_ACCURACY - SPARSE_ACCURACY
     np.testing.assert_allclose(found.group.mean(), truth, atol=5 * error + 1e-3)

@@ -201,6 +201,16 @@ def test_nothing_winds_up_behind_a_bound():
     assert (after[0] < UNIT / 2).all()
 
 
+@pytest.mark.parametrize("units", [{}, {"unit": 0.0, "reach": 0.0}], ids=["named", "measured"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_equality_winds_up_on_neither_side(sign, units):
+    """One step the other way changes the sign of multipliers that a bound has held for long."""
+    values = observed(sign * 9.0, equality=True, objective=1.0, **units)
+    held, dual = repeated(values, lagrangian.auto().init(3), 400, bound=UNIT / 5)
+    after, _ = repeated(values._replace(violation=-values.violation), dual, 1, bound=UNIT / 5)
+    assert (np.sign(held[-1]) == sign).all() and (np.sign(after[0]) == -sign).all()
+
+
 def test_an_equality_keeps_the_weight_of_its_group_positive():
     multipliers, _ = repeated(observed(-9.0, equality=True), lagrangian.auto().init(3), 2000)
     assert (multipliers < 0).all() and (np.asarray(multipliers) > -UNIT).all()
@@ -243,24 +253,25 @@ def test_without_any_observation_nothing_moves():
         np.testing.assert_array_equal(one, other)
 
 
-def losses(x, violation):
+def losses(x, violation, **fields):
     """Group losses x, w_g in the mean; excess losses as proxies."""
     mean = UNIT @ x
     return lagrangian.Evaluation(
-        mean, observed(violation, proxy=x - mean, overall=mean * jnp.ones(3))
+        mean, observed(violation, proxy=x - mean, overall=mean * jnp.ones(3), **fields)
     )
 
 
-def moved(violation, earlier=(), weight_limit=np.inf, **options):
+def moved(violation, earlier=(), weight_limit=np.inf, fields=None, **options):
     """The weights of the groups in the gradient, and the dual state that it saw."""
     scheme = lagrangian.dual_primal(
         optax.sgd(1.0), lagrangian.auto(**options), weight_limit=weight_limit
     )
     x = jnp.ones(3)
     state = scheme.init(x, 3)
+    at = functools.partial(losses, **fields or {})
     for one in earlier:
-        _, state, _ = scheme.update(functools.partial(losses, violation=one), x, state)
-    after, state, _ = scheme.update(functools.partial(losses, violation=violation), x, state)
+        _, state, _ = scheme.update(functools.partial(at, violation=one), x, state)
+    after, state, _ = scheme.update(functools.partial(at, violation=violation), x, state)
     return x - after, state.dual
 
 
@@ -272,6 +283,30 @@ def test_weights_of_groups_add_up_to_the_length_of_the_step():
     share = UNIT * np.exp(z)
     np.testing.assert_allclose(weights, length * share / share.sum(), rtol=1e-5)
     assert length > 1.2 and weights[1] < length * UNIT[1] and weights[2] > UNIT[2]
+
+
+def test_multipliers_below_0_leave_the_length_of_the_step():
+    """What equalities take from groups is made up for: ω_g = W w_g e^{z_g} / Σ w_h e^{z_h}."""
+    violation = np.array([-0.3, -0.1, 0.02])
+    weights, dual = moved(violation, earlier=[violation] * 30, fields={"equality": True})
+    share = UNIT + dual.multipliers
+    assert (dual.multipliers[:2] < 0).all() and share.sum() < 0.7
+    length = np.exp(dual.memory.length.log_weight)
+    np.testing.assert_allclose(weights, length * share / share.sum(), rtol=1e-4)
+
+
+def test_a_group_acts_in_full_however_seldom_it_is_there():
+    """It is in a quarter of the batches and has four times its multiplier in these; the mean over
+    batches is as if it always were there."""
+    values, dual = observed(0.05, proxy=jnp.ones(3)), None
+    for _ in range(3):
+        dual = step(values, dual)
+    always = lagrangian.auto().penalty_term(values, dual)
+    is_there = values._replace(presence=jnp.array([1.0, 1.0, 0.25]))
+    is_away = is_there._replace(proxy_mask=jnp.array([True, True, False]))
+    there, away = (lagrangian.auto().penalty_term(one, dual) for one in (is_there, is_away))
+    np.testing.assert_allclose(0.25 * there + 0.75 * away, always, rtol=1e-6)
+    assert there > always > away
 
 
 def test_a_run_that_violates_nothing_has_the_steps_of_a_run_without_constraints():

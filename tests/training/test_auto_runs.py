@@ -10,6 +10,7 @@ import pytest
 
 from bap_jax import lagrangian, training
 from bap_jax.constraints import DenseReference
+from bap_jax.lagrangian.ceiling import HIGHEST
 from bap_jax.training import methods
 from bap_jax.training.settings import (
     ConstraintSettings,
@@ -75,16 +76,18 @@ def test_the_rule_is_at_work(run):
 
 
 def test_accuracy_lost_to_pruning_lowers_no_multiplier():
-    """Constraints may act before the last weights go; the best accuracy counts from then on."""
+    """Constraints may act before the last weights go; estimates remember those for an epoch, and
+    the best accuracy counts from then on."""
     problem = tiny((40, 24, 16))
     pruner = training.build_pruner(PruningSettings(0.5, epochs=3), {"first": True, "last": True})
     trainer = trainer_of(problem, settings(), learning_rate=0.02)._replace(pruner=pruner)
     state, step = trainer.init(problem.variables, jax.random.key(0)), jax.jit(trainer.step)
-    for epoch in range(pruner.last_epoch + 2):
+    for epoch in range(pruner.last_epoch + 3):
         for rows in np.arange(80).reshape(-1, BATCH):
             state, _ = step(state, problem.train, rows, epoch)
         memory = state.lagrangian.dual.memory
-        assert memory.known and (memory.ceiling.best > 0) == (epoch >= pruner.last_epoch)
+        assert memory.known and (memory.ceiling.best > 0) == (epoch > pruner.last_epoch)
+        assert memory.ceiling.exponent == HIGHEST or epoch > pruner.last_epoch
     assert pruner.last_epoch > 0
 
 
