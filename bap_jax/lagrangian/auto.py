@@ -7,9 +7,11 @@
 
 The unit s_c of a multiplier is the share w_g of its group in the mean loss: the weight of group g
 is then w_g + λ_g = w_g e^{z_g}, and z_g is how much its logits are to gain on those of others. The
-unit r_c of a violation is Â_g (1 − Â_g), what an accuracy gains where its logit rises by 1. So
-neither the loss's scale nor shares enter; time is counted in steps, as a network answers in steps.
-The integral part is faster where a group feels less of its multiplier at once, as it is not a class
+unit r_c of a violation is t_g (1 − t_g), what an accuracy gains where its logit rises by 1, at the
+accuracy t_g that meets the constraint. So neither the scale of the loss nor shares enter; time is
+counted in steps, as a network answers in steps. In the batches that have a sample of a group, its
+multiplier is divided by their share among all batches, so that it acts in full on average. The
+integral part is faster where a group feels less of its multiplier at once, as it is not a class
 but only a part of one,
 
     κ_c = κ clip(β_c (3 − |I_c|) / 2, 1, β_c) away from 0, κ β_c back towards it,
