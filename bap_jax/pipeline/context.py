@@ -124,11 +124,13 @@ class RunContext:
         return moved_state
 
     def _class_overlap(self):
+        """Of labels that are whole numbers, floats among them: 0.0 and 1.0 are classes too."""
         train = self.splits.train
-        kind = getattr(train.labels, "dtype", np.dtype(float)).kind
-        if kind not in "biu" or train.labels.ndim != 1:
+        labels = train.labels
+        if getattr(labels, "ndim", 0) != 1 or np.any(np.asarray(labels) != np.rint(labels)):
             return 1.0
-        return training.class_overlap(train.labels, train.group_ids, len(self.splits.group_names))
+        ids = np.asarray(labels).astype(int)
+        return training.class_overlap(ids, train.group_ids, len(self.splits.group_names))
 
     def _place(self, split: str) -> Dataset:
         if split not in self._placed:

@@ -100,10 +100,16 @@ def test_runs_compare_their_groups_with_the_classes_of_a_classifier(digits_split
     np.testing.assert_array_equal(context.reference.class_overlap, found)
 
 
-def test_labels_that_are_no_class_ids_leave_groups_as_they_are(digits_splits, small_dense):
+@pytest.mark.parametrize(("divisor", "are_classes"), [(1, True), (10, False)])
+def test_labels_that_are_no_whole_numbers_leave_groups_as_they_are(
+    divisor, are_classes, digits_splits, small_dense
+):
+    """Floats may be class ids as well, as of a network with a single logit."""
     train = digits_splits.train
-    real = digits_splits._replace(train=train._replace(labels=train.labels.astype(np.float32)))
+    halves = np.arange(train.size, dtype=np.int32)[:, None] % 2
+    real = train._replace(labels=np.float32(train.labels) / divisor, group_ids=halves)
     own = metrics.Criterion(lambda logits, _: logits[:, 0] ** 2, lambda logits, _: logits[:, 0] > 0)
-    splits = real._replace(num_classes=None)
+    splits = digits_splits._replace(train=real, num_classes=None)
     context = pipeline.make_context(*small_dense, splits, criterion=own)
-    np.testing.assert_array_equal(context.reference.class_overlap, 1)
+    found = np.broadcast_to(context.reference.class_overlap, (10,))[:2]
+    assert (found < 0.05).all() if are_classes else (found == 1).all()
