@@ -87,5 +87,7 @@ def update(
 def _one_over_samples(count, lengths):
     """What the variance of one sample is multiplied by in that of a mean with fading weights: first
     while the memory fills sample by sample, then in the long run, whatever a batch brings."""
-    filling = 1 / jnp.maximum(count, 1) - 1 / (2 * lengths)
-    return jnp.maximum(filling, 1 / (lengths + count))
+    is_filling = count <= lengths
+    least = jnp.maximum(count, 1e-9)
+    above = jnp.where(is_filling, 2 * lengths - count, 1)
+    return above / jnp.where(is_filling, 2 * lengths * least, lengths + count)

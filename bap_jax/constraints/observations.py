@@ -40,7 +40,8 @@ def presence_of(observations: Observations, frequency: Array) -> Array:
       observations: of a batch of B samples, drawn at random from all.
       frequency: `(group,)` w_g, shares of the groups among all samples.
     """
-    return -jnp.expm1(-frequency * jnp.maximum(observations.weight.sum(), 1))
+    expected = frequency * observations.weight.shape[0]
+    return jnp.where(expected < 1e-3, expected, 1 - jnp.exp(-expected))
 
 
 def dense_correct_of(observations: Observations) -> Array:
