@@ -1,7 +1,7 @@
 """How large multipliers may be while the network loses accuracy over them.
 
     best ← max(best, Â − 3 σ̂)                       of the overall accuracy Â, as it is estimated
-    lost = best − Â − 2 σ̂ − .01
+    lost = best − Â − σ̂ − .01
     z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01, 0, 1)     if lost > 0
     z_max ← z_max + .02 clip(−lost / .01, 0, 1)                      else
 
@@ -56,7 +56,7 @@ def update(
       observed: `(constraint,)` bool; where there is none, nothing moves.
     """
     best = jnp.maximum(ceiling.best, accuracy - 3 * deviation)
-    lost = best - accuracy - 2 * deviation - _LOSS
+    lost = best - accuracy - deviation - _LOSS
     largest = jnp.max(size, initial=0)
     down = jnp.minimum(ceiling.exponent, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
     up = ceiling.exponent + _UP * jnp.clip(-lost / _LOSS, 0, 1)
