@@ -110,7 +110,7 @@ def test_units_that_are_all_named_need_no_measuring(equality):
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64])
 def test_the_state_keeps_its_types(dtype):
-    """float32, whatever the problem is in, so that a scan accepts it."""
+    """Whatever the problem is in, so that a scan accepts them."""
     with jax.enable_x64(dtype == jnp.float64):
         formulation = lagrangian.auto()
         violation = jnp.array([0.1, -0.2], dtype)

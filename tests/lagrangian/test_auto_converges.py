@@ -118,9 +118,7 @@ def test_adam_with_one_rate_for_all(make):
 
 
 @smoke
-@pytest.mark.parametrize(
-    "make", [convex.equalities, *(pytest.param(PROBLEMS[name], marks=smoke) for name in REST)]
-)
+@pytest.mark.parametrize("make", [convex.equalities, *(PROBLEMS[name] for name in REST)])
 def test_adam_with_a_rate_that_does_not_fall(make):
     """Adam then circles around x* itself, by steps of its rate."""
     solved = make()
@@ -131,13 +129,7 @@ def test_adam_with_a_rate_that_does_not_fall(make):
 
 @smoke
 @pytest.mark.parametrize("name", TURNS)
-@pytest.mark.parametrize(
-    "make",
-    [
-        convex.equalities,
-        *(pytest.param(PROBLEMS[n], marks=smoke) for n in PROBLEMS if n != "equalities"),
-    ],
-)
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 def test_every_scheme(name, make):
     solved = make()
     found = paths(name, solved, gradient_descent(0.01), convex.starts(solved, 2), GRID[::4])
@@ -145,7 +137,7 @@ def test_every_scheme(name, make):
 
 
 @smoke
-@pytest.mark.parametrize("scale", [pytest.param(10.0, marks=smoke), 100.0])
+@pytest.mark.parametrize("scale", [10.0, 100.0])
 @pytest.mark.parametrize("make", [convex.inequalities, convex.equalities])
 def test_far_starts(make, scale):
     solved = make()
