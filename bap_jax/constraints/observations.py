@@ -37,10 +37,10 @@ def presence_of(observations: Observations, frequency: Array) -> Array:
     """`(group,)` 1 − e^{−w_g B}, in which share of the batches a group has a sample.
 
     Args:
-      observations: of a batch of B samples, drawn at random from all.
-      frequency: `(group,)` w_g, shares of the groups among all samples.
+      observations: of a batch drawn at random; B of its samples have a weight.
+      frequency: `(group,)` w_g, shares of the groups among all such samples.
     """
-    expected = frequency * observations.weight.shape[0]
+    expected = frequency * jnp.maximum(observations.weight.sum(), 1)
     return jnp.where(expected < 1e-3, expected, 1 - jnp.exp(-expected))
 
 
