@@ -87,7 +87,7 @@ def _gap_constraint(reference, tolerance, options, *, relative, signs):
             tolerance=tolerance,
             deviation=jnp.tile(jnp.sqrt(variance), len(signs)),
             unit=jnp.tile(reference.frequency, len(signs)),
-            reach=_reach(jnp.concatenate([met - sign * tolerance for sign in signs])),
+            reach=_reach(jnp.tile(met, len(signs)) - sided(jnp.ones(num_groups)) * tolerance),
             directness=jnp.tile(class_overlap, len(signs)),
             presence=jnp.tile(presence_of(observations, reference.frequency), len(signs)),
             accuracy=gaps.accuracy,

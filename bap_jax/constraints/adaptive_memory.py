@@ -87,7 +87,6 @@ def update(
 def _one_over_samples(count, lengths):
     """What the variance of one sample is multiplied by in that of a mean with fading weights: first
     while the memory fills sample by sample, then in the long run, whatever a batch brings."""
-    is_filling = count <= lengths
-    least = jnp.maximum(count, 1e-9)
-    above = jnp.where(is_filling, 2 * lengths - count, 1)
-    return above / jnp.where(is_filling, 2 * lengths * least, lengths + count)
+    is_filling, seen = count <= lengths, jnp.maximum(count, 1e-9)
+    numerator = jnp.where(is_filling, 2 * lengths - count, 1)
+    return numerator / jnp.where(is_filling, 2 * lengths * seen, lengths + count)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bap_jax.constraints.base import Constraint, DenseReference
+from bap_jax.constraints.observations import presence_of
 from bap_jax.errors import UserError
 
 
@@ -66,14 +67,18 @@ def among(reference: DenseReference, groups: Sequence[int], make: MakeConstraint
     position = np.full(num_groups + 1, -1, np.int32)
     position[chosen] = np.arange(chosen.size)
 
+    kinds = -(-inner.size // chosen.size)
+
     def evaluate(state, observations):
         ids = observations.group_ids
         ids = jnp.asarray(position)[jnp.where((ids >= 0) & (ids < num_groups), ids, num_groups)]
         weight = jnp.where((ids >= 0).any(1), observations.weight, 0)
         values, state = inner.evaluate(state, observations._replace(group_ids=ids, weight=weight))
+        if jnp.ndim(values.presence):  # of a batch whose samples are not all of these groups
+            seen = presence_of(observations, reference.frequency)[chosen]
+            values = values._replace(presence=jnp.tile(seen, kinds)[: inner.size])
         return values._replace(unit=values.unit * share), state
 
-    kinds = -(-inner.size // chosen.size)
     own = np.tile(np.arange(chosen.size), kinds) if inner.groups is None else inner.groups
     return Constraint(
         inner.size,

@@ -123,8 +123,8 @@ def gap_estimator(
     check_overall(overall_accuracy)
     accuracy = accuracy_estimator(reference, buffer_size, estimator)
 
-    def overall(group_gap, shares, estimate: Estimate, observations: Observations):
-        """The overall gap, the overall accuracy and its deviation."""
+    def overall_gap(group_gap, shares, estimate: Estimate, observations: Observations):
+        """The overall gap, the accuracy of all samples, and its deviation."""
         unknown = jnp.zeros(())
         if buffer_size == 0:
             sparse = metrics.weighted_mean(observations.correct, observations.weight)
@@ -139,7 +139,7 @@ def gap_estimator(
         estimate, state = accuracy.update(state, observations)
         group = reference.group_accuracy - estimate.mean
         shares = overall_shares(estimate.observed, reference.frequency, overall_accuracy)
-        lost, right, doubt = overall(group, shares, estimate, observations)
+        lost, accuracy_of_all, deviation = overall_gap(group, shares, estimate, observations)
         group_proxy, present, overall_proxy = _proxies(reference, observations, proxy)
         return GapEstimates(
             group=group,
@@ -151,8 +151,8 @@ def gap_estimator(
             excess_proxy=group_proxy - overall_proxy,
             present=present,
             overall=overall_proxy,
-            accuracy=right,
-            accuracy_deviation=doubt,
+            accuracy=accuracy_of_all,
+            accuracy_deviation=deviation,
         ), state
 
     return GapEstimator(accuracy.init, update)

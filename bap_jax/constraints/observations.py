@@ -36,11 +36,15 @@ class Observations(NamedTuple):
 def presence_of(observations: Observations, frequency: Array) -> Array:
     """`(group,)` 1 − e^{−w_g B}, in which share of the batches a group has a sample.
 
+    That is of samples drawn one by one. Of a permutation a group of three in 200 samples is in 95 %
+    of the batches of 128 instead of 85 %; from ten samples on the difference is below 1 %.
+
     Args:
       observations: of a batch drawn at random; B of its samples have a weight.
       frequency: `(group,)` w_g, shares of the groups among all such samples.
     """
     expected = frequency * jnp.maximum(observations.weight.sum(), 1)
+    # In float32 nothing is left of a small difference.
     return jnp.where(expected < 1e-3, expected, 1 - jnp.exp(-expected))
 
 

@@ -46,7 +46,6 @@ _INTEGRAL = 0.02  # κ, per step
 _QUICKEST = 4.0  # β_c, at most
 _QUICK_UNTIL = 1.0  # an integral up to which κ β_c holds also on the way up
 _TINY = 1e-30
-_LEAST_WEIGHT = 0.05  # of all groups together, down to which the weights' steps are made up for it
 _MARGIN = 0.75  # of the tolerance, at most
 LONGEST_STEP = 15.0  # W_max
 
@@ -163,11 +162,17 @@ def auto(
         return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
 
     def added_weight(dual):
-        """Of shares that multipliers below 0 take from their groups, the remains count."""
-        signed = jnp.maximum(dual.multipliers.sum(), _LEAST_WEIGHT - 1)
-        return jnp.where(dual.memory.known, signed, sum_of_sizes(dual))
+        """Σ λ with its signs: a multiplier below 0 takes weight away."""
+        return jnp.where(dual.memory.known, dual.multipliers.sum(), sum_of_sizes(dual))
 
-    return Formulation(init, update_multipliers, penalty_term, total_weight, True, added_weight)
+    return Formulation(
+        init,
+        update_multipliers,
+        penalty_term,
+        total_weight,
+        anticipates=True,
+        added_weight=added_weight,
+    )
 
 
 def _start(size, named_units) -> AutoState:

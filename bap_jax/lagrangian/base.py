@@ -15,6 +15,7 @@ to. See docs/method.md, equations (8) and (9).
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -99,17 +100,24 @@ class PenaltyTerm(Protocol):
 
 
 class TotalWeight(Protocol):
-    """Signature of `Formulation.total_weight` and `Formulation.added_weight`."""
+    """Signature of `Formulation.total_weight`."""
 
     def __call__(self, dual: DualState, /) -> Array:
-        """`()` the total weight that the weights' gradient is to have, ∞ to leave it as it is; or
-        what constraints add to it."""
+        """`()` the total weight that the weights' gradient is to have; ∞ to leave it as it is."""
         ...
 
 
-def sum_of_sizes(dual: DualState) -> Array:
-    """`()` Σ|λ|."""
-    return jnp.abs(dual.multipliers).sum()
+class AddedWeight(Protocol):
+    """Signature of `Formulation.added_weight`."""
+
+    def __call__(self, dual: DualState, /) -> Array:
+        """`()` what the constraints add to the loss's weight of 1."""
+        ...
+
+
+def sum_of_sizes(dual: DualState | Mapping[str, DualState]) -> Array:
+    """`()` Σ|λ|, over all sets."""
+    return sum(jnp.abs(one).sum() for one in jax.tree.leaves(multipliers_of(dual)))
 
 
 class Formulation(NamedTuple):
@@ -127,7 +135,7 @@ class Formulation(NamedTuple):
       anticipates: whether multipliers react to the change of a violation by themselves, so that
         `optimistic` need not correct it.
       added_weight: `DualState -> ()`, what the constraints add to the loss's weight of 1 in the
-        gradient before it is scaled; by default Σ|λ|.
+        gradient before it is scaled, which then counts as ½ at least; by default Σ|λ|.
     """
 
     init: FormulationInit
@@ -135,7 +143,7 @@ class Formulation(NamedTuple):
     penalty_term: PenaltyTerm
     total_weight: TotalWeight | None = None
     anticipates: bool = False
-    added_weight: TotalWeight = sum_of_sizes
+    added_weight: AddedWeight = sum_of_sizes
 
     @property
     def ascend(self) -> MultiplierUpdate:

@@ -25,6 +25,8 @@ from bap_jax.lagrangian.formulations import FormulationLike, as_formulation, mat
 from bap_jax.lagrangian.optimizer_step import move
 from bap_jax.types import Array, Params, PyTree
 
+_LEAST_WEIGHT = 0.5  # the smallest total weight that a gradient is scaled up from
+
 
 class Gradient(NamedTuple):
     """The result of one forward and backward pass.
@@ -147,7 +149,7 @@ class PrimalDualSteps(NamedTuple):
         )
 
     def _scale(self, dual):
-        total = 1 + self.formulation.added_weight(dual)
+        total = jnp.maximum(1 + self.formulation.added_weight(dual), _LEAST_WEIGHT)
         wanted = total
         if self.formulation.total_weight is not None:
             chosen = self.formulation.total_weight(dual)

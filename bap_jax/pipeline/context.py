@@ -124,12 +124,13 @@ class RunContext:
         return moved_state
 
     def _class_overlap(self):
-        """Of labels that are whole numbers, floats among them: 0.0 and 1.0 are classes too."""
+        """Of labels that are class ids; two different floats, such as 0.0 and 1.0, are as well."""
         train = self.splits.train
-        labels = train.labels
-        if getattr(labels, "ndim", 0) != 1 or np.any(np.asarray(labels) != np.rint(labels)):
+        if getattr(train.labels, "ndim", 0) != 1:
             return 1.0
-        ids = np.asarray(labels).astype(int)
+        values, ids = np.unique(np.asarray(train.labels), return_inverse=True)
+        if values.dtype.kind not in "biu" and values.size > 2:
+            return 1.0
         return training.class_overlap(ids, train.group_ids, len(self.splits.group_names))
 
     def _place(self, split: str) -> Dataset:

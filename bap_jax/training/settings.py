@@ -144,8 +144,8 @@ class ConstraintSettings:
       overall_term: `full` (the paper), `detached` or `clipped`, see `lagrangian.overall_term`.
       el_absolute: EL constrains |ℓ_g − ℓ| (the released code) instead of ℓ_g − ℓ (the paper); not
         with `dual.rule="auto"`, which has to know the sign.
-      el_buffer_size: `buffer_size` of EL; with 0, `dual.rule=auto` takes `buffer_size` and lets old
-        losses fade, and other rules look at the batch.
+      el_buffer_size: `buffer_size` of EL, whose old losses fade with `dual.rule=auto`; with 0, this
+        rule takes `buffer_size`, and the others look at the batch.
       el_bound: largest |λ| of EL, whose constraints also drive losses up.
       kl_limit: δ of `distillation`, nats.
     """

@@ -124,7 +124,7 @@ class Trainer(NamedTuple):
         state = _with_moments(state, hold_moments(self.pruner, self._init_optimizer, state))
         active = epoch >= self.first_epoch
         last = self.pruner.last_epoch or 0
-        # If constraints act before, their estimates remember the network before for an epoch.
+        # If constraints act before, their estimates are mostly of the network before for an epoch.
         is_pruned = epoch >= last + (self.first_epoch < last)
         problem = StepProblem(self, state, state.masks, batch, weight, key, active, is_pruned)
         # The default scheme is `lagrangian.dual_primal`.

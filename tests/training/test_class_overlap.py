@@ -100,14 +100,12 @@ def test_runs_compare_their_groups_with_the_classes_of_a_classifier(digits_split
     np.testing.assert_array_equal(context.reference.class_overlap, found)
 
 
-@pytest.mark.parametrize(("divisor", "are_classes"), [(1, True), (10, False)])
-def test_labels_that_are_no_whole_numbers_leave_groups_as_they_are(
-    divisor, are_classes, digits_splits, small_dense
-):
-    """Floats may be class ids as well, as of a network with a single logit."""
+@pytest.mark.parametrize(("values", "are_classes"), [(2, True), (10, False)])
+def test_floats_are_classes_where_there_are_two(values, are_classes, digits_splits, small_dense):
+    """As of a network with a single logit; more of them may be ages."""
     train = digits_splits.train
     halves = np.arange(train.size, dtype=np.int32)[:, None] % 2
-    real = train._replace(labels=np.float32(train.labels) / divisor, group_ids=halves)
+    real = train._replace(labels=np.float32(train.labels % values), group_ids=halves)
     own = metrics.Criterion(lambda logits, _: logits[:, 0] ** 2, lambda logits, _: logits[:, 0] > 0)
     splits = digits_splits._replace(train=real, num_classes=None)
     context = pipeline.make_context(*small_dense, splits, criterion=own)
