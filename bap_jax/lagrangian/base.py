@@ -117,7 +117,7 @@ class AddedWeight(Protocol):
 
 def sum_of_sizes(dual: DualState | Mapping[str, DualState]) -> Array:
     """`()` Σ|λ|, over all sets."""
-    return sum(jnp.abs(one).sum() for one in jax.tree.leaves(multipliers_of(dual)))
+    return jnp.abs(jnp.concatenate(jax.tree.leaves(multipliers_of(dual)))).sum()
 
 
 class Formulation(NamedTuple):
