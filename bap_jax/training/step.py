@@ -125,7 +125,7 @@ class Trainer(NamedTuple):
         active = epoch >= self.first_epoch
         last = self.pruner.last_epoch or 0
         # If constraints act before, their estimates are mostly of the network before for an epoch.
-        is_pruned = epoch >= last + (self.first_epoch < last)
+        is_pruned = epoch > last if self.first_epoch < last else epoch >= last
         problem = StepProblem(self, state, state.masks, batch, weight, key, active, is_pruned)
         # The default scheme is `lagrangian.dual_primal`.
         params, lagrangian, info = self.scheme.update(problem, state.params, state.lagrangian)
