@@ -5,7 +5,7 @@
 DIR holds cifar-100-binary.tar.gz, its content, or cifar100.npz. Other settings:
 
     --config=experiments/cifar100.py:cpu    real images, a ResNet-8 of width 16, fewer epochs; about
-                                            ten minutes a run. Expected with CEAG: train max ψ 4,
+                                            ten minutes a run. Expected with CEAG: train max ψ 5,
                                             test accuracy 38 (README.md).
     --config=experiments/cifar100.py:smoke  made-up images, no DIR; under a minute
 
