@@ -13,40 +13,27 @@ chance as well, so c_g² Var(fast_g) would be two to three times too small. Var(
 all samples so far until it has had n_g of them. See docs/method.md, equation (37).
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 
 from bap_jax import metrics
+from bap_jax.constraints import fading_mean
 from bap_jax.constraints.base import DenseReference
 from bap_jax.constraints.observations import Observations
 from bap_jax.constraints.replay_buffer import Estimate
-from bap_jax.types import Array
+from bap_jax.metrics import GroupSums
 
 _DOUBT = 4.0  # a difference of two standard deviations is believed by half
 
 
-class TwoMemories(NamedTuple):
-    """Sums over the samples of each group, old ones fading; 16 bytes a group.
-
-    Attributes:
-      right, count: `(2, group)` right samples and samples; the first row fades after m samples, the
-        second after M.
-    """
-
-    right: Array
-    count: Array
-
-
-def init(num_groups: int) -> TwoMemories:
-    """Sums before the first sample."""
-    zeros = jnp.zeros((2, num_groups), jnp.float32)
-    return TwoMemories(zeros, zeros)
+def init(num_groups: int) -> GroupSums:
+    """Sums `(2, group)` of right samples before the first one; 16 bytes a group. The first row
+    fades after m samples, the second after M."""
+    return fading_mean.init(2, num_groups)
 
 
 def update(
-    memory: TwoMemories, observations: Observations, reference: DenseReference, buffer_size: int
-) -> tuple[Estimate, TwoMemories]:
+    memory: GroupSums, observations: Observations, reference: DenseReference, buffer_size: int
+) -> tuple[Estimate, GroupSums]:
     """Adds a batch; pure.
 
     Args:
@@ -61,16 +48,15 @@ def update(
       had about k/3 samples in one batch, or k/2 to 3k/5 of them one by one, or all that it has.
     """
     num_groups = memory.count.shape[1]
-    sums = metrics.group_sums(
+    new = metrics.group_sums(
         observations.correct, observations.group_ids, observations.weight, num_groups
     )
     known = jnp.broadcast_to(jnp.asarray(reference.count, jnp.float32), (num_groups,))
     size = jnp.where(known > 0, known, 5.0 * buffer_size)
     short = jnp.minimum(buffer_size / 2, size)
     lengths = jnp.stack([short, size])
-    keep = lengths / (lengths + sums.count[None])
-    right = (keep * memory.right + sums.total[None]).astype(memory.right.dtype)
-    count = (keep * memory.count + sums.count[None]).astype(memory.count.dtype)
+    memory = fading_mean.add(memory, GroupSums(*(x[None] for x in new)), lengths)
+    right, count = memory
     fast, slow = right / jnp.maximum(count, 1e-9)
     # A group that was always right so far is not certain to stay so.
     likely = (right[1] + 1) / (count[1] + 2)
@@ -81,7 +67,7 @@ def update(
     observed = count[0] >= 0.7 * jnp.minimum(short, 0.9 * size)
     mean = jnp.where(observed, slow + belief * (fast - slow), 0)
     variance = jnp.where(observed, slow_variance + belief * (fast_variance - slow_variance), 0)
-    return Estimate(mean, observed, variance), TwoMemories(right, count)
+    return Estimate(mean, observed, variance), memory
 
 
 def _one_over_samples(count, lengths):

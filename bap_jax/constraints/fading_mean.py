@@ -4,40 +4,41 @@ n new samples leave the old ones with a weight of m / (m + n). With m = k the me
 samples of a buffer of k, in effect, and twice the mean age.
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 
 from bap_jax import metrics
 from bap_jax.constraints.observations import Observations
 from bap_jax.constraints.replay_buffer import Estimate
+from bap_jax.metrics import GroupSums
 from bap_jax.types import Array
 
 
-class FadingSums(NamedTuple):
-    """Sums over the samples of each group, old ones fading.
+def init(*shape: int) -> GroupSums:
+    """Sums `(..., group)` before the first sample."""
+    zeros = jnp.zeros(shape, jnp.float32)
+    return GroupSums(zeros, zeros)
 
-    Attributes:
-      total, count: `(group,)` sum of the values, and samples.
+
+def add(sums: GroupSums, new: GroupSums, memory: Array | float) -> GroupSums:
+    """Sums in which the old samples have faded by the new ones; pure.
+
+    Args:
+      sums: `(..., group)` of `init` or of the last call; leading axes for several memories.
+      new: of a batch, with as many axes as `sums`.
+      memory: m, samples.
     """
-
-    total: Array
-    count: Array
-
-
-def init(num_groups: int) -> FadingSums:
-    """Sums before the first sample."""
-    zeros = jnp.zeros((num_groups,), jnp.float32)
-    return FadingSums(zeros, zeros)
+    keep = memory / (memory + new.count)
+    total, count = keep * sums.total + new.total, keep * sums.count + new.count
+    return GroupSums(total.astype(sums.total.dtype), count.astype(sums.count.dtype))
 
 
 def update(
-    sums: FadingSums, values: Array, observations: Observations, memory: int
-) -> tuple[Estimate, FadingSums]:
+    sums: GroupSums, values: Array, observations: Observations, memory: int
+) -> tuple[Estimate, GroupSums]:
     """Adds a batch; pure.
 
     Args:
-      sums: of `init` or of the last call.
+      sums: `(group,)`, of `init` or of the last call.
       values: `(batch,)` what is averaged.
       observations: of the batch; samples of weight 0 leave the sums as they are.
       memory: m, samples.
@@ -47,8 +48,5 @@ def update(
     """
     num_groups = sums.count.shape[0]
     new = metrics.group_sums(values, observations.group_ids, observations.weight, num_groups)
-    keep = memory / (memory + new.count)
-    total = (keep * sums.total + new.total).astype(sums.total.dtype)
-    count = (keep * sums.count + new.count).astype(sums.count.dtype)
-    observed = count > 0
-    return Estimate(total / jnp.where(observed, count, 1), observed), FadingSums(total, count)
+    sums = add(sums, new, memory)
+    return Estimate(metrics.group_means(sums), sums.count > 0), sums

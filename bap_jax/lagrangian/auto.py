@@ -157,22 +157,24 @@ def auto(
         presence = jnp.maximum(_own_units(values).presence, _TINY)
         return linear_term(values, dual.multipliers / presence, overall_term)
 
-    def total_weight(dual):
-        memory: AutoState = dual.memory
-        return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
-
-    def added_weight(dual):
-        """Σ λ with its signs: a multiplier below 0 takes weight away."""
-        return jnp.where(dual.memory.known, dual.multipliers.sum(), sum_of_sizes(dual))
-
     return Formulation(
         init,
         update_multipliers,
         penalty_term,
-        total_weight,
+        _total_weight,
         anticipates=True,
-        added_weight=added_weight,
+        added_weight=_added_weight,
     )
+
+
+def _total_weight(dual: DualState) -> Array:
+    memory: AutoState = dual.memory
+    return jnp.where(memory.known, jnp.exp(memory.length.log_weight), jnp.inf)
+
+
+def _added_weight(dual: DualState) -> Array:
+    """Σ λ with its signs: a multiplier below 0 takes weight away."""
+    return jnp.where(dual.memory.known, dual.multipliers.sum(), sum_of_sizes(dual))
 
 
 def _start(size, named_units) -> AutoState:

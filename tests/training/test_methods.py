@@ -11,9 +11,9 @@ import pytest
 
 from bap_jax import constraints, data, lagrangian, pipeline, training
 from bap_jax.constraints import Constraint, DenseReference, constraint_values
-from bap_jax.constraints.adaptive_memory import TwoMemories
 from bap_jax.errors import UserError
 from bap_jax.lagrangian import SCHEMES
+from bap_jax.metrics import GroupSums
 from bap_jax.training import METHODS, DualSettings, methods
 from tests.training.tiny import dual_of, settings_of, tiny, trainer_of, whole_split
 from tests.tuning import prune_and_tune
@@ -264,7 +264,7 @@ def test_the_first_epoch_in_which_a_method_acts(method, rule, first, acts_from):
             assert metrics.violation_mask.all() == metrics.proxy_mask.all() == active
             assert (state.lagrangian.multipliers != start).any() == active
             memory = state.constraint
-            seen = memory.count[1] if isinstance(memory, TwoMemories) else memory.seen
+            seen = memory.count[1] if isinstance(memory, GroupSums) else memory.seen
             np.testing.assert_array_equal(seen > 0, [active] * 3)
 
 
