@@ -4,13 +4,14 @@
                       of m / (m + n), and M / (M + n)
     Â_g = slow_g + c_g (fast_g − slow_g),   c_g = d² / (d² + 4 Var(fast_g)),  d = fast_g − slow_g
 
-with m = k/2 samples, which has the mean age and the variance of a buffer of k, and M = n_g, about
-an epoch. While the network changes, the two differ by more than chance, c_g is near 1 and the
+with m = k/2 samples, which has the mean age and the variance of a buffer of k, and M = min(n_g,
+100 k), about an epoch of a small group: a longer memory would keep the start of a run for thousands
+of steps. While the network changes, the two differ by more than chance, c_g is near 1 and the
 estimate has little delay. Once it changes slowly they agree, c_g is near 0, and the variance is
-that of the whole group rather than of k samples: for k = 40 and 107 samples of a group, a third.
+that of M samples rather than of k: for k = 40 and a group of 107, a third.
 What is stated is c_g Var(fast_g) + (1 − c_g) Var(slow_g): c_g is large where the two differ, by
 chance as well, so c_g² Var(fast_g) would be two to three times too small. Var(slow_g) is that of
-all samples so far until it has had n_g of them. See docs/method.md, equation (37).
+all samples so far until it has had M of them. See docs/method.md, equation (37).
 """
 
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from bap_jax.constraints.replay_buffer import Estimate
 from bap_jax.metrics import GroupSums
 
 _DOUBT = 4.0  # a difference of two standard deviations is believed by half
+_LONGEST = 100.0  # M / k, at most
 
 
 def init(num_groups: int) -> GroupSums:
@@ -52,7 +54,8 @@ def update(
         observations.correct, observations.group_ids, observations.weight, num_groups
     )
     known = jnp.broadcast_to(jnp.asarray(reference.count, jnp.float32), (num_groups,))
-    size = jnp.where(known > 0, known, 5.0 * buffer_size)
+    longest = _LONGEST * buffer_size
+    size = jnp.where(known > 0, jnp.minimum(known, longest), 5.0 * buffer_size)
     short = jnp.minimum(buffer_size / 2, size)
     lengths = jnp.stack([short, size])
     memory = fading_mean.add(memory, GroupSums(*(x[None] for x in new)), lengths)

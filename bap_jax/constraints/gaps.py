@@ -50,8 +50,9 @@ class GapEstimates(NamedTuple):
       overall: `()` r(θ_s) − r(θ_d).
       accuracy: `()` estimate of the overall accuracy: the dense model's, less the overall gap of
         the groups observed so far. 0 without a buffer, where its deviation is not known.
-      accuracy_deviation: `()` its standard deviation, as if no sample were in two groups, and the
-        share of the groups that were not observed yet: they may be right always or never.
+      accuracy_deviation: `()` its standard deviation, with groups of other attributes as the same
+        samples again, and the share of the groups that were not observed yet: they may be right
+        always or never.
     """
 
     group: Array
@@ -161,8 +162,10 @@ def gap_estimator(
 def _doubt(estimate, shares, reference):
     """`()` deviation of the overall accuracy, and the share of the groups without an estimate."""
     seen = jnp.sum(jnp.where(estimate.observed, reference.frequency, 0))
-    unseen = jnp.maximum(1 - seen / reference.frequency.sum(), 0)
-    return jnp.sqrt(jnp.sum(shares**2 * estimate.variance)) + unseen
+    attributes = reference.frequency.sum()  # whose errors are the same errors
+    unseen = jnp.maximum(1 - seen / attributes, 0)
+    variance = jnp.maximum(attributes, 1) * jnp.sum(shares**2 * estimate.variance)
+    return jnp.sqrt(variance) + unseen
 
 
 def _excess_variance(estimate, shares):

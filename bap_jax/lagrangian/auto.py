@@ -17,9 +17,10 @@ but only a part of one,
     κ_c = κ clip(β_c (3 − |I_c|) / 2, 1, β_c) away from 0, κ β_c back towards it,
     β_c = min(1 / √directness, 4)
 
-A large weight that does not help yet grows slowly, so that no group takes more from the others than
-it can use; z_max itself comes down where the network loses accuracy over it, see `ceiling`. A
-constraint that does not name its units has them measured, see `measured_units`.
+A large weight that does not help yet grows slowly, and only up to e times the share before it is
+seen to help, so that no group takes more from the others than it can use: see `response`. z_max
+itself comes down where the network loses accuracy over it, see `ceiling`. A constraint that does
+not name its units has them measured, see `measured_units`.
 
 The weights of all groups are scaled to a total of their own (see `step_length`) in place of
 1 + Σ λ: a group is given weight by taking it from others, and multipliers that grow do not lengthen
@@ -34,7 +35,7 @@ import jax.numpy as jnp
 
 from bap_jax.constraints.base import ConstraintValues, as_floats
 from bap_jax.errors import UserError
-from bap_jax.lagrangian import ceiling, measured_units, step_length
+from bap_jax.lagrangian import ceiling, measured_units, response, step_length
 from bap_jax.lagrangian.base import DualState, Formulation, sum_of_sizes
 from bap_jax.lagrangian.ceiling import Ceiling
 from bap_jax.lagrangian.overall_term import check_overall_term, linear_term
@@ -51,10 +52,11 @@ LONGEST_STEP = 15.0  # W_max
 
 
 class AutoState(NamedTuple):
-    """What the multipliers remember: 4 bytes a constraint, and 29 where units are measured.
+    """What the multipliers remember: 8 bytes a constraint, and 37 more where units are measured.
 
     Attributes:
       integral: `(constraint,)` I_c.
+      largest: `(constraint,)` largest violation so far, see `response`.
       ceiling: z_max of the set of constraints.
       length: of the weights' steps.
       measured: units that the constraints do not name; `()` if all are named.
@@ -62,6 +64,7 @@ class AutoState(NamedTuple):
     """
 
     integral: Array
+    largest: Array
     ceiling: Ceiling
     length: StepLength
     measured: Any
@@ -140,22 +143,24 @@ def auto(
             _size(values, memory.integral),
             fresh,
         )
-        upper = _within_bound(highest.exponent, most, units)
-        lower = jnp.where(values.equality, -_within_lower_bound(highest.exponent, most, units), 0.0)
+        largest, exponent = _highest_exponent(memory, values, units, highest, fresh)
+        upper = _within_bound(exponent, most, units)
+        lower = jnp.where(values.equality, -_within_lower_bound(exponent, most, units), 0.0)
         gain = _integral_gain(values, units, memory.integral, error)
         integral = jnp.clip(memory.integral + gain * error, lower, upper)
         integral = jnp.where(fresh, integral, memory.integral)
         exponent = jnp.clip(integral + _PROPORTIONAL * error, lower, upper)
         multipliers = jnp.clip(_multipliers(exponent, units), -most, most)
-        length, active = _length(memory.length, values, error, fresh, longest)
+        length, active = _length(memory.length, values, error, fresh, longest, highest)
         names_units = active if named_units else jnp.any(fresh & units.is_named)
         known = memory.known | names_units
-        state = AutoState(integral, highest, length, measured, known)
+        state = AutoState(integral, largest, highest, length, measured, known)
         return DualState(jnp.where(fresh, multipliers, dual.multipliers), state)
 
     def penalty_term(values, dual):
         presence = jnp.maximum(_own_units(values).presence, _TINY)
-        return linear_term(values, dual.multipliers / presence, overall_term)
+        in_full = jnp.clip(dual.multipliers / presence, -measured_units.HUGE, measured_units.HUGE)
+        return linear_term(values, in_full, overall_term)
 
     return Formulation(
         init,
@@ -180,6 +185,7 @@ def _added_weight(dual: DualState) -> Array:
 def _start(size, named_units) -> AutoState:
     return AutoState(
         integral=jnp.zeros((size,)),
+        largest=response.init(size),
         ceiling=ceiling.init(),
         length=step_length.init(),
         measured=() if named_units else measured_units.init(size),
@@ -195,11 +201,23 @@ def _measured(memory: AutoState, values, fresh, named_units):
     return measured, _units(values, measured)
 
 
-def _length(length, values, error, fresh, longest) -> tuple[StepLength, Array]:
+def _highest_exponent(memory: AutoState, values, units, highest: Ceiling, fresh):
+    """`(constraint,)` largest violations so far, and the largest |z_c| but for bounds on λ_c."""
+    violation = jax.lax.stop_gradient(as_floats(values.violation))
+    violation = jnp.clip(violation, -measured_units.HUGE, measured_units.HUGE)
+    violation = jnp.where(values.equality, jnp.abs(violation), violation)
+    largest = response.update(memory.largest, violation, fresh)
+    earned = response.highest_exponent(largest, violation, units.violation)
+    exponent = jnp.minimum(highest.exponent, jnp.where(units.is_named, earned, jnp.inf))
+    return largest, exponent
+
+
+def _length(length, values, error, fresh, longest, highest) -> tuple[StepLength, Array]:
     """The length of the weights' steps, and `()` bool, whether any constraint was observed."""
     worst, active = jnp.max(_size(values, error), initial=0), fresh.any()
     loss = jax.lax.stop_gradient(jnp.asarray(values.objective))
-    return step_length.update(length, loss, worst, active, longest), active
+    lost = ceiling.lost(highest, values.accuracy, values.accuracy_deviation)
+    return step_length.update(length, loss, worst, active, longest, lost), active
 
 
 def _own_units(values: ConstraintValues) -> ConstraintValues:

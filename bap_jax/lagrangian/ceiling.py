@@ -1,9 +1,9 @@
 """How large multipliers may be while the network loses accuracy over them.
 
     best ← max(best, Â − 3 σ̂)                       of the overall accuracy Â, as it is estimated
-    lost = best − Â − σ̂ − .01
-    z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01, 0, 1)     if lost > 0
-    z_max ← z_max + .02 clip(−lost / .01, 0, 1)                      else
+    lost = best − Â − σ̂
+    z_max ← min(z_max, max_c |I_c|) − .05 clip(lost / .01 − 1, 0, 1)     if lost > .01
+    z_max ← z_max + .02 clip(1 − lost / .01, 0, 1)                       else
 
 within [1.5, 6]. Some violations can only be mended at the expense of everything else, those of a
 group whose labels are wrong for instance. While the network is more than a point below its own
@@ -56,13 +56,18 @@ def update(
       observed: `(constraint,)` bool; where there is none, nothing moves.
     """
     best = jnp.maximum(ceiling.best, accuracy - 3 * deviation)
-    lost = best - accuracy - deviation - _LOSS
+    too_much = lost(ceiling._replace(best=best), accuracy, deviation) - _LOSS
     largest = jnp.max(size, initial=0)
-    down = jnp.minimum(ceiling.exponent, largest) - _DOWN * jnp.clip(lost / _LOSS, 0, 1)
-    up = ceiling.exponent + _UP * jnp.clip(-lost / _LOSS, 0, 1)
-    exponent = jnp.clip(jnp.where(lost > 0, down, up), _LOWEST, HIGHEST)
+    down = jnp.minimum(ceiling.exponent, largest) - _DOWN * jnp.clip(too_much / _LOSS, 0, 1)
+    up = ceiling.exponent + _UP * jnp.clip(-too_much / _LOSS, 0, 1)
+    exponent = jnp.clip(jnp.where(too_much > 0, down, up), _LOWEST, HIGHEST)
     any_observed = observed.any()
     return Ceiling(
         exponent=jnp.where(any_observed, exponent, ceiling.exponent),
         best=jnp.where(any_observed, best, ceiling.best),
     )
+
+
+def lost(ceiling: Ceiling, accuracy: Array | float, deviation: Array | float) -> Array:
+    """`()` accuracy below the best, beyond what one deviation explains; ≤ 0 where it is unknown."""
+    return ceiling.best - accuracy - deviation

@@ -1,15 +1,16 @@
 """Units of multipliers and violations that a problem does not name, measured along the way.
 
     r_c = max_t  mean of |v_c| over the last steps                       unit of v_c
-    s_c = F / max(H_c, r_c),   F = Σ_t |f_t − f_{t−1}|,   H_c = Σ_t |h_c,t − h_c,t−1|     of λ_c
+    s_c = F_c / max(H_c, r_c),   F_c = Σ_t |f_t − f_t−|,   H_c = Σ_t |h_c,t − h_c,t−|     of λ_c
     κ_c = 5 · (mean of |v_c,t − v_c,t−1|) / (mean of |v_c|)   in [.0005, .02]    integral gain
 
-At a saddle point ∇f = −Σ λ_c ∇h_c, so λ_c is of the size of the change of f for a change of h_c.
-Multiplying h_c by a constant multiplies s_c and r_c by just what keeps every step of the weights as
-it was; multiplying f by one multiplies their gradient by it. The gain follows the speed with which
-violations respond: integrating faster than that would overshoot. Where v_c changes its sign in
-nearly every step, steps are too long, and r_c grows until they are not. See docs/method.md,
-equation (42).
+where t− is the step in which c was observed last, and old changes fade over 1,000 steps to make
+room for new ones. At a saddle point ∇f = −Σ λ_c ∇h_c, so λ_c is of the size of the change of f for
+a change of h_c. Multiplying h_c by a constant multiplies s_c and r_c by just what keeps every step
+of the weights as it was; multiplying f by one multiplies their gradient by it. The gain follows the
+speed with which violations respond: integrating faster than that would overshoot. Where v_c changes
+its sign in nearly every step, steps are too long, and r_c grows until they are not. See
+docs/method.md, equation (42).
 """
 
 from typing import NamedTuple
@@ -31,13 +32,11 @@ _TINY, HUGE = 1e-30, 1e30  # sums, changes and multipliers stay finite
 
 
 class Measured(NamedTuple):
-    """What was seen so far; 29 bytes a constraint.
+    """What was seen so far; 37 bytes a constraint.
 
     Attributes:
-      objective: `()` f at the last step.
-      objective_change: `()` F.
-      proxy, violation: `(constraint,)` h_c and v_c when they were last observed.
-      proxy_change: `(constraint,)` H_c.
+      objective, proxy, violation: `(constraint,)` f, h_c and v_c when c was last observed.
+      objective_change, proxy_change: `(constraint,)` F_c and H_c.
       size, speed: `(constraint,)` means of |v_c| and of its change over the last steps.
       largest: `(constraint,)` r_c.
       turns: `(constraint,)` share of the last steps in which v_c changed its sign.
@@ -61,10 +60,8 @@ class Measured(NamedTuple):
 
 def init(size: int) -> Measured:
     """Before the first step, for `size` constraints."""
-    zero, zeros = jnp.zeros(()), jnp.zeros((size,))
-    return Measured(
-        zero, zero, *(zeros,) * 7, seen=zeros.astype(bool), fallback=jnp.full((), _TINY)
-    )
+    zeros = jnp.zeros((size,))
+    return Measured(*(zeros,) * 9, seen=zeros.astype(bool), fallback=jnp.full((), _TINY))
 
 
 def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Measured:
@@ -81,7 +78,7 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
         for one in seen
     )
     again = observed & measured.seen
-    moved = jnp.where(again.any(), jnp.abs(objective - measured.objective), 0.0)
+    moved = jnp.where(again, jnp.abs(objective - measured.objective), 0.0)
     proxy_moved = jnp.where(again, jnp.abs(proxy - measured.proxy), 0.0)
     jump = jnp.abs(violation - measured.violation)
     turned = jnp.where(jnp.sign(violation) * jnp.sign(measured.violation) < 0, 1.0, 0.0)
@@ -96,7 +93,7 @@ def measure(measured: Measured, values: ConstraintValues, observed: Array) -> Me
     stands_still = measured.objective_change <= measured.fallback * visible
     growth = jnp.where(violated & ~responded & stands_still.any(), 2.0, 1.0)
     return Measured(
-        objective=objective,
+        objective=jnp.where(observed, objective, measured.objective),
         objective_change=_gathered(measured.objective_change, moved),
         proxy=jnp.where(observed, proxy, measured.proxy),
         violation=jnp.where(observed, violation, measured.violation),

@@ -246,6 +246,27 @@ def test_the_accuracy_is_the_dense_one_less_what_the_groups_seen_so_far_lost():
     np.testing.assert_allclose(found.accuracy_deviation, deviation + unseen, rtol=1e-6)
 
 
+@pytest.mark.parametrize("attributes", [2, 8])
+def test_groups_of_other_attributes_are_the_same_samples(attributes):
+    """The same groups, stated again for every attribute, make the accuracy no more certain."""
+    numbers = (0.9, 0.8), (0.2, 0.4), (6, 4)
+    once = reference(*numbers)
+    dense = reference(*(np.tile(values, attributes) for values in numbers))
+    dense = dense._replace(frequency=dense.frequency * attributes, accuracy=once.accuracy)
+    ids, bits = np.arange(40) % 2, np.arange(40) % 3 > 0
+    both = [
+        gaps_after(
+            observe(groups, loss=bits, correct=bits, weight=np.ones(40)),
+            dense=one,
+            estimator="adaptive",
+        )
+        for groups, one in [(ids, once), (ids[:, None] + 2 * np.arange(attributes), dense)]
+    ]
+    one, same = ((found.accuracy, found.accuracy_deviation) for found in both)
+    np.testing.assert_allclose(one, same, rtol=1e-5)
+    assert one[1] > 0.01
+
+
 def test_without_a_buffer_the_accuracy_counts_as_unknown():
     found = gaps_after(observe(), buffer_size=0)
     assert (found.accuracy, found.accuracy_deviation) == (0, 0)

@@ -33,7 +33,7 @@ follow = functools.partial(jax.jit, static_argnames="k")(one_by_one)
 def by_hand(bits, size, k=K):
     """Mean and variance after the last sample, one at a time: weights (m / (m + 1))^age."""
     age, means, parts = np.arange(len(bits))[::-1], [], []
-    size = size or 5 * k
+    size = min(size or 5 * k, 100 * k)
     for memory in (min(k / 2, size), size):
         weights = (memory / (memory + 1)) ** age
         count = weights.sum()
@@ -57,6 +57,16 @@ def test_by_hand(size, k):
         np.testing.assert_allclose(found.mean[length - 1], mean, atol=1e-5)
         np.testing.assert_allclose(found.variance[length - 1], variance, rtol=1e-3)
         assert found.observed[length - 1]
+
+
+def test_a_large_group_is_not_remembered_for_longer_than_is_of_use():
+    """A hundred times the buffer: its estimate follows as that of a group of 4,000 does."""
+    rng, size = np.random.default_rng(0), 20_000
+    bits = rng.random(size) < np.linspace(0.5, 0.9, size)
+    large, small = (follow(bits, n_g)[0] for n_g in (1_000_000, 100 * K))
+    np.testing.assert_array_equal(large.mean, small.mean)
+    late = np.asarray(large.mean)[size // 2 :]
+    assert np.abs(late - np.linspace(0.7, 0.9, size // 2)).mean() < 0.05
 
 
 @pytest.mark.parametrize("samples", [30, 60, 300])

@@ -46,6 +46,12 @@ def step(values, dual=None, **options):
     return formulation.update_multipliers(values, formulation.init(3) if dual is None else dual)
 
 
+def proven():
+    """A state before the first step of constraints that are known to respond."""
+    dual = lagrangian.auto().init(3)
+    return dual._replace(memory=dual.memory._replace(largest=jnp.full(3, 1e3)))
+
+
 def exponents(errors):
     """z after each step of `errors`."""
     integral, found = 0.0, []
@@ -81,7 +87,7 @@ def test_the_weight_of_a_group_grows_by_what_its_violation_is_in_its_unit():
 def test_multipliers_move_faster_where_little_of_them_reaches_the_violation():
     """By 1 / √directness and at most 4; less so where they are large, but for the way down."""
     directness, quickness = np.array([1.0, 0.25, 0.0], np.float32), np.array([1.0, 2.0, 4.0])
-    dual, integral = None, np.zeros(3)
+    dual, integral = proven(), np.zeros(3)
     for error in [1.0] * 150 + [-0.01] * 20:
         dual = step(observed(error * REACH, directness=directness), dual)
         slowed = np.clip(quickness * (3 - integral) / 2, 1, quickness)
@@ -129,7 +135,7 @@ def test_units_that_are_not_named_though_they_should_be():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_ceiling_comes_down_from_the_largest_multiplier_of_either_sign(sign):
     values = observed(sign * np.array([9.0, 1.0, 0.1], np.float32) * REACH, equality=True)
-    _, dual = repeated(values._replace(accuracy=0.9), lagrangian.auto().init(3), 100)
+    _, dual = repeated(values._replace(accuracy=0.9), proven(), 100)
     largest = np.abs(dual.memory.integral).max()
     assert dual.memory.ceiling.exponent == LARGEST > largest
     after = step(values._replace(accuracy=0.5), dual)
@@ -178,8 +184,34 @@ def test_anti_windup(steps):
 
 
 def test_the_largest_exponent():
-    multipliers, _ = repeated(observed(9.0), lagrangian.auto().init(3), 1000)
+    multipliers, _ = repeated(observed(9.0), proven(), 1000)
     np.testing.assert_allclose(multipliers[-1], UNIT * np.expm1(LARGEST), rtol=1e-5)
+
+
+def test_a_multiplier_grows_as_far_as_its_violation_responds():
+    """To e times the share, and by a further exponent of 1 for each unit of response."""
+    never, dual = repeated(observed(9.0 * REACH), lagrangian.auto().init(3), 1000)
+    np.testing.assert_allclose(never[-1], UNIT * np.expm1(1), rtol=1e-5)
+    np.testing.assert_allclose(dual.memory.integral, 1, rtol=1e-6)
+    by_two, dual = repeated(observed(7.0 * REACH), dual, 1000)
+    np.testing.assert_allclose(by_two[-1], UNIT * np.expm1(3), rtol=1e-5)
+    back, _ = repeated(observed(8.0 * REACH), dual, 1)
+    np.testing.assert_allclose(back[0], UNIT * np.expm1(2), rtol=1e-5)
+
+
+def test_of_equalities_either_side_responds():
+    sign = np.array([1.0, -1.0, 1.0], np.float32)
+    _, dual = repeated(observed(9.0 * sign * REACH, equality=True), lagrangian.auto().init(3), 1000)
+    _, dual = repeated(observed(7.0 * sign * REACH, equality=True), dual, 1000)
+    np.testing.assert_allclose(dual.memory.integral, 3 * sign, rtol=1e-5)
+
+
+def test_constraints_whose_units_are_measured_need_no_response():
+    values, dual = observed(9.0, unit=0.0, reach=0.0, objective=1.0), None
+    for change in (0.0, 1.0):
+        dual = step(values._replace(objective=change, proxy=change * jnp.ones(3)), dual)
+    _, dual = repeated(values._replace(objective=1.0, proxy=jnp.ones(3)), dual, 4000)
+    assert (dual.memory.integral > 1.5).all()
 
 
 @pytest.mark.parametrize("bound", [0.3, np.array([0.01, np.inf, 0.0], np.float32)], ids=str)
@@ -212,7 +244,7 @@ def test_an_equality_winds_up_on_neither_side(sign, units):
 
 
 def test_an_equality_keeps_the_weight_of_its_group_positive():
-    multipliers, _ = repeated(observed(-9.0, equality=True), lagrangian.auto().init(3), 2000)
+    multipliers, _ = repeated(observed(-9.0, equality=True), proven(), 2000)
     assert (multipliers < 0).all() and (np.asarray(multipliers) > -UNIT).all()
     np.testing.assert_allclose(multipliers[-1], UNIT * np.expm1(-LARGEST), rtol=1e-5)
 
@@ -261,13 +293,14 @@ def losses(x, violation, **fields):
     )
 
 
-def moved(violation, earlier=(), weight_limit=np.inf, fields=None, **options):
+def moved(violation, earlier=(), weight_limit=np.inf, fields=None, start=None, **options):
     """The weights of the groups in the gradient, and the dual state that it saw."""
     scheme = lagrangian.dual_primal(
         optax.sgd(1.0), lagrangian.auto(**options), weight_limit=weight_limit
     )
     x = jnp.ones(3)
     state = scheme.init(x, 3)
+    state = state if start is None else state._replace(dual=start)
     at = functools.partial(losses, **fields or {})
     for one in earlier:
         _, state, _ = scheme.update(functools.partial(at, violation=one), x, state)
@@ -290,7 +323,9 @@ def test_multipliers_below_0_leave_the_length_of_the_step(steps, made_up):
     """What equalities take from groups is made up for, ω_g = W w_g e^{z_g} / Σ w_h e^{z_h}, up to
     twofold."""
     violation = np.array([-0.3, -0.1, 0.02])
-    weights, dual = moved(violation, earlier=[violation] * steps, fields={"equality": True})
+    weights, dual = moved(
+        violation, earlier=[violation] * steps, fields={"equality": True}, start=proven()
+    )
     share = UNIT + dual.multipliers
     assert (dual.multipliers[:2] < 0).all() and (share.sum() > 0.5) == made_up
     length = np.exp(dual.memory.length.log_weight)
@@ -309,6 +344,11 @@ def test_a_group_acts_in_full_however_seldom_it_is_there():
     there, away = (lagrangian.auto().penalty_term(one, dual) for one in (is_there, is_away))
     np.testing.assert_allclose(0.25 * there + 0.75 * away, always, rtol=1e-6)
     assert there > always > away
+
+
+def test_hardly_any_presence_leaves_the_weights_finite():
+    values = observed(9.0, unit=1e30, proxy=jnp.ones(3), presence=jnp.array([1.0, 1e-38, 0.0]))
+    assert np.isfinite(lagrangian.auto().penalty_term(values, step(values)))
 
 
 def test_a_run_that_violates_nothing_has_the_steps_of_a_run_without_constraints():

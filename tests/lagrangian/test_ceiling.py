@@ -120,6 +120,8 @@ def test_members_are_independent():
 def exponents(accuracies, **units):
     """`(step, constraint)` z of two constraints: one badly violated, one satisfied."""
     formulation, unit = lagrangian.auto(), jnp.array([0.1, 0.9])
+    start = formulation.init(2)  # the first is known to respond
+    start = start._replace(memory=start.memory._replace(largest=jnp.array([5.0, 0.0])))
 
     def step(dual, accuracy):
         values = constraint_values(
@@ -128,7 +130,7 @@ def exponents(accuracies, **units):
         dual = formulation.update_multipliers(values, dual)
         return dual, jnp.log1p(dual.multipliers / unit)
 
-    return jax.lax.scan(step, formulation.init(2), jnp.asarray(accuracies, jnp.float32))[1]
+    return jax.lax.scan(step, start, jnp.asarray(accuracies, jnp.float32))[1]
 
 
 def test_a_group_that_cannot_be_helped_gives_its_weight_back():

@@ -58,6 +58,15 @@ def test_units_by_hand():
     np.testing.assert_allclose(measured_units.unit_of_multipliers(last), expected, rtol=1e-3)
 
 
+def test_a_constraint_that_is_seldom_seen_has_the_unit_of_one_that_always_is():
+    """f and h_1 are compared with what they were when h_1 was seen last."""
+    way = np.linspace(0, 50, STEPS)
+    mask = np.stack([np.ones(STEPS, bool), np.arange(STEPS) % 20 == 0], axis=-1)
+    found = after(way, np.full((STEPS, SIZE), 0.1), np.stack([way / 3] * 2, axis=-1), mask)
+    last = jax.tree.map(lambda leaf: leaf[-1], found)
+    np.testing.assert_allclose(measured_units.unit_of_multipliers(last), [3, 3], rtol=0.02)
+
+
 def test_the_unit_of_violations_is_their_size():
     found = after(np.arange(9.0), np.tile([[0.25, -4.0]], (9, 1)), np.zeros((9, 2)))
     units = measured_units.unit_of_violations(found)

@@ -12,15 +12,16 @@ FAST, SLOW = step_length._FAST, step_length._SLOW
 
 
 @jax.jit
-def lengths(losses, worst, active=True, longest=LONGEST_STEP):
+def lengths(losses, worst, active=True, longest=LONGEST_STEP, lost=0.0):
     """W after every step."""
-    losses, worst, active = jnp.broadcast_arrays(*map(jnp.asarray, (losses, worst, active)))
+    seen = jnp.broadcast_arrays(*map(jnp.asarray, (losses, worst, active, lost)))
 
     def body(state, seen):
-        state = step_length.update(state, *seen, longest)
+        *seen, lost = seen
+        state = step_length.update(state, *seen, longest, lost)
         return state, state.log_weight
 
-    return jnp.exp(jax.lax.scan(body, step_length.init(), (losses, worst, active))[1])
+    return jnp.exp(jax.lax.scan(body, step_length.init(), tuple(seen))[1])
 
 
 def by_hand(losses, worst):
@@ -85,10 +86,27 @@ def test_the_scale_of_the_loss_does_not_matter(factor):
 
 @pytest.mark.parametrize("loss", [0.0, -1.0, -1e30, 1e-45, 1e30, 3.4e38, -3.4e38])
 def test_any_loss(loss):
-    """A loss that is not positive has no relative rise: the length follows violations alone."""
+    """A loss that is not positive has no relative rise, so nothing would shorten long steps."""
     found = lengths(np.full(60, loss), np.ones(60))
     assert np.isfinite(found).all() and found.max() <= LONGEST_STEP * 1.0001
-    np.testing.assert_allclose(found[-1], LONGEST_STEP, rtol=1e-5)
+    np.testing.assert_allclose(found[-1], LONGEST_STEP if loss > 1e-40 else 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "change"), [(0.049, 1.0), (0.051, -0.02), (0.075, -0.5), (0.1, -1.0), (0.9, -1.0)]
+)
+def test_it_shrinks_while_much_accuracy_is_lost(lost, change):
+    """Also where the loss does not rise and a constraint is violated."""
+    lost = np.where(np.arange(12) < 10, 0.0, lost)
+    found = np.log(lengths(np.linspace(2, 1, 12), np.ones(12), lost=lost))
+    np.testing.assert_allclose(np.diff(found)[-2:], GROWTH * change, rtol=1e-3)
+
+
+def test_a_rising_loss_shortens_steps_also_while_accuracy_is_lost():
+    losses = np.concatenate([np.linspace(2, 1, 15), [9.0]])
+    plain, lost = (np.log(lengths(losses, np.ones(16), lost=lost)) for lost in (0.0, 0.051))
+    np.testing.assert_allclose(lost, 0, atol=1e-6)
+    assert 0 < plain[-1] < plain[-2]
 
 
 def test_the_first_step_is_compared_with_itself():
