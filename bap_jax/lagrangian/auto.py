@@ -125,6 +125,8 @@ def auto(
       [0.141, 0.0]
     """
     check_overall_term(overall_term)
+    # Logarithms of 10,000 bounds take a while; of units that are named no multiplier gets huge.
+    is_free = named_units and isinstance(bound, int | float) and math.isinf(bound)
 
     def init(size):
         return DualState(jnp.zeros((size,)), _start(size, named_units))
@@ -134,7 +136,8 @@ def auto(
         memory: AutoState = dual.memory
         fresh = values.violation_mask & values.proxy_mask
         measured, units = _measured(memory, values, fresh, named_units)
-        error = jnp.where(fresh, _error(values, units), 0)
+        per_unit = 1 / jnp.maximum(units.violation, _TINY)
+        error = jnp.where(fresh, _error(values, per_unit), 0)
         most = jnp.minimum(bound, measured_units.HUGE)
         highest = ceiling.update(
             memory.ceiling,
@@ -143,8 +146,11 @@ def auto(
             _size(values, memory.integral),
             fresh,
         )
-        largest, exponent = _highest_exponent(memory, values, units, highest, fresh)
-        upper = _within_bound(exponent, most, units)
+        largest, earned = _response(memory.largest, values, per_unit, fresh)
+        if units.is_named is not True:
+            earned = jnp.where(units.is_named, earned, jnp.inf)
+        exponent = jnp.minimum(highest.exponent, earned)
+        upper = exponent if is_free else _within_bound(exponent, most, units)
         lower = jnp.where(values.equality, -_within_lower_bound(exponent, most, units), 0.0)
         gain = _integral_gain(values, units, memory.integral, error)
         integral = jnp.clip(memory.integral + gain * error, lower, upper)
@@ -201,15 +207,12 @@ def _measured(memory: AutoState, values, fresh, named_units):
     return measured, _units(values, measured)
 
 
-def _highest_exponent(memory: AutoState, values, units, highest: Ceiling, fresh):
-    """`(constraint,)` largest violations so far, and the largest |z_c| but for bounds on λ_c."""
+def _response(largest, values, per_unit, fresh) -> tuple[Array, Array]:
+    """`(constraint,)` largest violations so far, and the exponents that their response allows."""
     violation = jax.lax.stop_gradient(as_floats(values.violation))
-    violation = jnp.clip(violation, -measured_units.HUGE, measured_units.HUGE)
-    violation = jnp.where(values.equality, jnp.abs(violation), violation)
-    largest = response.update(memory.largest, violation, fresh)
-    earned = response.highest_exponent(largest, violation, units.violation)
-    exponent = jnp.minimum(highest.exponent, jnp.where(units.is_named, earned, jnp.inf))
-    return largest, exponent
+    violation = _size(values, violation)
+    largest = response.update(largest, violation, fresh)
+    return largest, response.highest_exponent(largest, violation, per_unit)
 
 
 def _length(length, values, error, fresh, longest, highest) -> tuple[StepLength, Array]:
@@ -284,13 +287,13 @@ def _units(values, measured):
     return Units(unit, reach, gain, quickness, is_named)
 
 
-def _error(values: ConstraintValues, units: Units) -> Array:
+def _error(values: ConstraintValues, per_unit: Array) -> Array:
     """`(constraint,)` e_c in [−1, 1]."""
-    violation, tolerance, deviation, reach = jax.lax.stop_gradient(
-        (as_floats(values.violation), values.tolerance, values.deviation, units.violation)
+    violation, tolerance, deviation, per_unit = jax.lax.stop_gradient(
+        (as_floats(values.violation), values.tolerance, values.deviation, per_unit)
     )
     margin = jnp.where(values.equality, 0.0, jnp.clip(_MARGIN * tolerance, 0, deviation))
-    return jnp.clip((violation + margin) / jnp.maximum(reach, _TINY), -1, 1)
+    return jnp.clip((violation + margin) * per_unit, -1, 1)
 
 
 def _multipliers(exponent, units):

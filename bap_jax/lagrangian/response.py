@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from bap_jax.types import Array
 
 _UNPROVEN = 1.0  # an exponent that needs no response
-_TINY = 1e-30
 
 
 def init(size: int) -> Array:
@@ -32,13 +31,12 @@ def update(largest: Array, violation: Array, observed: Array) -> Array:
     return jnp.where(observed, jnp.maximum(largest, violation), largest)
 
 
-def highest_exponent(largest: Array, violation: Array, unit: Array) -> Array:
+def highest_exponent(largest: Array, violation: Array, per_unit: Array) -> Array:
     """`(constraint,)` how large |z_c| may be, at least 1.
 
     Args:
       largest: of `update`.
       violation: `(constraint,)`, as there.
-      unit: `(constraint,)` r_c.
+      per_unit: `(constraint,)` 1 / r_c.
     """
-    fallen = jnp.maximum(largest - violation, 0)
-    return _UNPROVEN + fallen / jnp.maximum(unit, _TINY)
+    return _UNPROVEN + jnp.maximum(largest - violation, 0) * per_unit

@@ -56,7 +56,8 @@ def dual_formulation(
       bound: a further bound on |λ|, `()` or `(constraint,)`; the smaller of the two holds.
       named_units: see `lagrangian.auto`.
     """
-    bound = jnp.minimum(bound, settings.bound)
+    is_free = isinstance(bound, float) and math.isinf(bound)
+    bound = settings.bound if is_free else jnp.minimum(bound, settings.bound)
     if settings.rule == "auto":
         longest = jnp.minimum(lagrangian.LONGEST_STEP, settings.weight_limit)
         return lagrangian.auto(
