@@ -139,17 +139,7 @@ def auto(
         per_unit = 1 / jnp.maximum(units.violation, _TINY)
         error = jnp.where(fresh, _error(values, per_unit), 0)
         most = jnp.minimum(bound, measured_units.HUGE)
-        highest = ceiling.update(
-            memory.ceiling,
-            values.accuracy,
-            values.accuracy_deviation,
-            _size(values, memory.integral),
-            fresh,
-        )
-        largest, earned = _response(memory.largest, values, per_unit, fresh)
-        if units.is_named is not True:
-            earned = jnp.where(units.is_named, earned, jnp.inf)
-        exponent = jnp.minimum(highest.exponent, earned)
+        largest, highest, exponent = _exponents(memory, values, units, per_unit, fresh)
         upper = exponent if is_free else _within_bound(exponent, most, units)
         lower = jnp.where(values.equality, -_within_lower_bound(exponent, most, units), 0.0)
         gain = _integral_gain(values, units, memory.integral, error)
@@ -207,12 +197,16 @@ def _measured(memory: AutoState, values, fresh, named_units):
     return measured, _units(values, measured)
 
 
-def _response(largest, values, per_unit, fresh) -> tuple[Array, Array]:
-    """`(constraint,)` largest violations so far, and the exponents that their response allows."""
-    violation = jax.lax.stop_gradient(as_floats(values.violation))
-    violation = _size(values, violation)
-    largest = response.update(largest, violation, fresh)
-    return largest, response.highest_exponent(largest, violation, per_unit)
+def _exponents(memory: AutoState, values, units, per_unit, fresh):
+    """Largest violations so far, the ceiling, and `(constraint,)` how large |z_c| may be."""
+    violation = _size(values, jax.lax.stop_gradient(as_floats(values.violation)))
+    largest = response.update(memory.largest, violation, fresh)
+    earned = response.highest_exponent(largest, violation, per_unit)
+    if units.is_named is not True:
+        earned = jnp.where(units.is_named, earned, jnp.inf)
+    accuracy, size = (values.accuracy, values.accuracy_deviation), _size(values, memory.integral)
+    highest = ceiling.update(memory.ceiling, *accuracy, size, fresh)
+    return largest, highest, jnp.minimum(highest.exponent, earned)
 
 
 def _length(length, values, error, fresh, longest, highest) -> tuple[StepLength, Array]:
