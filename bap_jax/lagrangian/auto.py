@@ -204,8 +204,9 @@ def _exponents(memory: AutoState, values, units, per_unit, fresh):
     earned = response.highest_exponent(largest, violation, per_unit)
     if units.is_named is not True:
         earned = jnp.where(units.is_named, earned, jnp.inf)
-    accuracy, size = (values.accuracy, values.accuracy_deviation), _size(values, memory.integral)
-    highest = ceiling.update(memory.ceiling, *accuracy, size, fresh)
+    size = _size(values, memory.integral)
+    accuracy, deviation = values.accuracy, values.accuracy_deviation
+    highest = ceiling.update(memory.ceiling, accuracy, deviation, size, fresh)
     return largest, highest, jnp.minimum(highest.exponent, earned)
 
 
